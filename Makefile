@@ -1,0 +1,34 @@
+# make demo: install into .venv, train a small tower on real photographs, write samples and measures.
+# make test: install into .venv, run the tests.
+# PYTHON=python3.11 make demo  chooses the interpreter (3.10 to 3.12).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install demo test lint clean
+
+install: $(INSTALLED)
+
+# basicsr is a source package whose build needs torch: it is built without isolation, so that torch is installed once.
+$(INSTALLED): setup.py pyproject.toml
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else 'error: Python %d.%d: basicsr builds with Python 3.10 to 3.12 only; run PYTHON=python3.11 make ...' % v)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip setuptools wheel
+	$(BIN)/pip install --quiet --disable-pip-version-check torch torchvision numpy cython
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation basicsr==1.4.2
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[demo,test]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python tools/demo.py sr16x
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,36 @@
+"""Package metadata; `pip install -e .` after torch and basicsr (see the Makefile's `install` target)."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "_version.py").read_text()).group(1)
+
+setup(
+    name="tim_plugin",
+    version=VERSION,
+    description="Tower Implicit Model for BasicSR: many plausible answers for one input, by conditional IMLE",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["tim_plugin", "tim_plugin.*"]),
+    install_requires=[
+        "torch>=2.6",
+        "torchvision",
+        "basicsr==1.4.2",
+        "mmcv-lite>=2.1",
+        "lpips>=0.1.4",
+        "opencv-python",
+        "pyyaml",
+        "numpy",
+        "torch-fidelity>=0.3",
+        "setuptools",  # basicsr imports distutils, which Python 3.12 has only through setuptools
+    ],
+    extras_require={
+        "demo": ["scikit-image>=0.22", "scikit-learn>=1.3"],
+        "test": ["pytest>=8", "ruff>=0.6", "scikit-image>=0.22", "scikit-learn>=1.3"],
+    },
+)

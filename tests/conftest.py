@@ -1,0 +1,54 @@
+"""Shared fixtures: tiny towers, tiny photographs, no downloads."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import tim_plugin  # noqa: F401  mends BasicSR before any test imports it
+import cv2
+import numpy as np
+import pytest
+import torch
+from tim_plugin.archs.tower_arch import TowerGenerator
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY_TOWER = {
+    "num_levels": 4, "trunk_channels": 4, "growth_channels": 4, "num_blocks": 1, "noise_channels": 2, "style_dim": 4,
+    "mapping_width": 8, "mapping_layers": 2, "mapping_init": "he",
+}
+
+
+@pytest.fixture(autouse=True)
+def _few_threads() -> None:
+    torch.set_num_threads(1)  # tiny networks are slower with more, and results must not depend on the machine
+
+
+@pytest.fixture
+def tiny_tower():
+    """Return a function that builds a tiny tower, the same for the same arguments."""
+
+    def build(**changes) -> TowerGenerator:
+        torch.manual_seed(0)
+        return TowerGenerator(**{**TINY_TOWER, **changes})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """A folder of six real 64x80 photographs cut from scikit-image's."""
+    data = pytest.importorskip("skimage.data")
+    folder = tmp_path_factory.mktemp("photos")
+    for index, image in enumerate((data.astronaut(), data.chelsea(), data.coffee())):
+        for part in range(2):
+            crop = cv2.resize(image[: , part * 40:], (80, 64), interpolation=cv2.INTER_AREA)
+            cv2.imwrite(str(folder / f"photo{index}{part}.png"), cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2BGR))
+    return folder
+
+
+@pytest.fixture
+def project_copy(tmp_path: Path) -> Path:
+    """A folder with the project's options, for commands that write below their root."""
+    shutil.copytree(ROOT / "options", tmp_path / "options")
+    return tmp_path

@@ -1,0 +1,1 @@
+"""Networks; they import nothing of ``imle`` but the latent codes."""

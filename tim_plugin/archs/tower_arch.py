@@ -1,0 +1,212 @@
+"""The tower generator: one module a level, each at twice the resolution of the one below (paper, sections 4.1 and 4.3).
+
+Differences from the paper's text, after its published code: in super-resolution a level above the first reads the level
+below and not the resized input (``condition_every_level`` adds it); the image leaves through tanh, moved to [0, 1].
+RRDB is BasicSR's own, ``basicsr.archs.rrdbnet_arch.RRDB``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from basicsr.archs.rrdbnet_arch import RRDB
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm as apply_weight_norm
+
+from tim_plugin.archs.mapping_arch import MappingNetwork
+from tim_plugin.consistency import project
+from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
+from tim_plugin.options import LevelSpec, TowerSpec
+
+
+class TowerState(NamedTuple):
+    """What a level hands to the next one, and what the projection needs; all tensors have the batch first."""
+
+    image: Tensor
+    features: Tensor
+    lq: Tensor
+
+
+class TowerGenerator(nn.Module):
+    """Map a condition pyramid and latent codes to one image a level, coarse to fine.
+
+    The defaults are the published network for 16x super-resolution (209 M parameters). Every argument is a key of
+    ``network_g`` in an option file; a list has one entry a level, a single number stands for all.
+
+    Args:
+        num_in_ch: Channels of the condition.
+        num_out_ch: Channels of the images.
+        num_levels: Number L of modules.
+        trunk_channels: Channels of each level's trunk.
+        growth_channels: Growth channels of each level's RRDBs.
+        num_blocks: RRDBs a level.
+        noise_channels: Channels of each level's noise map.
+        style_dim: Length of each level's style vector.
+        mapping_width: Width of the mapping networks.
+        mapping_layers: Hidden layers of the mapping networks.
+        mapping_init: Their initialisation, see :class:`tim_plugin.archs.mapping_arch.MappingNetwork`.
+        feature_scale: Fraction of the features that a level hands on; 0 hands on the image only.
+        placement: ``upsample``: level k reads at r_k and writes at 2 r_k; ``same``: it reads and writes at r_k.
+        condition_every_level: In super-resolution, feed the enlarged LQ to the levels above the first too.
+        consistency: ``project`` replaces each level's image by the nearest one that degrades to the LQ.
+        mapping: Modulate each RRDB's output by the mapping network.
+        normalise: Instance norm (without parameters) before the modulation.
+        weight_norm: Weight normalisation on every convolution.
+
+    Raises:
+        TimError: Arguments that do not fit together (see :class:`tim_plugin.options.TowerSpec`).
+    """
+
+    def __init__(
+        self,
+        *,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_levels: int = 4,
+        trunk_channels: int | Sequence[int] = (128, 64, 64, 64),
+        growth_channels: int | Sequence[int] = (256, 192, 128, 64),
+        num_blocks: int = 6,
+        noise_channels: int = 5,
+        style_dim: int = 128,
+        mapping_width: int = 512,
+        mapping_layers: int = 8,
+        mapping_init: str = "pytorch",
+        feature_scale: float = 0.1,
+        placement: str = "upsample",
+        condition_every_level: bool = False,
+        consistency: str = "off",
+        mapping: bool = True,
+        normalise: bool = True,
+        weight_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        self.spec = TowerSpec(
+            num_in_ch=num_in_ch, num_out_ch=num_out_ch, num_levels=num_levels, trunk_channels=trunk_channels,
+            growth_channels=growth_channels, num_blocks=num_blocks, noise_channels=noise_channels, style_dim=style_dim,
+            mapping_width=mapping_width, mapping_layers=mapping_layers, mapping_init=mapping_init,
+            feature_scale=feature_scale, placement=placement, condition_every_level=condition_every_level,
+            consistency=consistency, mapping=mapping, normalise=normalise, weight_norm=weight_norm,
+        )
+        self.levels = nn.ModuleList(TowerLevel(level, self.spec) for level in self.spec.levels)
+        initialise(self)
+        if weight_norm:
+            normalise_convolutions(self)
+
+    def forward(self, conditions: Sequence[Tensor | None], latents: Latents) -> list[Tensor]:
+        """Run all levels.
+
+        Args:
+            conditions: One (N, C, H_k, W_k) tensor in [0, 1] a level, or None where the level reads no condition; from
+                :func:`tim_plugin.data.pyramid.condition_pyramid`.
+            latents: Codes of shapes :meth:`latent_shapes`.
+
+        Returns:
+            L images (N, C, H, W), coarse to fine, nominally in [0, 1]; the projection may leave the range slightly.
+        """
+        images: list[Tensor] = []
+        state = None
+        for level, (condition, latent) in enumerate(zip(conditions, latents, strict=True)):
+            image, state = self.forward_level(level, condition, latent, state)
+            images.append(image)
+        return images
+
+    def forward_level(
+        self, level: int, condition: Tensor | None, latent: LevelLatent, state: TowerState | None = None
+    ) -> tuple[Tensor, TowerState]:
+        """Run one level, so that a search runs each level once.
+
+        Args:
+            level: Index from 0, the coarsest.
+            condition: The level's entry of the condition pyramid.
+            latent: The level's codes.
+            state: What the level below returned; None for the first.
+
+        Returns:
+            The level's image and the state for the next level.
+        """
+        inputs = [] if condition is None else [condition]
+        lq = condition if state is None else state.lq
+        features = None
+        if state is not None:
+            image, features = self._to_reading_size(state, latent.noise.shape[-2:])
+            inputs.append(image)
+            features = features * self.spec.feature_scale if self.spec.feature_scale > 0 else None
+        image, features = self.levels[level](inputs, latent, features)
+        if self.spec.consistency == "project":
+            image = project(image, lq)
+        return image, TowerState(image, features, lq)
+
+    def _to_reading_size(self, state: TowerState, size: torch.Size) -> tuple[Tensor, Tensor]:
+        if self.spec.placement == "upsample":  # the level below wrote at this level's size already
+            return state.image, state.features
+        return (F.interpolate(state.image, size, mode="bilinear", align_corners=False),
+                F.interpolate(state.features, size, mode="nearest"))
+
+    def latent_shapes(self, height: int, width: int) -> list[LevelShape]:
+        """Return the shapes of each level's codes for a coarsest condition of ``height`` x ``width`` pixels."""
+        return [LevelShape((self.spec.noise_channels, height * 2**k, width * 2**k), (self.spec.style_dim,))
+                for k in range(self.spec.num_levels)]
+
+
+class TowerLevel(nn.Module):
+    """One module: convolution, modulated RRDBs with a shortcut around them, the 2x step, image head (paper, figure 4)."""
+
+    def __init__(self, level: LevelSpec, tower: TowerSpec) -> None:
+        super().__init__()
+        channels = level.trunk_channels
+        self.normalise = tower.normalise
+        self.conv_first = nn.Conv2d(level.in_channels, channels, 3, 1, 1)
+        self.blocks = nn.ModuleList(RRDB(channels, level.growth_channels) for _ in range(level.num_blocks))
+        self.mapping = MappingNetwork(
+            style_dim=level.style_dim, num_blocks=level.num_blocks, channels=channels, width=tower.mapping_width,
+            num_layers=tower.mapping_layers, init=tower.mapping_init,
+        ) if tower.mapping else None
+        self.conv_body = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.conv_up = nn.Conv2d(channels, channels, 3, 1, 1) if level.upsample else None
+        self.conv_hr = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.conv_last = nn.Conv2d(channels, tower.num_out_ch, 3, 1, 1)
+
+    def forward(
+        self, images: Sequence[Tensor], latent: LevelLatent, features: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the image in (0, 1) and the features at its size, for inputs at the level's reading size."""
+        below = [] if features is None else [features]
+        first = self.conv_first(torch.cat([*images, latent.noise, *below], dim=1))  # (N, C, H, W)
+        out = first + self.conv_body(self._trunk(first, latent.style))
+        if self.conv_up is not None:
+            out = F.leaky_relu(self.conv_up(F.interpolate(out, scale_factor=2, mode="nearest")), 0.2)  # (N, C, 2H, 2W)
+        out = F.leaky_relu(self.conv_hr(out), 0.2)
+        return (self.conv_last(out).tanh() + 1) / 2, out
+
+    def _trunk(self, out: Tensor, style: Tensor) -> Tensor:
+        if self.mapping is None:
+            for block in self.blocks:
+                out = block(out)
+            return out
+        scales, offsets = self.mapping(style)  # (N, K, C) each
+        for index, block in enumerate(self.blocks):
+            out = block(out)
+            out = F.instance_norm(out) if self.normalise else out
+            out = out * (1 + scales[:, index, :, None, None]) + offsets[:, index, :, None, None]
+        return out
+
+
+def initialise(tower: nn.Module) -> None:
+    """Give every convolution PyTorch's default initialisation, before weight normalisation reads it.
+
+    The published code meant ESRGAN's scaled initialisation (which BasicSR's RRDB also sets), but wrote it to
+    weight-normalised layers, where it is lost: what was trained is PyTorch's default.
+    """
+    for module in tower.modules():
+        if isinstance(module, nn.Conv2d):
+            module.reset_parameters()
+
+
+def normalise_convolutions(tower: nn.Module) -> None:
+    """Put weight normalisation on every convolution (paper, section 4.3); keeps the weights that they have."""
+    for module in tower.modules():
+        if isinstance(module, nn.Conv2d):
+            apply_weight_norm(module)

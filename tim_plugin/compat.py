@@ -1,0 +1,133 @@
+"""Mends for BasicSR 1.4.2 with current torch, torchvision and Python; the only file that knows of them.
+
+:func:`apply` runs when ``tim_plugin`` is imported, before anything imports BasicSR. Every mend changes a module's
+attribute, so that it also reaches code that was imported earlier, does nothing where it is not needed, and says when
+it can go. Nothing of BasicSR is copied or edited.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def apply() -> None:
+    """Make ``import basicsr`` work and mend what the training and test road of this package touches. Idempotent."""
+    _provide_functional_tensor()
+    _provide_distutils_version()
+    _accept_local_rank_spelling(sys.argv)
+    _mend_resume()
+    _mend_file_client()
+
+
+def _provide_functional_tensor() -> None:
+    # basicsr.data.degradations imports torchvision.transforms.functional_tensor, which torchvision 0.17 removed.
+    # Can go when BasicSR imports rgb_to_grayscale from torchvision.transforms.functional.
+    name = "torchvision.transforms.functional_tensor"
+    if name in sys.modules or importlib.util.find_spec(name) is not None:
+        return
+    from torchvision.transforms.functional import rgb_to_grayscale
+
+    module = types.ModuleType(name, "rgb_to_grayscale for BasicSR, provided by tim_plugin.compat")
+    module.rgb_to_grayscale = rgb_to_grayscale
+    sys.modules[name] = module
+
+
+def _provide_distutils_version() -> None:
+    # basicsr.archs.arch_util imports distutils.version.LooseVersion; Python 3.12 has distutils only through setuptools.
+    # Can go when BasicSR compares versions with packaging.
+    if importlib.util.find_spec("distutils") is not None:
+        return
+    from packaging.version import Version
+
+    package, module = types.ModuleType("distutils"), types.ModuleType("distutils.version")
+    module.LooseVersion = Version
+    package.version = module
+    sys.modules["distutils"], sys.modules["distutils.version"] = package, module
+
+
+def _accept_local_rank_spelling(argv: list[str]) -> None:
+    # torch 2's launchers pass --local-rank, BasicSR's parser knows --local_rank only (BasicSR#626).
+    # Can go when BasicSR's parse_options accepts both.
+    for index, argument in enumerate(argv):
+        if argument == "--local-rank" or argument.startswith("--local-rank="):
+            argv[index] = argument.replace("--local-rank", "--local_rank", 1)
+
+
+def _mend_resume() -> None:
+    # load_resume_state asks CUDA for its current device, looks below the working directory instead of
+    # path: experiments_root, and starts from 0 in silence. Can go when BasicSR's loads to the CPU and says what it did.
+    import basicsr.train
+
+    basicsr.train.load_resume_state = load_resume_state
+
+
+def _mend_file_client() -> None:
+    # cv2.imdecode gives None for a damaged file and BasicSR's imfrombytes then fails inside numpy without a name.
+    # Can go when BasicSR's datasets name the file that they cannot read.
+    from basicsr.data import paired_image_dataset
+
+    dataset = paired_image_dataset.PairedImageDataset
+    if hasattr(dataset.__getitem__, "__wrapped__"):
+        return
+    dataset.__getitem__ = _naming_files(dataset.__getitem__)
+
+
+def _naming_files(getitem: Any) -> Any:
+    from tim_plugin.errors import TimError
+
+    @functools.wraps(getitem)
+    def wrapper(self: Any, index: int) -> dict[str, Any]:
+        try:
+            return getitem(self, index)
+        except (AttributeError, TypeError) as error:  # what None.astype and None / 255 raise
+            paths = self.paths[index]
+            raise TimError(f"cannot read the image pair {paths['lq_path']}, {paths['gt_path']}: "
+                           "one of them is missing, empty or damaged") from error
+
+    return wrapper
+
+
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """Load the state to resume from, as ``basicsr.train.load_resume_state`` does, on any machine.
+
+    With ``--auto_resume`` the newest ``N.state`` below ``path: training_states`` is taken, and the log says clearly when
+    there is none. The state is read on the CPU with ``weights_only=True``; the optimizers move it to their device.
+
+    Args:
+        opt: The options; ``path: resume_state`` and the networks' paths are set as BasicSR sets them.
+
+    Raises:
+        TimError: ``path: resume_state`` or its network's file does not exist or cannot be read.
+    """
+    from basicsr.utils import check_resume
+
+    from tim_plugin.errors import TimError
+
+    path = _newest_state(Path(opt["path"]["training_states"])) if opt["auto_resume"] else opt["path"].get("resume_state")
+    if path is None:
+        if opt["auto_resume"]:
+            print(f"--auto_resume: nothing to resume below {opt['path']['training_states']}; starting at iteration 0.",
+                  flush=True)
+        return None
+    if not Path(path).is_file():
+        raise TimError(f"path: resume_state: there is no file {path}; give an existing N.state, or leave it empty (~)")
+    opt["path"]["resume_state"] = str(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TimError(f"path: resume_state: {path} cannot be read ({type(error).__name__}: it is damaged or not a "
+                       "training state); delete it to resume from the one before") from error
+    check_resume(opt, state["iter"])
+    return state
+
+
+def _newest_state(folder: Path) -> Path | None:
+    states = [path for path in folder.glob("*.state") if path.stem.isdigit()]
+    return max(states, key=lambda path: int(path.stem), default=None)

@@ -1,0 +1,77 @@
+"""Consistency for super-resolution: the nearest image whose antialiased bicubic down-sampling is exactly the LQ.
+
+With A the (separable) down-sampling and A+ its pseudo-inverse, the projection of x is x + A+ (y - A x).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from tim_plugin.resize import bicubic_matrix, bicubic_resize
+
+
+@lru_cache(maxsize=256)
+def _pseudo_inverse(in_px: int, out_px: int) -> Tensor:
+    """A+ = A^T (A A^T)^-1, (in_px, out_px) float64: A has full row rank."""
+    matrix = bicubic_matrix(in_px, out_px)
+    return torch.linalg.solve(matrix @ matrix.T, matrix).T.contiguous()
+
+
+def project(images: Tensor, lq: Tensor) -> Tensor:
+    """Return the images nearest to ``images`` that down-sample to ``lq``; differentiable in both.
+
+    Args:
+        images: (N, C, H, W).
+        lq: (N, C, h, w) with h <= H, w <= W.
+    """
+    vertical = _pseudo_inverse(images.shape[-2], lq.shape[-2]).to(images)
+    horizontal = _pseudo_inverse(images.shape[-1], lq.shape[-1]).to(images)
+    missing = lq - bicubic_resize(images, tuple(lq.shape[-2:]))  # (N, C, h, w)
+    return images + vertical @ missing @ horizontal.T
+
+
+def _to_8_bit(images: Tensor) -> Tensor:
+    return images.clamp(0, 1).mul(255).round()
+
+
+def lr_psnr(images: Tensor, lq: Tensor) -> Tensor:
+    """Return (N,) dB: PSNR between ``lq`` and the down-sampled images, all rounded to 8 bits; infinite where equal.
+
+    The NTIRE 'learning the super-resolution space' measure, without its crop; 45 dB or more counts as consistent.
+    """
+    down = bicubic_resize(_to_8_bit(images.double()), tuple(lq.shape[-2:])).clamp(0, 255).round()
+    error = (down - _to_8_bit(lq.double())).square().flatten(1).mean(dim=1)
+    return 10 * torch.log10(255**2 / error)
+
+
+def project_for_saving(
+    images: Tensor, lq: Tensor, target_db: float = 45.0, max_rounds: int = 100
+) -> tuple[Tensor, Tensor]:
+    """Project, clip and round until what an 8-bit PNG holds still degrades to the LQ.
+
+    Args:
+        images: (N, C, H, W).
+        lq: (N, C, h, w) in [0, 1].
+        target_db: LR-PSNR at which an image is done.
+        max_rounds: Rounds at most; an LQ that no image in [0, 1] degrades to is never reached.
+
+    Returns:
+        The images in [0, 1] on the 8-bit grid and their LR-PSNR (N,), the best that was found.
+    """
+    best = _to_8_bit(images) / 255
+    best_db = lr_psnr(best, lq)
+    current = images
+    for _ in range(max_rounds):
+        open_ = best_db < target_db
+        if not open_.any():
+            break
+        current = project(current, lq).clamp(0, 1)
+        rounded = _to_8_bit(current) / 255
+        db = lr_psnr(rounded, lq)
+        better = open_ & (db > best_db)
+        best = torch.where(better[:, None, None, None], rounded, best)
+        best_db = torch.where(better, db, best_db)
+    return best, best_db

@@ -1,0 +1,24 @@
+"""The one exception for what a user can mend: an option, a file, a folder, a command line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TimError(ValueError):
+    """A user's mistake; the message alone says where it is, what is wrong and what would be right.
+
+    The command line tools print the message without a traceback and leave with exit status 2.
+    """
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or a gradient became NaN or infinite; raised before the optimizer touches the weights."""
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """Return a phrase for an error: the nearest valid names, or all of them where none is near."""
+    valid = sorted(valid)
+    near = difflib.get_close_matches(name, valid, n=2, cutoff=0.6)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"valid: {', '.join(valid)}"

@@ -1,0 +1,103 @@
+"""The pool of conditional IMLE: examples with the codes selected for them, trained on several times before the next search.
+
+IMLE alternates searching and training. While one pool is used up, the next collects the batches that arrive; when the
+pool is used up, the collected examples are searched together and become the pool. The first pool is one batch (one
+iteration is always one optimizer step), the next ``reuse`` batches, and so on up to ``capacity``. With ``reuse`` 1 each
+batch is searched, used once and gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tim_plugin.imle.latents import Latents
+from tim_plugin.seeds import keyed_generator
+
+
+class Examples(NamedTuple):
+    """Examples as they were cropped and augmented, and (once searched) the codes selected for them."""
+
+    lq: Tensor
+    gt: Tensor
+    latents: Latents | None = None
+
+    def index(self, items: Tensor) -> Examples:
+        """Take items along the batch."""
+        return Examples(self.lq[items], self.gt[items], None if self.latents is None else self.latents.index(items))
+
+
+Search = Callable[[Tensor, Tensor], Latents]
+
+
+class ExamplePool:
+    """Collect, search, hand out; each example of a pool is handed out exactly ``reuse`` times.
+
+    Args:
+        capacity: Examples at most, P.
+        reuse: How often each is used, R.
+        seed: The order of each of the R passes depends on (seed, rank, number of the pool) alone.
+        rank: This process's rank.
+    """
+
+    def __init__(self, capacity: int, reuse: int, seed: int = 0, rank: int = 0) -> None:
+        self.capacity, self.reuse, self.seed, self.rank = capacity, reuse, seed, rank
+        self.number = 0
+        self.current: Examples | None = None
+        self.order: list[int] = []
+        self.collected: list[Examples] = []
+
+    def offer(self, lq: Tensor, gt: Tensor) -> None:
+        """Collect a batch for the next pool; batches beyond the capacity are let go."""
+        room = self.capacity - sum(len(batch.lq) for batch in self.collected)
+        if room > 0:
+            self.collected.append(Examples(lq[:room], gt[:room]))
+
+    def next_batch(self, batch_size: int, search: Search) -> Examples:
+        """Hand out examples with their codes; searches what was collected when the pool is used up.
+
+        Args:
+            batch_size: Examples at most; fewer where the pool ends.
+            search: Maps (lq, gt) of n examples to their selected codes.
+
+        Raises:
+            RuntimeError: Nothing was offered.
+        """
+        if not self.order:
+            self._renew(search)
+        items, self.order = self.order[:batch_size], self.order[batch_size:]
+        return self.current.index(torch.tensor(items, device=self.current.lq.device))
+
+    def _renew(self, search: Search) -> None:
+        if not self.collected:
+            raise RuntimeError("the pool is used up and no batch was offered")
+        lq = torch.cat([batch.lq for batch in self.collected])
+        gt = torch.cat([batch.gt for batch in self.collected])
+        self.collected = []
+        self.current = Examples(lq, gt, search(lq, gt))
+        generator = keyed_generator("pool", self.seed, self.rank, self.number)
+        self.order = [item for _ in range(self.reuse) for item in torch.randperm(len(lq), generator=generator).tolist()]
+        self.number += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what an unbroken run would have, as CPU tensors and plain values (``weights_only`` loads it)."""
+        return {
+            "number": self.number,
+            "order": list(self.order),
+            "current": None if self.current is None or not self.order else [
+                self.current.lq.cpu(), self.current.gt.cpu(), self.current.latents.state_dict()],
+            "collected": [[batch.lq.cpu(), batch.gt.cpu()] for batch in self.collected],
+        }
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
+        """Go on where :meth:`state_dict` was taken."""
+        self.number, self.order = state["number"], list(state["order"])
+        self.collected = [Examples(lq.to(device), gt.to(device)) for lq, gt in state["collected"]]
+        if state["current"] is None:
+            self.current = None
+        else:
+            lq, gt, latents = state["current"]
+            self.current = Examples(lq.to(device), gt.to(device), Latents.from_state_dict(latents).to(device))

@@ -1,0 +1,218 @@
+"""Checks of a whole option file, across its sections, before any data is loaded; no torch.
+
+Sections that are ours (``imle``, ``network_g`` of a TowerGenerator, ``train: perceptual_opt`` and ``optim_g``, ``val``,
+our datasets) are strict. In sections that BasicSR shares with other code a key is refused only when it is nearly one
+that is known: then it is a typo, which BasicSR would ignore in silence.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tim_plugin.errors import TimError, did_you_mean
+from tim_plugin.options import (
+    DistanceSpec,
+    ImleSpec,
+    TowerSpec,
+    ValSpec,
+    build_spec,
+    check_keys,
+    field_names,
+    number_hint,
+)
+
+TOP_KEYS = {
+    "name", "model_type", "scale", "num_gpu", "manual_seed", "datasets", "network_g", "imle", "path", "train", "val",
+    "logger", "dist_params", "find_unused_parameters", "dist", "rank", "world_size", "auto_resume", "is_train",
+    "root_path",
+}
+TRAIN_KEYS = {
+    "ema_decay", "optim_g", "scheduler", "total_iter", "warmup_iter", "perceptual_opt",
+}
+VAL_KEYS = {"val_freq", "save_img", "suffix", "metrics", "pbar"} | field_names(ValSpec)
+OPTIM_KEYS = {"type", "lr", "betas", "eps", "weight_decay", "amsgrad", "fused", "foreach", "mapping_lr_mult"}
+PATH_KEYS = {
+    "pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks", "experiments_root",
+    "models", "training_states", "log", "visualization", "results_root",
+}
+LOGGER_KEYS = {"print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb", "progress_bar"}
+LOADER_KEYS = {
+    "name", "type", "phase", "scale", "io_backend", "dataroot_gt", "dataroot_lq", "meta_info_file", "gt_size",
+    "use_hflip", "use_rot", "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio", "prefetch_mode",
+    "num_prefetch_queue", "pin_memory", "persistent_workers",
+}
+# What each dataset reads beyond BasicSR's loader keys.
+DATASET_KEYS = {
+    "DegradedImageDataset": {"task", "seed", "resize"},
+    "PairedImageDataset": {"filename_tmpl", "color", "mean", "std"},
+}
+# Where YAML's habit of reading 1e-4 as text hurts most: BasicSR would compare or multiply the text.
+NUMBERS = {
+    "": ("scale", "manual_seed"),
+    "train": ("ema_decay", "total_iter", "warmup_iter"),
+    "train: optim_g": ("lr", "eps", "weight_decay", "mapping_lr_mult"),
+    "val": ("val_freq",),
+    "logger": ("print_freq", "save_checkpoint_freq"),
+}
+REQUIRED = {
+    "": ("name", "model_type", "datasets", "network_g", "path"),
+    "train": ("optim_g", "scheduler", "total_iter", "perceptual_opt"),
+    "train: optim_g": ("type", "lr"),
+    "logger": ("print_freq", "save_checkpoint_freq", "use_tb_logger"),
+}
+
+
+def check_options(opt: Mapping[str, Any]) -> None:
+    """Check the options of a TIMModel, with or without what BasicSR's parser adds.
+
+    Raises:
+        TimError: For the first thing that is wrong: the section and key, what was given, and what would be right.
+    """
+    training = opt.get("is_train", "train" in opt)
+    for section, keys in REQUIRED.items():
+        if training or section == "":
+            _require(section, _section(opt, section), keys)
+    for section, keys in NUMBERS.items():
+        _check_numbers(section, _section(opt, section), keys)
+    for section, known in (("", TOP_KEYS), ("path", PATH_KEYS), ("logger", LOGGER_KEYS)):
+        _refuse_near_misses(section, _section(opt, section), known)
+    check_keys("val", _section(opt, "val"), VAL_KEYS)
+    ValSpec.from_options(opt.get("val"))
+    imle = build_spec(ImleSpec, "imle", opt.get("imle"))
+    spec = _check_network(opt)
+    if training:
+        _check_train(opt, imle, spec)
+    _check_scale(opt, spec)
+    for phase, dataset in opt["datasets"].items():
+        _check_dataset(f"datasets: {phase}", dataset, phase, spec)
+    if training:
+        _check_pool(opt, imle)
+
+
+def _section(opt: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section: Any = opt
+    for key in name.split(": ") if name else []:
+        section = section.get(key) or {}
+        if not isinstance(section, Mapping):
+            raise TimError(f"{name}: must be a section with keys, not {section!r}")
+    return section
+
+
+def _place(section: str, key: str) -> str:
+    return f"{section}: {key}" if section else key
+
+
+def _require(section: str, options: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    for key in keys:
+        if options.get(key) is None:
+            near = difflib.get_close_matches(key, [str(name) for name in options if name not in keys], n=1, cutoff=0.75)
+            raise TimError(f"{_place(section, key)} is missing" + (f"; is '{near[0]}' a misspelling of it?" if near else ""))
+
+
+def _check_numbers(section: str, options: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    for key in keys:
+        value = options.get(key)
+        if isinstance(value, str):
+            raise TimError(f"{_place(section, key)} is the text {value!r}, a number is needed: {number_hint(value)}")
+
+
+def _refuse_near_misses(section: str, options: Mapping[str, Any], known: set[str]) -> None:
+    for key in options:
+        near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.8)
+        # pretrain_network_d beside pretrain_network_g is another network, not a typo
+        if key not in known and near and not str(key).startswith(("pretrain_network_", "param_key_", "strict_load_",
+                                                                  "network_")):
+            raise TimError(f"unknown key '{_place(section, str(key))}': did you mean '{near[0]}'?")
+
+
+def _check_network(opt: Mapping[str, Any]) -> TowerSpec | None:
+    network = _section(opt, "network_g")
+    if network.get("type") != "TowerGenerator":  # another tower-like network checks its own arguments
+        return None
+    return build_spec(TowerSpec, "network_g", network, ignore=("type",))
+
+
+def _check_train(opt: Mapping[str, Any], imle: ImleSpec, spec: TowerSpec | None) -> None:
+    train = _section(opt, "train")
+    if train.get("pixel_opt"):
+        raise TimError("train: pixel_opt is not used by TIMModel, which trains on the distance that it searches with: "
+                       "remove it, or set perceptual_opt: {type: PixelDistanceLoss}")
+    check_keys("train", train, TRAIN_KEYS | {"pixel_opt"})
+    check_keys("train: optim_g", _section(opt, "train: optim_g"), OPTIM_KEYS)
+    distance = _section(opt, "train: perceptual_opt")
+    if distance.get("type") == "PerceptualDistanceLoss":
+        build_spec(DistanceSpec, "train: perceptual_opt", distance)
+    if spec is not None:
+        imle.samples(spec.num_levels)
+    if imle.search_batch > imle.max_candidates_per_batch:
+        raise TimError(f"imle: search_batch {imle.search_batch} is more than max_candidates_per_batch "
+                       f"{imle.max_candidates_per_batch}: each example needs room for one candidate")
+
+
+def _check_scale(opt: Mapping[str, Any], spec: TowerSpec | None) -> None:
+    if spec is None or opt.get("scale") in (None, spec.scale):
+        return
+    if spec.placement == "same":
+        raise TimError(f"scale {opt['scale']}: a tower with placement 'same' keeps the size: use scale: 1")
+    raise TimError(f"scale {opt['scale']} is not what the tower makes: network_g: num_levels {spec.num_levels} doubles "
+                   f"the size {spec.num_levels} times, to {spec.scale}x: use scale: {spec.scale}, or other levels")
+
+
+def _check_dataset(section: str, dataset: Mapping[str, Any], phase: str, spec: TowerSpec | None) -> None:
+    _require(section, dataset, ("name", "type"))
+    training = phase.split("_")[0] == "train"
+    kind = dataset["type"]
+    if kind in DATASET_KEYS:
+        check_keys(section, dataset, LOADER_KEYS | DATASET_KEYS[kind])
+    if training:
+        _require(section, dataset, ("batch_size_per_gpu", "num_worker_per_gpu"))
+        if kind in DATASET_KEYS:
+            _require(section, dataset, ("gt_size",))
+    _check_numbers(section, dataset, ("gt_size", "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio"))
+    size = dataset.get("gt_size")
+    multiple = 2**spec.num_levels if spec is not None else 1
+    if size is not None and size % multiple:
+        lower = size // multiple * multiple
+        near = " or ".join(str(value) for value in (lower, lower + multiple) if value)
+        raise TimError(f"{section}: gt_size {size} is not a multiple of {multiple}, which {spec.num_levels} levels need: "
+                       f"use {near}")
+    for key, folder in _folders(dataset):
+        _check_folder(f"{section}: {key}", Path(folder).expanduser())
+
+
+def _folders(dataset: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key in ("dataroot_gt", "dataroot_lq"):
+        if dataset.get(key) is not None:
+            yield key, str(dataset[key])
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    if not folder.is_dir():
+        raise TimError(f"{name}: there is no folder {folder}; give the folder that holds the images")
+    if not any(folder.iterdir()):
+        raise TimError(f"{name}: the folder {folder} is empty; put images into it, or give another")
+
+
+def _check_pool(opt: Mapping[str, Any], imle: ImleSpec) -> None:
+    batch = opt["datasets"].get("train", {}).get("batch_size_per_gpu", 1)
+    if imle.reuse > 1 and imle.pool_size % batch:
+        near = [value for value in (imle.pool_size // batch * batch, -(-imle.pool_size // batch) * batch) if value]
+        raise TimError(f"imle: pool_size {imle.pool_size} is not a multiple of batch_size_per_gpu {batch}: use "
+                       + " or ".join(str(value) for value in sorted(set(near))))
+
+
+def check_model_type(opt: Mapping[str, Any]) -> bool:
+    """Tell whether the option file is for TIMModel; other models of BasicSR are none of our business.
+
+    Raises:
+        TimError: ``model_type`` is missing or a misspelling of TIMModel.
+    """
+    kind = opt.get("model_type")
+    if kind is None:
+        raise TimError("model_type is missing: use model_type: TIMModel")
+    if kind != "TIMModel" and difflib.get_close_matches(str(kind), ["TIMModel"], cutoff=0.8):
+        raise TimError(f"model_type {kind!r} is not known: {did_you_mean(str(kind), ['TIMModel'])}")
+    return kind == "TIMModel"

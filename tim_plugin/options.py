@@ -1,0 +1,261 @@
+"""Sections of an option file as frozen dataclasses: strict, with defaults, and without torch.
+
+A dataclass here *is* the schema of its section: a key that is no field is an error that names the nearest field. The
+defaults of :class:`TowerSpec` and :class:`ImleSpec` are the published configuration for 16x super-resolution.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from tim_plugin.errors import TimError, did_you_mean
+
+Spec = TypeVar("Spec")
+
+PLACEMENTS = ("upsample", "same")
+CONSISTENCIES = ("off", "project")
+SAMPLINGS = ("hierarchical", "vanilla")
+MAPPING_INITS = ("pytorch", "he")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelSpec:
+    """What one module of the tower is made of; :attr:`TowerSpec.levels` makes them."""
+
+    trunk_channels: int
+    growth_channels: int
+    num_blocks: int
+    image_channels: int
+    feature_channels: int
+    noise_channels: int
+    style_dim: int
+    upsample: bool
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the level's first convolution: images, noise map, features of the level below."""
+        return self.image_channels + self.noise_channels + self.feature_channels
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowerSpec:
+    """Arguments of :class:`tim_plugin.archs.tower_arch.TowerGenerator`, checked against each other.
+
+    Raises:
+        TimError: A value is outside what it may be, or a list has not one entry a level.
+    """
+
+    num_in_ch: int = 3
+    num_out_ch: int = 3
+    num_levels: int = 4
+    trunk_channels: tuple[int, ...] = (128, 64, 64, 64)
+    growth_channels: tuple[int, ...] = (256, 192, 128, 64)
+    num_blocks: int = 6
+    noise_channels: int = 5
+    style_dim: int = 128
+    mapping_width: int = 512
+    mapping_layers: int = 8
+    mapping_init: str = "pytorch"
+    feature_scale: float = 0.1
+    placement: str = "upsample"
+    condition_every_level: bool = False
+    consistency: str = "off"
+    mapping: bool = True
+    normalise: bool = True
+    weight_norm: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("num_in_ch", "num_out_ch", "num_levels", "num_blocks", "noise_channels", "style_dim",
+                     "mapping_width", "mapping_layers"):
+            _require_number(f"network_g: {name}", getattr(self, name), int, minimum=1)
+        _require_number("network_g: feature_scale", self.feature_scale, float, minimum=0)
+        for name in ("condition_every_level", "mapping", "normalise", "weight_norm"):
+            _require_bool(f"network_g: {name}", getattr(self, name))
+        for name in ("trunk_channels", "growth_channels"):
+            value = per_level(f"network_g: {name}", getattr(self, name), self.num_levels)
+            object.__setattr__(self, name, value)
+        _require_choice("network_g: mapping_init", self.mapping_init, MAPPING_INITS)
+        if self.consistency is False:  # YAML 1.1 reads a bare `off` as false
+            object.__setattr__(self, "consistency", "off")
+        _require_choice("network_g: placement", self.placement, PLACEMENTS)
+        _require_choice("network_g: consistency", self.consistency, CONSISTENCIES)
+        if self.consistency == "project" and (self.placement != "upsample" or self.num_in_ch != self.num_out_ch):
+            raise TimError("network_g: consistency 'project' is the projection of super-resolution: it needs "
+                           "placement 'upsample' and as many channels out as in; use consistency: off")
+
+    @property
+    def scale(self) -> int:
+        """Size of the last level's image over the size of the LQ."""
+        return 2**self.num_levels if self.placement == "upsample" else 1
+
+    @property
+    def levels(self) -> tuple[LevelSpec, ...]:
+        """The level specs, coarse to fine."""
+        return tuple(self._level(k) for k in range(self.num_levels))
+
+    def _level(self, k: int) -> LevelSpec:
+        reads_condition = k == 0 or self.placement == "same" or self.condition_every_level
+        return LevelSpec(
+            trunk_channels=self.trunk_channels[k],
+            growth_channels=self.growth_channels[k],
+            num_blocks=self.num_blocks,
+            image_channels=self.num_in_ch * reads_condition + self.num_out_ch * (k > 0),
+            feature_channels=self.trunk_channels[k - 1] if k > 0 and self.feature_scale > 0 else 0,
+            noise_channels=self.noise_channels,
+            style_dim=self.style_dim,
+            upsample=self.placement == "upsample",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImleSpec:
+    """The ``imle`` section: how codes are searched and how long the found ones are trained on (paper, section 4.2).
+
+    ``samples_per_level`` is m, one number or one a level; vanilla sampling draws all levels' codes at once and takes the
+    first. ``pool_size`` examples are searched together and each is used ``reuse`` times before the next pool.
+
+    Raises:
+        TimError: A value is outside what it may be.
+    """
+
+    sampling: str = "hierarchical"
+    samples_per_level: int | tuple[int, ...] = 120
+    pool_size: int = 400
+    reuse: int = 25
+    search_batch: int = 1
+    max_candidates_per_batch: int = 20
+    intermediate_supervision: bool = True
+
+    def __post_init__(self) -> None:
+        _require_choice("imle: sampling", self.sampling, SAMPLINGS)
+        for name in ("pool_size", "reuse", "search_batch", "max_candidates_per_batch"):
+            _require_number(f"imle: {name}", getattr(self, name), int, minimum=1)
+        _require_bool("imle: intermediate_supervision", self.intermediate_supervision)
+        samples = self.samples_per_level
+        if isinstance(samples, (list, tuple)):
+            object.__setattr__(self, "samples_per_level", tuple(samples))
+            if self.sampling == "vanilla" and len(set(samples)) > 1:
+                raise TimError("imle: samples_per_level differs by level, but vanilla sampling draws all levels' codes "
+                               "together: give one number, or use sampling: hierarchical")
+        for value in self.samples_per_level if isinstance(self.samples_per_level, tuple) else (samples,):
+            _require_number("imle: samples_per_level", value, int, minimum=1)
+
+    def samples(self, num_levels: int) -> tuple[int, ...]:
+        """Return the number of candidates of each level, coarse to fine."""
+        return per_level("imle: samples_per_level", self.samples_per_level, num_levels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistanceSpec:
+    """The ``train: perceptual_opt`` section for ``PerceptualDistanceLoss`` (the keys of its constructor)."""
+
+    type: str = "PerceptualDistanceLoss"
+    loss_weight: float = 1.0
+    backbone: str = "vgg16"
+    weights: str = "imagenet"
+    calibration: str = "lpips"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_number("train: perceptual_opt: loss_weight", self.loss_weight, float, minimum=0)
+        _require_number("train: perceptual_opt: seed", self.seed, int, minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValSpec:
+    """What validation and test do with several samples of an input: our keys of the ``val`` section."""
+
+    num_samples: int = 8
+    seed: int = 0
+    contact_sheet: bool = True
+    max_samples_per_batch: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("num_samples", "max_samples_per_batch"):
+            _require_number(f"val: {name}", getattr(self, name), int, minimum=1)
+        _require_number("val: seed", self.seed, int, minimum=0)
+        _require_bool("val: contact_sheet", self.contact_sheet)
+
+    @classmethod
+    def from_options(cls, section: Mapping[str, Any] | None) -> ValSpec:
+        """Pick our keys out of BasicSR's ``val`` section."""
+        names = field_names(cls)
+        return cls(**{key: value for key, value in (section or {}).items() if key in names})
+
+
+def field_names(spec: type) -> set[str]:
+    """Return the keys that a section may hold."""
+    return {field.name for field in dataclasses.fields(spec)}
+
+
+def build_spec(spec: type[Spec], section: str, options: Mapping[str, Any] | None, ignore: tuple[str, ...] = ()) -> Spec:
+    """Turn a section of an option file into its dataclass.
+
+    Args:
+        spec: One of the dataclasses above.
+        section: Name of the section, for errors.
+        options: The section as read from YAML; None stands for an empty one.
+        ignore: Keys that belong to somebody else (``type``).
+
+    Raises:
+        TimError: The section is no mapping, a key is unknown, or a value is wrong.
+    """
+    options = {} if options is None else options
+    if not isinstance(options, Mapping):
+        raise TimError(f"{section}: must be a section with keys, not {options!r}")
+    kept = {key: value for key, value in options.items() if key not in ignore}
+    check_keys(section, kept, field_names(spec))
+    return spec(**kept)
+
+
+def check_keys(section: str, options: Mapping[str, Any], valid: set[str]) -> None:
+    """Raise TimError for the first key that is not in ``valid``, with the nearest valid one."""
+    for key in options:
+        if key not in valid:
+            raise TimError(f"{section}: unknown key '{key}': {did_you_mean(str(key), valid)}")
+
+
+def per_level(name: str, value: Any, num_levels: int) -> tuple[int, ...]:
+    """Return one positive integer a level; a single number stands for all levels.
+
+    Raises:
+        TimError: Not integers, or not one a level.
+    """
+    values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * num_levels
+    if len(values) != num_levels:
+        raise TimError(f"{name} has {len(values)} entries for {num_levels} levels: give one number or {num_levels}")
+    for item in values:
+        _require_number(name, item, int, minimum=1)
+    return values
+
+
+def _require_number(name: str, value: Any, kind: type, minimum: float | None = None) -> None:
+    if isinstance(value, str):
+        raise TimError(f"{name} is the text {value!r}, a number is needed: {number_hint(value)}")
+    allowed = int if kind is int else (int, float)
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        raise TimError(f"{name} must be {'a whole number' if kind is int else 'a number'}, not {value!r}")
+    if minimum is not None and value < minimum:
+        raise TimError(f"{name} must be at least {minimum}, not {value}")
+
+
+def number_hint(text: str) -> str:
+    """Say how a number that YAML took for text has to be written."""
+    try:
+        number = float(text)
+    except ValueError:
+        return "write it without quotes"
+    return f"YAML reads it as text without a decimal point; write !!float {text} (or {number!r})"
+
+
+def _require_bool(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TimError(f"{name} must be true or false, not {value!r}")
+
+
+def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise TimError(f"{name} {value!r} is not known: {did_you_mean(str(value), choices)}")

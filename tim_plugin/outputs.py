@@ -1,0 +1,34 @@
+"""Where the samples of an image go: ``STEM_s00.png ...`` and a contact sheet ``STEM_sheet.png``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tim_plugin.contact_sheet import SheetRow, contact_sheet
+from tim_plugin.evaluation import Answers
+from tim_plugin.images import write_png
+
+
+def save_answers(answers: Answers, folder: Path, stem: str, with_contact_sheet: bool = True) -> list[Path]:
+    """Write an image's samples and, if wanted, its contact sheet.
+
+    Args:
+        answers: The samples, in [0, 1].
+        folder: Made if it does not exist.
+        stem: Files are ``STEM_s00.png``, ``STEM_s01.png`` ... and ``STEM_sheet.png``.
+        with_contact_sheet: Input, samples, their deviation and GT side by side.
+
+    Returns:
+        The samples' files, in order.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    digits = max(2, len(str(len(answers.samples) - 1)))
+    paths = [folder / f"{stem}_s{number:0{digits}d}.png" for number in range(len(answers.samples))]
+    for path, image in zip(paths, answers.samples, strict=True):
+        write_png(path, image)
+    if with_contact_sheet:
+        row = SheetRow(answers.lq, answers.samples[:, :3], answers.gt, answers.name)  # without alpha
+        write_png(folder / f"{stem}_sheet.png", contact_sheet([row]))
+    return paths
