@@ -1,0 +1,45 @@
+"""BasicSR's EnlargedSampler, for datasets whose randomness is keyed by (seed, epoch, index), and for resuming."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from basicsr.data.data_sampler import EnlargedSampler
+
+
+class KeyedSampler(EnlargedSampler):
+    """Same order as EnlargedSampler, and more.
+
+    ``set_epoch`` also tells the dataset (if it has ``set_epoch``); a dataset with ``accepts_enlarged_indices`` gets the
+    enlarged index (index modulo its length is the image), so that an image that comes twice in an epoch is cropped
+    differently; :meth:`skip` leaves out what a resumed run has seen of its epoch.
+    """
+
+    def __init__(self, dataset: Any, num_replicas: int, rank: int, ratio: int = 1) -> None:
+        super().__init__(dataset, num_replicas, rank, ratio)
+        self._skipped = 0
+
+    def skip(self, num_samples: int) -> None:
+        """Leave out the first ``num_samples`` of this rank's next epoch, once."""
+        self._skipped = num_samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the order and of the dataset."""
+        super().set_epoch(epoch)
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.epoch)
+        order = torch.randperm(self.total_size, generator=generator).tolist()
+        if not getattr(self.dataset, "accepts_enlarged_indices", False):
+            order = [index % len(self.dataset) for index in order]
+        order = order[self.rank : self.total_size : self.num_replicas]
+        skipped, self._skipped = self._skipped, 0
+        return iter(order[skipped:])
+
+    def __len__(self) -> int:
+        return math.ceil(self.num_samples)

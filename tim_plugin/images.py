@@ -1,0 +1,121 @@
+"""Image files: any that OpenCV reads, as RGB tensors in [0, 1]; PNGs written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from tim_plugin.errors import TimError
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+class LoadedImage(NamedTuple):
+    """``rgb`` (3, H, W) float32 in [0, 1], and ``alpha`` (1, H, W) where the file has one."""
+
+    rgb: Tensor
+    alpha: Tensor | None
+
+
+def list_images(path: Path | str) -> list[Path]:
+    """Return the image itself, or a folder's images (by suffix, without subfolders), sorted by name.
+
+    Raises:
+        TimError: There is no such path, or no image in the folder.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise TimError(f"{path}: there is no such image or folder")
+    files = sorted(file for file in path.iterdir() if is_image(file))
+    if not files:
+        raise TimError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    return files
+
+
+def is_image(path: Path) -> bool:
+    """Tell by its suffix whether a path is an image; hidden files are none."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def read_image(path: Path | str) -> LoadedImage:
+    """Read a file: 8 or 16 bit, grey or colour, palette, with or without alpha; EXIF rotation is applied.
+
+    Raises:
+        TimError: The file cannot be read, is empty, damaged, or no image; it is named.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise TimError(f"{path}: cannot be read: {error.strerror}") from error
+    return decode_image(content, str(path))
+
+
+def decode_image(content: bytes, name: str) -> LoadedImage:
+    """Decode the bytes of an image file; as :func:`read_image`, for files that lie in an lmdb."""
+    if not content:
+        raise TimError(f"{name}: is an empty file")
+    if _is_truncated(content):
+        raise TimError(f"{name}: is truncated (the file ends before the image does)")
+    buffer = np.frombuffer(content, np.uint8)
+    try:
+        stored = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
+        # Only this mode applies EXIF rotation; it would drop alpha and keep grey grey.
+        colour = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:
+        stored = colour = None
+    if stored is None or colour is None:
+        raise TimError(f"{name}: cannot be decoded: damaged, or no image")
+    has_alpha = stored.ndim == 3 and stored.shape[2] == 4 and stored.shape[:2] == colour.shape[:2]
+    rgb = _to_unit(colour[..., ::-1], name)
+    return LoadedImage(rgb, _to_unit(stored[..., 3:], name) if has_alpha else None)
+
+
+def _is_truncated(content: bytes) -> bool:
+    """OpenCV fills what is missing with grey and says nothing; the end marks of PNG and JPEG tell."""
+    if content.startswith(b"\x89PNG"):
+        return b"IEND" not in content[-64:]
+    if content.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in content[-4096:]
+    return False
+
+
+def _to_unit(image: np.ndarray, name: str) -> Tensor:
+    """(H, W, C) of any depth to (C, H, W) float32 in [0, 1]."""
+    if image.dtype == np.uint8:
+        top = 255
+    elif image.dtype == np.uint16:
+        top = 65535
+    elif image.dtype.kind == "f":
+        top = 1
+    else:
+        raise TimError(f"{name}: has pixels of type {image.dtype}; save it with 8 or 16 bits a channel")
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32) / top)
+
+
+def write_png(path: Path | str, image: Tensor) -> None:
+    """Write (1 | 3 | 4, H, W) in [0, 1] as an 8-bit PNG (clipped, rounded); folders are made, the file is whole or not there.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = image.detach().cpu().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
+    encoded, content = cv2.imencode(".png", np.ascontiguousarray(pixels[..., order]))
+    if not encoded:
+        raise OSError(f"{path}: OpenCV could not encode the image")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content.tobytes())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

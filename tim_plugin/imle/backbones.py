@@ -1,0 +1,146 @@
+"""Feature trunks of the perceptual distance: torchvision's VGG16, AlexNet and SqueezeNet 1.1, cut where LPIPS cuts them.
+
+Only the ``features`` part is built (on the meta device first, so that nothing is initialised in vain and global random
+state stays as it is).
+"""
+
+from __future__ import annotations
+
+import urllib.error
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from tim_plugin.errors import TimError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Facts of one trunk.
+
+    Attributes:
+        build: torchvision's constructor.
+        weights: torchvision's ImageNet weights (their address names the file).
+        taps: The layer of ``features`` after which each feature map is taken (LPIPS v0.1).
+        channels: Channels of each map.
+        heads: Name of the lpips package's head file.
+        min_px: Smallest side that leaves every map at least one position; smaller images are enlarged to it.
+    """
+
+    build: Callable[..., nn.Module]
+    weights: torchvision.models.WeightsEnum
+    taps: tuple[int, ...]
+    channels: tuple[int, ...]
+    heads: str
+    min_px: int
+
+
+BACKBONES = {
+    "vgg16": Backbone(torchvision.models.vgg16, torchvision.models.VGG16_Weights.IMAGENET1K_V1,
+                      (3, 8, 15, 22, 29), (64, 128, 256, 512, 512), "vgg", 16),
+    "alexnet": Backbone(torchvision.models.alexnet, torchvision.models.AlexNet_Weights.IMAGENET1K_V1,
+                        (1, 4, 7, 9, 11), (64, 192, 384, 256, 256), "alex", 31),
+    "squeezenet1_1": Backbone(torchvision.models.squeezenet1_1, torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
+                              (1, 4, 7, 9, 10, 11, 12), (64, 128, 256, 384, 384, 512, 512), "squeeze", 17),
+}
+
+
+class Trunk(nn.Module):
+    """The feature layers of a backbone, frozen; gives its maps before normalisation.
+
+    Args:
+        name: A key of :data:`BACKBONES`.
+        weights: ``imagenet``, ``random`` or the path of a torchvision state dict.
+        seed: For ``random``.
+
+    Raises:
+        TimError: An unknown name, weights that are not to be had, or a file that does not fit.
+    """
+
+    def __init__(self, name: str, weights: str, seed: int = 0) -> None:
+        super().__init__()
+        if name not in BACKBONES:
+            raise TimError(f"perceptual_opt: backbone {name!r} is not known: {did_you_mean(str(name), BACKBONES)}")
+        self.facts = BACKBONES[name]
+        with torch.device("meta"):
+            layers = self.facts.build(weights=None).features
+        self.layers = nn.Sequential(*list(layers)[: self.facts.taps[-1] + 1]).to_empty(device="cpu")
+        for layer in self.layers.modules():
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False  # a map that is kept must not be changed by the next layer
+        if weights == "random":
+            _randomise(self.layers, torch.Generator().manual_seed(seed))
+        else:
+            self._load(name, weights)
+        self.requires_grad_(False)
+        super().train(False)
+
+    def _load(self, name: str, weights: str) -> None:
+        path = _imagenet_file(name) if weights == "imagenet" else Path(weights).expanduser()
+        state = _feature_state(_read(path, weights), path)
+        own = self.layers.state_dict()
+        wrong = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
+        if wrong:
+            shown = ", ".join(f"features.{key}" for key in wrong[:3])
+            raise TimError(f"perceptual_opt: weights {path} do not fit backbone {name}: missing or of another shape: "
+                           f"{shown}; give a torchvision state dict of {name}")
+        self.layers.load_state_dict({key: state[key].float() for key in own})
+
+    def train(self, mode: bool = True) -> Trunk:
+        """Stay in eval mode: the trunk is a fixed measure."""
+        return self
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the maps (N, C_l, H_l, W_l) for inputs (N, 3, H, W) that are normalised as the backbone wants them."""
+        maps = []
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index in self.facts.taps:
+                maps.append(x)
+        return maps
+
+
+def _randomise(layers: nn.Module, generator: torch.Generator) -> None:
+    """He initialisation, which keeps the size of the activations from layer to layer."""
+    for layer in layers.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(layer.bias)
+
+
+def _imagenet_file(name: str) -> Path:
+    """Return torchvision's own file of ImageNet weights, downloading it if it is not there."""
+    url = BACKBONES[name].weights.url
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / url.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    try:
+        torch.hub.load_state_dict_from_url(url, model_dir=str(folder), progress=False, weights_only=True)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise TimError(
+            f"perceptual_opt: weights: imagenet: {path.name} is not in {folder} and cannot be downloaded here ({error}). "
+            f"Put that file (torchvision's {name}) into that folder, or give its path as weights: PATH. "
+            "weights: random runs without it, with features that are not perceptual") from error
+    return path
+
+
+def _read(path: Path, weights: str) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise TimError(f"perceptual_opt: weights {weights!r}: there is no such file; use imagenet, random, or the path "
+                       "of a torchvision state dict")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TimError(f"perceptual_opt: weights {path}: cannot be read: damaged, or more than a state dict "
+                       f"({type(error).__name__})") from error
+
+
+def _feature_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    if not isinstance(state, Mapping):
+        raise TimError(f"perceptual_opt: weights {path}: holds no state dict")
+    return {key.removeprefix("features."): value for key, value in state.items() if not key.startswith("classifier.")}

@@ -1,0 +1,119 @@
+"""Distances between images, one number per item; a target's features are computed once.
+
+:class:`PerceptualDistance` is LPIPS (Zhang et al. 2018) as in the ``lpips`` package, version 0.1; what differs is that
+its gradient is finite where all features of a position are zero, and that images below the backbone's smallest input
+are enlarged bilinearly to it.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import lpips
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tim_plugin.errors import TimError, did_you_mean
+from tim_plugin.imle.backbones import BACKBONES, Trunk
+
+CALIBRATIONS = ("lpips", "none")
+TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
+
+
+class PixelDistance(nn.Module):
+    """Mean squared difference of the pixels."""
+
+    name = "mean squared pixel difference"
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the images themselves."""
+        return [images]
+
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Return (N,) for features of N items each."""
+        return (a[0] - b[0]).square().flatten(1).mean(dim=1)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return (N,) for images (N, C, H, W)."""
+        return self.distance(self.features(a), self.features(b))
+
+
+class PerceptualDistance(nn.Module):
+    """LPIPS: squared difference of unit-normalised features, weighted by heads, mean over positions, sum over layers.
+
+    Args:
+        backbone: ``vgg16``, ``alexnet`` or ``squeezenet1_1``.
+        weights: ``imagenet`` (torchvision's file, see the error if it is not there), ``random`` (for tests and the
+            offline demo: not perceptual, and named so), or the path of a torchvision state dict.
+        calibration: ``lpips`` weights the channels by the lpips package's heads; ``none`` sums them.
+        seed: For ``random``.
+
+    Attributes:
+        name: What the figures are to be called: ``LPIPS (vgg16)``, or else what was used.
+
+    Raises:
+        TimError: An unknown name, or weights that are not to be had.
+    """
+
+    def __init__(
+        self, *, backbone: str = "vgg16", weights: str = "imagenet", calibration: str = "lpips", seed: int = 0
+    ) -> None:
+        super().__init__()
+        if calibration not in CALIBRATIONS:
+            raise TimError(f"perceptual_opt: calibration {calibration!r} is not known: "
+                           f"{did_you_mean(str(calibration), CALIBRATIONS)}")
+        self.trunk = Trunk(backbone, weights, seed)
+        self.name = _name(backbone, weights, calibration, seed)
+        # LPIPS's own constants, for inputs 2 x - 1.
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
+        heads = _lpips_heads(backbone) if calibration == "lpips" else [torch.ones(c) for c in self.trunk.facts.channels]
+        for index, head in enumerate(heads):
+            # LPIPS's heads are not negative, so their roots go into the features and a distance is a squared difference.
+            self.register_buffer(f"head{index}", head.sqrt().view(1, -1, 1, 1), persistent=False)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the weighted, unit-normalised maps, batch first, for images (N, 3, H, W) nominally in [0, 1]."""
+        x = (self._enlarged(images) * 2 - 1 - self.shift) / self.scale
+        return [self._normalised(one) * getattr(self, f"head{index}") for index, one in enumerate(self.trunk(x))]
+
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Return (N,) for features of N items each."""
+        parts = [(x - y).square().sum(dim=1).mean(dim=(1, 2)) for x, y in zip(a, b, strict=True)]  # (N,) each
+        return torch.stack(parts).sum(dim=0)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return (N,) for images (N, 3, H, W) nominally in [0, 1]."""
+        return self.distance(self.features(a), self.features(b))
+
+    def train(self, mode: bool = True) -> PerceptualDistance:
+        """Stay in eval mode: a distance is a fixed measure."""
+        return self
+
+    def _enlarged(self, images: Tensor) -> Tensor:
+        short, smallest = min(images.shape[-2:]), self.trunk.facts.min_px
+        if short >= smallest:
+            return images
+        size = [math.ceil(side * smallest / short) for side in images.shape[-2:]]
+        return F.interpolate(images, size, mode="bilinear", align_corners=False)
+
+    @staticmethod
+    def _normalised(features: Tensor) -> Tensor:
+        norm = features.square().sum(dim=1, keepdim=True).clamp_min(TINY).sqrt()
+        return features / (norm + 1e-10)  # the constant is LPIPS's
+
+
+def _lpips_heads(backbone: str) -> list[Tensor]:
+    path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{BACKBONES[backbone].heads}.pth"
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return [state[f"lin{index}.model.1.weight"].flatten() for index in range(len(BACKBONES[backbone].channels))]
+
+
+def _name(backbone: str, weights: str, calibration: str, seed: int) -> str:
+    if weights == "imagenet" and calibration == "lpips":
+        return f"LPIPS ({backbone})"
+    source = {"imagenet": "ImageNet weights", "random": f"random weights, seed {seed}"}.get(weights, Path(weights).name)
+    heads = ", LPIPS heads" if calibration == "lpips" else ""
+    return f"{backbone} feature distance ({source}{heads})"

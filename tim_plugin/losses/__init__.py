@@ -1,0 +1,1 @@
+"""Losses for BasicSR over the distances of ``imle``."""

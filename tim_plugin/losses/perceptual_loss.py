@@ -1,0 +1,60 @@
+"""The distances as BasicSR losses: ``train: perceptual_opt`` of TIMModel, and of BasicSR's own models."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tim_plugin.errors import TimError
+from tim_plugin.imle.distance import PerceptualDistance, PixelDistance
+
+
+class _DistanceLoss(nn.Module):
+    """Mean of a distance times a weight, as the pair (loss, None) that BasicSR expects of a perceptual loss."""
+
+    def __init__(self, distance: nn.Module, loss_weight: float) -> None:
+        super().__init__()
+        if not loss_weight > 0:
+            raise TimError(f"perceptual_opt: loss_weight must be more than 0, not {loss_weight}")
+        self.distance, self.loss_weight = distance, loss_weight
+
+    def forward(self, pred: Tensor, gt: Tensor) -> tuple[Tensor, None]:
+        """Return the scalar loss of images (N, 3, H, W) in [0, 1], and None for the style loss that BasicSR asks for."""
+        return self.loss_weight * self.distance(pred, gt).mean(), None
+
+
+class PerceptualDistanceLoss(_DistanceLoss):
+    """:class:`tim_plugin.imle.distance.PerceptualDistance` as a loss; LPIPS with the defaults.
+
+    Args:
+        loss_weight: More than 0.
+        backbone: See PerceptualDistance; likewise ``weights``, ``calibration`` and ``seed``.
+
+    Attributes:
+        distance: The distance, which TIMModel searches with.
+
+    Raises:
+        TimError: An unknown name, or weights that are not to be had.
+    """
+
+    def __init__(
+        self,
+        *,
+        loss_weight: float = 1.0,
+        backbone: str = "vgg16",
+        weights: str = "imagenet",
+        calibration: str = "lpips",
+        seed: int = 0,
+    ) -> None:
+        distance = PerceptualDistance(backbone=backbone, weights=weights, calibration=calibration, seed=seed)
+        super().__init__(distance, loss_weight)
+
+
+class PixelDistanceLoss(_DistanceLoss):
+    """:class:`tim_plugin.imle.distance.PixelDistance` (mean squared difference) as a loss.
+
+    Args:
+        loss_weight: More than 0.
+    """
+
+    def __init__(self, *, loss_weight: float = 1.0) -> None:
+        super().__init__(PixelDistance(), loss_weight)

@@ -1,0 +1,1 @@
+"""Metrics for BasicSR's ``val: metrics``."""
