@@ -35,6 +35,12 @@ def tiny_tower():
     return build
 
 
+@pytest.fixture
+def tiny_network() -> dict:
+    """The tiny tower's arguments, as a ``network_g`` section."""
+    return {"type": "TowerGenerator", **TINY_TOWER}
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
     """A folder of six real 64x80 photographs cut from scikit-image's."""

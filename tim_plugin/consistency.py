@@ -5,19 +5,10 @@ With A the (separable) down-sampling and A+ its pseudo-inverse, the projection o
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
-from tim_plugin.resize import bicubic_matrix, bicubic_resize
-
-
-@lru_cache(maxsize=256)
-def _pseudo_inverse(in_px: int, out_px: int) -> Tensor:
-    """A+ = A^T (A A^T)^-1, (in_px, out_px) float64: A has full row rank."""
-    matrix = bicubic_matrix(in_px, out_px)
-    return torch.linalg.solve(matrix @ matrix.T, matrix).T.contiguous()
+from tim_plugin.resize import bicubic_matrix, bicubic_resize, kept_matrix
 
 
 def project(images: Tensor, lq: Tensor) -> Tensor:
@@ -27,10 +18,18 @@ def project(images: Tensor, lq: Tensor) -> Tensor:
         images: (N, C, H, W).
         lq: (N, C, h, w) with h <= H, w <= W.
     """
-    vertical = _pseudo_inverse(images.shape[-2], lq.shape[-2]).to(images)
-    horizontal = _pseudo_inverse(images.shape[-1], lq.shape[-1]).to(images)
+    (height, width), (lq_height, lq_width) = images.shape[-2:], lq.shape[-2:]
+    assert height >= lq_height and width >= lq_width, f"{width}x{height} is smaller than the LQ {lq_width}x{lq_height}"
+    vertical = kept_matrix(_pseudo_inverse, height, lq_height, images.dtype, images.device)  # (H, h)
+    horizontal = kept_matrix(_pseudo_inverse, width, lq_width, images.dtype, images.device)  # (W, w)
     missing = lq - bicubic_resize(images, tuple(lq.shape[-2:]))  # (N, C, h, w)
     return images + vertical @ missing @ horizontal.T
+
+
+def _pseudo_inverse(in_px: int, out_px: int) -> Tensor:
+    """A+ = A^T (A A^T)^-1, (in_px, out_px) float64: A has full row rank."""
+    matrix = bicubic_matrix(in_px, out_px)
+    return torch.linalg.solve(matrix @ matrix.T, matrix).T.contiguous()
 
 
 def _to_8_bit(images: Tensor) -> Tensor:
@@ -47,6 +46,7 @@ def lr_psnr(images: Tensor, lq: Tensor) -> Tensor:
     return 10 * torch.log10(255**2 / error)
 
 
+@torch.no_grad()
 def project_for_saving(
     images: Tensor, lq: Tensor, target_db: float = 45.0, max_rounds: int = 100
 ) -> tuple[Tensor, Tensor]:
@@ -63,15 +63,14 @@ def project_for_saving(
     """
     best = _to_8_bit(images) / 255
     best_db = lr_psnr(best, lq)
-    current = images
+    current = images.clone()
     for _ in range(max_rounds):
-        open_ = best_db < target_db
-        if not open_.any():
+        open_ = (best_db < target_db).nonzero().flatten()  # images that are not done
+        if not len(open_):
             break
-        current = project(current, lq).clamp(0, 1)
-        rounded = _to_8_bit(current) / 255
-        db = lr_psnr(rounded, lq)
-        better = open_ & (db > best_db)
-        best = torch.where(better[:, None, None, None], rounded, best)
-        best_db = torch.where(better, db, best_db)
+        current[open_] = project(current[open_], lq[open_]).clamp(0, 1)
+        rounded = _to_8_bit(current[open_]) / 255
+        db = lr_psnr(rounded, lq[open_])
+        better = db > best_db[open_]
+        best[open_[better]], best_db[open_[better]] = rounded[better], db[better]
     return best, best_db

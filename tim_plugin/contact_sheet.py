@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-GAP_PX = 4
-HEADER_PX = 22
+GAP_PX = 6
+LINE_PX = 24  # of text
 SMALLEST_TILE_PX = 128
-LARGEST_TILE_PX = 512
+LARGEST_TILE_PX = 384
+SHOWN_QUANTILE = 0.995  # the heat map's scale ends here, so that single pixels do not darken all others
 
 
 class SheetRow(NamedTuple):
@@ -26,35 +27,55 @@ class SheetRow(NamedTuple):
     label: str = ""
 
 
+class _Column(NamedTuple):
+    """A heading and a (3, H, W) tile or None for each row."""
+
+    heading: str
+    tiles: list[Tensor | None]
+
+
 def contact_sheet(rows: Sequence[SheetRow], max_samples: int = 6) -> Tensor:
     """Draw the sheet.
 
     Args:
-        rows: Images; the input is enlarged by nearest neighbour, and tiles below 128 pixels are enlarged by a whole
-            factor so that they can be seen.
+        rows: One image or more. The input is enlarged by nearest neighbour to the samples' size. Tiles narrower than
+            128 pixels are enlarged by a whole factor, tiles wider than 384 are shrunk.
         max_samples: Samples shown in a row; the deviation is taken over all that are given.
 
     Returns:
-        (3, height, width) in [0, 1]. The heat map is the samples' per-pixel standard deviation (root mean square over
-        the channels), black to yellow on one scale for the whole sheet, whose end stands in the heading.
+        (3, height, width) in [0, 1]. The heat map, which is there if a row has two samples or more, is the samples'
+        per-pixel standard deviation (root mean square over the channels) on one scale for the whole sheet, which stands
+        in its heading: from black (0) to pale yellow (the 99.5 % quantile).
     """
-    deviations = [_deviation(row.samples) for row in rows]
-    top = max(max(float(deviation.max()) for deviation in deviations), 1e-6)
-    columns = max(min(len(row.samples), max_samples) for row in rows)
-    with_gt = any(row.gt is not None for row in rows)
-    headings = ["input", *(f"sample {j}" for j in range(columns)), f"std 0..{top:.2f}", *(["ground truth"] * with_gt)]
-    lines = []
-    for row, deviation in zip(rows, deviations, strict=True):
-        size = tuple(row.samples.shape[-2:])
-        tiles = [F.interpolate(row.lq[None], size, mode="nearest")[0], *row.samples[:max_samples]]
-        tiles += [torch.ones(3, *size)] * (columns + 1 - len(tiles))
-        tiles.append(_heat(deviation / top))
-        if with_gt:
-            tiles.append(torch.ones(3, *size) if row.gt is None else row.gt)
-        lines.append([_scaled(tile.float().cpu().clamp(0, 1)) for tile in tiles])
-    width = max(tile.shape[-1] for line in lines for tile in line)
-    body = [torch.cat([_padded(tile, width) for tile in line], dim=2) for line in lines]
-    return torch.cat([_heading(headings, width + GAP_PX), *body], dim=1)
+    columns = _columns(rows, max_samples)
+    tiles = [[_scaled(tile) for tile in column.tiles if tile is not None] for column in columns]
+    width = max(tile.shape[-1] for column in tiles for tile in column)
+    lines = [_text_line([column.heading for column in columns], width)]
+    for index, row in enumerate(rows):
+        if row.label:
+            lines.append(_text_line([row.label, *[""] * (len(columns) - 1)], width))
+        lines.append(_tile_line([column.tiles[index] for column in columns], width))
+    return F.pad(torch.cat(lines, dim=1), (GAP_PX, 0, 0, 0), value=1.0)
+
+
+def _columns(rows: Sequence[SheetRow], max_samples: int) -> list[_Column]:
+    shown = min(max(len(row.samples) for row in rows), max_samples)
+    columns = [_Column("input", [_enlarged(row.lq, row.samples.shape[-2:]) for row in rows])]
+    for j in range(shown):
+        columns.append(_Column(f"sample {j}", [row.samples[j] if j < len(row.samples) else None for row in rows]))
+    if any(len(row.samples) > 1 for row in rows):
+        deviations = [_deviation(row.samples) if len(row.samples) > 1 else None for row in rows]
+        values = np.concatenate([deviation.numpy().ravel() for deviation in deviations if deviation is not None])
+        top = max(float(np.quantile(values, SHOWN_QUANTILE)), 1 / 255)
+        heat = [None if deviation is None else _heat(deviation / top) for deviation in deviations]
+        columns.append(_Column(f"std 0 to {top:.2f}", heat))
+    if any(row.gt is not None for row in rows):
+        columns.append(_Column("ground truth", [row.gt for row in rows]))
+    return columns
+
+
+def _enlarged(image: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(image.float()[None], tuple(size), mode="nearest")[0]
 
 
 def _deviation(samples: Tensor) -> Tensor:
@@ -63,12 +84,14 @@ def _deviation(samples: Tensor) -> Tensor:
 
 
 def _heat(values: Tensor) -> Tensor:
-    """(H, W) in [0, 1] -> (3, H, W)."""
-    colours = cv2.applyColorMap(values.mul(255).round().byte().numpy(), cv2.COLORMAP_INFERNO)
+    """(H, W), 0 to 1 and more, -> (3, H, W)."""
+    colours = cv2.applyColorMap(values.clamp(0, 1).mul(255).round().byte().numpy(), cv2.COLORMAP_INFERNO)
     return torch.from_numpy(np.ascontiguousarray(colours[..., ::-1].transpose(2, 0, 1))).float() / 255
 
 
 def _scaled(tile: Tensor) -> Tensor:
+    """Bring a tile to a width that can be seen and that fits."""
+    tile = tile.detach().float().cpu().clamp(0, 1)
     height, width = tile.shape[-2:]
     if width > LARGEST_TILE_PX:
         size = (max(1, round(height * LARGEST_TILE_PX / width)), LARGEST_TILE_PX)
@@ -77,14 +100,25 @@ def _scaled(tile: Tensor) -> Tensor:
     return tile.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
 
 
-def _padded(tile: Tensor, width: int) -> Tensor:
-    """Put white to the right, up to ``width``, and the gap to the right and below."""
-    return F.pad(tile, (0, width - tile.shape[-1] + GAP_PX, 0, GAP_PX), value=1.0)
+def _tile_line(tiles: Sequence[Tensor | None], column_px: int) -> Tensor:
+    """Put scaled tiles side by side, each in the middle of its column; white where there is none."""
+    scaled = [torch.ones(3, 1, 1) if tile is None else _scaled(tile) for tile in tiles]
+    height = max(tile.shape[-2] for tile in scaled)
+    return torch.cat([_placed(tile, height + GAP_PX, column_px) for tile in scaled], dim=2)
 
 
-def _heading(texts: Sequence[str], column_px: int) -> Tensor:
-    line = np.full((HEADER_PX, column_px * len(texts), 3), 255, np.uint8)
+def _placed(tile: Tensor, height: int, column_px: int) -> Tensor:
+    left = (column_px - tile.shape[-1]) // 2
+    right = column_px - tile.shape[-1] - left + GAP_PX
+    return F.pad(tile, (left, right, 0, height - tile.shape[-2]), value=1.0)
+
+
+def _text_line(texts: Sequence[str], column_px: int) -> Tensor:
+    """Write a text into each column; a text that its column cannot hold runs into the next."""
+    step = column_px + GAP_PX
+    line = np.full((LINE_PX, step * len(texts), 3), 255, np.uint8)
     for index, text in enumerate(texts):
-        cv2.putText(line, text, (index * column_px + 4, HEADER_PX - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1,
+        ascii_text = text.encode("ascii", "replace").decode()  # OpenCV's font has no more
+        cv2.putText(line, ascii_text, (index * step, LINE_PX - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1,
                     cv2.LINE_AA)
-    return torch.from_numpy(line.transpose(2, 0, 1).copy()).float() / 255
+    return torch.from_numpy(np.ascontiguousarray(line.transpose(2, 0, 1))).float() / 255

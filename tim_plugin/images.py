@@ -14,6 +14,7 @@ from torch import Tensor
 from tim_plugin.errors import TimError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # what the files begin with
 
 
 class LoadedImage(NamedTuple):
@@ -64,27 +65,52 @@ def decode_image(content: bytes, name: str) -> LoadedImage:
         raise TimError(f"{name}: is an empty file")
     if _is_truncated(content):
         raise TimError(f"{name}: is truncated (the file ends before the image does)")
-    buffer = np.frombuffer(content, np.uint8)
     try:
-        stored = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
-        # Only this mode applies EXIF rotation; it would drop alpha and keep grey grey.
-        colour = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        colour, alpha = _decode(content)
     except cv2.error:
-        stored = colour = None
-    if stored is None or colour is None:
+        colour = alpha = None
+    if colour is None:
         raise TimError(f"{name}: cannot be decoded: damaged, or no image")
-    has_alpha = stored.ndim == 3 and stored.shape[2] == 4 and stored.shape[:2] == colour.shape[:2]
-    rgb = _to_unit(colour[..., ::-1], name)
-    return LoadedImage(rgb, _to_unit(stored[..., 3:], name) if has_alpha else None)
+    return LoadedImage(_to_unit(colour[..., ::-1], name), None if alpha is None else _to_unit(alpha, name))
+
+
+def _decode(content: bytes) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return BGR (H, W, 3) or None, and alpha (H, W, 1) where there is one."""
+    buffer = np.frombuffer(content, np.uint8)
+    # This mode applies EXIF rotation and makes grey and palette images BGR, but drops alpha.
+    colour = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if colour is None or content.startswith(JPEG):
+        return colour, None
+    stored = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
+    has_alpha = stored is not None and stored.ndim == 3 and stored.shape[2] == 4
+    return colour, stored[..., 3:] if has_alpha and stored.shape[:2] == colour.shape[:2] else None
 
 
 def _is_truncated(content: bytes) -> bool:
     """OpenCV fills what is missing with grey and says nothing; the end marks of PNG and JPEG tell."""
-    if content.startswith(b"\x89PNG"):
-        return b"IEND" not in content[-64:]
-    if content.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" not in content[-4096:]
+    if content.startswith(PNG):
+        return not _reaches_png_end(content)
+    if content.startswith(JPEG):
+        # Behind the headers, which may hold a thumbnail; a phone may have put a film behind the image.
+        return content.find(b"\xff\xd9", _jpeg_scan_start(content)) < 0
     return False
+
+
+def _reaches_png_end(content: bytes) -> bool:
+    position = len(PNG)
+    while position + 12 <= len(content):  # a chunk: length, type, data, checksum
+        length, kind = int.from_bytes(content[position : position + 4], "big"), content[position + 4 : position + 8]
+        if kind == b"IEND":
+            return True
+        position += 12 + length
+    return False
+
+
+def _jpeg_scan_start(content: bytes) -> int:
+    position = 2
+    while content[position : position + 1] == b"\xff" and content[position : position + 2] != b"\xff\xda":
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+    return position
 
 
 def _to_unit(image: np.ndarray, name: str) -> Tensor:
@@ -100,15 +126,20 @@ def _to_unit(image: np.ndarray, name: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32) / top)
 
 
+def round_to_8_bit(images: Tensor) -> Tensor:
+    """Return what an 8-bit file would hold of images of any shape: clipped to [0, 1], in steps of 1/255."""
+    return images.clamp(0, 1).mul(255).round().div(255)
+
+
 def write_png(path: Path | str, image: Tensor) -> None:
-    """Write (1 | 3 | 4, H, W) in [0, 1] as an 8-bit PNG (clipped, rounded); folders are made, the file is whole or not there.
+    """Write (1 | 3 | 4, H, W) in [0, 1] as an 8-bit PNG: clipped, rounded; whole or not at all. Folders are made.
 
     Raises:
         OSError: It cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = image.detach().cpu().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    pixels = (round_to_8_bit(image.detach().cpu().float()) * 255).round().byte().permute(1, 2, 0).numpy()
     order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
     encoded, content = cv2.imencode(".png", np.ascontiguousarray(pixels[..., order]))
     if not encoded:

@@ -1,19 +1,46 @@
-"""Bicubic resizing as a pair of matrices: MATLAB's ``imresize``, as in ``basicsr.utils.matlab_functions``, but differentiable."""
+"""Bicubic resizing as two matrices: MATLAB's imresize, as in BasicSR's matlab_functions, but differentiable."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+Builder = Callable[[int, int], Tensor]
+LARGEST_KEPT = 2**19  # entries of a matrix that is worth keeping; photographs of all sizes must not fill the memory
 
-@lru_cache(maxsize=256)
+
 def bicubic_matrix(in_px: int, out_px: int) -> Tensor:
-    """Return the (out_px, in_px) matrix that resizes a line, float64 on the CPU; its rows sum to 1.
+    """Return the (out_px, in_px) matrix that resizes a line, float64 on the CPU; its rows sum to 1. Do not write to it.
 
     The kernel is widened when shrinking (antialiasing) and the line is continued symmetrically beyond its ends.
     """
+    return kept_matrix(_bicubic_matrix, in_px, out_px, torch.float64, torch.device("cpu"))
+
+
+def bicubic_resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize images (..., H, W) to ``size`` (h, w); antialiased when shrinking; may overshoot the input's range."""
+    height, width = images.shape[-2:]
+    vertical = kept_matrix(_bicubic_matrix, height, size[0], images.dtype, images.device)
+    horizontal = kept_matrix(_bicubic_matrix, width, size[1], images.dtype, images.device)
+    return vertical @ images @ horizontal.T  # (..., h, w)
+
+
+def kept_matrix(build: Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return ``build(in_px, out_px)`` as ``dtype`` on ``device``, kept for the next call unless it is large."""
+    make = _kept if in_px * out_px <= LARGEST_KEPT else _kept.__wrapped__
+    return make(build, in_px, out_px, dtype, device)
+
+
+@lru_cache(maxsize=128)
+def _kept(build: Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # what a sampling run keeps must serve a training step too
+        return build(in_px, out_px).to(device, dtype)
+
+
+def _bicubic_matrix(in_px: int, out_px: int) -> Tensor:
     scale = out_px / in_px
     stretch = min(scale, 1.0)
     centre = (torch.arange(out_px, dtype=torch.float64) + 0.5) / scale - 0.5  # in input pixels
@@ -24,14 +51,6 @@ def bicubic_matrix(in_px: int, out_px: int) -> Tensor:
     period = source % (2 * in_px)  # ... 1 0 | 0 1 ... n-1 | n-1 n-2 ...
     source = torch.where(period < in_px, period, 2 * in_px - 1 - period)
     return torch.zeros(out_px, in_px, dtype=torch.float64).scatter_add_(1, source, weights)
-
-
-def bicubic_resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize images (..., H, W) to ``size`` (h, w); antialiased when shrinking; may overshoot the input's range."""
-    height, width = images.shape[-2:]
-    vertical = bicubic_matrix(height, size[0]).to(images)
-    horizontal = bicubic_matrix(width, size[1]).to(images)
-    return vertical @ images @ horizontal.T  # (..., h, w)
 
 
 def _cubic(x: Tensor) -> Tensor:

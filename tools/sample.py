@@ -4,7 +4,6 @@ python tools/sample.py -i IMAGE_OR_FOLDER -o DIR -m experiments/NAME/models/net_
 """
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
@@ -39,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(partial(main))
+    run(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from tim_plugin.images import round_to_8_bit
 from tim_plugin.resize import bicubic_resize
 
 
@@ -18,4 +19,4 @@ def bicubic_downsample(gt: Tensor, scale: int) -> Tensor:
         (..., C, H / scale, W / scale) in [0, 1].
     """
     height, width = gt.shape[-2:]
-    return bicubic_resize(gt, (height // scale, width // scale)).clamp(0, 1).mul(255).round().div(255)
+    return round_to_8_bit(bicubic_resize(gt, (height // scale, width // scale)))

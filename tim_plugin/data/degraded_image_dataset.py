@@ -10,9 +10,9 @@ from basicsr.utils import FileClient
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tim_plugin.data.photographs import crop_centre, resize_short_side
 from tim_plugin.errors import TimError
 from tim_plugin.images import decode_image, list_images
-from tim_plugin.resize import bicubic_resize
 from tim_plugin.seeds import keyed_generator
 from tim_plugin.tasks import get_task
 
@@ -53,7 +53,8 @@ class DegradedImageDataset(Dataset):
 
     def _check(self) -> None:
         if self.training and self.gt_size is None:
-            raise TimError(f"{self.name}: gt_size is missing: the side of the crops, a multiple of {self.task.gt_multiple}")
+            raise TimError(f"{self.name}: gt_size is missing: the side of the crops, a multiple of "
+                           f"{self.task.gt_multiple}")
         if self.gt_size is not None and self.gt_size % self.task.gt_multiple:
             lower = self.gt_size // self.task.gt_multiple * self.task.gt_multiple
             raise TimError(f"{self.name}: gt_size {self.gt_size} is not a multiple of {self.task.gt_multiple}: "
@@ -89,7 +90,7 @@ class DegradedImageDataset(Dataset):
         """Return ``lq`` and ``gt`` (RGB, CHW, float32 in [0, 1]) and their paths; an index may exceed the length."""
         path = self.paths[index % len(self.paths)]
         gt = self._resized(self._read(path), path)
-        gt = self._augmented(gt, self._generator(index), path) if self.training else self._centre(gt, path)
+        gt = self._augmented(gt, self._generator(index)) if self.training else self._centre(gt)
         return {"lq": self.task.degrade(gt), "gt": gt, "lq_path": path, "gt_path": path}
 
     def _read(self, path: str) -> Tensor:
@@ -107,19 +108,16 @@ class DegradedImageDataset(Dataset):
         return None if epoch < 0 else keyed_generator("crop", self.opt.get("seed", 0), epoch, index)
 
     def _resized(self, gt: Tensor, path: str) -> Tensor:
-        height, width = gt.shape[-2:]
         if self.resize == "short_side":
-            factor = self.gt_size / min(height, width)
-            size = (max(self.gt_size, round(height * factor)), max(self.gt_size, round(width * factor)))
-            # Back to 8 bits, as a prepared file would be.
-            return bicubic_resize(gt, size).clamp(0, 1).mul(255).round().div(255)
+            return resize_short_side(gt, self.gt_size, path)
+        height, width = gt.shape[-2:]
         needed = self.gt_size or self.task.gt_multiple
         if min(height, width) < needed:
-            hint = f"use a gt_size of at most {min(height, width)} or resize: short_side" if self.gt_size else "leave it out"
+            hint = "use a smaller gt_size, or resize: short_side" if self.gt_size else "leave it out"
             raise TimError(f"{path}: is {width}x{height}, smaller than {needed}x{needed}: {hint}")
         return gt
 
-    def _augmented(self, gt: Tensor, generator: torch.Generator | None, path: str) -> Tensor:
+    def _augmented(self, gt: Tensor, generator: torch.Generator | None) -> Tensor:
         def draw(high: int) -> int:
             return int(torch.randint(high, (), generator=generator))
 
@@ -133,11 +131,9 @@ class DegradedImageDataset(Dataset):
             gt = gt.transpose(1, 2) if transpose else gt
         return gt.contiguous()
 
-    def _centre(self, gt: Tensor, path: str) -> Tensor:
+    def _centre(self, gt: Tensor) -> Tensor:
         multiple = self.task.gt_multiple
-        height, width = (self.gt_size or side // multiple * multiple for side in gt.shape[-2:])
-        top, left = (gt.shape[1] - height) // 2, (gt.shape[2] - width) // 2
-        return gt[:, top : top + height, left : left + width].contiguous()
+        return crop_centre(gt, *(self.gt_size or side // multiple * multiple for side in gt.shape[-2:]))
 
 
 def _first_words(path: Path, name: str) -> list[str]:

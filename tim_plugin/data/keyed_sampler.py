@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,6 +39,3 @@ class KeyedSampler(EnlargedSampler):
         order = order[self.rank : self.total_size : self.num_replicas]
         skipped, self._skipped = self._skipped, 0
         return iter(order[skipped:])
-
-    def __len__(self) -> int:
-        return math.ceil(self.num_samples)

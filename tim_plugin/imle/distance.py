@@ -47,7 +47,8 @@ class PerceptualDistance(nn.Module):
         backbone: ``vgg16``, ``alexnet`` or ``squeezenet1_1``.
         weights: ``imagenet`` (torchvision's file, see the error if it is not there), ``random`` (for tests and the
             offline demo: not perceptual, and named so), or the path of a torchvision state dict.
-        calibration: ``lpips`` weights the channels by the lpips package's heads; ``none`` sums them.
+        calibration: ``lpips`` weights the channels by the lpips package's heads (which fit ImageNet weights only);
+            ``none`` sums them.
         seed: For ``random``.
 
     Attributes:
@@ -62,22 +63,29 @@ class PerceptualDistance(nn.Module):
     ) -> None:
         super().__init__()
         if calibration not in CALIBRATIONS:
-            raise TimError(f"perceptual_opt: calibration {calibration!r} is not known: "
-                           f"{did_you_mean(str(calibration), CALIBRATIONS)}")
+            raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), CALIBRATIONS)}")
         self.trunk = Trunk(backbone, weights, seed)
         self.name = _name(backbone, weights, calibration, seed)
         # LPIPS's own constants, for inputs 2 x - 1.
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
-        heads = _lpips_heads(backbone) if calibration == "lpips" else [torch.ones(c) for c in self.trunk.facts.channels]
-        for index, head in enumerate(heads):
-            # LPIPS's heads are not negative, so their roots go into the features and a distance is a squared difference.
-            self.register_buffer(f"head{index}", head.sqrt().view(1, -1, 1, 1), persistent=False)
+        # No head is negative, so that their roots go into the features and a distance is a plain squared difference.
+        roots = _lpips_heads(backbone).sqrt().view(1, -1, 1, 1) if calibration == "lpips" else None
+        self.register_buffer("roots", roots, persistent=False)
+        super().train(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Return the weighted, unit-normalised maps, batch first, for images (N, 3, H, W) nominally in [0, 1]."""
-        x = (self._enlarged(images) * 2 - 1 - self.shift) / self.scale
-        return [self._normalised(one) * getattr(self, f"head{index}") for index, one in enumerate(self.trunk(x))]
+        """Return the weighted, unit-normalised maps, batch first, of images (N, 3, H, W) nominally in [0, 1].
+
+        They are computed in the module's own precision, also under autocast: half precision loses the small norms.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            x = self._enlarged(images.to(self.scale.dtype)) * 2 - 1
+            maps = [self._normalised(one) for one in self.trunk((x - self.shift) / self.scale)]
+            if self.roots is None:
+                return maps
+            roots = self.roots.split(self.trunk.facts.channels, dim=1)  # (1, C_l, 1, 1) each
+            return [one * root for one, root in zip(maps, roots, strict=True)]
 
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
         """Return (N,) for features of N items each."""
@@ -105,15 +113,18 @@ class PerceptualDistance(nn.Module):
         return features / (norm + 1e-10)  # the constant is LPIPS's
 
 
-def _lpips_heads(backbone: str) -> list[Tensor]:
-    path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{BACKBONES[backbone].heads}.pth"
+def _lpips_heads(backbone: str) -> Tensor:
+    """All layers' channel weights, one after the other."""
+    facts = BACKBONES[backbone]
+    path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{facts.heads}.pth"
     state = torch.load(path, map_location="cpu", weights_only=True)
-    return [state[f"lin{index}.model.1.weight"].flatten() for index in range(len(BACKBONES[backbone].channels))]
+    return torch.cat([state[f"lin{index}.model.1.weight"].flatten() for index in range(len(facts.channels))])
 
 
 def _name(backbone: str, weights: str, calibration: str, seed: int) -> str:
     if weights == "imagenet" and calibration == "lpips":
         return f"LPIPS ({backbone})"
-    source = {"imagenet": "ImageNet weights", "random": f"random weights, seed {seed}"}.get(weights, Path(weights).name)
-    heads = ", LPIPS heads" if calibration == "lpips" else ""
-    return f"{backbone} feature distance ({source}{heads})"
+    named = {"imagenet": "ImageNet weights", "random": f"random weights, seed {seed}"}
+    if calibration == "none":
+        return f"{backbone} feature distance ({named.get(weights, Path(weights).name)})"
+    return f"LPIPS heads on {backbone} {named.get(weights, f'weights {Path(weights).name}')}"

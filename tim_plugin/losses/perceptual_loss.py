@@ -1,6 +1,9 @@
-"""The distances as BasicSR losses: ``train: perceptual_opt`` of TIMModel, and of BasicSR's own models."""
+"""The distances of ``imle`` as BasicSR losses: ``train: perceptual_opt`` of TIMModel, and of BasicSR's own models."""
 
 from __future__ import annotations
+
+import math
+from numbers import Real
 
 from torch import Tensor, nn
 
@@ -13,12 +16,13 @@ class _DistanceLoss(nn.Module):
 
     def __init__(self, distance: nn.Module, loss_weight: float) -> None:
         super().__init__()
-        if not loss_weight > 0:
-            raise TimError(f"perceptual_opt: loss_weight must be more than 0, not {loss_weight}")
-        self.distance, self.loss_weight = distance, loss_weight
+        if isinstance(loss_weight, bool) or not isinstance(loss_weight, Real) or not 0 < loss_weight < math.inf:
+            raise TimError(f"perceptual_opt: loss_weight {loss_weight!r} is not a number above 0 "
+                           "(in YAML write !!float 1e-2 for 0.01)")
+        self.distance, self.loss_weight = distance, float(loss_weight)
 
     def forward(self, pred: Tensor, gt: Tensor) -> tuple[Tensor, None]:
-        """Return the scalar loss of images (N, 3, H, W) in [0, 1], and None for the style loss that BasicSR asks for."""
+        """Return the scalar loss of images (N, 3, H, W) in [0, 1], and None for BasicSR's style loss."""
         return self.loss_weight * self.distance(pred, gt).mean(), None
 
 
@@ -45,7 +49,10 @@ class PerceptualDistanceLoss(_DistanceLoss):
         calibration: str = "lpips",
         seed: int = 0,
     ) -> None:
-        distance = PerceptualDistance(backbone=backbone, weights=weights, calibration=calibration, seed=seed)
+        try:
+            distance = PerceptualDistance(backbone=backbone, weights=weights, calibration=calibration, seed=seed)
+        except TimError as error:
+            raise TimError(f"perceptual_opt: {error}") from error
         super().__init__(distance, loss_weight)
 
 
@@ -54,6 +61,9 @@ class PixelDistanceLoss(_DistanceLoss):
 
     Args:
         loss_weight: More than 0.
+
+    Raises:
+        TimError: A weight that is no positive number.
     """
 
     def __init__(self, *, loss_weight: float = 1.0) -> None:

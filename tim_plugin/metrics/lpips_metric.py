@@ -3,54 +3,63 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from tim_plugin.errors import TimError
 from tim_plugin.imle.distance import PerceptualDistance
 
 
 @lru_cache(maxsize=4)
-def _distance(**options: Any) -> PerceptualDistance:
-    return PerceptualDistance(**options)
+def _distance(backbone: str, weights: str, calibration: str, seed: int, device: str) -> PerceptualDistance:
+    try:
+        distance = PerceptualDistance(backbone=backbone, weights=weights, calibration=calibration, seed=seed)
+    except TimError as error:
+        raise TimError(f"calculate_lpips: {error}") from error
+    return distance.to(device)
 
 
 def calculate_lpips(
     img: np.ndarray,
     img2: np.ndarray,
     crop_border: int = 0,
+    *,
     backbone: str = "vgg16",
     weights: str = "imagenet",
     calibration: str = "lpips",
     seed: int = 0,
-    **_: Any,
+    better: str = "lower",
 ) -> float:
-    """Return the LPIPS distance (Zhang et al. 2018) of two images; lower is better.
+    """Return the LPIPS distance (Zhang et al. 2018) of two images.
+
+    better: lower; range: 0 (equal) to about 1. It runs on the GPU where this process already uses one.
 
     Args:
         img: HWC BGR or HW grey, in [0, 255], as BasicSR hands it over.
-        img2: The GT, likewise.
+        img2: The ground truth, likewise.
         crop_border: Pixels cut off at each side.
-        backbone: See :class:`tim_plugin.imle.distance.PerceptualDistance`; likewise ``weights``, ``calibration``, ``seed``.
+        backbone: See PerceptualDistance; likewise ``weights``, ``calibration`` and ``seed``.
+        better: Not used here: BasicSR hands over the whole section of the metric, and its validation reads this key.
 
     Raises:
-        ValueError: The images differ in size.
-        TimError: The backbone's weights are not to be had.
+        ValueError: The images differ in size, or nothing is left of them.
+        TimError: An unknown name, or weights that are not to be had.
     """
     if img.shape[:2] != img2.shape[:2]:
-        raise ValueError(f"calculate_lpips: image sizes differ: {img.shape[:2]} and {img2.shape[:2]}")
-    distance = _distance(backbone=backbone, weights=weights, calibration=calibration, seed=seed)
+        raise ValueError(f"calculate_lpips: the images differ in size: {img.shape[:2]} and {img2.shape[:2]}")
+    if min(img.shape[:2]) <= 2 * crop_border:
+        raise ValueError(f"calculate_lpips: crop_border {crop_border} leaves nothing of an image of {img.shape[:2]}")
+    device = "cuda" if torch.cuda.is_initialized() else "cpu"
+    distance = _distance(str(backbone), str(weights), str(calibration), seed, device)
     with torch.no_grad():
-        return float(distance(_tensor(img, crop_border), _tensor(img2, crop_border)))
+        return distance(*(_rgb_01(image, crop_border).to(device) for image in (img, img2))).item()
 
 
-def _tensor(image: np.ndarray, border: int) -> Tensor:
-    """(1, 3, H, W) RGB in [0, 1]."""
-    if border:
-        image = image[border:-border, border:-border]
-    image = np.ascontiguousarray(image, dtype=np.float32) / 255
-    rgb = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)
+def _rgb_01(image: np.ndarray, border: int) -> Tensor:
+    """Return (1, 3, H, W); a grey image's channel is repeated."""
+    height, width = image.shape[:2]
+    bgr = image.reshape(height, width, -1)[border : height - border, border : width - border]
+    rgb = np.broadcast_to(bgr[..., ::-1], (*bgr.shape[:2], 3)).astype(np.float32) / 255
     return torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None]

@@ -1,0 +1,192 @@
+"""Prepared folders: what is written, what a second run does, what is reported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from basicsr.data import build_dataset
+from basicsr.utils.matlab_functions import imresize
+
+from tim_plugin.data import prepare
+from tim_plugin.data.prepare import Settings, prepare_folder
+from tim_plugin.errors import TimError
+from tim_plugin.images import read_image, write_png
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = Settings("sr16x", size=32)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Two photographs of one name in two subfolders, one with a space in its name, and an empty file."""
+    generator = torch.Generator().manual_seed(0)
+    for name, size in (("a/photo.png", (48, 70)), ("b/photo.png", (64, 40)), ("my photo.png", (32, 32))):
+        write_png(tmp_path / "photos" / name, torch.rand(3, *size, generator=generator))
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"")
+    (tmp_path / "photos" / "notes.txt").write_text("no photograph")
+    return tmp_path
+
+
+def command(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, str(ROOT / "tools" / "prepare_data.py"), *map(str, arguments)],
+                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+
+
+def state(output: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in sorted(output.glob("*/*.png"))}
+
+
+def test_the_command_twice(folder):
+    arguments = ("sr16x", "-i", folder / "photos", "-o", folder / "out", "--size", 32, "--workers", 2)
+    first = command(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert "3 pairs made, 0 kept, 1 photographs skipped" in first.stdout
+    assert "3/4" in first.stdout  # the progress bar
+    assert "broken.jpg: is an empty file" in first.stderr
+    names = ["a_photo.png", "b_photo.png", "my_photo.png"]
+    for part in ("gt", "lq"):
+        assert sorted(path.name for path in (folder / "out" / part).iterdir()) == names
+    assert (folder / "out" / "meta_info.txt").read_text() == "".join(f"{name} (32,32,3)\n" for name in names)
+    before = state(folder / "out")
+    second = command(*arguments)
+    assert second.returncode == 0, second.stderr
+    assert "0 pairs made, 3 kept, 1 photographs skipped" in second.stdout
+    assert state(folder / "out") == before
+
+
+@pytest.mark.parametrize("arguments", [
+    ("-i", "photos", "-o", "photos"),
+    ("-i", "photos", "-o", "photos/below"),
+    ("-i", "missing", "-o", "out"),
+    ("-i", "photos", "-o", "out", "--size", "100"),
+])
+def test_a_mistake_is_one_line_and_status_2(folder, arguments):
+    done = command("sr16x", *(folder / part if part in ("photos", "photos/below", "missing", "out") else part
+                              for part in arguments))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert not (folder / "photos" / "below").exists()
+
+
+def test_the_pair_is_the_resized_centre_and_its_degradation(folder):
+    prepare_folder(folder / "photos", folder / "out", SMALL, workers=1)
+    gt = read_image(folder / "out" / "gt" / "a_photo.png").rgb
+    resized = imresize(read_image(folder / "photos" / "a" / "photo.png").rgb, 32 / 48)  # 48x70 -> 32x47
+    assert torch.allclose(gt, resized[:, :, 7:39].clamp(0, 1), atol=0.03)  # imresize: 46.7 wide; ours: 47
+    lq = read_image(folder / "out" / "lq" / "a_photo.png").rgb
+    assert torch.allclose(lq, imresize(gt, 1 / 16).clamp(0, 1), atol=0.51 / 255)
+    exact = read_image(folder / "out" / "gt" / "my_photo.png").rgb
+    assert torch.equal(exact, read_image(folder / "photos" / "my photo.png").rgb)  # of that size already
+
+
+def test_basicsrs_paired_dataset_reads_it(folder):
+    out = folder / "out"
+    prepare_folder(folder / "photos", out, SMALL, workers=1)
+    dataset = build_dataset({
+        "name": "prepared", "type": "PairedImageDataset", "dataroot_gt": str(out / "gt"), "dataroot_lq": str(out / "lq"),
+        "meta_info_file": str(out / "meta_info.txt"), "io_backend": {"type": "disk"}, "gt_size": 32, "scale": 16,
+        "phase": "train", "use_hflip": False, "use_rot": False})
+    assert len(dataset) == 3
+    item = dataset[2]
+    assert item["lq"].shape == (3, 2, 2)
+    assert np.allclose(item["gt"], read_image(out / "gt" / "my_photo.png").rgb)
+
+
+def test_whole_keeps_the_long_side(folder):
+    prepare_folder(folder / "photos", folder / "out", Settings("sr16x", 32, "whole"), workers=1)
+    lines = (folder / "out" / "meta_info.txt").read_text().splitlines()
+    assert lines == ["a_photo.png (32,32,3)", "b_photo.png (48,32,3)", "my_photo.png (32,32,3)"]
+    assert read_image(folder / "out" / "lq" / "b_photo.png").rgb.shape == (3, 3, 2)
+
+
+def test_only_what_is_missing_or_changed_is_made(folder):
+    photos, out = folder / "photos", folder / "out"
+    prepare_folder(photos, out, SMALL, workers=1)
+    before = state(out)
+    (out / "lq" / "a_photo.png").unlink()
+    write_png(photos / "b" / "photo.png", torch.ones(3, 64, 40))
+    write_png(photos / "new.png", torch.rand(3, 20, 20))
+    (photos / "my photo.png").unlink()
+    prepared = prepare_folder(photos, out, SMALL, workers=1)
+    assert (prepared.made, prepared.kept, prepared.enlarged, prepared.left_over) == (3, 0, 1, ["my_photo.png"])
+    assert (read_image(out / "gt" / "b_photo.png").rgb == 1).all()
+    assert "my_photo" not in (out / "meta_info.txt").read_text()
+    unchanged = str(out / "gt" / "my_photo.png")
+    assert state(out)[unchanged] == before[unchanged]
+
+
+def test_a_photograph_that_became_unreadable_loses_its_pair(folder):
+    photos, out = folder / "photos", folder / "out"
+    prepare_folder(photos, out, SMALL, workers=1)
+    (photos / "b" / "photo.png").write_bytes(b"damaged")
+    assert len(prepare_folder(photos, out, SMALL, workers=1).skipped) == 2
+    assert not (out / "gt" / "b_photo.png").exists() and not (out / "lq" / "b_photo.png").exists()
+
+
+def test_an_interrupted_run_loses_no_finished_pair(folder, monkeypatch):
+    photos, out, made = folder / "photos", folder / "out", []
+    write = prepare.write_png
+
+    def stop_in_the_second_pair(path, image):
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        made.append(path)
+        write(path, image)
+
+    monkeypatch.setattr(prepare, "write_png", stop_in_the_second_pair)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_folder(photos, out, SMALL, workers=1)
+    monkeypatch.undo()
+    prepared = prepare_folder(photos, out, SMALL, workers=1)
+    assert (prepared.made, prepared.kept) == (2, 1)
+    assert not [path for path in out.rglob("*") if path.name.startswith(".")]
+
+
+def test_names_that_would_be_equal_stay_apart(tmp_path):
+    for name in ("a_b.png", "a/b.png", "a_b.jpg.png", "A_B.png"):
+        write_png(tmp_path / "photos" / name, torch.rand(3, 32, 32))
+    prepared = prepare_folder(tmp_path / "photos", tmp_path / "out", SMALL, workers=1)
+    assert prepared.made == 4
+    assert len({path.name.lower() for path in (tmp_path / "out" / "gt").iterdir()}) == 4
+
+
+def test_other_settings_are_refused(folder):
+    prepare_folder(folder / "photos", folder / "out", SMALL, workers=1)
+    with pytest.raises(TimError, match="size 32.*not .*size 48"):
+        prepare_folder(folder / "photos", folder / "out", Settings("sr16x", 48))
+    (folder / "out" / "prepare.json").write_text("{")
+    with pytest.raises(TimError, match="prepare.json: is damaged"):
+        prepare_folder(folder / "photos", folder / "out", SMALL)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    (Settings("sr16x", 100), "--size 100.*96 or 112"), (Settings("sr16x", 0), "--size 0.*use 16"),
+    (Settings("sr16"), "sr16x"), (Settings("sr16x", crop="middle"), "--crop middle.*center or whole"),
+])
+def test_wrong_settings_are_named(folder, settings, message):
+    with pytest.raises(TimError, match=message):
+        prepare_folder(folder / "photos", folder / "out", settings)
+
+
+def test_nothing_readable_is_an_error(folder):
+    for path in (folder / "photos").rglob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(TimError, match="none of the 4 photographs could be read"):
+        prepare_folder(folder / "photos", folder / "out", SMALL, workers=1)
+
+
+def test_folders_and_workers_that_cannot_be_are_named(folder):
+    (folder / "empty").mkdir()
+    (folder / "photos").rename(folder / "gt")
+    for photos, output, workers, message in (
+        ("empty", "out", 1, "holds no photograph"), ("gt", "out", 0, "--workers 0"),
+        ("gt", ".", 1, "where the results go"), ("gt", "gt/notes.txt/x", 1, "lies in the folder"),
+    ):
+        with pytest.raises(TimError, match=message):
+            prepare_folder(folder / photos, folder / output, SMALL, workers)

@@ -1,0 +1,127 @@
+"""Bicubic resizing against BasicSR's imresize, and the projection onto the images that degrade to the LQ."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.utils.matlab_functions import imresize
+
+from tim_plugin import resize
+from tim_plugin.consistency import lr_psnr, project, project_for_saving
+from tim_plugin.data.degradations import bicubic_downsample
+from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.errors import TimError
+from tim_plugin.images import write_png
+from tim_plugin.resize import bicubic_matrix, bicubic_resize
+
+
+@pytest.mark.parametrize(("size", "factor"), [((64, 48), 1 / 16), ((256, 160), 1 / 16), ((30, 42), 1 / 2), ((17, 23), 2),
+                                              ((32, 80), 1 / 8), ((9, 7), 4)])
+def test_resize_equals_basicsr(size, factor):
+    image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    expected = imresize(image, factor)
+    assert torch.allclose(bicubic_resize(image, tuple(expected.shape[-2:])), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("in_px", "out_px"), [(16, 1), (1, 16), (7, 7), (33, 5), (5, 33)])
+def test_a_flat_image_stays_flat(in_px, out_px):
+    assert torch.allclose(bicubic_matrix(in_px, out_px).sum(dim=1), torch.ones(out_px, dtype=torch.float64))
+
+
+SIZES = [((64, 48), (4, 3)), ((34, 21), (5, 7)), ((16, 16), (16, 16)), ((32, 48), (1, 3))]
+
+
+@pytest.mark.parametrize(("hq", "lq"), SIZES)
+def test_projection_reaches_the_lq_is_idempotent_and_leaves_a_consistent_image_alone(hq, lq):
+    generator = torch.Generator().manual_seed(0)
+    images, given = torch.rand(2, 3, *hq, generator=generator), torch.rand(2, 3, *lq, generator=generator)
+    projected = project(images, given)
+    assert torch.allclose(bicubic_resize(projected, lq), given, atol=1e-5)
+    assert torch.allclose(project(projected, given), projected, atol=1e-5)
+    consistent = project(images, bicubic_resize(images, lq))
+    assert torch.allclose(consistent, images, atol=1e-5)
+
+
+def test_projection_is_the_nearest_consistent_image():
+    generator = torch.Generator().manual_seed(1)
+    image, given = (torch.rand(1, 1, *size, generator=generator).double() for size in ((12, 8), (3, 2)))
+    operator = torch.kron(bicubic_matrix(12, 3), bicubic_matrix(8, 2))
+    missing = given.flatten() - operator @ image.flatten()
+    nearest = image.flatten() + torch.linalg.pinv(operator) @ missing  # the least-norm correction, by brute force
+    assert torch.allclose(project(image, given).flatten(), nearest)
+
+
+def test_projection_passes_gradcheck():
+    image, given = (torch.rand(1, 2, *size, dtype=torch.float64, requires_grad=True) for size in ((8, 10), (2, 3)))
+    assert torch.autograd.gradcheck(project, (image, given))
+
+
+def test_saved_images_degrade_to_their_lq(tmp_path, photos):
+    """45 dB on the PNG as it is read back, with BasicSR's own down-sampling."""
+    gt = torch.from_numpy(cv2.imread(str(next(photos.glob("*.png"))))[..., ::-1].copy()).permute(2, 0, 1) / 255
+    lq = bicubic_downsample(gt, 16)[None]
+    raw = torch.rand(4, 3, 64, 80, generator=torch.Generator().manual_seed(0)) * 1.4 - 0.2
+    saved, db = project_for_saving(raw, lq.expand(4, -1, -1, -1))
+    assert (db >= 45).all()
+    assert torch.equal(saved, saved.mul(255).round() / 255)
+    assert torch.allclose(lr_psnr(saved, lq.expand(4, -1, -1, -1)), db)
+    for index, image in enumerate(saved):
+        write_png(tmp_path / f"{index}.png", image)
+        read = cv2.imread(str(tmp_path / f"{index}.png"))
+        down = imresize(read.astype(np.float32) / 255, 1 / 16).clip(0, 1) * 255
+        error = down.round() - lq[0].permute(1, 2, 0).numpy()[..., ::-1] * 255
+        assert 10 * np.log10(255**2 / np.mean(error**2)) >= 45
+
+
+def test_an_lq_that_no_image_reaches_gives_the_best_found():
+    lq = (torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)) > 0.5).float()  # black and white pixels
+    start = torch.full((1, 3, 64, 64), 0.5)
+    saved, db = project_for_saving(start, lq, max_rounds=20)
+    assert db < 45
+    assert db > lr_psnr(start, lq) + 10
+    assert 0 <= saved.min() and saved.max() <= 1
+
+
+def test_lr_psnr_of_a_perfect_and_of_a_bad_image():
+    lq = torch.full((1, 3, 2, 2), 0.5)
+    assert torch.isinf(lr_psnr(torch.full((1, 3, 32, 32), 0.5), lq)).all()
+    assert torch.allclose(lr_psnr(torch.zeros(1, 3, 32, 32), lq), torch.tensor([20 * np.log10(255 / 128)]))
+
+
+def test_pyramids_have_the_levels_sizes():
+    lq, gt = torch.rand(2, 3, 4, 6), torch.rand(2, 3, 64, 96)
+    assert [tuple(t.shape[-2:]) for t in target_pyramid(gt, 4)] == [(8, 12), (16, 24), (32, 48), (64, 96)]
+    assert target_pyramid(gt, 4)[-1] is gt
+    first, *above = condition_pyramid(lq, num_levels=4, placement="upsample", every_level=False)
+    assert first is lq and above == [None] * 3
+    every = condition_pyramid(lq, num_levels=4, placement="upsample", every_level=True)
+    assert [tuple(t.shape[-2:]) for t in every] == [(4, 6), (8, 12), (16, 24), (32, 48)]
+    same = condition_pyramid(gt, num_levels=3, placement="same", every_level=False)
+    assert [tuple(t.shape[-2:]) for t in same] == [(16, 24), (32, 48), (64, 96)]
+    with pytest.raises(TimError, match="30x64 .* multiples of 8"):
+        target_pyramid(torch.rand(1, 3, 64, 30), 4)
+
+
+def test_odd_sizes_equal_basicsr():
+    """imresize takes a factor: one that leads from 33x27 to exactly 11x9, and from 35 to 7."""
+    for size, factor in (((33, 27), 1 / 3), ((35, 45), 1 / 5), ((31, 13), 3)):
+        image = torch.rand(3, *size, generator=torch.Generator().manual_seed(1))
+        expected = imresize(image, factor)
+        assert expected.shape[-2:] == tuple(round(side * factor) for side in size)
+        assert torch.allclose(bicubic_resize(image, tuple(expected.shape[-2:])), expected, atol=1e-5)
+
+
+def test_matrices_kept_in_inference_mode_serve_training():
+    with torch.inference_mode():
+        project(torch.rand(1, 1, 22, 26, dtype=torch.float64), torch.rand(1, 1, 11, 13, dtype=torch.float64))
+    images = torch.rand(1, 1, 22, 26, dtype=torch.float64, requires_grad=True)
+    project(images, torch.rand(1, 1, 11, 13, dtype=torch.float64)).square().sum().backward()
+    assert images.grad.abs().sum() > 0
+
+
+def test_large_matrices_are_not_kept():
+    before = resize._kept.cache_info().currsize
+    assert bicubic_resize(torch.rand(1, 2000, 4), (500, 4)).shape == (1, 500, 4)
+    assert resize._kept.cache_info().currsize <= before + 1  # only the 4x4 one

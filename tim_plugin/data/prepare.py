@@ -1,0 +1,256 @@
+"""Prepared folders: from any photographs to GT and LQ files of one size and BasicSR's meta-info file.
+
+Can be run again: what is done and whose photograph has not changed since is left alone; photographs that cannot be read
+are skipped and reported. ``DIR/prepare.json`` holds the settings and, written before the first pair is made, what each
+pair is made from; a pair whose photograph has changed is removed first. So an interrupted run loses no finished pair.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import torch
+from mmengine.utils import track_parallel_progress, track_progress
+from torch import Tensor
+
+from tim_plugin.data.photographs import crop_centre, resize_short_side
+from tim_plugin.errors import TimError
+from tim_plugin.images import is_image, read_image, write_png
+from tim_plugin.tasks import get_task
+
+RECORD = "prepare.json"
+CROPS = ("center", "whole")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all pairs of a folder have in common.
+
+    Attributes:
+        task: A row of the task table, such as ``sr16x``.
+        size: The GT's short side in pixels, a multiple of what the task needs.
+        crop: ``center``: the middle ``size`` x ``size``; ``whole``: all of the long side, but for the rest of a
+            division by the task's multiple, so that training crops at random.
+    """
+
+    task: str
+    size: int = 256
+    crop: str = "center"
+
+    def check(self) -> None:
+        """Raise TimError for the first setting that is wrong."""
+        multiple = get_task(self.task).gt_multiple
+        if self.size < multiple or self.size % multiple:
+            lower = self.size // multiple * multiple
+            near = f"{lower} or {lower + multiple}" if lower > 0 else str(multiple)
+            raise TimError(f"--size {self.size}: task {self.task} needs a multiple of {multiple}: use {near}")
+        if self.crop not in CROPS:
+            raise TimError(f"--crop {self.crop}: is not known: {' or '.join(CROPS)}")
+
+
+class Pair(NamedTuple):
+    """A photograph, what it looked like (bytes, time of change), and where its GT and LQ go."""
+
+    photo: Path
+    fingerprint: list[int]
+    gt: Path
+    lq: Path
+
+    def is_done(self) -> bool:
+        """Both files are there."""
+        return self.gt.is_file() and self.lq.is_file()
+
+    def remove(self) -> None:
+        """Remove the files."""
+        self.gt.unlink(missing_ok=True)
+        self.lq.unlink(missing_ok=True)
+
+
+class Outcome(NamedTuple):
+    """What became of a photograph: ``problem`` tells why it was skipped; ``enlarged``: it was smaller than the GT."""
+
+    problem: str | None = None
+    enlarged: bool = False
+
+
+class Prepared(NamedTuple):
+    """What a run did.
+
+    Attributes:
+        made: Pairs.
+        kept: Pairs that were there already.
+        skipped: Why a photograph was skipped, with its name.
+        enlarged: Photographs that were smaller than the GT.
+        left_over: Names of GT files whose photograph is gone; they are not in the meta-info file.
+    """
+
+    made: int
+    kept: int
+    skipped: list[str]
+    enlarged: int
+    left_over: list[str]
+
+
+def prepare_folder(photos: Path, output: Path, settings: Settings, workers: int | None = None) -> Prepared:
+    """Write ``output/gt/NAME.png``, ``output/lq/NAME.png`` and ``output/meta_info.txt``, with a progress bar.
+
+    A photograph's short side is resized to ``size`` by antialiased bicubic, then it is cropped; the LQ is made by the
+    task's degradation of the GT as it is saved.
+
+    Args:
+        photos: Folder of photographs, with subfolders; ``A/x.jpg`` becomes ``A_x.png``.
+        output: Made if it does not exist; prepared before with other settings, it is refused.
+        settings: The same for all pairs.
+        workers: Processes; None takes one for each core.
+
+    Raises:
+        TimError: A folder or a setting is wrong, no photograph could be read, or the output cannot be written.
+    """
+    settings.check()
+    _check_folders(photos, output, workers)
+    before = _read_record(output, settings)
+    pairs = _find_pairs(photos, output)
+    try:
+        _forget_changed(output, settings, pairs, before)
+        todo = [pair for pair in pairs.values() if not pair.is_done()]
+        outcomes = _track(partial(_make_pair, settings), todo, workers or os.cpu_count() or 1)
+        done = [pair.gt for pair in pairs.values() if pair.is_done()]
+        left_over = sorted(path.name for path in (output / "gt").glob("*.png") if path.stem not in pairs)
+        if done:
+            _write_meta_info(output, done)
+    except OSError as error:
+        raise TimError(f"-o {output}: cannot be written: {error}") from error
+    skipped = [outcome.problem for outcome in outcomes if outcome.problem is not None]
+    if not done:
+        raise TimError(f"-i {photos}: none of the {len(pairs)} photographs could be read; the first: {skipped[0]}")
+    enlarged = sum(outcome.enlarged for outcome in outcomes)
+    return Prepared(len(todo) - len(skipped), len(pairs) - len(todo), skipped, enlarged, left_over)
+
+
+def _check_folders(photos: Path, output: Path, workers: int | None) -> None:
+    if not photos.is_dir():
+        raise TimError(f"-i {photos}: there is no such folder; give the folder that holds the photographs")
+    source, target = photos.resolve(), output.resolve()
+    if target.is_relative_to(source):
+        raise TimError(f"-o {output}: lies in the folder of photographs ({photos}) and would be read as photographs in "
+                       "the next run; give a folder outside it")
+    if source.is_relative_to(target / "gt") or source.is_relative_to(target / "lq"):
+        raise TimError(f"-o {output}: the photographs ({photos}) lie where the results go; give another folder")
+    if output.exists() and not output.is_dir():
+        raise TimError(f"-o {output}: is a file; give a folder")
+    if workers is not None and workers < 1:
+        raise TimError(f"--workers {workers}: must be 1 or more")
+
+
+def _find_pairs(photos: Path, output: Path) -> dict[str, Pair]:
+    """All photographs below the folder, sorted, by the name of their pair."""
+    pairs: dict[str, Pair] = {}
+    taken: set[str] = set()  # in lower case: some file systems do not tell X.png from x.png
+    for path in sorted(path for path in photos.rglob("*") if is_image(path) and path.is_file()):
+        relative = path.relative_to(photos)
+        # BasicSR takes a line of the meta-info file up to its first space as the name.
+        base = name = "_".join("_".join([*relative.parent.parts, relative.stem]).split())
+        count = 1
+        while name.lower() in taken:
+            count += 1
+            name = f"{base}_{count}"
+        taken.add(name.lower())
+        status = path.stat()
+        fingerprint = [status.st_size, status.st_mtime_ns]
+        pairs[name] = Pair(path, fingerprint, output / "gt" / f"{name}.png", output / "lq" / f"{name}.png")
+    if not pairs:
+        raise TimError(f"-i {photos}: holds no photograph")
+    return pairs
+
+
+def _read_record(output: Path, settings: Settings) -> Mapping[str, Any]:
+    """What each existing pair was made from: name -> [photograph, bytes, time]."""
+    path = output / RECORD
+    if not path.exists():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        before, sources = record["settings"], dict(record["sources"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TimError(f"{path}: is damaged; delete it to prepare {output} anew") from error
+    if before != asdict(settings):
+        raise TimError(f"-o {output}: was prepared with {_shown(before)}, not {_shown(asdict(settings))}: give another "
+                       "folder, or delete this one first")
+    return sources
+
+
+def _shown(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
+
+
+def _forget_changed(output: Path, settings: Settings, pairs: Mapping[str, Pair], before: Mapping[str, Any]) -> None:
+    """Remove pairs that were made from another photograph or another state of it; then record what will be made."""
+    sources = {name: [str(pair.photo), *pair.fingerprint] for name, pair in pairs.items()}
+    for name, pair in pairs.items():
+        if before.get(name, [None])[1:] != pair.fingerprint:  # a folder of photographs may have been moved as a whole
+            pair.remove()
+    output.mkdir(parents=True, exist_ok=True)
+    _write_text(output / RECORD, json.dumps({"settings": asdict(settings), "sources": {**before, **sources}}, indent=1))
+
+
+def _track(make: partial[Outcome], pairs: Sequence[Pair], workers: int) -> list[Outcome]:
+    if not pairs:
+        return []
+    if min(workers, len(pairs)) == 1:
+        return track_progress(make, pairs)
+    return track_parallel_progress(make, pairs, min(workers, len(pairs)), initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)  # a process for each core is enough
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the main process, which ends its workers
+
+
+def _make_pair(settings: Settings, pair: Pair) -> Outcome:
+    try:
+        photo = read_image(pair.photo).rgb
+        resized = resize_short_side(photo, settings.size, str(pair.photo))
+    except TimError as error:
+        return Outcome(problem=str(error))
+    gt = _crop(resized, settings)
+    write_png(pair.gt, gt)
+    write_png(pair.lq, get_task(settings.task).degrade(gt))
+    return Outcome(enlarged=min(photo.shape[-2:]) < settings.size)
+
+
+def _crop(photo: Tensor, settings: Settings) -> Tensor:
+    if settings.crop == "center":
+        return crop_centre(photo, settings.size, settings.size)
+    multiple = get_task(settings.task).gt_multiple
+    return crop_centre(photo, *(side // multiple * multiple for side in photo.shape[-2:]))
+
+
+def _write_meta_info(output: Path, gt_paths: Sequence[Path]) -> None:
+    """``NAME.png (height,width,3)`` for each pair, as BasicSR's PairedImageDataset reads it."""
+    lines = [f"{path.name} ({height},{width},3)\n" for path in gt_paths for width, height in [_png_size(path)]]
+    _write_text(output / "meta_info.txt", "".join(lines))
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    """Width and height from a PNG's header."""
+    with path.open("rb") as file:
+        header = file.read(24)
+    return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
