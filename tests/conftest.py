@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  mends BasicSR before any test imports it
 import cv2
 import numpy as np
 import pytest
 import torch
+
+import tim_plugin  # noqa: F401  mends BasicSR before any test imports it
 from tim_plugin.archs.tower_arch import TowerGenerator
 
 ROOT = Path(__file__).resolve().parents[1]

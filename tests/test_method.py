@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.data.pyramid import target_pyramid
 from tim_plugin.imle.distance import PixelDistance

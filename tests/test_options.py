@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from tim_plugin.errors import TimError
 from tim_plugin.option_checks import check_options
 from tim_plugin.option_file import force_option, parse_options, read_option_file

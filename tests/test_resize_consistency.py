@@ -17,8 +17,8 @@ from tim_plugin.images import write_png
 from tim_plugin.resize import bicubic_matrix, bicubic_resize
 
 
-@pytest.mark.parametrize(("size", "factor"), [((64, 48), 1 / 16), ((256, 160), 1 / 16), ((30, 42), 1 / 2), ((17, 23), 2),
-                                              ((32, 80), 1 / 8), ((9, 7), 4)])
+@pytest.mark.parametrize(("size", "factor"), [
+    ((64, 48), 1 / 16), ((256, 160), 1 / 16), ((30, 42), 1 / 2), ((17, 23), 2), ((32, 80), 1 / 8), ((9, 7), 4)])
 def test_resize_equals_basicsr(size, factor):
     image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
     expected = imresize(image, factor)
@@ -125,3 +125,17 @@ def test_large_matrices_are_not_kept():
     before = resize._kept.cache_info().currsize
     assert bicubic_resize(torch.rand(1, 2000, 4), (500, 4)).shape == (1, 500, 4)
     assert resize._kept.cache_info().currsize <= before + 1  # only the 4x4 one
+
+
+def test_noise_around_a_real_photograph_is_saved_consistently(tmp_path):
+    """What an untrained network may give around the LQ of a 256x256 photograph; the PNG counts, BasicSR measures."""
+    data = pytest.importorskip("skimage.data")
+    gt = torch.from_numpy(data.astronaut()[:256, 100:356].copy()).permute(2, 0, 1) / 255
+    lq = bicubic_downsample(gt, 16)[None]
+    noise = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    saved, db = project_for_saving(gt + 0.3 * noise, lq.expand(2, -1, -1, -1))
+    assert (db >= 45).all()
+    write_png(tmp_path / "a.png", saved[0])
+    down = imresize(cv2.imread(str(tmp_path / "a.png")).astype(np.float32) / 255, 1 / 16).clip(0, 1) * 255
+    error = down.round() - lq[0].permute(1, 2, 0).numpy()[..., ::-1] * 255
+    assert 10 * np.log10(255**2 / np.mean(error**2)) >= 45

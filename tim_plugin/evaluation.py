@@ -20,6 +20,7 @@ from tim_plugin.imle.selection import Distance
 from tim_plugin.metrics.image_metrics import Metric
 from tim_plugin.options import TowerSpec
 
+
 class Answers(NamedTuple):
     """The samples of one image, as they are saved.
 

@@ -24,7 +24,6 @@ from tim_plugin.errors import NonFiniteError, TimError
 from tim_plugin.option_file import parse_options
 from tim_plugin.progress import show_progress
 
-
 Observer = Callable[[int, Mapping[str, float]], None]
 
 
@@ -66,7 +65,7 @@ def run(command: Callable[[], None]) -> None:
     except (TimError, NonFiniteError) as error:
         sys.exit(_fail(str(error), 2 if isinstance(error, TimError) else 1))
     except KeyboardInterrupt:
-        sys.exit(_fail("interrupted; --auto_resume goes on from the last saved state", 130))
+        sys.exit(_fail("interrupted; what was written stays: the same command (for training with --auto_resume) goes on", 130))
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -106,7 +105,7 @@ def _create_dataloaders(original: Callable, resumed: dict[str, int], opt: dict[s
                        f"use dataset_enlarge_ratio: {math.ceil(batch / max(images, 1)) * 10}, or a smaller batch_size_per_gpu")
     if resumed:
         done_batches = resumed["iter"] - resumed["epoch"] * len(train_loader)
-        sampler.skip(max(done_batches, 0) * train_loader.batch_size)
+        sampler.skip(resumed["epoch"], max(done_batches, 0) * train_loader.batch_size)
     # BasicSR counts the last, incomplete batch, which its loader drops: small data would end before total_iter.
     return train_loader, sampler, val_loaders, math.ceil(total_iters / len(train_loader)), total_iters
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+
 from tim_plugin.archs.mapping_arch import MappingNetwork
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.data.pyramid import condition_pyramid
 from tim_plugin.errors import TimError
 from tim_plugin.imle.latents import Latents
 from tim_plugin.resize import bicubic_resize
-from torch import nn
 
 PUBLISHED_PARAMETERS = 209.05e6
 

@@ -19,8 +19,8 @@ from tim_plugin.resize import bicubic_resize
 
 
 def options(photos, **changes):
-    return {"name": "photos", "type": "DegradedImageDataset", "task": "sr16x", "dataroot_gt": str(photos), "gt_size": 32,
-            "use_hflip": True, "use_rot": True, "phase": "train", "scale": 16, "seed": 3, **changes}
+    return {"name": "photos", "type": "DegradedImageDataset", "task": "sr16x", "dataroot_gt": str(photos),
+            "gt_size": 32, "use_hflip": True, "use_rot": True, "phase": "train", "scale": 16, "seed": 3, **changes}
 
 
 def epoch_of(dataset, epoch, workers=0, ratio=3):
@@ -166,8 +166,7 @@ def test_an_empty_folder_is_named(tmp_path):
         DegradedImageDataset(options(tmp_path))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_photograph_that_is_too_small_damaged_or_gone_is_named(photos, tmp_path, workers):
+def test_a_photograph_that_is_too_small_damaged_or_gone_is_named(tmp_path):
     write_png(tmp_path / "small.png", torch.rand(3, 20, 40))
     (tmp_path / "tiny.png").write_bytes(b"")
     (tmp_path / "gone.png").write_bytes(b"x")
@@ -175,7 +174,20 @@ def test_a_photograph_that_is_too_small_damaged_or_gone_is_named(photos, tmp_pat
     (tmp_path / "gone.png").unlink()
     for index, message in enumerate(["gone.png", "small.png: is 40x20, smaller than 32x32", "tiny.png"]):
         with pytest.raises(TimError, match=message):
-            next(iter(DataLoader(dataset, sampler=[index], num_workers=workers)))
+            _ = dataset[index]
+
+
+def test_a_worker_names_the_photograph_too(tmp_path):
+    (tmp_path / "tiny.png").write_bytes(b"")
+    assert "tiny.png: is an empty file" in failure(DataLoader(DegradedImageDataset(options(tmp_path)), num_workers=1))
+
+
+def failure(loader):
+    """The message; with the exception the worker is let go."""
+    try:
+        next(iter(loader))
+    except TimError as error:
+        return str(error)
 
 
 def test_a_strip_is_named_instead_of_filling_the_memory(tmp_path):

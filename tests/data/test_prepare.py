@@ -26,7 +26,7 @@ SMALL = Settings("sr16x", size=32)
 def folder(tmp_path) -> Path:
     """Two photographs of one name in two subfolders, one with a space in its name, and an empty file."""
     generator = torch.Generator().manual_seed(0)
-    for name, size in (("a/photo.png", (48, 70)), ("b/photo.png", (64, 40)), ("my photo.png", (32, 32))):
+    for name, size in (("a/photo.png", (48, 72)), ("b/photo.png", (64, 40)), ("my photo.png", (32, 32))):
         write_png(tmp_path / "photos" / name, torch.rand(3, *size, generator=generator))
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"")
     (tmp_path / "photos" / "notes.txt").write_text("no photograph")
@@ -60,25 +60,18 @@ def test_the_command_twice(folder):
     assert state(folder / "out") == before
 
 
-@pytest.mark.parametrize("arguments", [
-    ("-i", "photos", "-o", "photos"),
-    ("-i", "photos", "-o", "photos/below"),
-    ("-i", "missing", "-o", "out"),
-    ("-i", "photos", "-o", "out", "--size", "100"),
-])
-def test_a_mistake_is_one_line_and_status_2(folder, arguments):
-    done = command("sr16x", *(folder / part if part in ("photos", "photos/below", "missing", "out") else part
-                              for part in arguments))
+def test_a_mistake_is_one_line_and_status_2(folder):
+    done = command("sr16x", "-i", folder / "photos", "-o", folder / "photos" / "below")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: -o ") and done.stderr.count("\n") == 1
     assert not (folder / "photos" / "below").exists()
 
 
 def test_the_pair_is_the_resized_centre_and_its_degradation(folder):
     prepare_folder(folder / "photos", folder / "out", SMALL, workers=1)
     gt = read_image(folder / "out" / "gt" / "a_photo.png").rgb
-    resized = imresize(read_image(folder / "photos" / "a" / "photo.png").rgb, 32 / 48)  # 48x70 -> 32x47
-    assert torch.allclose(gt, resized[:, :, 7:39].clamp(0, 1), atol=0.03)  # imresize: 46.7 wide; ours: 47
+    resized = imresize(read_image(folder / "photos" / "a" / "photo.png").rgb, 2 / 3)  # 32x48
+    assert torch.allclose(gt, resized[:, :, 8:40].clamp(0, 1), atol=0.51 / 255)
     lq = read_image(folder / "out" / "lq" / "a_photo.png").rgb
     assert torch.allclose(lq, imresize(gt, 1 / 16).clamp(0, 1), atol=0.51 / 255)
     exact = read_image(folder / "out" / "gt" / "my_photo.png").rgb
@@ -89,7 +82,8 @@ def test_basicsrs_paired_dataset_reads_it(folder):
     out = folder / "out"
     prepare_folder(folder / "photos", out, SMALL, workers=1)
     dataset = build_dataset({
-        "name": "prepared", "type": "PairedImageDataset", "dataroot_gt": str(out / "gt"), "dataroot_lq": str(out / "lq"),
+        "name": "prepared", "type": "PairedImageDataset", "dataroot_gt": str(out / "gt"),
+        "dataroot_lq": str(out / "lq"),
         "meta_info_file": str(out / "meta_info.txt"), "io_backend": {"type": "disk"}, "gt_size": 32, "scale": 16,
         "phase": "train", "use_hflip": False, "use_rot": False})
     assert len(dataset) == 3
@@ -101,7 +95,7 @@ def test_basicsrs_paired_dataset_reads_it(folder):
 def test_whole_keeps_the_long_side(folder):
     prepare_folder(folder / "photos", folder / "out", Settings("sr16x", 32, "whole"), workers=1)
     lines = (folder / "out" / "meta_info.txt").read_text().splitlines()
-    assert lines == ["a_photo.png (32,32,3)", "b_photo.png (48,32,3)", "my_photo.png (32,32,3)"]
+    assert lines == ["a_photo.png (32,48,3)", "b_photo.png (48,32,3)", "my_photo.png (32,32,3)"]
     assert read_image(folder / "out" / "lq" / "b_photo.png").rgb.shape == (3, 3, 2)
 
 
@@ -184,9 +178,12 @@ def test_nothing_readable_is_an_error(folder):
 def test_folders_and_workers_that_cannot_be_are_named(folder):
     (folder / "empty").mkdir()
     (folder / "photos").rename(folder / "gt")
+    (folder / "notes.txt").write_text("no folder")
     for photos, output, workers, message in (
         ("empty", "out", 1, "holds no photograph"), ("gt", "out", 0, "--workers 0"),
-        ("gt", ".", 1, "where the results go"), ("gt", "gt/notes.txt/x", 1, "lies in the folder"),
+        ("gt", ".", 1, "where the results go"), ("gt", "gt", 1, "lies in the folder"),
+        ("gt", "gt/below", 1, "lies in the folder"), ("missing", "out", 1, "missing: there is no such folder"),
+        ("gt", "notes.txt", 1, "is a file"),
     ):
         with pytest.raises(TimError, match=message):
             prepare_folder(folder / photos, folder / output, SMALL, workers)

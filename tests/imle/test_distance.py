@@ -1,7 +1,10 @@
 """The perceptual distance: parity with the lpips package, invariances, small images, weights files and their errors."""
 
+import dataclasses
 import math
+import socket
 import urllib.error
+from types import SimpleNamespace
 
 import lpips
 import pytest
@@ -9,6 +12,7 @@ import torch
 from torch import nn
 
 from tim_plugin.errors import TimError
+from tim_plugin.imle import backbones
 from tim_plugin.imle.backbones import BACKBONES
 from tim_plugin.imle.distance import PerceptualDistance, PixelDistance
 
@@ -96,8 +100,7 @@ def test_is_zero_for_equal_images_and_symmetric(loaded):
 @pytest.mark.parametrize("size", [(4, 4), (8, 8), (5, 12), (12, 5), (1, 1), (15, 15)])
 def test_small_images_are_enlarged_to_the_smallest_input(backbone, loaded, size):
     a, b = pair(2, *size)
-    factor = BACKBONES[backbone].min_px / min(size)
-    enlarged = [math.ceil(side * factor) for side in size]  # the shape is kept
+    enlarged = [math.ceil(side * BACKBONES[backbone].min_px / min(size)) for side in size]  # the shape is kept
     by_hand = (nn.functional.interpolate(one, enlarged, mode="bilinear") for one in (a, b))
     found = loaded(a, b)
     assert found.shape == (2,) and (found > 0).all()
@@ -153,7 +156,8 @@ def test_features_can_be_kept_and_indexed(make):
 
 def test_pixel_distance_is_the_mean_squared_difference():
     a, b = pair()
-    assert torch.allclose(PixelDistance()(a, b), torch.stack([nn.functional.mse_loss(x, y) for x, y in zip(a, b, strict=True)]))
+    expected = [nn.functional.mse_loss(x, y) for x, y in zip(a, b, strict=True)]
+    torch.testing.assert_close(PixelDistance()(a, b), torch.stack(expected))
 
 
 def test_is_frozen_and_stays_in_eval_mode(small):
@@ -236,6 +240,21 @@ def test_missing_imagenet_file_is_one_clear_error(backbone, tmp_path, monkeypatc
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("*.p*"))
+
+
+def test_a_download_that_hears_nothing_ends_soon_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(backbones, "SILENCE_S", 0.2)
+    for proxy in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts and never answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/alexnet-owt-7be5be79.pth"
+        facts = dataclasses.replace(BACKBONES["alexnet"], weights=SimpleNamespace(url=url))
+        monkeypatch.setitem(BACKBONES, "alexnet", facts)
+        with pytest.raises(TimError, match="timed out"):
+            PerceptualDistance(backbone="alexnet")
+    assert socket.getdefaulttimeout() is None
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("options, message", [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from tim_plugin.imle.latents import Latents, LevelShape
 from tim_plugin.imle.pool import ExamplePool
 from tim_plugin.imle.sampling import sample, sample_latents

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.errors import NonFiniteError
 from tim_plugin.imle.distance import PixelDistance

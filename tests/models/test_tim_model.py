@@ -10,6 +10,7 @@ import pytest
 import torch
 from basicsr.models import build_model
 from basicsr.utils.registry import MODEL_REGISTRY
+
 from tim_plugin import checkpoints
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.errors import NonFiniteError, TimError

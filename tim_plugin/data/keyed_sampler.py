@@ -19,11 +19,14 @@ class KeyedSampler(EnlargedSampler):
 
     def __init__(self, dataset: Any, num_replicas: int, rank: int, ratio: int = 1) -> None:
         super().__init__(dataset, num_replicas, rank, ratio)
-        self._skipped = 0
+        self._skipped: dict[int, int] = {}
 
-    def skip(self, num_samples: int) -> None:
-        """Leave out the first ``num_samples`` of this rank's next epoch, once."""
-        self._skipped = num_samples
+    def skip(self, epoch: int, num_samples: int) -> None:
+        """Leave out the first ``num_samples`` of this rank's order in that epoch.
+
+        Bound to an epoch and not to the next iteration: BasicSR's prefetchers start an iteration that they throw away.
+        """
+        self._skipped = {epoch: num_samples}
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the order and of the dataset."""
@@ -37,5 +40,4 @@ class KeyedSampler(EnlargedSampler):
         if not getattr(self.dataset, "accepts_enlarged_indices", False):
             order = [index % len(self.dataset) for index in order]
         order = order[self.rank : self.total_size : self.num_replicas]
-        skipped, self._skipped = self._skipped, 0
-        return iter(order[skipped:])
+        return iter(order[self._skipped.get(self.epoch, 0) :])
