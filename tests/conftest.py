@@ -15,8 +15,15 @@ from tim_plugin.archs.tower_arch import TowerGenerator
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_TOWER = {
-    "num_levels": 4, "trunk_channels": 4, "growth_channels": 4, "num_blocks": 1, "noise_channels": 2, "style_dim": 4,
-    "mapping_width": 8, "mapping_layers": 2, "mapping_init": "he",
+    "num_levels": 4,
+    "trunk_channels": 4,
+    "growth_channels": 4,
+    "num_blocks": 1,
+    "noise_channels": 2,
+    "style_dim": 4,
+    "mapping_width": 8,
+    "mapping_layers": 2,
+    "mapping_init": "he",
 }
 
 
@@ -49,8 +56,10 @@ def photos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for index, image in enumerate((data.astronaut(), data.chelsea(), data.coffee())):
         for part in range(2):
-            crop = cv2.resize(image[: , part * 40:], (80, 64), interpolation=cv2.INTER_AREA)
-            cv2.imwrite(str(folder / f"photo{index}{part}.png"), cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2BGR))
+            crop = cv2.resize(image[:, part * 40 :], (80, 64), interpolation=cv2.INTER_AREA)
+            cv2.imwrite(
+                str(folder / f"photo{index}{part}.png"), cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2BGR)
+            )
     return folder
 
 

@@ -24,8 +24,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run(*command, cwd=ROOT, expect=0):
     """Run a command, check its exit status and that no traceback shows, and return what it printed."""
-    done = subprocess.run([sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     printed = done.stdout + done.stderr
     assert done.returncode == expect, printed[-3000:]
     assert "Traceback" not in printed, printed[-3000:]
@@ -49,22 +55,49 @@ def pairs(tmp_path_factory, photos):
 def option_file(tmp_path, photos, tiny_network):
     """Write an option file for six iterations of a tiny tower; returns its path."""
     opt = {
-        "name": "tiny", "model_type": "TIMModel", "scale": 16, "num_gpu": 0, "manual_seed": 0,
+        "name": "tiny",
+        "model_type": "TIMModel",
+        "scale": 16,
+        "num_gpu": 0,
+        "manual_seed": 0,
         "datasets": {
-            "train": {"name": "train", "type": "DegradedImageDataset", "task": "sr16x", "dataroot_gt": str(photos),
-                      "gt_size": 32, "use_hflip": True, "use_rot": True, "num_worker_per_gpu": 0,
-                      "batch_size_per_gpu": 2, "io_backend": {"type": "disk"}},
-            "val": {"name": "held_out", "type": "DegradedImageDataset", "task": "sr16x", "dataroot_gt": str(photos),
-                    "io_backend": {"type": "disk"}},
+            "train": {
+                "name": "train",
+                "type": "DegradedImageDataset",
+                "task": "sr16x",
+                "dataroot_gt": str(photos),
+                "gt_size": 32,
+                "use_hflip": True,
+                "use_rot": True,
+                "num_worker_per_gpu": 0,
+                "batch_size_per_gpu": 2,
+                "io_backend": {"type": "disk"},
+            },
+            "val": {
+                "name": "held_out",
+                "type": "DegradedImageDataset",
+                "task": "sr16x",
+                "dataroot_gt": str(photos),
+                "io_backend": {"type": "disk"},
+            },
         },
         "network_g": {**tiny_network, "consistency": "project"},
         "imle": {"samples_per_level": 2, "pool_size": 4, "reuse": 2},
         "path": {"experiments_root": str(tmp_path / "experiments"), "resume_state": None},
-        "train": {"ema_decay": 0.9, "total_iter": 6, "warmup_iter": -1,
-                  "optim_g": {"type": "Adam", "lr": 1.0e-3}, "scheduler": {"type": "MultiStepLR", "milestones": [100]},
-                  "perceptual_opt": {"type": "PixelDistanceLoss"}},
-        "val": {"val_freq": 6, "save_img": True, "num_samples": 2,
-                "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}}},
+        "train": {
+            "ema_decay": 0.9,
+            "total_iter": 6,
+            "warmup_iter": -1,
+            "optim_g": {"type": "Adam", "lr": 1.0e-3},
+            "scheduler": {"type": "MultiStepLR", "milestones": [100]},
+            "perceptual_opt": {"type": "PixelDistanceLoss"},
+        },
+        "val": {
+            "val_freq": 6,
+            "save_img": True,
+            "num_samples": 2,
+            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}},
+        },
         "logger": {"print_freq": 1, "save_checkpoint_freq": 3, "use_tb_logger": False},
     }
 
@@ -81,11 +114,22 @@ def option_file(tmp_path, photos, tiny_network):
 def checkpoint(tmp_path_factory):
     """An untrained tiny consistent tower on disk."""
     torch.manual_seed(0)
-    arguments = {"num_levels": 4, "trunk_channels": 4, "growth_channels": 4, "num_blocks": 1, "noise_channels": 2,
-                 "style_dim": 4, "mapping_width": 8, "mapping_layers": 2, "mapping_init": "he", "consistency": "project"}
+    arguments = {
+        "num_levels": 4,
+        "trunk_channels": 4,
+        "growth_channels": 4,
+        "num_blocks": 1,
+        "noise_channels": 2,
+        "style_dim": 4,
+        "mapping_width": 8,
+        "mapping_layers": 2,
+        "mapping_init": "he",
+        "consistency": "project",
+    }
     path = tmp_path_factory.mktemp("model") / "net_g_latest.pth"
-    torch.save({"params": TowerGenerator(**arguments).state_dict(),
-                "network_g": {"type": "TowerGenerator", **arguments}}, path)
+    torch.save(
+        {"params": TowerGenerator(**arguments).state_dict(), "network_g": {"type": "TowerGenerator", **arguments}}, path
+    )
     return path
 
 
@@ -120,7 +164,10 @@ def test_a_project_of_ones_own_with_basicsrs_unmodified_pipelines(tmp_path, pair
 
     def tested(opt):
         opt["datasets"] = {"test_1": opt["datasets"]["val"]}
-        opt["path"] = {"pretrain_network_g": str(experiment / "models" / "net_g_latest.pth"), "param_key_g": "params_ema"}
+        opt["path"] = {
+            "pretrain_network_g": str(experiment / "models" / "net_g_latest.pth"),
+            "param_key_g": "params_ema",
+        }
         for section in ("train", "imle", "logger"):
             opt.pop(section)
 
@@ -142,8 +189,11 @@ def test_train_and_test_tools(tmp_path, option_file):
 
     def tested(opt):
         opt["datasets"] = {"test_1": opt["datasets"]["val"]}
-        opt["path"] = {"pretrain_network_g": str(experiment / "models" / "net_g_latest.pth"), "param_key_g": "params_ema",
-                       "results_root": str(tmp_path / "results")}
+        opt["path"] = {
+            "pretrain_network_g": str(experiment / "models" / "net_g_latest.pth"),
+            "param_key_g": "params_ema",
+            "results_root": str(tmp_path / "results"),
+        }
         opt["val"]["num_samples"] = 3
         opt["val"]["metrics"]["lpips"] = {"type": "calculate_lpips", "backbone": "squeezenet1_1", "weights": "random"}
         for section in ("train", "imle", "logger"):
@@ -169,8 +219,10 @@ def test_a_resumed_tool_run_equals_an_unbroken_one_on_data_with_workers(tmp_path
     run("tools/train.py", "-opt", path, "--force_yml", "name=whole")
     run("tools/train.py", "-opt", path, "--force_yml", "name=parts", "train:total_iter=4")
     run("tools/train.py", "-opt", path, "--force_yml", "name=parts", "--auto_resume")
-    whole, parts = (torch.load(tmp_path / "experiments" / name / "models" / "net_g_latest.pth", weights_only=True)
-                    for name in ("whole", "parts"))
+    whole, parts = (
+        torch.load(tmp_path / "experiments" / name / "models" / "net_g_latest.pth", weights_only=True)
+        for name in ("whole", "parts")
+    )
     for key in ("params", "params_ema"):
         for name, value in whole[key].items():
             assert torch.equal(value, parts[key][name]), name
@@ -178,17 +230,32 @@ def test_a_resumed_tool_run_equals_an_unbroken_one_on_data_with_workers(tmp_path
 
 def test_two_processes_on_cpus_train_together(tmp_path, option_file):
     path = option_file(lambda opt: opt.pop("val"))
-    run("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone", "tools/train.py", "-opt",
-        path, "--launcher", "pytorch")
+    run(
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--master_port=0",
+        "--standalone",
+        "tools/train.py",
+        "-opt",
+        path,
+        "--launcher",
+        "pytorch",
+    )
     assert (tmp_path / "experiments" / "tiny" / "models" / "net_g_latest.pth").is_file()
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--force_yml", "imle:reuze=3"], "error: imle: unknown key 'reuze': did you mean 'reuse'?"),
-    (["--force_yml", "datasets:train:batch_size_per_gpu=16", "imle:pool_size=16"], "do not fill one batch of 16: use "
-     "dataset_enlarge_ratio"),
-    (["--force_yml", "path:resume_state=none.state"], "there is no file none.state"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--force_yml", "imle:reuze=3"], "error: imle: unknown key 'reuze': did you mean 'reuse'?"),
+        (
+            ["--force_yml", "datasets:train:batch_size_per_gpu=16", "imle:pool_size=16"],
+            "do not fill one batch of 16: use dataset_enlarge_ratio",
+        ),
+        (["--force_yml", "path:resume_state=none.state"], "there is no file none.state"),
+    ],
+)
 def test_mistakes_in_training_are_one_line(option_file, arguments, message):
     printed = run("tools/train.py", "-opt", option_file(lambda opt: opt.pop("val")), *arguments, expect=2)
     assert message in printed
@@ -223,25 +290,31 @@ def test_level_seeds_rebuild_and_mix_samples(tmp_path, checkpoint):
     run(*common, "-o", tmp_path / "a", "-n", 3)
     run(*common, "-o", tmp_path / "b", "-n", 5, "--level-seeds", "2,2,2,2", "--batch", 1)
     run(*common, "-o", tmp_path / "c", "-n", 2, "--level-seeds", "2,2,-,-", "--suffix", "x")
-    read = [cv2.imread(str(tmp_path / name)).astype(int) for name in
-            ("a/in_s02.png", "b/in_s00.png", "c/in_x_s00.png", "c/in_x_s01.png")]
+    read = [
+        cv2.imread(str(tmp_path / name)).astype(int)
+        for name in ("a/in_s02.png", "b/in_s00.png", "c/in_x_s00.png", "c/in_x_s01.png")
+    ]
     assert sorted(p.name for p in (tmp_path / "b").iterdir()) == ["in_s00.png", "in_sheet.png", "samples.json"]
     assert np.abs(read[0] - read[1]).max() <= 1
     assert not np.array_equal(read[2], read[3])
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["-i", "nowhere.png"], "nowhere.png: there is no such image or folder"),
-    (["-m", "nowhere.pth"], "nowhere.pth: there is no such checkpoint"),
-    (["--level-seeds", "1,x"], "'x' is neither a sample's number"),
-    (["--level-seeds", "1,1,1,1,1"], "has 5 entries, the network has 4 levels"),
-    (["-n", "0"], "-n 0: must be at least 1"),
-    (["--device", "cuda:99"], "--device cuda:99"),
-    (["--max-megapixels", "0.001"], "4x4, its 16x output 64x64"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-i", "nowhere.png"], "nowhere.png: there is no such image or folder"),
+        (["-m", "nowhere.pth"], "nowhere.pth: there is no such checkpoint"),
+        (["--level-seeds", "1,x"], "'x' is neither a sample's number"),
+        (["--level-seeds", "1,1,1,1,1"], "has 5 entries, the network has 4 levels"),
+        (["-n", "0"], "-n 0: must be at least 1"),
+        (["--device", "cuda:99"], "--device cuda:99"),
+        (["--max-megapixels", "0.001"], "4x4, its 16x output 64x64"),
+    ],
+)
 def test_mistakes_in_sampling_are_one_line(tmp_path, checkpoint, arguments, message):
     write_png(tmp_path / "in.png", torch.rand(3, 4, 4))
-    printed = run("tools/sample.py", "-i", tmp_path / "in.png", "-o", tmp_path / "out", "-m", checkpoint, *arguments,
-                  expect=2)
+    printed = run(
+        "tools/sample.py", "-i", tmp_path / "in.png", "-o", tmp_path / "out", "-m", checkpoint, *arguments, expect=2
+    )
     assert message in printed and printed.startswith("error:")
     assert not (tmp_path / "out").exists()

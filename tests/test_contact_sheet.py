@@ -53,5 +53,5 @@ def test_rows_of_different_sizes_and_with_names():
     assert sheet.min() >= 0 and sheet.max() <= 1
     # 48 pixels are enlarged three times, 960 shrunk to 384; a line of text above each.
     assert sheet.shape == (3, 3 * LINE_PX + 96 + 256 + 2 * GAP_PX, GAP_PX + 5 * (384 + GAP_PX))
-    with_text = sheet[:, LINE_PX : 2 * LINE_PX, : 384]
+    with_text = sheet[:, LINE_PX : 2 * LINE_PX, :384]
     assert with_text.min() < 0.5

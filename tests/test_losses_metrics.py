@@ -113,8 +113,9 @@ def test_metric_builds_its_network_once(monkeypatch):
     from tim_plugin.metrics import lpips_metric
 
     built = []
-    monkeypatch.setattr(lpips_metric, "PerceptualDistance",
-                        lambda **options: built.append(options) or PerceptualDistance(**options))
+    monkeypatch.setattr(
+        lpips_metric, "PerceptualDistance", lambda **options: built.append(options) or PerceptualDistance(**options)
+    )
     for _ in range(3):
         calculate_lpips(*uint8_pair(32, 32, 3), **{**OPTIONS, "seed": 99})
     assert len(built) == 1

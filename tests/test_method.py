@@ -1,4 +1,4 @@
-"""The method works: one input, several right answers, one seen at a time; cIMLE finds them all, regression their mean."""
+"""The method works: one input, several right answers, one seen at a time; cIMLE finds all, regression their mean."""
 
 from __future__ import annotations
 
@@ -25,17 +25,30 @@ def problem(generator):
 def trained(num_candidates):
     """Train the same tower with m candidates; one candidate is plain regression (the codes are noise to it)."""
     torch.manual_seed(0)
-    tower = TowerGenerator(num_levels=2, trunk_channels=8, growth_channels=8, num_blocks=1, noise_channels=2, style_dim=8,
-                           mapping_width=16, mapping_layers=2, mapping_init="he")
+    tower = TowerGenerator(
+        num_levels=2,
+        trunk_channels=8,
+        growth_channels=8,
+        num_blocks=1,
+        noise_channels=2,
+        style_dim=8,
+        mapping_width=16,
+        mapping_layers=2,
+        mapping_init="he",
+    )
     optimizer = torch.optim.Adam(tower.parameters(), lr=5e-3)
     generator, distance = torch.Generator().manual_seed(0), PixelDistance()
     for _ in range(STEPS):
         lq, gt = problem(generator)
         conditions, targets = [lq, None], target_pyramid(gt, 2)
-        latents = hierarchical(tower, distance, conditions, targets, [num_candidates] * 2, generator, 64).latents \
-            if num_candidates > 1 else Latents.draw(tower.latent_shapes(2, 2), BATCH, generator)
-        loss = sum(distance(image, target).mean()
-                   for image, target in zip(tower(conditions, latents), targets, strict=True))
+        latents = (
+            hierarchical(tower, distance, conditions, targets, [num_candidates] * 2, generator, 64).latents
+            if num_candidates > 1
+            else Latents.draw(tower.latent_shapes(2, 2), BATCH, generator)
+        )
+        loss = sum(
+            distance(image, target).mean() for image, target in zip(tower(conditions, latents), targets, strict=True)
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

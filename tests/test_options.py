@@ -45,38 +45,49 @@ def test_the_published_file_is_the_published_configuration(opt):
     assert TowerSpec(**network) == TowerSpec()
     assert ImleSpec(**opt["imle"]) == ImleSpec()
     assert opt["train"]["optim_g"] == {
-        "type": "Adam", "lr": 1e-4, "betas": [0.9, 0.999], "weight_decay": 0, "mapping_lr_mult": 0.01}
+        "type": "Adam",
+        "lr": 1e-4,
+        "betas": [0.9, 0.999],
+        "weight_decay": 0,
+        "mapping_lr_mult": 0.01,
+    }
     pool = opt["imle"]
     assert opt["train"]["total_iter"] == 20 * pool["pool_size"] * pool["reuse"]  # 20 pools of 10,000 steps
 
 
-@pytest.mark.parametrize(("entry", "message"), [
-    ("network_g:growth_chanels=4", "network_g: unknown key 'growth_chanels': did you mean 'growth_channels'"),
-    ("imle:reuse_count=4", "imle: unknown key 'reuse_count'"),
-    ("imle:sample_per_level=4", "did you mean 'samples_per_level'"),
-    ("val:num_sample=4", "val: unknown key 'num_sample': did you mean 'num_samples'"),
-    ("train:ema_deacy=0.9", "train: unknown key 'ema_deacy': did you mean 'ema_decay'"),
-    ("train:optim_g:bettas=1", "train: optim_g: unknown key 'bettas'"),
-    ("train:perceptual_opt:backbon=x", "train: perceptual_opt: unknown key 'backbon'"),
-    ("datasets:train:gt_sise=64", "datasets: train: unknown key 'gt_sise'"),
-    ("logger:print_frequ=1", "'logger: print_frequ': did you mean 'print_freq'"),
-    ("manual_sed=1", "'manual_sed': did you mean 'manual_seed'"),
-    ("path:pretrain_netwrok_g=x", "did you mean 'pretrain_network_g'"),
-    ("datasets:train:gt_size=100", "gt_size 100 is not a multiple of 16, which 4 levels need: use 96 or 112"),
-    ("network_g:num_levels=3", "trunk_channels has 4 entries for 3 levels"),
-    ("scale=8", "scale 8 is not what the tower makes: .* 16x"),
-    ("datasets:train:dataroot_gt=nowhere", "datasets: train: dataroot_gt: there is no folder nowhere"),
-    ("imle:pool_size=0", "imle: pool_size must be at least 1"),
-    ("imle:sampling=hierarchic", "did you mean 'hierarchical'"),
-    ("imle:samples_per_level=[1,2]", "samples_per_level has 2 entries for 4 levels"),
-    ("imle:search_batch=30", "search_batch 30 is more than max_candidates_per_batch 20"),
-    ("datasets:train:batch_size_per_gpu=3", "pool_size 400 is not a multiple of batch_size_per_gpu 3: use 399 or 402"),
-    ("network_g:consistency=projekt", "did you mean 'project'"),
-    ("network_g:mapping=1", "mapping must be true or false"),
-    ("imle:reuse=1.5", "reuse must be a whole number"),
-    ("val:num_samples=many", "num_samples is the text 'many', a number is needed"),
-    ("train:pixel_opt={type: L1Loss}", "pixel_opt is not used by TIMModel"),
-])
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("network_g:growth_chanels=4", "network_g: unknown key 'growth_chanels': did you mean 'growth_channels'"),
+        ("imle:reuse_count=4", "imle: unknown key 'reuse_count'"),
+        ("imle:sample_per_level=4", "did you mean 'samples_per_level'"),
+        ("val:num_sample=4", "val: unknown key 'num_sample': did you mean 'num_samples'"),
+        ("train:ema_deacy=0.9", "train: unknown key 'ema_deacy': did you mean 'ema_decay'"),
+        ("train:optim_g:bettas=1", "train: optim_g: unknown key 'bettas'"),
+        ("train:perceptual_opt:backbon=x", "train: perceptual_opt: unknown key 'backbon'"),
+        ("datasets:train:gt_sise=64", "datasets: train: unknown key 'gt_sise'"),
+        ("logger:print_frequ=1", "'logger: print_frequ': did you mean 'print_freq'"),
+        ("manual_sed=1", "'manual_sed': did you mean 'manual_seed'"),
+        ("path:pretrain_netwrok_g=x", "did you mean 'pretrain_network_g'"),
+        ("datasets:train:gt_size=100", "gt_size 100 is not a multiple of 16, which 4 levels need: use 96 or 112"),
+        ("network_g:num_levels=3", "trunk_channels has 4 entries for 3 levels"),
+        ("scale=8", "scale 8 is not what the tower makes: .* 16x"),
+        ("datasets:train:dataroot_gt=nowhere", "datasets: train: dataroot_gt: there is no folder nowhere"),
+        ("imle:pool_size=0", "imle: pool_size must be at least 1"),
+        ("imle:sampling=hierarchic", "did you mean 'hierarchical'"),
+        ("imle:samples_per_level=[1,2]", "samples_per_level has 2 entries for 4 levels"),
+        ("imle:search_batch=30", "search_batch 30 is more than max_candidates_per_batch 20"),
+        (
+            "datasets:train:batch_size_per_gpu=3",
+            "pool_size 400 is not a multiple of batch_size_per_gpu 3: use 399 or 402",
+        ),
+        ("network_g:consistency=projekt", "did you mean 'project'"),
+        ("network_g:mapping=1", "mapping must be true or false"),
+        ("imle:reuse=1.5", "reuse must be a whole number"),
+        ("val:num_samples=many", "num_samples is the text 'many', a number is needed"),
+        ("train:pixel_opt={type: L1Loss}", "pixel_opt is not used by TIMModel"),
+    ],
+)
 def test_one_clear_error_for_each_mistake(opt, entry, message):
     with pytest.raises(TimError) as caught:
         check_options(changed(opt, entry))
@@ -84,8 +95,16 @@ def test_one_clear_error_for_each_mistake(opt, entry, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("section", "key"), [("train: optim_g", "lr"), ("train", "total_iter"), ("val", "val_freq"),
-                                              ("logger", "print_freq"), ("network_g", "feature_scale")])
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("train: optim_g", "lr"),
+        ("train", "total_iter"),
+        ("val", "val_freq"),
+        ("logger", "print_freq"),
+        ("network_g", "feature_scale"),
+    ],
+)
 def test_a_number_that_yaml_reads_as_text_is_an_error(opt, section, key):
     target = opt
     for part in section.split(": "):
@@ -95,8 +114,17 @@ def test_a_number_that_yaml_reads_as_text_is_an_error(opt, section, key):
         check_options(opt)
 
 
-@pytest.mark.parametrize(("section", "key"), [("", "name"), ("", "network_g"), ("train", "optim_g"), ("train: optim_g", "lr"),
-                                              ("train", "perceptual_opt"), ("logger", "use_tb_logger")])
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("", "name"),
+        ("", "network_g"),
+        ("train", "optim_g"),
+        ("train: optim_g", "lr"),
+        ("train", "perceptual_opt"),
+        ("logger", "use_tb_logger"),
+    ],
+)
 def test_a_missing_key_is_named(opt, section, key):
     target = opt
     for part in section.split(": ") if section else ():
@@ -126,18 +154,26 @@ def test_a_bad_file_is_named(tmp_path):
     with pytest.raises(TimError, match="none.yml: cannot be read"):
         read_option_file(tmp_path / "none.yml")
     bad = tmp_path / "bad.yml"
-    for text, message in (("a: [1", "not valid YAML in line"), ("just text", "holds no options"),
-                          ("a: 1\na: 2\n", "'a' stands twice"),
-                          ("a: !!python/object/apply:os.getcwd []", "not valid YAML")):
+    for text, message in (
+        ("a: [1", "not valid YAML in line"),
+        ("just text", "holds no options"),
+        ("a: 1\na: 2\n", "'a' stands twice"),
+        ("a: !!python/object/apply:os.getcwd []", "not valid YAML"),
+    ):
         bad.write_text(text)
         with pytest.raises(TimError, match=message):
             read_option_file(bad)
 
 
 def test_force_yml_sets_values_without_evaluating_them(opt):
-    for entry, value in (("train:optim_g:lr=1e-3", 1e-3), ("imle:samples_per_level=[4, 3, 2, 1]", [4, 3, 2, 1]),
-                         ("val:save_img=false", False), ("path:resume_state=~", None), ("name=run 2", "run 2"),
-                         ("name=__import__('os').getcwd()", "__import__('os').getcwd()")):
+    for entry, value in (
+        ("train:optim_g:lr=1e-3", 1e-3),
+        ("imle:samples_per_level=[4, 3, 2, 1]", [4, 3, 2, 1]),
+        ("val:save_img=false", False),
+        ("path:resume_state=~", None),
+        ("name=run 2", "run 2"),
+        ("name=__import__('os').getcwd()", "__import__('os').getcwd()"),
+    ):
         force_option(opt, entry)
         target = opt
         for part in entry.split("=")[0].split(":"):

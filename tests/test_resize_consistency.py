@@ -17,8 +17,10 @@ from tim_plugin.images import write_png
 from tim_plugin.resize import bicubic_matrix, bicubic_resize
 
 
-@pytest.mark.parametrize(("size", "factor"), [
-    ((64, 48), 1 / 16), ((256, 160), 1 / 16), ((30, 42), 1 / 2), ((17, 23), 2), ((32, 80), 1 / 8), ((9, 7), 4)])
+@pytest.mark.parametrize(
+    ("size", "factor"),
+    [((64, 48), 1 / 16), ((256, 160), 1 / 16), ((30, 42), 1 / 2), ((17, 23), 2), ((32, 80), 1 / 8), ((9, 7), 4)],
+)
 def test_resize_equals_basicsr(size, factor):
     image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
     expected = imresize(image, factor)

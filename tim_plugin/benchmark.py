@@ -35,11 +35,35 @@ class Setting:
 
 SETTINGS = {
     "demo": Setting(
-        {"trunk_channels": [32, 32, 24, 16], "growth_channels": [32, 24, 16, 12], "num_blocks": 2, "style_dim": 32,
-         "mapping_width": 64, "mapping_layers": 3, "consistency": "project"}, 4, 4, 16, 16),
+        {
+            "trunk_channels": [32, 32, 24, 16],
+            "growth_channels": [32, 24, 16, 12],
+            "num_blocks": 2,
+            "style_dim": 32,
+            "mapping_width": 64,
+            "mapping_layers": 3,
+            "consistency": "project",
+        },
+        4,
+        4,
+        16,
+        16,
+    ),
     "mid": Setting(
-        {"trunk_channels": [64, 32, 32, 32], "growth_channels": [64, 48, 32, 16], "num_blocks": 3, "style_dim": 64,
-         "mapping_width": 128, "mapping_layers": 4, "consistency": "project"}, 8, 1, 16, 4),
+        {
+            "trunk_channels": [64, 32, 32, 32],
+            "growth_channels": [64, 48, 32, 16],
+            "num_blocks": 3,
+            "style_dim": 64,
+            "mapping_width": 128,
+            "mapping_layers": 4,
+            "consistency": "project",
+        },
+        8,
+        1,
+        16,
+        4,
+    ),
 }
 
 
@@ -47,9 +71,9 @@ SETTINGS = {
 class SelectionResult:
     """One setting's figures. Times are medians in seconds; a ratio is the median over the pairs, with their extremes.
 
-    ``bound`` is what running no lower level again can give at most: the naive search's level evaluations over ours, each
-    weighed by the measured time of its level. Ours can pass it, because it also computes each weight-normalised weight
-    once a search and each target's features once.
+    ``bound`` is what running no lower level again can give at most: the naive search's level evaluations over ours,
+    each weighed by the measured time of its level. Ours can pass it, because it also computes each weight-normalised
+    weight once a search and each target's features once.
     """
 
     setting: str
@@ -96,8 +120,13 @@ Search = Callable[..., Selection]
 
 @torch.no_grad()
 def naive_hierarchical(
-    tower: Tower, distance: Distance, conditions: Sequence[Tensor | None], targets: Sequence[Tensor],
-    num_candidates: Sequence[int], generator: torch.Generator, max_candidates_per_batch: int,
+    tower: Tower,
+    distance: Distance,
+    conditions: Sequence[Tensor | None],
+    targets: Sequence[Tensor],
+    num_candidates: Sequence[int],
+    generator: torch.Generator,
+    max_candidates_per_batch: int,
 ) -> Selection:
     """The search as the method's public code does it: each candidate runs all lower levels, targets anew each chunk.
 
@@ -111,8 +140,9 @@ def naive_hierarchical(
         scores, codes = [], []
         step = max_candidates_per_batch // batch
         for start in range(0, num_candidates[level], step):
-            drawn = [draw_level(shapes[level], batch, generator)
-                     for _ in range(min(step, num_candidates[level] - start))]
+            drawn = [
+                draw_level(shapes[level], batch, generator) for _ in range(min(step, num_candidates[level] - start))
+            ]
             codes += drawn
             chunk = LevelLatent(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
             state = None
@@ -159,19 +189,31 @@ def benchmark_selection(name: str, repeats: int = 5, device: str = "cpu") -> Sel
         return time.perf_counter() - started, found
 
     counters = [_Counter(tower, distance, targets) for _ in range(2)]
-    naive, ours = (once(search, counter)[1]
-                   for search, counter in zip((naive_hierarchical, hierarchical), counters, strict=True))
+    naive, ours = (
+        once(search, counter)[1] for search, counter in zip((naive_hierarchical, hierarchical), counters, strict=True)
+    )
     times = [(once(naive_hierarchical)[0], once(hierarchical)[0]) for _ in range(repeats)]
     ratios = [a / b for a, b in times]
     costs = _level_costs(tower, conditions, setting, repeats, device)
-    naive_cost, unique_cost = (sum(n * cost for n, cost in zip(counter.evaluations, costs, strict=True))
-                               for counter in counters)
+    naive_cost, unique_cost = (
+        sum(n * cost for n, cost in zip(counter.evaluations, costs, strict=True)) for counter in counters
+    )
     return SelectionResult(
-        name, sum(p.numel() for p in tower.parameters()), setting.candidates, setting.examples,
-        statistics.median(a for a, _ in times), statistics.median(b for _, b in times), statistics.median(ratios),
-        (min(ratios), max(ratios)), naive_cost / unique_cost,
-        tuple(counters[0].evaluations), tuple(counters[1].evaluations), counters[0].target_passes,
-        counters[1].target_passes, torch.allclose(naive.distances, ours.distances, rtol=SAME_PICK_TOLERANCE))
+        name,
+        sum(p.numel() for p in tower.parameters()),
+        setting.candidates,
+        setting.examples,
+        statistics.median(a for a, _ in times),
+        statistics.median(b for _, b in times),
+        statistics.median(ratios),
+        (min(ratios), max(ratios)),
+        naive_cost / unique_cost,
+        tuple(counters[0].evaluations),
+        tuple(counters[1].evaluations),
+        counters[0].target_passes,
+        counters[1].target_passes,
+        torch.allclose(naive.distances, ours.distances, rtol=SAME_PICK_TOLERANCE),
+    )
 
 
 def _problem(tower: TowerGenerator, setting: Setting, device: str) -> tuple[list[Tensor | None], list[Tensor]]:
@@ -208,17 +250,25 @@ def _level_costs(
 
 def selection_table(results: Sequence[SelectionResult]) -> str:
     """Return a table for people."""
-    lines = []
-    for r in results:
-        lines.append(
-            f"{r.setting} ({r.parameters / 1e6:.2f} M parameters), {r.examples} example(s), {r.candidates} candidates a level\n"
-            f"  naive  {r.naive_seconds:7.3f} s   level evaluations {r.naive_evaluations}   target passes "
-            f"{r.naive_target_passes}\n"
-            f"  ours   {r.ours_seconds:7.3f} s   level evaluations {r.ours_evaluations}   target passes "
-            f"{r.ours_target_passes}\n"
-            f"  ratio  {r.ratio:7.2f}     (range {r.ratio_range[0]:.2f} to {r.ratio_range[1]:.2f}; evaluations alone give "
-            f"{r.bound:.2f}; same picks: {'yes' if r.same_picks else 'NO'})")
-    return "\n".join(lines)
+    return "\n".join(_described(result) for result in results)
+
+
+def _described(r: SelectionResult) -> str:
+    size = f"{r.parameters / 1e6:.2f} M parameters, {r.examples} example(s), {r.candidates} candidates a level"
+    sides = (
+        ("naive", r.naive_seconds, r.naive_evaluations, r.naive_target_passes),
+        ("ours", r.ours_seconds, r.ours_evaluations, r.ours_target_passes),
+    )
+    rows = [
+        f"  {side:<6}{seconds:8.3f} s   level evaluations {evaluations}, target passes {passes}"
+        for side, seconds, evaluations, passes in sides
+    ]
+    low, high = r.ratio_range
+    picks = "same picks" if r.same_picks else "DIFFERENT PICKS"
+    rows.append(
+        f"  ratio {r.ratio:8.2f}     {low:.2f} to {high:.2f}; level evaluations alone give {r.bound:.2f}; {picks}"
+    )
+    return "\n".join([f"{r.setting}: {size}", *rows])
 
 
 def as_json(results: Sequence[SelectionResult]) -> dict[str, Any]:

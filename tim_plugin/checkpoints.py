@@ -43,13 +43,16 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         TimError: There is no such file, or it is damaged, or it holds more than tensors and plain values.
     """
     if not Path(path).is_file():
-        raise TimError(f"{path}: there is no such checkpoint; give a .pth file, such as "
-                       "experiments/NAME/models/net_g_latest.pth")
+        raise TimError(
+            f"{path}: there is no such checkpoint; give a .pth file, such as experiments/NAME/models/net_g_latest.pth"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise TimError(f"{path}: cannot be read as a checkpoint: it is damaged, no PyTorch file, or holds more than "
-                       f"tensors and plain values ({type(error).__name__})") from error
+        raise TimError(
+            f"{path}: cannot be read as a checkpoint: it is damaged, no PyTorch file, or holds more than "
+            f"tensors and plain values ({type(error).__name__})"
+        ) from error
     if not isinstance(content, Mapping):
         raise TimError(f"{path}: holds a {type(content).__name__}, not a dictionary of parameters")
     return dict(content)
@@ -75,8 +78,10 @@ def parameters_of(checkpoint: Mapping[str, Any], path: Path | str, param_key: st
         state = checkpoint
     state = {key.removeprefix("module."): value for key, value in state.items()}
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise TimError(f"{path}: has no parameters: expected 'params', 'params_ema' or a flat state dict, "
-                       f"found the keys {list(checkpoint)[:SHOWN_KEYS]}")
+        raise TimError(
+            f"{path}: has no parameters: expected 'params', 'params_ema' or a flat state dict, "
+            f"found the keys {list(checkpoint)[:SHOWN_KEYS]}"
+        )
     return state
 
 
@@ -99,19 +104,25 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], path: Path | str,
     if differences and strict:
         shown = "; ".join(differences[:SHOWN_KEYS])
         more = f"; and {len(differences) - SHOWN_KEYS} more" if len(differences) > SHOWN_KEYS else ""
-        raise TimError(f"{path} does not fit the network: {shown}{more}. Use the network_g that it was trained with, or "
-                       "strict_load_g: false to load what fits")
+        raise TimError(
+            f"{path} does not fit the network: {shown}{more}. Use the network_g that it was trained with, or "
+            "strict_load_g: false to load what fits"
+        )
     own = network.state_dict()
-    network.load_state_dict({key: value for key, value in state.items() if key in own and own[key].shape == value.shape},
-                            strict=False)
+    network.load_state_dict(
+        {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}, strict=False
+    )
     return differences
 
 
 def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
     missing = [f"{key} is missing" for key in own if key not in state]
     unknown = [f"{key} is unknown" for key in state if key not in own]
-    shapes = [f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-              for key in own if key in state and own[key].shape != state[key].shape]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and own[key].shape != state[key].shape
+    ]
     return shapes + missing + unknown
 
 
@@ -129,8 +140,10 @@ def load_network(path: Path | str, device: torch.device | str = "cpu") -> tuple[
     checkpoint = read_checkpoint(path)
     options = checkpoint.get("network_g")
     if not isinstance(options, Mapping):
-        raise TimError(f"{path}: does not hold its network's arguments ('network_g'); checkpoints written by tim_plugin "
-                       "do. Use tools/test.py with an option file that has the network_g section instead")
+        raise TimError(
+            f"{path}: does not hold its network's arguments ('network_g'); checkpoints written by tim_plugin "
+            "do. Use tools/test.py with an option file that has the network_g section instead"
+        )
     network = build_network(dict(options))
     load_into(network, parameters_of(checkpoint, path), path)
     return network.eval().requires_grad_(False).to(device), dict(options)

@@ -88,8 +88,10 @@ def _naming_files(getitem: Any) -> Any:
             return getitem(self, index)
         except (AttributeError, TypeError) as error:  # what None.astype and None / 255 raise
             paths = self.paths[index]
-            raise TimError(f"cannot read the image pair {paths['lq_path']}, {paths['gt_path']}: "
-                           "one of them is missing, empty or damaged") from error
+            raise TimError(
+                f"cannot read the image pair {paths['lq_path']}, {paths['gt_path']}: "
+                "one of them is missing, empty or damaged"
+            ) from error
 
     return wrapper
 
@@ -97,8 +99,8 @@ def _naming_files(getitem: Any) -> Any:
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Load the state to resume from, as ``basicsr.train.load_resume_state`` does, on any machine.
 
-    With ``--auto_resume`` the newest ``N.state`` below ``path: training_states`` is taken, and the log says clearly when
-    there is none. The state is read on the CPU with ``weights_only=True``; the optimizers move it to their device.
+    With ``--auto_resume`` the newest ``N.state`` below ``path: training_states`` is taken, and a message says clearly
+    when there is none. The state is read on the CPU with ``weights_only=True``; the optimizers move it to their device.
 
     Args:
         opt: The options; ``path: resume_state`` and the networks' paths are set as BasicSR sets them.
@@ -110,11 +112,15 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 
     from tim_plugin.errors import TimError
 
-    path = _newest_state(Path(opt["path"]["training_states"])) if opt["auto_resume"] else opt["path"].get("resume_state")
+    path = (
+        _newest_state(Path(opt["path"]["training_states"])) if opt["auto_resume"] else opt["path"].get("resume_state")
+    )
     if path is None:
         if opt["auto_resume"]:
-            print(f"--auto_resume: nothing to resume below {opt['path']['training_states']}; starting at iteration 0.",
-                  flush=True)
+            print(
+                f"--auto_resume: nothing to resume below {opt['path']['training_states']}; starting at iteration 0.",
+                flush=True,
+            )
         return None
     if not Path(path).is_file():
         raise TimError(f"path: resume_state: there is no file {path}; give an existing N.state, or leave it empty (~)")
@@ -122,8 +128,10 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise TimError(f"path: resume_state: {path} cannot be read ({type(error).__name__}: it is damaged or not a "
-                       "training state); delete it to resume from the one before") from error
+        raise TimError(
+            f"path: resume_state: {path} cannot be read ({type(error).__name__}: it is damaged or not a "
+            "training state); delete it to resume from the one before"
+        ) from error
     check_resume(opt, state["iter"])
     return state
 

@@ -119,6 +119,7 @@ def _text_line(texts: Sequence[str], column_px: int) -> Tensor:
     line = np.full((LINE_PX, step * len(texts), 3), 255, np.uint8)
     for index, text in enumerate(texts):
         ascii_text = text.encode("ascii", "replace").decode()  # OpenCV's font has no more
-        cv2.putText(line, ascii_text, (index * step, LINE_PX - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1,
-                    cv2.LINE_AA)
+        cv2.putText(
+            line, ascii_text, (index * step, LINE_PX - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA
+        )
     return torch.from_numpy(np.ascontiguousarray(line.transpose(2, 0, 1))).float() / 255

@@ -93,8 +93,11 @@ def run_demo(name: str, root: Path) -> dict[str, Any]:
     demo, option_file = DEMOS[name], root / "options" / "demo" / DEMOS[name].option_file
     started = time.perf_counter()
     opt = read_option_file(option_file)
-    print(f"Training a small tower for {opt['train']['total_iter']} iterations on photographs that are installed "
-          f"with its dependencies ({option_file.relative_to(root)}).", flush=True)
+    print(
+        f"Training a small tower for {opt['train']['total_iter']} iterations on photographs that are installed "
+        f"with its dependencies ({option_file.relative_to(root)}).",
+        flush=True,
+    )
     write_photos(root / "datasets" / "demo_photos")
     history = History()
     train_pipeline(str(root), ["-opt", str(option_file)], history.record)
@@ -138,14 +141,18 @@ def _installed(name: str) -> Path:
     package, path = PHOTOS[name]
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None or not (Path(spec.origin).parent / path).is_file():
-        raise TimError(f"the demo's photograph {path} of the package '{package}' is not installed: "
-                       "pip install 'tim_plugin[demo]', or run make demo")
+        raise TimError(
+            f"the demo's photograph {path} of the package '{package}' is not installed: "
+            "pip install 'tim_plugin[demo]', or run make demo"
+        )
     return Path(spec.origin).parent / path
 
 
 def _measure(demo: Demo, opt: Mapping[str, Any], tower: nn.Module, result: Path) -> dict[str, Any]:
     """Sample the validation photographs, write the contact sheet, and return the measures."""
-    options = {key: value for key, value in opt["train"]["perceptual_opt"].items() if key not in ("type", "loss_weight")}
+    options = {
+        key: value for key, value in opt["train"]["perceptual_opt"].items() if key not in ("type", "loss_weight")
+    }
     distance = PerceptualDistance(**options)
     dataset = DegradedImageDataset({**opt["datasets"]["val"], "phase": "val", "scale": opt["scale"]})
     sheet: list[SheetRow] = []
@@ -153,8 +160,15 @@ def _measure(demo: Demo, opt: Mapping[str, Any], tower: nn.Module, result: Path)
     def on_image(answers: Answers, row: Row) -> None:
         sheet.append(SheetRow(answers.lq, answers.samples, answers.gt, answers.name))
 
-    rows = evaluate(tower, torch.utils.data.DataLoader(dataset), {}, demo.num_samples, demo.seed, distance=distance,
-                    callback=on_image)
+    rows = evaluate(
+        tower,
+        torch.utils.data.DataLoader(dataset),
+        {},
+        demo.num_samples,
+        demo.seed,
+        distance=distance,
+        callback=on_image,
+    )
     write_png(result / "contact_sheet.png", contact_sheet(sheet, max_samples=demo.shown_samples))
     summary = summarise(rows, {"distance": "lower"})
     return {
@@ -172,15 +186,18 @@ def _measure(demo: Demo, opt: Mapping[str, Any], tower: nn.Module, result: Path)
 def _tell(measures: Mapping[str, Any], result: Path, checkpoint: Path, root: Path) -> None:
     best = measures[f"best_of_{measures['num_samples']}_distance"]
     here, model = result.relative_to(root), checkpoint.relative_to(root)
-    print(f"""
-Done in {measures['seconds']:.0f} s: {measures['parameters']:,} parameters, {measures['iterations']} iterations.
-  loss               {measures['loss']['start']:.3f} -> {measures['loss']['end']:.3f}
-  selected distance  {measures['selected_distance']['start']:.3f} -> {measures['selected_distance']['end']:.3f}
-  held-out photographs: mean distance {measures['mean_distance']:.3f}, best of {measures['num_samples']} {best:.3f}, \
-diversity {measures['diversity']:.3f}, LR-PSNR at least {measures['lr_psnr_db']['worst']:.1f} dB
-  ({measures['distance']})
-Look at  {here / 'contact_sheet.png'}  and  {here / 'metrics.json'}.
+    print(
+        f"""
+Done in {measures["seconds"]:.0f} s: {measures["parameters"]:,} parameters, {measures["iterations"]} iterations.
+  loss               {measures["loss"]["start"]:.3f} -> {measures["loss"]["end"]:.3f}
+  selected distance  {measures["selected_distance"]["start"]:.3f} -> {measures["selected_distance"]["end"]:.3f}
+  held-out photographs: mean distance {measures["mean_distance"]:.3f}, best of {measures["num_samples"]} {best:.3f}, \
+diversity {measures["diversity"]:.3f}, LR-PSNR at least {measures["lr_psnr_db"]["worst"]:.1f} dB
+  ({measures["distance"]})
+Look at  {here / "contact_sheet.png"}  and  {here / "metrics.json"}.
 Next, many answers for a small image of your own:
   .venv/bin/python tools/sample.py -i IMAGE_OR_FOLDER -o results/mine -m {model} -n 8
 or the published network on your own photographs (see README.md):
-  .venv/bin/python tools/train.py -opt options/train_tim_sr16x.yml""", flush=True)
+  .venv/bin/python tools/train.py -opt options/train_tim_sr16x.yml""",
+        flush=True,
+    )

@@ -47,8 +47,13 @@ class Row:
 
 
 def answer(
-    tower: nn.Module, lq: Tensor, num_samples: int, seed: int, image_key: int | str,
-    level_seeds: LevelSeeds | None = None, max_samples_per_batch: int = 4,
+    tower: nn.Module,
+    lq: Tensor,
+    num_samples: int,
+    seed: int,
+    image_key: int | str,
+    level_seeds: LevelSeeds | None = None,
+    max_samples_per_batch: int = 4,
 ) -> Tensor:
     """Return the samples of one image as they are to be saved.
 
@@ -64,7 +69,8 @@ def answer(
     """
     spec: TowerSpec = tower.spec
     conditions = condition_pyramid(
-        lq, num_levels=spec.num_levels, placement=spec.placement, every_level=spec.condition_every_level)
+        lq, num_levels=spec.num_levels, placement=spec.placement, every_level=spec.condition_every_level
+    )
     images = sample(tower, conditions, num_samples, seed, [image_key], level_seeds, max_samples_per_batch)[0].cpu()
     return finish(images, lq.cpu(), spec)
 
@@ -111,8 +117,7 @@ def evaluate(
         gt = data["gt"][0] if "gt" in data else None
         row = measure(Answers(Path(data["lq_path"][0]).stem, data["lq"][0], samples, gt), metrics, distance, device)
         if tower.spec.placement == "upsample":
-            row.scores["lr_psnr"] = consistency.lr_psnr(
-                samples, data["lq"].expand(num_samples, -1, -1, -1)).tolist()
+            row.scores["lr_psnr"] = consistency.lr_psnr(samples, data["lq"].expand(num_samples, -1, -1, -1)).tolist()
         rows.append(row)
         if callback is not None:
             callback(Answers(row.name, data["lq"][0], samples, gt), row)
@@ -132,8 +137,10 @@ def measure(
     images = [tensor2img(one) for one in answers.samples]
     for name, metric in metrics.items():
         if gt_image is None and metric.needs_gt:
-            raise TimError(f"val: metrics: {name} compares with the GT, and {answers.name} has none: remove the metric, "
-                           "or use a dataset with GT")
+            raise TimError(
+                f"val: metrics: {name} compares with the GT, and {answers.name} has none: remove the metric, "
+                "or use a dataset with GT"
+            )
         row.scores[name] = [float(metric.function(image, gt_image)) for image in images]
     if distance is not None:
         features = [distance.features(one[None].to(device)) for one in answers.samples]

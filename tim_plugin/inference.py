@@ -35,8 +35,10 @@ def parse_level_seeds(text: str | None) -> list[int | None] | None:
     parts = [part.strip() for part in text.split(",")]
     for part in parts:
         if part != "-" and not part.isdecimal():
-            raise TimError(f"--level-seeds {text}: {part!r} is neither a sample's number (0, 1, ...) nor '-'; "
-                           "write for example 3,3,-,- or 0,0,3,7")
+            raise TimError(
+                f"--level-seeds {text}: {part!r} is neither a sample's number (0, 1, ...) nor '-'; "
+                "write for example 3,3,-,- or 0,0,3,7"
+            )
     return [None if part == "-" else int(part) for part in parts]
 
 
@@ -93,10 +95,19 @@ def sample_files(
         lq = loaded.rgb[None].to(device)
         samples = answer(tower, lq, num_samples, seed, path.stem, level_seeds, max_samples_per_batch)
         written = save_answers(
-            Answers(name, loaded.rgb, _with_alpha(samples, loaded), None), output, name, with_contact_sheet)
+            Answers(name, loaded.rgb, _with_alpha(samples, loaded), None), output, name, with_contact_sheet
+        )
         entries.append(_describe(path, written, samples, lq.cpu(), seed, level_seeds, tower))
-        _write_json(output / "samples.json", {
-            "tim_plugin": __version__, "model": str(checkpoint), "network_g": options, "seed": seed, "images": entries})
+        _write_json(
+            output / "samples.json",
+            {
+                "tim_plugin": __version__,
+                "model": str(checkpoint),
+                "network_g": options,
+                "seed": seed,
+                "images": entries,
+            },
+        )
     print(f"{len(entries)} image(s), {num_samples} sample(s) each: {output}")
     return entries
 
@@ -128,13 +139,16 @@ def _device(name: str | None) -> torch.device:
 def _check_size(path: Path, loaded: LoadedImage, tower: nn.Module, max_megapixels: float) -> None:
     height, width = loaded.rgb.shape[-2:]
     if min(height, width) < SMALLEST_SIDE_PX:
-        raise TimError(f"{path}: is {width}x{height}; an input must be at least {SMALLEST_SIDE_PX} pixels wide and high")
+        raise TimError(
+            f"{path}: is {width}x{height}; an input must be at least {SMALLEST_SIDE_PX} pixels wide and high"
+        )
     scale = tower.spec.scale
     megapixels = height * width * scale**2 / 1e6
     if megapixels > max_megapixels:
         raise TimError(
             f"{path}: is {width}x{height}, its {scale}x output {width * scale}x{height * scale} ({megapixels:.0f} "
-            f"megapixels): crop or shrink it, or allow it with --max-megapixels {megapixels + 1:.0f}")
+            f"megapixels): crop or shrink it, or allow it with --max-megapixels {megapixels + 1:.0f}"
+        )
 
 
 def _with_alpha(samples: Tensor, loaded: LoadedImage) -> Tensor:
@@ -145,8 +159,13 @@ def _with_alpha(samples: Tensor, loaded: LoadedImage) -> Tensor:
 
 
 def _describe(
-    path: Path, written: Sequence[Path], samples: Tensor, lq: Tensor, seed: int,
-    level_seeds: Sequence[int | None] | None, tower: nn.Module,
+    path: Path,
+    written: Sequence[Path],
+    samples: Tensor,
+    lq: Tensor,
+    seed: int,
+    level_seeds: Sequence[int | None] | None,
+    tower: nn.Module,
 ) -> dict[str, Any]:
     """An image's entry of samples.json: each sample's seeds, and how well it degrades to its input."""
     fixed = [*(level_seeds or ()), *[None] * tower.spec.num_levels][: tower.spec.num_levels]
@@ -155,7 +174,9 @@ def _describe(
         for j, file in enumerate(written)
     ]
     if tower.spec.placement == "upsample":
-        for entry, value in zip(entries, consistency.lr_psnr(samples, lq.expand(len(samples), -1, -1, -1)), strict=True):
+        for entry, value in zip(
+            entries, consistency.lr_psnr(samples, lq.expand(len(samples), -1, -1, -1)), strict=True
+        ):
             entry["lr_psnr_db"] = round(min(float(value), 100.0), 2)
     return {"input": str(path), "samples": entries}
 

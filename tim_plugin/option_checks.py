@@ -25,24 +25,70 @@ from tim_plugin.options import (
 )
 
 TOP_KEYS = {
-    "name", "model_type", "scale", "num_gpu", "manual_seed", "datasets", "network_g", "imle", "path", "train", "val",
-    "logger", "dist_params", "find_unused_parameters", "dist", "rank", "world_size", "auto_resume", "is_train",
+    "name",
+    "model_type",
+    "scale",
+    "num_gpu",
+    "manual_seed",
+    "datasets",
+    "network_g",
+    "imle",
+    "path",
+    "train",
+    "val",
+    "logger",
+    "dist_params",
+    "find_unused_parameters",
+    "dist",
+    "rank",
+    "world_size",
+    "auto_resume",
+    "is_train",
     "root_path",
 }
 TRAIN_KEYS = {
-    "ema_decay", "optim_g", "scheduler", "total_iter", "warmup_iter", "perceptual_opt",
+    "ema_decay",
+    "optim_g",
+    "scheduler",
+    "total_iter",
+    "warmup_iter",
+    "perceptual_opt",
 }
 VAL_KEYS = {"val_freq", "save_img", "suffix", "metrics", "pbar"} | field_names(ValSpec)
 OPTIM_KEYS = {"type", "lr", "betas", "eps", "weight_decay", "amsgrad", "fused", "foreach", "mapping_lr_mult"}
 PATH_KEYS = {
-    "pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks", "experiments_root",
-    "models", "training_states", "log", "visualization", "results_root",
+    "pretrain_network_g",
+    "param_key_g",
+    "strict_load_g",
+    "resume_state",
+    "ignore_resume_networks",
+    "experiments_root",
+    "models",
+    "training_states",
+    "log",
+    "visualization",
+    "results_root",
 }
 LOGGER_KEYS = {"print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb", "progress_bar"}
 LOADER_KEYS = {
-    "name", "type", "phase", "scale", "io_backend", "dataroot_gt", "dataroot_lq", "meta_info_file", "gt_size",
-    "use_hflip", "use_rot", "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio", "prefetch_mode",
-    "num_prefetch_queue", "pin_memory", "persistent_workers",
+    "name",
+    "type",
+    "phase",
+    "scale",
+    "io_backend",
+    "dataroot_gt",
+    "dataroot_lq",
+    "meta_info_file",
+    "gt_size",
+    "use_hflip",
+    "use_rot",
+    "num_worker_per_gpu",
+    "batch_size_per_gpu",
+    "dataset_enlarge_ratio",
+    "prefetch_mode",
+    "num_prefetch_queue",
+    "pin_memory",
+    "persistent_workers",
 }
 # What each dataset reads beyond BasicSR's loader keys.
 DATASET_KEYS = {
@@ -109,7 +155,9 @@ def _require(section: str, options: Mapping[str, Any], keys: tuple[str, ...]) ->
     for key in keys:
         if options.get(key) is None:
             near = difflib.get_close_matches(key, [str(name) for name in options if name not in keys], n=1, cutoff=0.75)
-            raise TimError(f"{_place(section, key)} is missing" + (f"; is '{near[0]}' a misspelling of it?" if near else ""))
+            raise TimError(
+                f"{_place(section, key)} is missing" + (f"; is '{near[0]}' a misspelling of it?" if near else "")
+            )
 
 
 def _check_numbers(section: str, options: Mapping[str, Any], keys: tuple[str, ...]) -> None:
@@ -123,8 +171,11 @@ def _refuse_near_misses(section: str, options: Mapping[str, Any], known: set[str
     for key in options:
         near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.8)
         # pretrain_network_d beside pretrain_network_g is another network, not a typo
-        if key not in known and near and not str(key).startswith(("pretrain_network_", "param_key_", "strict_load_",
-                                                                  "network_")):
+        if (
+            key not in known
+            and near
+            and not str(key).startswith(("pretrain_network_", "param_key_", "strict_load_", "network_"))
+        ):
             raise TimError(f"unknown key '{_place(section, str(key))}': did you mean '{near[0]}'?")
 
 
@@ -138,8 +189,10 @@ def _check_network(opt: Mapping[str, Any]) -> TowerSpec | None:
 def _check_train(opt: Mapping[str, Any], imle: ImleSpec, spec: TowerSpec | None) -> None:
     train = _section(opt, "train")
     if train.get("pixel_opt"):
-        raise TimError("train: pixel_opt is not used by TIMModel, which trains on the distance that it searches with: "
-                       "remove it, or set perceptual_opt: {type: PixelDistanceLoss}")
+        raise TimError(
+            "train: pixel_opt is not used by TIMModel, which trains on the distance that it searches with: "
+            "remove it, or set perceptual_opt: {type: PixelDistanceLoss}"
+        )
     check_keys("train", train, TRAIN_KEYS | {"pixel_opt"})
     check_keys("train: optim_g", _section(opt, "train: optim_g"), OPTIM_KEYS)
     distance = _section(opt, "train: perceptual_opt")
@@ -148,8 +201,10 @@ def _check_train(opt: Mapping[str, Any], imle: ImleSpec, spec: TowerSpec | None)
     if spec is not None:
         imle.samples(spec.num_levels)
     if imle.search_batch > imle.max_candidates_per_batch:
-        raise TimError(f"imle: search_batch {imle.search_batch} is more than max_candidates_per_batch "
-                       f"{imle.max_candidates_per_batch}: each example needs room for one candidate")
+        raise TimError(
+            f"imle: search_batch {imle.search_batch} is more than max_candidates_per_batch "
+            f"{imle.max_candidates_per_batch}: each example needs room for one candidate"
+        )
 
 
 def _check_scale(opt: Mapping[str, Any], spec: TowerSpec | None) -> None:
@@ -157,8 +212,10 @@ def _check_scale(opt: Mapping[str, Any], spec: TowerSpec | None) -> None:
         return
     if spec.placement == "same":
         raise TimError(f"scale {opt['scale']}: a tower with placement 'same' keeps the size: use scale: 1")
-    raise TimError(f"scale {opt['scale']} is not what the tower makes: network_g: num_levels {spec.num_levels} doubles "
-                   f"the size {spec.num_levels} times, to {spec.scale}x: use scale: {spec.scale}, or other levels")
+    raise TimError(
+        f"scale {opt['scale']} is not what the tower makes: network_g: num_levels {spec.num_levels} doubles "
+        f"the size {spec.num_levels} times, to {spec.scale}x: use scale: {spec.scale}, or other levels"
+    )
 
 
 def _check_dataset(section: str, dataset: Mapping[str, Any], phase: str, spec: TowerSpec | None) -> None:
@@ -177,8 +234,10 @@ def _check_dataset(section: str, dataset: Mapping[str, Any], phase: str, spec: T
     if size is not None and size % multiple:
         lower = size // multiple * multiple
         near = " or ".join(str(value) for value in (lower, lower + multiple) if value)
-        raise TimError(f"{section}: gt_size {size} is not a multiple of {multiple}, which {spec.num_levels} levels need: "
-                       f"use {near}")
+        raise TimError(
+            f"{section}: gt_size {size} is not a multiple of {multiple}, which {spec.num_levels} levels need: "
+            f"use {near}"
+        )
     for key, folder in _folders(dataset):
         _check_folder(f"{section}: {key}", Path(folder).expanduser())
 
@@ -200,8 +259,10 @@ def _check_pool(opt: Mapping[str, Any], imle: ImleSpec) -> None:
     batch = opt["datasets"].get("train", {}).get("batch_size_per_gpu", 1)
     if imle.reuse > 1 and imle.pool_size % batch:
         near = [value for value in (imle.pool_size // batch * batch, -(-imle.pool_size // batch) * batch) if value]
-        raise TimError(f"imle: pool_size {imle.pool_size} is not a multiple of batch_size_per_gpu {batch}: use "
-                       + " or ".join(str(value) for value in sorted(set(near))))
+        raise TimError(
+            f"imle: pool_size {imle.pool_size} is not a multiple of batch_size_per_gpu {batch}: use "
+            + " or ".join(str(value) for value in sorted(set(near)))
+        )
 
 
 def check_model_type(opt: Mapping[str, Any]) -> bool:

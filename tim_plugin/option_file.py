@@ -1,7 +1,7 @@
 """From the command line and an option file to BasicSR's options: what ``basicsr.utils.options.parse_options`` gives.
 
-Ours accepts both spellings of ``--local-rank``, reads YAML and ``--force_yml`` without evaluating code, starts processes
-on CPUs too, keeps ``path: experiments_root``, and checks everything before anything is written or loaded.
+Ours accepts both spellings of ``--local-rank``, reads YAML and ``--force_yml`` without evaluating code, starts
+processes on CPUs too, keeps ``path: experiments_root``, and checks everything before anything is written or loaded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from tim_plugin.errors import TimError, did_you_mean
 from tim_plugin.option_checks import check_model_type, check_options
 
 
-def parse_options(root_path: str, is_train: bool = True, argv: list[str] | None = None) -> tuple[dict, argparse.Namespace]:
+def parse_options(
+    root_path: str, is_train: bool = True, argv: list[str] | None = None
+) -> tuple[dict, argparse.Namespace]:
     """Return the options and the arguments, as BasicSR's function of the same name.
 
     Args:
@@ -73,8 +75,10 @@ def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Order
     keys = [key for key, _ in pairs]
     for key in keys:
         if keys.count(key) > 1:
-            raise TimError(f"{node.start_mark.name}: key '{key}' stands twice in the section that begins in line "
-                           f"{node.start_mark.line + 1}: keep one")
+            raise TimError(
+                f"{node.start_mark.name}: key '{key}' stands twice in the section that begins in line "
+                f"{node.start_mark.line + 1}: keep one"
+            )
     return OrderedDict(pairs)
 
 
@@ -114,8 +118,10 @@ def force_option(opt: dict[str, Any], entry: str) -> None:
     section: Any = opt
     for part in sections:
         if not isinstance(section.get(part), dict):
-            raise TimError(f"--force_yml {entry}: the option file has no section '{part}': "
-                           f"{did_you_mean(part, [k for k, v in section.items() if isinstance(v, dict)])}")
+            raise TimError(
+                f"--force_yml {entry}: the option file has no section '{part}': "
+                f"{did_you_mean(part, [k for k, v in section.items() if isinstance(v, dict)])}"
+            )
         section = section[part]
     try:
         value = yaml.load(text.strip(), Loader=_Loader)
@@ -141,8 +147,10 @@ def _start_processes(opt: dict[str, Any], launcher: str) -> None:
         init_dist(launcher, **(opt.get("dist_params") or {} if launcher == "slurm" else {}))
     elif opt["dist"]:
         if "RANK" not in os.environ:
-            raise TimError(f"--launcher {launcher}: without CUDA the processes are started by torchrun: "
-                           "torchrun --nproc_per_node=N tools/train.py -opt FILE --launcher pytorch")
+            raise TimError(
+                f"--launcher {launcher}: without CUDA the processes are started by torchrun: "
+                "torchrun --nproc_per_node=N tools/train.py -opt FILE --launcher pytorch"
+            )
         torch.distributed.init_process_group("gloo")
     opt["rank"], opt["world_size"] = get_dist_info()
 
@@ -154,10 +162,14 @@ def _choose_devices(opt: dict[str, Any]) -> None:
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
         raise TimError(f"num_gpu must be auto, 0 (CPU) or a number of GPUs, not {wanted!r}")
     if wanted > available:
-        raise TimError(f"num_gpu: {wanted}, but this machine has {available} CUDA devices: use num_gpu: auto, or 0 for the CPU")
+        raise TimError(
+            f"num_gpu: {wanted}, but this machine has {available} CUDA devices: use num_gpu: auto, or 0 for the CPU"
+        )
     if wanted > 1 and not opt["dist"] and opt.get("model_type") == "TIMModel":
-        raise TimError(f"num_gpu: {wanted} needs a process for each GPU: torchrun --nproc_per_node={wanted} "
-                       "tools/train.py -opt FILE --launcher pytorch; or use num_gpu: 1")
+        raise TimError(
+            f"num_gpu: {wanted} needs a process for each GPU: torchrun --nproc_per_node={wanted} "
+            "tools/train.py -opt FILE --launcher pytorch; or use num_gpu: 1"
+        )
     opt["num_gpu"] = wanted
 
 
@@ -171,8 +183,10 @@ def _expand_paths(opt: dict[str, Any]) -> None:
     sections = [*(opt.get("datasets") or {}).values(), opt.get("path") or {}]
     for section in sections:
         for key, value in section.items() if isinstance(section, dict) else ():
-            if isinstance(value, str) and (key.startswith(("dataroot", "pretrain_network")) or key in (
-                    "resume_state", "experiments_root", "results_root", "meta_info_file")):
+            if isinstance(value, str) and (
+                key.startswith(("dataroot", "pretrain_network"))
+                or key in ("resume_state", "experiments_root", "results_root", "meta_info_file")
+            ):
                 section[key] = os.path.expanduser(value)
 
 
@@ -186,8 +200,12 @@ def _set_phases(opt: dict[str, Any]) -> None:
 def _set_training_paths(opt: dict[str, Any], root: Path) -> None:
     experiment = Path(opt["path"].get("experiments_root") or root / "experiments") / opt["name"]
     opt["path"].update(
-        experiments_root=str(experiment), models=str(experiment / "models"), log=str(experiment),
-        training_states=str(experiment / "training_states"), visualization=str(experiment / "visualization"))
+        experiments_root=str(experiment),
+        models=str(experiment / "models"),
+        log=str(experiment),
+        training_states=str(experiment / "training_states"),
+        visualization=str(experiment / "visualization"),
+    )
     if "debug" in opt["name"]:
         if "val" in opt:
             opt["val"]["val_freq"] = 8

@@ -68,8 +68,16 @@ class TowerSpec:
     weight_norm: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("num_in_ch", "num_out_ch", "num_levels", "num_blocks", "noise_channels", "style_dim",
-                     "mapping_width", "mapping_layers"):
+        for name in (
+            "num_in_ch",
+            "num_out_ch",
+            "num_levels",
+            "num_blocks",
+            "noise_channels",
+            "style_dim",
+            "mapping_width",
+            "mapping_layers",
+        ):
             _require_number(f"network_g: {name}", getattr(self, name), int, minimum=1)
         _require_number("network_g: feature_scale", self.feature_scale, float, minimum=0)
         for name in ("condition_every_level", "mapping", "normalise", "weight_norm"):
@@ -83,8 +91,10 @@ class TowerSpec:
         _require_choice("network_g: placement", self.placement, PLACEMENTS)
         _require_choice("network_g: consistency", self.consistency, CONSISTENCIES)
         if self.consistency == "project" and (self.placement != "upsample" or self.num_in_ch != self.num_out_ch):
-            raise TimError("network_g: consistency 'project' is the projection of super-resolution: it needs "
-                           "placement 'upsample' and as many channels out as in; use consistency: off")
+            raise TimError(
+                "network_g: consistency 'project' is the projection of super-resolution: it needs "
+                "placement 'upsample' and as many channels out as in; use consistency: off"
+            )
 
     @property
     def scale(self) -> int:
@@ -114,8 +124,8 @@ class TowerSpec:
 class ImleSpec:
     """The ``imle`` section: how codes are searched and how long the found ones are trained on (paper, section 4.2).
 
-    ``samples_per_level`` is m, one number or one a level; vanilla sampling draws all levels' codes at once and takes the
-    first. ``pool_size`` examples are searched together and each is used ``reuse`` times before the next pool.
+    ``samples_per_level`` is m, one number or one a level; vanilla sampling draws all levels' codes at once and takes
+    the first. ``pool_size`` examples are searched together and each is used ``reuse`` times before the next pool.
 
     Raises:
         TimError: A value is outside what it may be.
@@ -138,8 +148,10 @@ class ImleSpec:
         if isinstance(samples, (list, tuple)):
             object.__setattr__(self, "samples_per_level", tuple(samples))
             if self.sampling == "vanilla" and len(set(samples)) > 1:
-                raise TimError("imle: samples_per_level differs by level, but vanilla sampling draws all levels' codes "
-                               "together: give one number, or use sampling: hierarchical")
+                raise TimError(
+                    "imle: samples_per_level differs by level, but vanilla sampling draws all levels' codes "
+                    "together: give one number, or use sampling: hierarchical"
+                )
         for value in self.samples_per_level if isinstance(self.samples_per_level, tuple) else (samples,):
             _require_number("imle: samples_per_level", value, int, minimum=1)
 

@@ -20,8 +20,15 @@ def show_progress(name: str, total_iters: int, start_iter: int = 0) -> Callable[
     for handler in list(logger.handlers):
         if type(handler) is logging.StreamHandler:
             logger.removeHandler(handler)
-    bar = tqdm(total=total_iters, initial=start_iter, desc=name, unit="it", mininterval=1.0, dynamic_ncols=True,
-               bar_format="{desc}: {n_fmt}/{total_fmt} {bar} {postfix}, {rate_fmt}, {remaining} left")
+    bar = tqdm(
+        total=total_iters,
+        initial=start_iter,
+        desc=name,
+        unit="it",
+        mininterval=1.0,
+        dynamic_ncols=True,
+        bar_format="{desc}: {n_fmt}/{total_fmt} {bar} {postfix}, {rate_fmt}, {remaining} left",
+    )
 
     def step(current_iter: int, log: Mapping[str, float]) -> None:
         bar.set_postfix_str(f"loss {log['l_total']:.4f}, selected distance {log['d_selected']:.4f}", refresh=False)

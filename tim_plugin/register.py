@@ -40,5 +40,7 @@ def register_all() -> None:
         if name not in registry:
             registry.register(entry)
         elif registry.get(name) is not entry:
-            raise RuntimeError(f"'{name}' is already in BasicSR's {registry._name} registry and is not tim_plugin's: "
-                               "another plugin of this environment uses the same name")
+            raise RuntimeError(
+                f"'{name}' is already in BasicSR's {registry._name} registry and is not tim_plugin's: "
+                "another plugin of this environment uses the same name"
+            )

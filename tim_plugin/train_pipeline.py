@@ -65,7 +65,11 @@ def run(command: Callable[[], None]) -> None:
     except (TimError, NonFiniteError) as error:
         sys.exit(_fail(str(error), 2 if isinstance(error, TimError) else 1))
     except KeyboardInterrupt:
-        sys.exit(_fail("interrupted; what was written stays: the same command (for training with --auto_resume) goes on", 130))
+        sys.exit(
+            _fail(
+                "interrupted; what was written stays: the same command (for training with --auto_resume) goes on", 130
+            )
+        )
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -101,8 +105,10 @@ def _create_dataloaders(original: Callable, resumed: dict[str, int], opt: dict[s
         dataset = opt["datasets"]["train"]
         images, batch = len(train_loader.dataset), train_loader.batch_size * opt["world_size"]
         ratio = dataset.get("dataset_enlarge_ratio", 1)
-        raise TimError(f"datasets: train: {images} images (dataset_enlarge_ratio {ratio}) do not fill one batch of {batch}: "
-                       f"use dataset_enlarge_ratio: {math.ceil(batch / max(images, 1)) * 10}, or a smaller batch_size_per_gpu")
+        raise TimError(
+            f"datasets: train: {images} images (dataset_enlarge_ratio {ratio}) do not fill one batch of {batch}: "
+            f"use dataset_enlarge_ratio: {math.ceil(batch / max(images, 1)) * 10}, or a smaller batch_size_per_gpu"
+        )
     if resumed:
         done_batches = resumed["iter"] - resumed["epoch"] * len(train_loader)
         sampler.skip(resumed["epoch"], max(done_batches, 0) * train_loader.batch_size)

@@ -20,7 +20,8 @@ def inputs(tower, height=4, width=6, batch=2):
     lq = torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
     spec = tower.spec
     conditions = condition_pyramid(
-        lq, num_levels=spec.num_levels, placement=spec.placement, every_level=spec.condition_every_level)
+        lq, num_levels=spec.num_levels, placement=spec.placement, every_level=spec.condition_every_level
+    )
     coarse = conditions[0].shape[-2:]
     return conditions, Latents.draw(tower.latent_shapes(*coarse), batch, torch.Generator().manual_seed(1))
 
@@ -37,10 +38,16 @@ def test_published_levels_write_32_to_256_pixels():
     tower = TowerGenerator(trunk_channels=8, growth_channels=8, num_blocks=1, mapping_width=8)
     conditions, latents = inputs(tower, 16, 16, 1)
     assert [tuple(image.shape) for image in tower(conditions, latents)] == [
-        (1, 3, 32, 32), (1, 3, 64, 64), (1, 3, 128, 128), (1, 3, 256, 256)]
+        (1, 3, 32, 32),
+        (1, 3, 64, 64),
+        (1, 3, 128, 128),
+        (1, 3, 256, 256),
+    ]
 
 
-@pytest.mark.parametrize("options", [{}, {"consistency": "project"}, {"placement": "same"}, {"condition_every_level": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"consistency": "project"}, {"placement": "same"}, {"condition_every_level": True}]
+)
 def test_level_by_level_equals_the_whole_bit_for_bit(tiny_tower, options):
     tower = tiny_tower(**options)
     size = (32, 48) if options.get("placement") == "same" else (3, 5)
@@ -58,9 +65,19 @@ def test_same_placement_keeps_the_size(tiny_tower):
     assert tower.spec.scale == 1
 
 
-@pytest.mark.parametrize("options", [{}, {"consistency": "project"}, {"placement": "same"}, {"mapping": False},
-                                     {"condition_every_level": True}, {"feature_scale": 0.0}, {"normalise": False},
-                                     {"weight_norm": False}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"consistency": "project"},
+        {"placement": "same"},
+        {"mapping": False},
+        {"condition_every_level": True},
+        {"feature_scale": 0.0},
+        {"normalise": False},
+        {"weight_norm": False},
+    ],
+)
 def test_gradients_reach_every_parameter(tiny_tower, options):
     tower = tiny_tower(**options)
     size = (32, 32) if options.get("placement") == "same" else (4, 4)
@@ -77,7 +94,7 @@ def test_initialisation_took_effect_under_weight_norm(tiny_tower):
     for name in convolutions:
         assert torch.allclose(normed[name].weight, plain[name].weight, atol=1e-6)
         assert torch.equal(normed[name].bias, plain[name].bias)
-        # BasicSR's RRDB zeroes its biases; PyTorch's default does not: what was trained when it was published is the latter.
+        # BasicSR's RRDB zeroes its biases, PyTorch's default does not; the latter was trained when it was published.
         assert plain[name].bias.abs().sum() > 0
         assert hasattr(normed[name], "parametrizations")
 
@@ -108,11 +125,24 @@ def test_projected_images_degrade_to_the_lq_at_every_level(tiny_tower):
         assert torch.allclose(bicubic_resize(image, (3, 5)), conditions[0], atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("num_blocks", 2), ("trunk_channels", [4, 4, 4, 6]), ("growth_channels", 6), ("noise_channels", 3), ("style_dim", 6),
-    ("mapping_width", 12), ("mapping_layers", 3), ("mapping_init", "pytorch"), ("feature_scale", 0.5),
-    ("condition_every_level", True), ("consistency", "project"), ("mapping", False), ("normalise", False),
-])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_blocks", 2),
+        ("trunk_channels", [4, 4, 4, 6]),
+        ("growth_channels", 6),
+        ("noise_channels", 3),
+        ("style_dim", 6),
+        ("mapping_width", 12),
+        ("mapping_layers", 3),
+        ("mapping_init", "pytorch"),
+        ("feature_scale", 0.5),
+        ("condition_every_level", True),
+        ("consistency", "project"),
+        ("mapping", False),
+        ("normalise", False),
+    ],
+)
 def test_each_option_changes_the_answer(tiny_tower, name, value):
     base, changed = tiny_tower(), tiny_tower(**{name: value})
     outputs = [tower(*inputs(tower))[-1] for tower in (base, changed)]

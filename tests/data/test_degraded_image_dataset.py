@@ -19,8 +19,19 @@ from tim_plugin.resize import bicubic_resize
 
 
 def options(photos, **changes):
-    return {"name": "photos", "type": "DegradedImageDataset", "task": "sr16x", "dataroot_gt": str(photos),
-            "gt_size": 32, "use_hflip": True, "use_rot": True, "phase": "train", "scale": 16, "seed": 3, **changes}
+    return {
+        "name": "photos",
+        "type": "DegradedImageDataset",
+        "task": "sr16x",
+        "dataroot_gt": str(photos),
+        "gt_size": 32,
+        "use_hflip": True,
+        "use_rot": True,
+        "phase": "train",
+        "scale": 16,
+        "seed": 3,
+        **changes,
+    }
 
 
 def epoch_of(dataset, epoch, workers=0, ratio=3):
@@ -145,17 +156,20 @@ def test_grey_and_alpha_photographs_are_read_as_colour(tmp_path):
     assert [dataset[index]["gt"].shape for index in range(2)] == [(3, 32, 32)] * 2
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"dataroot_gt": "/no/such/folder"}, "/no/such/folder"),
-    ({"dataroot_gt": None}, "dataroot_gt"),
-    ({"gt_size": 100}, "gt_size 100 .* 16: use 112 or 96"),
-    ({"gt_size": 8}, "gt_size 8 .* 16: use 16$"),
-    ({"gt_size": None}, "gt_size"),
-    ({"task": "sr16"}, "sr16x"),
-    ({"resize": "short"}, "resize 'short'.*short_side"),
-    ({"scale": 4}, "scale 4 .* 16"),
-    ({"meta_info_file": "/no/meta.txt"}, "/no/meta.txt"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataroot_gt": "/no/such/folder"}, "/no/such/folder"),
+        ({"dataroot_gt": None}, "dataroot_gt"),
+        ({"gt_size": 100}, "gt_size 100 .* 16: use 112 or 96"),
+        ({"gt_size": 8}, "gt_size 8 .* 16: use 16$"),
+        ({"gt_size": None}, "gt_size"),
+        ({"task": "sr16"}, "sr16x"),
+        ({"resize": "short"}, "resize 'short'.*short_side"),
+        ({"scale": 4}, "scale 4 .* 16"),
+        ({"meta_info_file": "/no/meta.txt"}, "/no/meta.txt"),
+    ],
+)
 def test_wrong_options_are_named(photos, changes, message):
     with pytest.raises(TimError, match=message):
         DegradedImageDataset({**options(photos), **changes})

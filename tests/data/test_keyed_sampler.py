@@ -23,8 +23,10 @@ class Keyed(Plain):
 
 @pytest.mark.parametrize(("replicas", "rank", "ratio"), [(1, 0, 1), (1, 0, 3), (2, 1, 3), (3, 0, 2)])
 def test_order_is_basicsrs(replicas, rank, ratio):
-    ours, keyed, basicsrs = (sampler(dataset, replicas, rank, ratio) for sampler, dataset in (
-        (KeyedSampler, Plain()), (KeyedSampler, Keyed()), (EnlargedSampler, Plain())))
+    ours, keyed, basicsrs = (
+        sampler(dataset, replicas, rank, ratio)
+        for sampler, dataset in ((KeyedSampler, Plain()), (KeyedSampler, Keyed()), (EnlargedSampler, Plain()))
+    )
     for epoch in (0, 4):
         for sampler in (ours, keyed, basicsrs):
             sampler.set_epoch(epoch)

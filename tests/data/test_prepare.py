@@ -34,8 +34,13 @@ def folder(tmp_path) -> Path:
 
 
 def command(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, str(ROOT / "tools" / "prepare_data.py"), *map(str, arguments)],
-                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "prepare_data.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
 
 
 def state(output: Path) -> dict[str, int]:
@@ -81,11 +86,21 @@ def test_the_pair_is_the_resized_centre_and_its_degradation(folder):
 def test_basicsrs_paired_dataset_reads_it(folder):
     out = folder / "out"
     prepare_folder(folder / "photos", out, SMALL, workers=1)
-    dataset = build_dataset({
-        "name": "prepared", "type": "PairedImageDataset", "dataroot_gt": str(out / "gt"),
-        "dataroot_lq": str(out / "lq"),
-        "meta_info_file": str(out / "meta_info.txt"), "io_backend": {"type": "disk"}, "gt_size": 32, "scale": 16,
-        "phase": "train", "use_hflip": False, "use_rot": False})
+    dataset = build_dataset(
+        {
+            "name": "prepared",
+            "type": "PairedImageDataset",
+            "dataroot_gt": str(out / "gt"),
+            "dataroot_lq": str(out / "lq"),
+            "meta_info_file": str(out / "meta_info.txt"),
+            "io_backend": {"type": "disk"},
+            "gt_size": 32,
+            "scale": 16,
+            "phase": "train",
+            "use_hflip": False,
+            "use_rot": False,
+        }
+    )
     assert len(dataset) == 3
     item = dataset[2]
     assert item["lq"].shape == (3, 2, 2)
@@ -159,10 +174,15 @@ def test_other_settings_are_refused(folder):
         prepare_folder(folder / "photos", folder / "out", SMALL)
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    (Settings("sr16x", 100), "--size 100.*96 or 112"), (Settings("sr16x", 0), "--size 0.*use 16"),
-    (Settings("sr16"), "sr16x"), (Settings("sr16x", crop="middle"), "--crop middle.*center or whole"),
-])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Settings("sr16x", 100), "--size 100.*96 or 112"),
+        (Settings("sr16x", 0), "--size 0.*use 16"),
+        (Settings("sr16"), "sr16x"),
+        (Settings("sr16x", crop="middle"), "--crop middle.*center or whole"),
+    ],
+)
 def test_wrong_settings_are_named(folder, settings, message):
     with pytest.raises(TimError, match=message):
         prepare_folder(folder / "photos", folder / "out", settings)
@@ -180,9 +200,12 @@ def test_folders_and_workers_that_cannot_be_are_named(folder):
     (folder / "photos").rename(folder / "gt")
     (folder / "notes.txt").write_text("no folder")
     for photos, output, workers, message in (
-        ("empty", "out", 1, "holds no photograph"), ("gt", "out", 0, "--workers 0"),
-        ("gt", ".", 1, "where the results go"), ("gt", "gt", 1, "lies in the folder"),
-        ("gt", "gt/below", 1, "lies in the folder"), ("missing", "out", 1, "missing: there is no such folder"),
+        ("empty", "out", 1, "holds no photograph"),
+        ("gt", "out", 0, "--workers 0"),
+        ("gt", ".", 1, "where the results go"),
+        ("gt", "gt", 1, "lies in the folder"),
+        ("gt", "gt/below", 1, "lies in the folder"),
+        ("missing", "out", 1, "missing: there is no such folder"),
         ("gt", "notes.txt", 1, "is a file"),
     ):
         with pytest.raises(TimError, match=message):

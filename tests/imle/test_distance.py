@@ -119,8 +119,13 @@ def test_the_smallest_input_is_exact(backbone, loaded):
 
 @pytest.mark.parametrize("kind", ["black", "white", "equal", "far out of range", "tiny"])
 def test_gradients_are_finite(loaded, kind):
-    a = {"black": torch.zeros(1, 3, 32, 32), "white": torch.ones(1, 3, 32, 32), "equal": pair(1, 32, 32)[1],
-         "far out of range": images(1, 3, 32, 32) * 2e3 - 1e3, "tiny": torch.zeros(1, 3, 2, 2)}[kind]
+    a = {
+        "black": torch.zeros(1, 3, 32, 32),
+        "white": torch.ones(1, 3, 32, 32),
+        "equal": pair(1, 32, 32)[1],
+        "far out of range": images(1, 3, 32, 32) * 2e3 - 1e3,
+        "tiny": torch.zeros(1, 3, 2, 2),
+    }[kind]
     b = pair(1, *a.shape[-2:])[1]
     a = a.clone().requires_grad_()
     loaded(a, b).sum().backward()
@@ -202,14 +207,17 @@ def test_random_features_see_colour_and_detail(backbone):
     assert distance(red, texture) > 0.1
 
 
-@pytest.mark.parametrize("options, name", [
-    ({"weights": "random", "seed": 4}, "LPIPS heads on alexnet random weights, seed 4"),
-    ({"weights": "random", "calibration": "none"}, "alexnet feature distance (random weights, seed 0)"),
-    ({"weights": "PATH"}, "LPIPS heads on alexnet weights mine.pth"),
-    ({"weights": "PATH", "calibration": "none"}, "alexnet feature distance (mine.pth)"),
-    ({"weights": "imagenet"}, "LPIPS (alexnet)"),
-    ({"weights": "imagenet", "calibration": "none"}, "alexnet feature distance (ImageNet weights)"),
-])
+@pytest.mark.parametrize(
+    "options, name",
+    [
+        ({"weights": "random", "seed": 4}, "LPIPS heads on alexnet random weights, seed 4"),
+        ({"weights": "random", "calibration": "none"}, "alexnet feature distance (random weights, seed 0)"),
+        ({"weights": "PATH"}, "LPIPS heads on alexnet weights mine.pth"),
+        ({"weights": "PATH", "calibration": "none"}, "alexnet feature distance (mine.pth)"),
+        ({"weights": "imagenet"}, "LPIPS (alexnet)"),
+        ({"weights": "imagenet", "calibration": "none"}, "alexnet feature distance (ImageNet weights)"),
+    ],
+)
 def test_the_name_says_what_was_used(small, tmp_path, monkeypatch, options, name):
     """Also shows that torchvision's file is taken from the hub folder, with or without prefix and classifier."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -232,8 +240,11 @@ def test_missing_imagenet_file_is_one_clear_error(backbone, tmp_path, monkeypatc
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
-    file = {"vgg16": "vgg16-397923af.pth", "alexnet": "alexnet-owt-7be5be79.pth",
-            "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth"}[backbone]
+    file = {
+        "vgg16": "vgg16-397923af.pth",
+        "alexnet": "alexnet-owt-7be5be79.pth",
+        "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
+    }[backbone]
     with pytest.raises(TimError) as caught:
         PerceptualDistance(backbone=backbone)
     for part in (file, str(tmp_path / "hub" / "checkpoints"), "put torchvision's file", "weights: PATH"):
@@ -257,25 +268,34 @@ def test_a_download_that_hears_nothing_ends_soon_and_leaves_no_file(tmp_path, mo
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"backbone": "vg16"}, r"backbone 'vg16' is not known: did you mean 'vgg16'"),
-    ({"calibration": "lpip"}, r"calibration 'lpip' is not known: did you mean 'lpips'"),
-    ({"weights": "imagnet"}, r"weights 'imagnet' is neither .* did you mean 'imagenet'"),
-    ({"weights": "/no/such/file.pth"}, r"'/no/such/file.pth' is neither imagenet nor random nor a file"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"backbone": "vg16"}, r"backbone 'vg16' is not known: did you mean 'vgg16'"),
+        ({"calibration": "lpip"}, r"calibration 'lpip' is not known: did you mean 'lpips'"),
+        ({"weights": "imagnet"}, r"weights 'imagnet' is neither .* did you mean 'imagenet'"),
+        ({"weights": "/no/such/file.pth"}, r"'/no/such/file.pth' is neither imagenet nor random nor a file"),
+    ],
+)
 def test_a_wrong_name_offers_the_nearest(options, message):
     with pytest.raises(TimError, match=message):
         PerceptualDistance(**{"backbone": "alexnet", **options})
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"", "cannot be read"),
-    (b"not a checkpoint", "cannot be read"),
-    ([1, 2], "hold a list, not a state dict"),
-    ({}, r"10 of 10 keys differ\): features.0.weight is missing; features.0.bias is missing; features.3"),
-    ({"features.0.weight": torch.zeros(64, 3, 3, 3)}, r"features.0.weight is \(64, 3, 3, 3\), not \(64, 3, 11, 11\)"),
-    ({"state_dict": {}}, "do not fit backbone alexnet"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "cannot be read"),
+        (b"not a checkpoint", "cannot be read"),
+        ([1, 2], "hold a list, not a state dict"),
+        ({}, r"10 of 10 keys differ\): features.0.weight is missing; features.0.bias is missing; features.3"),
+        (
+            {"features.0.weight": torch.zeros(64, 3, 3, 3)},
+            r"features.0.weight is \(64, 3, 3, 3\), not \(64, 3, 11, 11\)",
+        ),
+        ({"state_dict": {}}, "do not fit backbone alexnet"),
+    ],
+)
 def test_a_file_that_does_not_fit_is_named(tmp_path, content, message):
     path = tmp_path / "mine.pth"
     if isinstance(content, bytes):

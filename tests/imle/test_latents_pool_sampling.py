@@ -24,8 +24,11 @@ def test_a_seeded_draw_does_not_depend_on_the_batch_split():
 
 def test_codes_differ_by_seed_image_sample_and_level():
     base = sample_latents(SHAPES, 0, "a", [0])
-    for other in (sample_latents(SHAPES, 1, "a", [0]), sample_latents(SHAPES, 0, "b", [0]),
-                  sample_latents(SHAPES, 0, "a", [1])):
+    for other in (
+        sample_latents(SHAPES, 1, "a", [0]),
+        sample_latents(SHAPES, 0, "b", [0]),
+        sample_latents(SHAPES, 0, "a", [1]),
+    ):
         assert not torch.equal(base[0].style, other[0].style)
     assert not torch.equal(base[0].style, base[1].style)
 

@@ -64,8 +64,11 @@ def naive_hierarchical(tower, conditions, targets, samples, source):
                     latent = candidate if lower == level else picked[lower]
                     condition = conditions[lower]
                     image, state = tower.forward_level(
-                        lower, None if condition is None else condition[item : item + 1],
-                        type(latent)(latent.noise[item : item + 1], latent.style[item : item + 1]), state)
+                        lower,
+                        None if condition is None else condition[item : item + 1],
+                        type(latent)(latent.noise[item : item + 1], latent.style[item : item + 1]),
+                        state,
+                    )
                 found = distance(image, targets[level][item : item + 1]).item()
                 if best[item] is None or found < best[item][0]:
                     best[item] = (found, candidate.noise[item], candidate.style[item])

@@ -27,16 +27,36 @@ def options(tmp_path, photos, tiny_network):
         for path in paths.values():
             Path(path).mkdir(exist_ok=True)
         return OrderedDict(
-            name="tiny", model_type="TIMModel", scale=16, num_gpu=0, manual_seed=0, is_train=True, dist=False, rank=0,
-            world_size=1, path=paths,
-            datasets={"train": {"name": "t", "type": "DegradedImageDataset", "task": "sr16x", "dataroot_gt": str(photos),
-                                "gt_size": 32, "batch_size_per_gpu": 2, "num_worker_per_gpu": 0}},
+            name="tiny",
+            model_type="TIMModel",
+            scale=16,
+            num_gpu=0,
+            manual_seed=0,
+            is_train=True,
+            dist=False,
+            rank=0,
+            world_size=1,
+            path=paths,
+            datasets={
+                "train": {
+                    "name": "t",
+                    "type": "DegradedImageDataset",
+                    "task": "sr16x",
+                    "dataroot_gt": str(photos),
+                    "gt_size": 32,
+                    "batch_size_per_gpu": 2,
+                    "num_worker_per_gpu": 0,
+                }
+            },
             network_g=dict(tiny_network),
             imle={"samples_per_level": 3, "pool_size": 4, "reuse": 2, "search_batch": 2, **imle},
-            train={"ema_decay": 0.9, "total_iter": 100,
-                   "optim_g": {"type": "Adam", "lr": 1e-2, "betas": [0.9, 0.99]},
-                   "scheduler": {"type": "MultiStepLR", "milestones": [4], "gamma": 0.5},
-                   "perceptual_opt": {"type": "PixelDistanceLoss"}},
+            train={
+                "ema_decay": 0.9,
+                "total_iter": 100,
+                "optim_g": {"type": "Adam", "lr": 1e-2, "betas": [0.9, 0.99]},
+                "scheduler": {"type": "MultiStepLR", "milestones": [4], "gamma": 0.5},
+                "perceptual_opt": {"type": "PixelDistanceLoss"},
+            },
             val={"val_freq": 10, "save_img": True, "num_samples": 3},
             logger={"print_freq": 1, "save_checkpoint_freq": 1, "use_tb_logger": False},
         )
@@ -51,7 +71,10 @@ def build(options):
 
 def batch(index, size=2):
     generator = torch.Generator().manual_seed(index)
-    return {"lq": torch.rand(size, 3, 2, 2, generator=generator), "gt": torch.rand(size, 3, 32, 32, generator=generator)}
+    return {
+        "lq": torch.rand(size, 3, 2, 2, generator=generator),
+        "gt": torch.rand(size, 3, 32, 32, generator=generator),
+    }
 
 
 def train(model, first, last):
@@ -106,8 +129,14 @@ def test_reuse_one_equals_a_search_at_every_step(options):
         data = batch(iteration)
         reference.update_learning_rate(iteration)
         conditions, targets = reference._pyramids(data["lq"], data["gt"])
-        latents = hierarchical(reference.net_g, reference.distance, conditions, targets, [3] * 4,
-                               keyed_generator("search", 0, 0, iteration)).latents
+        latents = hierarchical(
+            reference.net_g,
+            reference.distance,
+            conditions,
+            targets,
+            [3] * 4,
+            keyed_generator("search", 0, 0, iteration),
+        ).latents
         order = torch.randperm(2, generator=keyed_generator("pool", 0, 0, iteration - 1))
         reference.optimizer_g.zero_grad()
         sum(reference._level_losses(data["lq"][order], data["gt"][order], latents.index(order)).values()).backward()
@@ -117,9 +146,17 @@ def test_reuse_one_equals_a_search_at_every_step(options):
         assert torch.allclose(mine, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("change", [{"sampling": "vanilla"}, {"intermediate_supervision": False}, {"samples_per_level": 5},
-                                    {"samples_per_level": [1, 2, 3, 4]}, {"reuse": 1},
-                                    {"sampling": "vanilla", "intermediate_supervision": False}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sampling": "vanilla"},
+        {"intermediate_supervision": False},
+        {"samples_per_level": 5},
+        {"samples_per_level": [1, 2, 3, 4]},
+        {"reuse": 1},
+        {"sampling": "vanilla", "intermediate_supervision": False},
+    ],
+)
 def test_each_search_option_changes_the_training(options, change):
     base, other = build(options()), build(options(**change))
     train(base, 1, 3)
@@ -198,8 +235,12 @@ def test_checkpoints_hold_both_weights_and_rebuild_the_network(options, tmp_path
 def test_every_layout_of_weights_loads(options, tmp_path):
     model = build(options())
     state = {name: value + 1 for name, value in weights(model.net_g).items()}
-    for name, content in (("flat", state), ("params", {"params": state}), ("ema", {"params_ema": state}),
-                          ("module", {"params": {f"module.{key}": value for key, value in state.items()}})):
+    for name, content in (
+        ("flat", state),
+        ("params", {"params": state}),
+        ("ema", {"params_ema": state}),
+        ("module", {"params": {f"module.{key}": value for key, value in state.items()}}),
+    ):
         torch.save(content, tmp_path / f"{name}.pth")
         fresh = build(options())
         fresh.load_network(fresh.net_g, str(tmp_path / f"{name}.pth"), True, "params")
@@ -216,8 +257,13 @@ def test_a_mismatch_names_the_first_keys_and_leaves_the_weights(options, tmp_pat
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(TimError) as caught:
         model.load_network(model.net_g, str(tmp_path / "other.pth"))
-    for part in ("other.pth", "levels.0.conv_body.bias is (9,) instead of (4,)", "levels.0.conv_first.bias is missing",
-                 "levels.9.extra is unknown", "strict_load_g"):
+    for part in (
+        "other.pth",
+        "levels.0.conv_body.bias is (9,) instead of (4,)",
+        "levels.0.conv_first.bias is missing",
+        "levels.9.extra is unknown",
+        "strict_load_g",
+    ):
         assert part in str(caught.value)
     assert same(before, weights(model.net_g))
     model.load_network(model.net_g, str(tmp_path / "other.pth"), strict=False)
@@ -265,8 +311,10 @@ def loader(photos):
 
 def test_validation_saves_samples_and_logs_mean_and_best(options, photos, tmp_path):
     opt = options()
-    opt["val"]["metrics"] = {"psnr": {"type": "calculate_psnr", "crop_border": 0},
-                             "lpips": {"type": "calculate_lpips", "backbone": "squeezenet1_1", "weights": "random"}}
+    opt["val"]["metrics"] = {
+        "psnr": {"type": "calculate_psnr", "crop_border": 0},
+        "lpips": {"type": "calculate_lpips", "backbone": "squeezenet1_1", "weights": "random"},
+    }
     model = build(opt)
     data, dataset = loader(photos)
     data.dataset.opt = dataset.opt

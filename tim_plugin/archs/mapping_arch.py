@@ -17,9 +17,9 @@ class MappingNetwork(nn.Module):
         channels: Channels C of each RRDB's output.
         width: Width of the hidden layers.
         num_layers: Number of hidden layers.
-        init: ``pytorch``: the default of ``nn.Linear``, as in the published code; the part of its output that depends on
-            the style then shrinks by about 0.4 a layer, to 0.001 after 8 layers, and the style acts only once it is
-            learned. ``he``: normal, with the gain of LeakyReLU(0.2), so that the style acts from the first step.
+        init: ``pytorch``: the default of ``nn.Linear``, as in the published code; what depends on the style then
+            shrinks by about 0.4 a layer, to 0.001 after 8 layers, and the style acts only once it is learned.
+            ``he``: normal, with the gain of LeakyReLU(0.2), so that the style acts from the first step.
 
     Raises:
         TimError: ``init`` is neither.

@@ -84,11 +84,24 @@ class TowerGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = TowerSpec(
-            num_in_ch=num_in_ch, num_out_ch=num_out_ch, num_levels=num_levels, trunk_channels=trunk_channels,
-            growth_channels=growth_channels, num_blocks=num_blocks, noise_channels=noise_channels, style_dim=style_dim,
-            mapping_width=mapping_width, mapping_layers=mapping_layers, mapping_init=mapping_init,
-            feature_scale=feature_scale, placement=placement, condition_every_level=condition_every_level,
-            consistency=consistency, mapping=mapping, normalise=normalise, weight_norm=weight_norm,
+            num_in_ch=num_in_ch,
+            num_out_ch=num_out_ch,
+            num_levels=num_levels,
+            trunk_channels=trunk_channels,
+            growth_channels=growth_channels,
+            num_blocks=num_blocks,
+            noise_channels=noise_channels,
+            style_dim=style_dim,
+            mapping_width=mapping_width,
+            mapping_layers=mapping_layers,
+            mapping_init=mapping_init,
+            feature_scale=feature_scale,
+            placement=placement,
+            condition_every_level=condition_every_level,
+            consistency=consistency,
+            mapping=mapping,
+            normalise=normalise,
+            weight_norm=weight_norm,
         )
         self.levels = nn.ModuleList(TowerLevel(level, self.spec) for level in self.spec.levels)
         initialise(self)
@@ -142,17 +155,21 @@ class TowerGenerator(nn.Module):
     def _to_reading_size(self, state: TowerState, size: torch.Size) -> tuple[Tensor, Tensor]:
         if self.spec.placement == "upsample":  # the level below wrote at this level's size already
             return state.image, state.features
-        return (F.interpolate(state.image, size, mode="bilinear", align_corners=False),
-                F.interpolate(state.features, size, mode="nearest"))
+        return (
+            F.interpolate(state.image, size, mode="bilinear", align_corners=False),
+            F.interpolate(state.features, size, mode="nearest"),
+        )
 
     def latent_shapes(self, height: int, width: int) -> list[LevelShape]:
         """Return the shapes of each level's codes for a coarsest condition of ``height`` x ``width`` pixels."""
-        return [LevelShape((self.spec.noise_channels, height * 2**k, width * 2**k), (self.spec.style_dim,))
-                for k in range(self.spec.num_levels)]
+        return [
+            LevelShape((self.spec.noise_channels, height * 2**k, width * 2**k), (self.spec.style_dim,))
+            for k in range(self.spec.num_levels)
+        ]
 
 
 class TowerLevel(nn.Module):
-    """One module: convolution, modulated RRDBs with a shortcut around them, the 2x step, image head (paper, figure 4)."""
+    """One module: convolution, modulated RRDBs inside a shortcut, the 2x step, image head (paper, figure 4)."""
 
     def __init__(self, level: LevelSpec, tower: TowerSpec) -> None:
         super().__init__()
@@ -160,18 +177,24 @@ class TowerLevel(nn.Module):
         self.normalise = tower.normalise
         self.conv_first = nn.Conv2d(level.in_channels, channels, 3, 1, 1)
         self.blocks = nn.ModuleList(RRDB(channels, level.growth_channels) for _ in range(level.num_blocks))
-        self.mapping = MappingNetwork(
-            style_dim=level.style_dim, num_blocks=level.num_blocks, channels=channels, width=tower.mapping_width,
-            num_layers=tower.mapping_layers, init=tower.mapping_init,
-        ) if tower.mapping else None
+        self.mapping = (
+            MappingNetwork(
+                style_dim=level.style_dim,
+                num_blocks=level.num_blocks,
+                channels=channels,
+                width=tower.mapping_width,
+                num_layers=tower.mapping_layers,
+                init=tower.mapping_init,
+            )
+            if tower.mapping
+            else None
+        )
         self.conv_body = nn.Conv2d(channels, channels, 3, 1, 1)
         self.conv_up = nn.Conv2d(channels, channels, 3, 1, 1) if level.upsample else None
         self.conv_hr = nn.Conv2d(channels, channels, 3, 1, 1)
         self.conv_last = nn.Conv2d(channels, tower.num_out_ch, 3, 1, 1)
 
-    def forward(
-        self, images: Sequence[Tensor], latent: LevelLatent, features: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Sequence[Tensor], latent: LevelLatent, features: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the image in (0, 1) and the features at its size, for inputs at the level's reading size."""
         below = [] if features is None else [features]
         first = self.conv_first(torch.cat([*images, latent.noise, *below], dim=1))  # (N, C, H, W)

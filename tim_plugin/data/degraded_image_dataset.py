@@ -53,12 +53,15 @@ class DegradedImageDataset(Dataset):
 
     def _check(self) -> None:
         if self.training and self.gt_size is None:
-            raise TimError(f"{self.name}: gt_size is missing: the side of the crops, a multiple of "
-                           f"{self.task.gt_multiple}")
+            raise TimError(
+                f"{self.name}: gt_size is missing: the side of the crops, a multiple of {self.task.gt_multiple}"
+            )
         if self.gt_size is not None and self.gt_size % self.task.gt_multiple:
             lower = self.gt_size // self.task.gt_multiple * self.task.gt_multiple
-            raise TimError(f"{self.name}: gt_size {self.gt_size} is not a multiple of {self.task.gt_multiple}: "
-                           f"use {lower + self.task.gt_multiple}" + (f" or {lower}" if lower else ""))
+            raise TimError(
+                f"{self.name}: gt_size {self.gt_size} is not a multiple of {self.task.gt_multiple}: "
+                f"use {lower + self.task.gt_multiple}" + (f" or {lower}" if lower else "")
+            )
         if self.resize not in RESIZES:
             raise TimError(f"{self.name}: resize {self.resize!r} is not known: none or short_side")
         if self.resize == "short_side" and self.gt_size is None:

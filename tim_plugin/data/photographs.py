@@ -20,8 +20,10 @@ def resize_short_side(photo: Tensor, side_px: int, name: str) -> Tensor:
     height, width = photo.shape[-2:]
     short, long = min(height, width), max(height, width)
     if long > LARGEST_ASPECT * short:
-        raise TimError(f"{name}: is {width}x{height}, too narrow for a crop of {side_px}x{side_px}: at most "
-                       f"{LARGEST_ASPECT} times as long as wide")
+        raise TimError(
+            f"{name}: is {width}x{height}, too narrow for a crop of {side_px}x{side_px}: at most "
+            f"{LARGEST_ASPECT} times as long as wide"
+        )
     size = tuple(side_px if side == short else round(side * side_px / short) for side in (height, width))
     return photo if size == (height, width) else round_to_8_bit(bicubic_resize(photo, size))
 

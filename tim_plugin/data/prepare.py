@@ -140,8 +140,10 @@ def _check_folders(photos: Path, output: Path, workers: int | None) -> None:
         raise TimError(f"-i {photos}: there is no such folder; give the folder that holds the photographs")
     source, target = photos.resolve(), output.resolve()
     if target.is_relative_to(source):
-        raise TimError(f"-o {output}: lies in the folder of photographs ({photos}) and would be read as photographs in "
-                       "the next run; give a folder outside it")
+        raise TimError(
+            f"-o {output}: lies in the folder of photographs ({photos}) and would be read as photographs in "
+            "the next run; give a folder outside it"
+        )
     if source.is_relative_to(target / "gt") or source.is_relative_to(target / "lq"):
         raise TimError(f"-o {output}: the photographs ({photos}) lie where the results go; give another folder")
     if output.exists() and not output.is_dir():
@@ -182,8 +184,10 @@ def _read_record(output: Path, settings: Settings) -> Mapping[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TimError(f"{path}: is damaged; delete it to prepare {output} anew") from error
     if before != asdict(settings):
-        raise TimError(f"-o {output}: was prepared with {_shown(before)}, not {_shown(asdict(settings))}: give another "
-                       "folder, or delete this one first")
+        raise TimError(
+            f"-o {output}: was prepared with {_shown(before)}, not {_shown(asdict(settings))}: give another "
+            "folder, or delete this one first"
+        )
     return sources
 
 

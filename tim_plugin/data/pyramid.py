@@ -41,7 +41,9 @@ def _down_pyramid(images: Tensor, num_levels: int) -> list[Tensor]:
     height, width = images.shape[-2:]
     coarsest = 2 ** (num_levels - 1)
     if height % coarsest or width % coarsest:
-        raise TimError(f"an image of {width}x{height} does not divide into {num_levels} levels: its sides must be "
-                       f"multiples of {coarsest}")
+        raise TimError(
+            f"an image of {width}x{height} does not divide into {num_levels} levels: its sides must be "
+            f"multiples of {coarsest}"
+        )
     steps = [2 ** (num_levels - 1 - k) for k in range(num_levels)]
     return [images if step == 1 else bicubic_resize(images, (height // step, width // step)) for step in steps]

@@ -44,12 +44,30 @@ class Backbone:
 
 
 BACKBONES = {
-    "vgg16": Backbone(torchvision.models.vgg16, torchvision.models.VGG16_Weights.IMAGENET1K_V1,
-                      (3, 8, 15, 22, 29), (64, 128, 256, 512, 512), "vgg", 16),
-    "alexnet": Backbone(torchvision.models.alexnet, torchvision.models.AlexNet_Weights.IMAGENET1K_V1,
-                        (1, 4, 7, 9, 11), (64, 192, 384, 256, 256), "alex", 31),
-    "squeezenet1_1": Backbone(torchvision.models.squeezenet1_1, torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
-                              (1, 4, 7, 9, 10, 11, 12), (64, 128, 256, 384, 384, 512, 512), "squeeze", 17),
+    "vgg16": Backbone(
+        torchvision.models.vgg16,
+        torchvision.models.VGG16_Weights.IMAGENET1K_V1,
+        (3, 8, 15, 22, 29),
+        (64, 128, 256, 512, 512),
+        "vgg",
+        16,
+    ),
+    "alexnet": Backbone(
+        torchvision.models.alexnet,
+        torchvision.models.AlexNet_Weights.IMAGENET1K_V1,
+        (1, 4, 7, 9, 11),
+        (64, 192, 384, 256, 256),
+        "alex",
+        31,
+    ),
+    "squeezenet1_1": Backbone(
+        torchvision.models.squeezenet1_1,
+        torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
+        (1, 4, 7, 9, 10, 11, 12),
+        (64, 128, 256, 384, 384, 512, 512),
+        "squeeze",
+        17,
+    ),
 }
 
 
@@ -84,11 +102,16 @@ class Trunk(nn.Module):
         path = _imagenet_file(name) if weights == "imagenet" else Path(str(weights)).expanduser()
         state = _feature_state(_read(path), path)
         own = self.layers.state_dict()
-        wrong = [_difference(key, value, state.get(key)) for key, value in own.items()
-                 if getattr(state.get(key), "shape", None) != value.shape]
+        wrong = [
+            _difference(key, value, state.get(key))
+            for key, value in own.items()
+            if getattr(state.get(key), "shape", None) != value.shape
+        ]
         if wrong:
-            raise TimError(f"weights {path} do not fit backbone {name} ({len(wrong)} of {len(own)} keys differ): "
-                           f"{'; '.join(wrong[:3])}; give torchvision's state dict of {name}")
+            raise TimError(
+                f"weights {path} do not fit backbone {name} ({len(wrong)} of {len(own)} keys differ): "
+                f"{'; '.join(wrong[:3])}; give torchvision's state dict of {name}"
+            )
         self.layers.load_state_dict({key: state[key].float() for key in own})
 
     def train(self, mode: bool = True) -> Trunk:
@@ -136,11 +159,13 @@ def _imagenet_file(name: str) -> Path:
     try:
         with _socket_timeout(SILENCE_S):
             torch.hub.load_state_dict_from_url(
-                url, model_dir=str(folder), map_location="cpu", progress=False, check_hash=True, weights_only=True)
+                url, model_dir=str(folder), map_location="cpu", progress=False, check_hash=True, weights_only=True
+            )
     except (OSError, RuntimeError, http.client.HTTPException) as error:  # no network, no right to write, a wrong hash
         raise TimError(
             f"weights 'imagenet': {path.name} is not in {folder} and could not be downloaded ({error}): put "
-            "torchvision's file of that name there, or give the path of your copy as weights: PATH") from error
+            "torchvision's file of that name there, or give the path of your copy as weights: PATH"
+        ) from error
     return path
 
 
@@ -162,13 +187,18 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling fails in many ways
-        raise TimError(f"weights {path} cannot be read: damaged, or more than a state dict "
-                       f"({type(error).__name__}); give torchvision's state dict") from error
+        raise TimError(
+            f"weights {path} cannot be read: damaged, or more than a state dict "
+            f"({type(error).__name__}); give torchvision's state dict"
+        ) from error
 
 
 def _feature_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The trunk's entries, without their prefix; the classifier is left out."""
     if not isinstance(state, Mapping):
         raise TimError(f"weights {path} hold a {type(state).__name__}, not a state dict; give torchvision's state dict")
-    return {str(key).removeprefix("features."): value for key, value in state.items()
-            if not str(key).startswith("classifier.")}
+    return {
+        str(key).removeprefix("features."): value
+        for key, value in state.items()
+        if not str(key).startswith("classifier.")
+    }

@@ -1,4 +1,4 @@
-"""Latent codes of a tower: for each level a noise map and a style vector, all standard normal (paper, section 4.1 and 4.3)."""
+"""Latent codes of a tower: each level's noise map and style vector, standard normal (paper, sections 4.1 and 4.3)."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ class Latents:
         self.levels = tuple(LevelLatent(*level) for level in levels)
 
     @classmethod
-    def draw(
-        cls, shapes: Sequence[LevelShape], batch_size: int, generator: torch.Generator | None = None
-    ) -> Latents:
+    def draw(cls, shapes: Sequence[LevelShape], batch_size: int, generator: torch.Generator | None = None) -> Latents:
         """Draw a batch from one generator, on the generator's device (None: torch's global one, on the CPU)."""
         return cls([draw_level(shape, batch_size, generator) for shape in shapes])
 
@@ -49,20 +47,32 @@ class Latents:
 
         Args:
             shapes: One entry a level.
-            keys: ``keys[i][k]`` is the key of item i at level k, as for :func:`tim_plugin.seeds.derive_seed`. The draw is
-                made on the CPU, so that every device sees the same codes.
+            keys: ``keys[i][k]`` is the key of item i at level k, as for :func:`tim_plugin.seeds.derive_seed`. The draw
+                is made on the CPU, so that every device sees the same codes.
         """
-        return cls([
-            LevelLatent(*(torch.cat(parts) for parts in zip(
-                *(draw_level(shape, 1, keyed_generator(*item[k])) for item in keys), strict=True)))
-            for k, shape in enumerate(shapes)
-        ])
+        return cls(
+            [
+                LevelLatent(
+                    *(
+                        torch.cat(parts)
+                        for parts in zip(
+                            *(draw_level(shape, 1, keyed_generator(*item[k])) for item in keys), strict=True
+                        )
+                    )
+                )
+                for k, shape in enumerate(shapes)
+            ]
+        )
 
     @classmethod
     def concatenate(cls, items: Sequence[Latents]) -> Latents:
         """Join along the batch."""
-        return cls([LevelLatent(torch.cat([level.noise for level in same]), torch.cat([level.style for level in same]))
-                    for same in zip(*items, strict=True)])
+        return cls(
+            [
+                LevelLatent(torch.cat([level.noise for level in same]), torch.cat([level.style for level in same]))
+                for same in zip(*items, strict=True)
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.levels)
@@ -101,10 +111,12 @@ class Latents:
             other: Codes of the same shapes.
             weight: In [0, 1].
         """
-        return Latents([
-            LevelLatent(*(_slerp(a, b, weight) for a, b in zip(mine, theirs, strict=True)))
-            for mine, theirs in zip(self.levels, other.levels, strict=True)
-        ])
+        return Latents(
+            [
+                LevelLatent(*(_slerp(a, b, weight) for a, b in zip(mine, theirs, strict=True)))
+                for mine, theirs in zip(self.levels, other.levels, strict=True)
+            ]
+        )
 
     def state_dict(self) -> list[list[Tensor]]:
         """Return plain lists of CPU tensors, fit for ``torch.save`` and ``weights_only=True``."""

@@ -1,4 +1,4 @@
-"""The pool of conditional IMLE: examples with the codes selected for them, trained on several times before the next search.
+"""The pool of conditional IMLE: examples with their selected codes, trained on several times before the next search.
 
 IMLE alternates searching and training. While one pool is used up, the next collects the batches that arrive; when the
 pool is used up, the collected examples are searched together and become the pool. The first pool is one batch (one
@@ -87,8 +87,9 @@ class ExamplePool:
         return {
             "number": self.number,
             "order": list(self.order),
-            "current": None if self.current is None or not self.order else [
-                self.current.lq.cpu(), self.current.gt.cpu(), self.current.latents.state_dict()],
+            "current": None
+            if self.current is None or not self.order
+            else [self.current.lq.cpu(), self.current.gt.cpu(), self.current.latents.state_dict()],
             "collected": [[batch.lq.cpu(), batch.gt.cpu()] for batch in self.collected],
         }
 

@@ -1,4 +1,4 @@
-"""Many answers for one input: codes of all levels drawn independently, each from its own key (paper, section 4.2, end)."""
+"""Many answers for one input: all levels' codes drawn independently, each from its own key (paper, end of 4.2)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ LevelSeeds = Sequence[int | None]
 
 
 def sample_latents(
-    shapes: Sequence[LevelShape], seed: int, image_key: int | str, samples: Sequence[int],
+    shapes: Sequence[LevelShape],
+    seed: int,
+    image_key: int | str,
+    samples: Sequence[int],
     level_seeds: LevelSeeds | None = None,
 ) -> Latents:
     """Draw the codes of some samples of one image.

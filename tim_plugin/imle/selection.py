@@ -1,4 +1,4 @@
-"""The search of conditional IMLE: which latent codes give the output nearest to the observed image (paper, section 4.2).
+"""The search of conditional IMLE: which codes give the output nearest to the observed image (paper, section 4.2).
 
 :func:`vanilla` draws all levels' codes at once; :func:`hierarchical` chooses the coarsest level's code first, keeps it,
 then searches the next. Both take any tower-like object with ``forward_level`` and ``latent_shapes``, stream the
@@ -105,8 +105,9 @@ def hierarchical(
         for level, (condition, target) in enumerate(zip(conditions, targets, strict=True)):
             target_features = distance.features(target)
             best = None
-            for done, chunk in _chunks(shapes[level : level + 1], num_candidates[level], batch_size, generator,
-                                       max_candidates_per_batch):
+            for done, chunk in _chunks(
+                shapes[level : level + 1], num_candidates[level], batch_size, generator, max_candidates_per_batch
+            ):
                 times = chunk[0].style.shape[0] // batch_size
                 image, new = tower.forward_level(level, tile(condition, times), chunk[0], tile(state, times))
                 found = distance.distance(distance.features(image), tile(target_features, times))
@@ -134,8 +135,8 @@ def vanilla(
 ) -> Selection:
     """Draw all levels' codes of a candidate at once and choose the one with the smallest sum of distances.
 
-    Arguments as for :func:`hierarchical`; ``num_candidates`` holds the same m for every level. ``supervised_levels`` are
-    the levels whose distances are summed (None: all), which is what the loss uses.
+    Arguments as for :func:`hierarchical`; ``num_candidates`` holds the same m for every level. ``supervised_levels``
+    are the levels whose distances are summed (None: all), which is what the loss uses.
     """
     shapes, batch_size = _shapes(tower, conditions), targets[0].shape[0]
     supervised = list(range(len(targets)) if supervised_levels is None else supervised_levels)
@@ -150,7 +151,8 @@ def vanilla(
                 image, state = tower.forward_level(level, tile(conditions[level], times), latent, state)
                 if level in target_features:
                     distances[:, level] = distance.distance(
-                        distance.features(image), tile(target_features[level], times))
+                        distance.features(image), tile(target_features[level], times)
+                    )
             best = _nearer(best, distances.sum(dim=1), distances, chunk, None, times)
             if callback is not None:
                 callback(len(targets) - 1, done)
@@ -177,8 +179,13 @@ def _chunks(
     for start in range(0, num_candidates, step):
         count = min(step, num_candidates - start)
         drawn = [[draw_level(shape, batch_size, generator) for shape in shapes] for _ in range(count)]
-        yield start + count, tuple(
-            LevelLatent(*(torch.cat(parts) for parts in zip(*same, strict=True))) for same in zip(*drawn, strict=True))
+        yield (
+            start + count,
+            tuple(
+                LevelLatent(*(torch.cat(parts) for parts in zip(*same, strict=True)))
+                for same in zip(*drawn, strict=True)
+            ),
+        )
 
 
 def _nearer(

@@ -32,5 +32,4 @@ def take(tree: Any, items: Tensor) -> Any:
 
 def choose(mask: Tensor, chosen: Any, other: Any) -> Any:
     """Take items of ``chosen`` where the boolean mask (N,) is true, of ``other`` elsewhere."""
-    return map_tensors(
-        lambda a, b: torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b), chosen, other)
+    return map_tensors(lambda a, b: torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b), chosen, other)

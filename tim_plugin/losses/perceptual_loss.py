@@ -17,8 +17,10 @@ class _DistanceLoss(nn.Module):
     def __init__(self, distance: nn.Module, loss_weight: float) -> None:
         super().__init__()
         if isinstance(loss_weight, bool) or not isinstance(loss_weight, Real) or not 0 < loss_weight < math.inf:
-            raise TimError(f"perceptual_opt: loss_weight {loss_weight!r} is not a number above 0 "
-                           "(in YAML write !!float 1e-2 for 0.01)")
+            raise TimError(
+                f"perceptual_opt: loss_weight {loss_weight!r} is not a number above 0 "
+                "(in YAML write !!float 1e-2 for 0.01)"
+            )
         self.distance, self.loss_weight = distance, float(loss_weight)
 
     def forward(self, pred: Tensor, gt: Tensor) -> tuple[Tensor, None]:

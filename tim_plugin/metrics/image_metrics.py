@@ -36,8 +36,9 @@ def metrics_from_options(section: Mapping[str, Mapping[str, Any]] | None) -> dic
 def _metric(name: str, options: dict[str, Any]) -> Metric:
     kind = options.get("type")
     if kind not in METRIC_REGISTRY:
-        raise TimError(f"val: metrics: {name}: type {kind!r} is not registered: "
-                       f"{did_you_mean(str(kind), METRIC_REGISTRY.keys())}")
+        raise TimError(
+            f"val: metrics: {name}: type {kind!r} is not registered: {did_you_mean(str(kind), METRIC_REGISTRY.keys())}"
+        )
     better = options.get("better", "lower" if kind in LOWER_IS_BETTER else "higher")
     needs_gt = "img2" in inspect.signature(METRIC_REGISTRY.get(kind)).parameters
 

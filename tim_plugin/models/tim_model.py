@@ -1,4 +1,4 @@
-"""TIMModel: conditional IMLE inside BasicSR's training loop. It orchestrates; the work is in ``imle`` and ``evaluation``."""
+"""TIMModel: conditional IMLE in BasicSR's training loop; the work itself is in ``imle`` and ``evaluation``."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from tim_plugin.seeds import keyed_generator
 class TIMModel(SRModel):
     """Train a tower by conditional IMLE and validate it with several samples for each image.
 
-    Overridden: ``setup_optimizers`` (the mapping network's learning rate), ``optimize_parameters`` (pool, search, loss at
-    every level), ``test`` and ``nondist_validation`` (several samples), ``model_to_device`` (CPU processes),
+    Overridden: ``setup_optimizers`` (the mapping network's learning rate), ``optimize_parameters`` (pool, search, loss
+    at every level), ``test`` and ``nondist_validation`` (several samples), ``model_to_device`` (CPU processes),
     ``save_network``, ``load_network``, ``save_training_state`` and ``resume_training`` (whole files, the pool).
     Inherited: networks, EMA, schedulers, warm-up, logging, best metrics, ``save``, ``dist_validation``.
 
@@ -72,8 +72,10 @@ class TIMModel(SRModel):
         options = dict(self.opt["train"]["optim_g"])
         optimizer, multiplier = options.pop("type"), options.pop("mapping_lr_mult", 0.01)
         named = list(self.get_bare_model(self.net_g).named_parameters())
-        groups = [{"params": [p for name, p in named if ".mapping." not in name]},
-                  {"params": [p for name, p in named if ".mapping." in name], "lr": options["lr"] * multiplier}]
+        groups = [
+            {"params": [p for name, p in named if ".mapping." not in name]},
+            {"params": [p for name, p in named if ".mapping." in name], "lr": options["lr"] * multiplier},
+        ]
         self.optimizer_g = self.get_optimizer(optimizer, [group for group in groups if group["params"]], **options)
         self.optimizers.append(self.optimizer_g)
 
@@ -92,12 +94,14 @@ class TIMModel(SRModel):
                 _require_finite(f"the loss {name}", loss)
             total = torch.stack(tuple(losses.values())).sum()
             total.backward()
-            _require_finite("the gradient", nn.utils.get_total_norm(
-                [p.grad for p in self.net_g.parameters() if p.grad is not None]))
+            _require_finite(
+                "the gradient", nn.utils.get_total_norm([p.grad for p in self.net_g.parameters() if p.grad is not None])
+            )
         except NonFiniteError as error:
             raise NonFiniteError(
                 f"iteration {current_iter}: {error}. The weights are as they were before this iteration; resume from "
-                "the last checkpoint with a lower train: optim_g: lr") from error
+                "the last checkpoint with a lower train: optim_g: lr"
+            ) from error
         self.optimizer_g.step()
         self.log_dict = self.reduce_loss_dict(OrderedDict(l_total=total, **losses))
         self.log_dict["d_selected"] = self.selected_distance
@@ -114,7 +118,8 @@ class TIMModel(SRModel):
     def _pyramids(self, lq: Tensor, gt: Tensor) -> tuple[list[Tensor | None], list[Tensor]]:
         spec = self.get_bare_model(self.net_g).spec
         conditions = condition_pyramid(
-            lq, num_levels=spec.num_levels, placement=spec.placement, every_level=spec.condition_every_level)
+            lq, num_levels=spec.num_levels, placement=spec.placement, every_level=spec.condition_every_level
+        )
         return conditions, target_pyramid(gt, spec.num_levels)
 
     def _level_losses(self, lq: Tensor, gt: Tensor, latents: Latents) -> dict[str, Tensor]:
@@ -132,23 +137,28 @@ class TIMModel(SRModel):
     def _search(self, current_iter: int, lq: Tensor, gt: Tensor) -> Latents:
         """Select the codes of a pool's examples; candidates depend on (seed, rank, iteration) alone."""
         tower, started = self.get_bare_model(self.net_g), time.perf_counter()
-        generator = keyed_generator(
-            "search", self.opt["manual_seed"], self.opt["rank"], current_iter, device=lq.device)
+        generator = keyed_generator("search", self.opt["manual_seed"], self.opt["rank"], current_iter, device=lq.device)
         search = SEARCHES[self.imle.sampling]
         if self.imle.sampling == "vanilla":
             search = partial(search, supervised_levels=self._supervised())
         found = [
-            search(tower, self.distance, *self._pyramids(lq_part, gt_part), self.imle.samples(tower.spec.num_levels),
-                   generator, self.imle.max_candidates_per_batch)
-            for lq_part, gt_part in zip(
-                lq.split(self.imle.search_batch), gt.split(self.imle.search_batch), strict=True)
+            search(
+                tower,
+                self.distance,
+                *self._pyramids(lq_part, gt_part),
+                self.imle.samples(tower.spec.num_levels),
+                generator,
+                self.imle.max_candidates_per_batch,
+            )
+            for lq_part, gt_part in zip(lq.split(self.imle.search_batch), gt.split(self.imle.search_batch), strict=True)
         ]
         distances = torch.cat([part.distances for part in found])[:, list(self._supervised())]
         self.selected_distance = float(distances.sum(dim=1).mean())
         if self.imle.reuse > 1:
             get_root_logger().info(
                 f"Searched {len(lq)} examples in {time.perf_counter() - started:.1f} s; "
-                f"mean distance of the selected candidates {self.selected_distance:.4f}")
+                f"mean distance of the selected candidates {self.selected_distance:.4f}"
+            )
         return Latents.concatenate([part.latents for part in found])
 
     # validation and test ----------------------------------------------------------------------------------------------
@@ -158,8 +168,14 @@ class TIMModel(SRModel):
 
     def test(self) -> None:
         """Sample the image that was fed: ``self.samples`` (n, C, H, W), and the first one as ``self.output``."""
-        self.samples = answer(self._tower_for_test(), self.lq, self.val_spec.num_samples, self.val_spec.seed, 0,
-                              max_samples_per_batch=self.val_spec.max_samples_per_batch)
+        self.samples = answer(
+            self._tower_for_test(),
+            self.lq,
+            self.val_spec.num_samples,
+            self.val_spec.seed,
+            0,
+            max_samples_per_batch=self.val_spec.max_samples_per_batch,
+        )
         self.output = self.samples[:1]
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
@@ -173,14 +189,24 @@ class TIMModel(SRModel):
 
         def on_image(answers: Answers, row: Row) -> None:
             if save_img:
-                save_answers(answers, *self._place(answers.name, dataset_name, current_iter),
-                             with_contact_sheet=self.val_spec.contact_sheet)
+                save_answers(
+                    answers,
+                    *self._place(answers.name, dataset_name, current_iter),
+                    with_contact_sheet=self.val_spec.contact_sheet,
+                )
             bar.update()
 
         rows = evaluate(
-            self._tower_for_test(), dataloader, metrics, self.val_spec.num_samples, self.val_spec.seed,
-            device=self.device, distance=self.distance, max_samples_per_batch=self.val_spec.max_samples_per_batch,
-            callback=on_image)
+            self._tower_for_test(),
+            dataloader,
+            metrics,
+            self.val_spec.num_samples,
+            self.val_spec.seed,
+            device=self.device,
+            distance=self.distance,
+            max_samples_per_batch=self.val_spec.max_samples_per_batch,
+            callback=on_image,
+        )
         bar.close()
         better = {name: metric.better for name, metric in metrics.items()} | {"distance": "lower"}
         self.metric_results = summarise(rows, better)
@@ -214,10 +240,13 @@ class TIMModel(SRModel):
             return net
         devices = [torch.cuda.current_device()] if self.device.type == "cuda" else None
         return DistributedDataParallel(
-            net, device_ids=devices, find_unused_parameters=self.opt.get("find_unused_parameters", False))
+            net, device_ids=devices, find_unused_parameters=self.opt.get("find_unused_parameters", False)
+        )
 
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params") -> None:
-        """Load weights of any layout (flat, ``params``, ``params_ema``); a mismatch names the first keys that differ."""
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
+    ) -> None:
+        """Load weights of any layout (flat, ``params``, ``params_ema``); a mismatch names the first differing keys."""
         state = checkpoints.parameters_of(checkpoints.read_checkpoint(load_path), load_path, param_key)
         for line in checkpoints.load_into(self.get_bare_model(net), state, load_path, strict):
             get_root_logger().warning(f"Not loaded from {load_path}: {line}")
