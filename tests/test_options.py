@@ -134,6 +134,29 @@ def test_a_missing_key_is_named(opt, section, key):
         check_options(opt)
 
 
+def test_sections_that_training_or_a_test_needs_are_asked_for(opt, photos):
+    missing = copy.deepcopy(opt)
+    del missing["val"]["save_img"]
+    with pytest.raises(TimError, match="val: save_img is missing"):
+        check_options(missing)
+    missing = copy.deepcopy(opt)
+    missing["datasets"]["trian"] = missing["datasets"].pop("train")
+    with pytest.raises(TimError, match="datasets: trian: must begin with train or val"):
+        check_options(missing)
+    del missing["datasets"]["trian"]
+    with pytest.raises(TimError, match="datasets: train is missing"):
+        check_options(missing)
+    tested = read_option_file(ROOT / "options" / "test_tim_sr16x.yml")
+    tested["datasets"]["test_1"]["dataroot_gt"] = str(photos)
+    tested["path"]["pretrain_network_g"] = None
+    with pytest.raises(TimError, match="path: pretrain_network_g is missing"):
+        check_options(tested)
+    paired = {**opt["datasets"]["train"], "type": "PairedImageDataset", "dataroot_lq": str(photos)}
+    opt["datasets"]["train"] = {key: value for key, value in paired.items() if key not in ("task", "resize")}
+    with pytest.raises(TimError, match="datasets: train: io_backend is missing"):
+        check_options(opt)
+
+
 def test_an_empty_folder_is_named(opt, tmp_path):
     with pytest.raises(TimError, match="is empty"):
         check_options(changed(opt, f"datasets:val:dataroot_gt={tmp_path}"))

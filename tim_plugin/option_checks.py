@@ -8,11 +8,12 @@ that is known: then it is a typo, which BasicSR would ignore in silence.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
+from tim_plugin.dataset_checks import check_datasets
 from tim_plugin.errors import TimError, did_you_mean
+from tim_plugin.option_sections import check_numbers, place, require, section_of
 from tim_plugin.options import (
     DistanceSpec,
     ImleSpec,
@@ -21,80 +22,20 @@ from tim_plugin.options import (
     build_spec,
     check_keys,
     field_names,
-    number_hint,
 )
 
-TOP_KEYS = {
-    "name",
-    "model_type",
-    "scale",
-    "num_gpu",
-    "manual_seed",
-    "datasets",
-    "network_g",
-    "imle",
-    "path",
-    "train",
-    "val",
-    "logger",
-    "dist_params",
-    "find_unused_parameters",
-    "dist",
-    "rank",
-    "world_size",
-    "auto_resume",
-    "is_train",
-    "root_path",
-}
-TRAIN_KEYS = {
-    "ema_decay",
-    "optim_g",
-    "scheduler",
-    "total_iter",
-    "warmup_iter",
-    "perceptual_opt",
-}
-VAL_KEYS = {"val_freq", "save_img", "suffix", "metrics", "pbar"} | field_names(ValSpec)
-OPTIM_KEYS = {"type", "lr", "betas", "eps", "weight_decay", "amsgrad", "fused", "foreach", "mapping_lr_mult"}
-PATH_KEYS = {
-    "pretrain_network_g",
-    "param_key_g",
-    "strict_load_g",
-    "resume_state",
-    "ignore_resume_networks",
-    "experiments_root",
-    "models",
-    "training_states",
-    "log",
-    "visualization",
-    "results_root",
-}
-LOGGER_KEYS = {"print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb", "progress_bar"}
-LOADER_KEYS = {
-    "name",
-    "type",
-    "phase",
-    "scale",
-    "io_backend",
-    "dataroot_gt",
-    "dataroot_lq",
-    "meta_info_file",
-    "gt_size",
-    "use_hflip",
-    "use_rot",
-    "num_worker_per_gpu",
-    "batch_size_per_gpu",
-    "dataset_enlarge_ratio",
-    "prefetch_mode",
-    "num_prefetch_queue",
-    "pin_memory",
-    "persistent_workers",
-}
-# What each dataset reads beyond BasicSR's loader keys.
-DATASET_KEYS = {
-    "DegradedImageDataset": {"task", "seed", "resize"},
-    "PairedImageDataset": {"filename_tmpl", "color", "mean", "std"},
-}
+TOP_KEYS = set(
+    "name model_type scale num_gpu manual_seed datasets network_g imle path train val logger dist_params "
+    "find_unused_parameters dist rank world_size auto_resume is_train root_path".split()
+)
+TRAIN_KEYS = set("ema_decay optim_g scheduler total_iter warmup_iter perceptual_opt".split())
+VAL_KEYS = set("val_freq save_img suffix metrics pbar".split()) | field_names(ValSpec)
+OPTIM_KEYS = set("type lr betas eps weight_decay amsgrad fused foreach mapping_lr_mult".split())
+PATH_KEYS = set(
+    "pretrain_network_g param_key_g strict_load_g resume_state ignore_resume_networks experiments_root models "
+    "training_states log visualization results_root".split()
+)
+LOGGER_KEYS = set("print_freq save_checkpoint_freq use_tb_logger wandb progress_bar".split())
 # Where YAML's habit of reading 1e-4 as text hurts most: BasicSR would compare or multiply the text.
 NUMBERS = {
     "": ("scale", "manual_seed"),
@@ -120,51 +61,25 @@ def check_options(opt: Mapping[str, Any]) -> None:
     training = opt.get("is_train", "train" in opt)
     for section, keys in REQUIRED.items():
         if training or section == "":
-            _require(section, _section(opt, section), keys)
+            require(section, section_of(opt, section), keys)
     for section, keys in NUMBERS.items():
-        _check_numbers(section, _section(opt, section), keys)
+        check_numbers(section, section_of(opt, section), keys)
     for section, known in (("", TOP_KEYS), ("path", PATH_KEYS), ("logger", LOGGER_KEYS)):
-        _refuse_near_misses(section, _section(opt, section), known)
-    check_keys("val", _section(opt, "val"), VAL_KEYS)
+        _refuse_near_misses(section, section_of(opt, section), known)
+    check_keys("val", section_of(opt, "val"), VAL_KEYS)
+    if opt.get("val") or not training:
+        require("val", section_of(opt, "val"), ("save_img", "val_freq") if training else ("save_img",))
     ValSpec.from_options(opt.get("val"))
     imle = build_spec(ImleSpec, "imle", opt.get("imle"))
     spec = _check_network(opt)
     if training:
         _check_train(opt, imle, spec)
     _check_scale(opt, spec)
-    for phase, dataset in opt["datasets"].items():
-        _check_dataset(f"datasets: {phase}", dataset, phase, spec)
+    check_datasets(section_of(opt, "datasets"), training, spec)
     if training:
         _check_pool(opt, imle)
-
-
-def _section(opt: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    section: Any = opt
-    for key in name.split(": ") if name else []:
-        section = section.get(key) or {}
-        if not isinstance(section, Mapping):
-            raise TimError(f"{name}: must be a section with keys, not {section!r}")
-    return section
-
-
-def _place(section: str, key: str) -> str:
-    return f"{section}: {key}" if section else key
-
-
-def _require(section: str, options: Mapping[str, Any], keys: tuple[str, ...]) -> None:
-    for key in keys:
-        if options.get(key) is None:
-            near = difflib.get_close_matches(key, [str(name) for name in options if name not in keys], n=1, cutoff=0.75)
-            raise TimError(
-                f"{_place(section, key)} is missing" + (f"; is '{near[0]}' a misspelling of it?" if near else "")
-            )
-
-
-def _check_numbers(section: str, options: Mapping[str, Any], keys: tuple[str, ...]) -> None:
-    for key in keys:
-        value = options.get(key)
-        if isinstance(value, str):
-            raise TimError(f"{_place(section, key)} is the text {value!r}, a number is needed: {number_hint(value)}")
+    else:
+        require("path", section_of(opt, "path"), ("pretrain_network_g",))  # an untrained network is never meant
 
 
 def _refuse_near_misses(section: str, options: Mapping[str, Any], known: set[str]) -> None:
@@ -176,26 +91,26 @@ def _refuse_near_misses(section: str, options: Mapping[str, Any], known: set[str
             and near
             and not str(key).startswith(("pretrain_network_", "param_key_", "strict_load_", "network_"))
         ):
-            raise TimError(f"unknown key '{_place(section, str(key))}': did you mean '{near[0]}'?")
+            raise TimError(f"unknown key '{place(section, str(key))}': did you mean '{near[0]}'?")
 
 
 def _check_network(opt: Mapping[str, Any]) -> TowerSpec | None:
-    network = _section(opt, "network_g")
+    network = section_of(opt, "network_g")
     if network.get("type") != "TowerGenerator":  # another tower-like network checks its own arguments
         return None
     return build_spec(TowerSpec, "network_g", network, ignore=("type",))
 
 
 def _check_train(opt: Mapping[str, Any], imle: ImleSpec, spec: TowerSpec | None) -> None:
-    train = _section(opt, "train")
+    train = section_of(opt, "train")
     if train.get("pixel_opt"):
         raise TimError(
             "train: pixel_opt is not used by TIMModel, which trains on the distance that it searches with: "
             "remove it, or set perceptual_opt: {type: PixelDistanceLoss}"
         )
     check_keys("train", train, TRAIN_KEYS | {"pixel_opt"})
-    check_keys("train: optim_g", _section(opt, "train: optim_g"), OPTIM_KEYS)
-    distance = _section(opt, "train: perceptual_opt")
+    check_keys("train: optim_g", section_of(opt, "train: optim_g"), OPTIM_KEYS)
+    distance = section_of(opt, "train: perceptual_opt")
     if distance.get("type") == "PerceptualDistanceLoss":
         build_spec(DistanceSpec, "train: perceptual_opt", distance)
     if spec is not None:
@@ -216,43 +131,6 @@ def _check_scale(opt: Mapping[str, Any], spec: TowerSpec | None) -> None:
         f"scale {opt['scale']} is not what the tower makes: network_g: num_levels {spec.num_levels} doubles "
         f"the size {spec.num_levels} times, to {spec.scale}x: use scale: {spec.scale}, or other levels"
     )
-
-
-def _check_dataset(section: str, dataset: Mapping[str, Any], phase: str, spec: TowerSpec | None) -> None:
-    _require(section, dataset, ("name", "type"))
-    training = phase.split("_")[0] == "train"
-    kind = dataset["type"]
-    if kind in DATASET_KEYS:
-        check_keys(section, dataset, LOADER_KEYS | DATASET_KEYS[kind])
-    if training:
-        _require(section, dataset, ("batch_size_per_gpu", "num_worker_per_gpu"))
-        if kind in DATASET_KEYS:
-            _require(section, dataset, ("gt_size",))
-    _check_numbers(section, dataset, ("gt_size", "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio"))
-    size = dataset.get("gt_size")
-    multiple = 2**spec.num_levels if spec is not None else 1
-    if size is not None and size % multiple:
-        lower = size // multiple * multiple
-        near = " or ".join(str(value) for value in (lower, lower + multiple) if value)
-        raise TimError(
-            f"{section}: gt_size {size} is not a multiple of {multiple}, which {spec.num_levels} levels need: "
-            f"use {near}"
-        )
-    for key, folder in _folders(dataset):
-        _check_folder(f"{section}: {key}", Path(folder).expanduser())
-
-
-def _folders(dataset: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for key in ("dataroot_gt", "dataroot_lq"):
-        if dataset.get(key) is not None:
-            yield key, str(dataset[key])
-
-
-def _check_folder(name: str, folder: Path) -> None:
-    if not folder.is_dir():
-        raise TimError(f"{name}: there is no folder {folder}; give the folder that holds the images")
-    if not any(folder.iterdir()):
-        raise TimError(f"{name}: the folder {folder} is empty; put images into it, or give another")
 
 
 def _check_pool(opt: Mapping[str, Any], imle: ImleSpec) -> None:

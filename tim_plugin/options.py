@@ -102,6 +102,11 @@ class TowerSpec:
         return 2**self.num_levels if self.placement == "upsample" else 1
 
     @property
+    def gt_multiple(self) -> int:
+        """What the sides of a GT must divide by."""
+        return 2**self.num_levels if self.placement == "upsample" else 2 ** (self.num_levels - 1)
+
+    @property
     def levels(self) -> tuple[LevelSpec, ...]:
         """The level specs, coarse to fine."""
         return tuple(self._level(k) for k in range(self.num_levels))

@@ -1,0 +1,85 @@
+"""Checks of the ``datasets`` section: keys, crop sizes, folders; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tim_plugin.errors import TimError
+from tim_plugin.option_sections import check_numbers, require
+from tim_plugin.options import TowerSpec, check_keys
+
+LOADER_KEYS = set(
+    "name type phase scale io_backend dataroot_gt dataroot_lq meta_info_file gt_size use_hflip use_rot "
+    "num_worker_per_gpu batch_size_per_gpu dataset_enlarge_ratio prefetch_mode num_prefetch_queue pin_memory persistent_workers".split()
+)
+# What each dataset reads beyond BasicSR's loader keys.
+DATASET_KEYS = {
+    "DegradedImageDataset": {"task", "seed", "resize"},
+    "PairedImageDataset": {"filename_tmpl", "color", "mean", "std"},
+}
+# What each cannot do without: always, and in training.
+REQUIRED = {
+    "DegradedImageDataset": (("task", "dataroot_gt"), ("gt_size",)),
+    "PairedImageDataset": (("dataroot_gt", "dataroot_lq", "io_backend"), ("gt_size", "use_hflip", "use_rot")),
+}
+NUMBERS = ("gt_size", "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio")
+PHASES = {True: ("train", "val"), False: ("test", "val")}
+
+
+def check_datasets(datasets: Mapping[str, Any], training: bool, spec: TowerSpec | None) -> None:
+    """Check every dataset, and that the one that is needed is there.
+
+    Args:
+        datasets: The section, by phase (``train``, ``val``, ``val_2``, ``test_1``).
+        training: Training needs ``train``; a test needs any.
+        spec: The tower, for what sizes must divide by; None for other networks.
+
+    Raises:
+        TimError: For the first thing that is wrong.
+    """
+    for phase, dataset in datasets.items():
+        if phase.split("_")[0] not in PHASES[training]:
+            raise TimError(f"datasets: {phase}: must begin with {' or '.join(PHASES[training])}")
+        if not isinstance(dataset, Mapping):
+            raise TimError(f"datasets: {phase}: must be a section with keys, not {dataset!r}")
+        _check_dataset(f"datasets: {phase}", dataset, phase.split("_")[0] == "train", spec)
+    if training and "train" not in datasets:
+        raise TimError("datasets: train is missing: the images to train on")
+
+
+def _check_dataset(section: str, dataset: Mapping[str, Any], training: bool, spec: TowerSpec | None) -> None:
+    require(section, dataset, ("name", "type"))
+    kind = dataset["type"]
+    if kind in DATASET_KEYS:
+        check_keys(section, dataset, LOADER_KEYS | DATASET_KEYS[kind])
+        always, in_training = REQUIRED[kind]
+        require(section, dataset, always + in_training if training else always)
+    if training:
+        require(section, dataset, ("batch_size_per_gpu", "num_worker_per_gpu"))
+    check_numbers(section, dataset, NUMBERS)
+    _check_gt_size(section, dataset.get("gt_size"), spec)
+    for key in ("dataroot_gt", "dataroot_lq"):
+        if dataset.get(key) is not None:
+            _check_folder(f"{section}: {key}", Path(str(dataset[key])).expanduser())
+
+
+def _check_gt_size(section: str, size: int | None, spec: TowerSpec | None) -> None:
+    if size is None or spec is None:
+        return
+    multiple = spec.gt_multiple
+    if size % multiple:
+        lower = size // multiple * multiple
+        near = " or ".join(str(value) for value in (lower, lower + multiple) if value)
+        raise TimError(
+            f"{section}: gt_size {size} is not a multiple of {multiple}, which {spec.num_levels} levels need: "
+            f"use {near}"
+        )
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    if not folder.is_dir():
+        raise TimError(f"{name}: there is no folder {folder}; give the folder that holds the images")
+    if not any(folder.iterdir()):
+        raise TimError(f"{name}: the folder {folder} is empty; put images into it, or give another")
