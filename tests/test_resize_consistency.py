@@ -88,7 +88,7 @@ def test_an_lq_that_no_image_reaches_gives_the_best_found():
 
 def test_lr_psnr_of_a_perfect_and_of_a_bad_image():
     lq = torch.full((1, 3, 2, 2), 0.5)
-    assert torch.isinf(lr_psnr(torch.full((1, 3, 32, 32), 0.5), lq)).all()
+    assert (lr_psnr(torch.full((1, 3, 32, 32), 0.5), lq) == 100).all()
     assert torch.allclose(lr_psnr(torch.zeros(1, 3, 32, 32), lq), torch.tensor([20 * np.log10(255 / 128)]))
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from tim_plugin.resize import bicubic_matrix, bicubic_resize, kept_matrix
 
+EQUAL_DB = 100.0  # stands for infinity, which neither a mean nor JSON survives
+
 
 def project(images: Tensor, lq: Tensor) -> Tensor:
     """Return the images nearest to ``images`` that down-sample to ``lq``; differentiable in both.
@@ -37,13 +39,13 @@ def _to_8_bit(images: Tensor) -> Tensor:
 
 
 def lr_psnr(images: Tensor, lq: Tensor) -> Tensor:
-    """Return (N,) dB: PSNR between ``lq`` and the down-sampled images, all rounded to 8 bits; infinite where equal.
+    """Return (N,) dB: PSNR between ``lq`` and the down-sampled images, all rounded to 8 bits; 100 where equal.
 
     The NTIRE 'learning the super-resolution space' measure, without its crop; 45 dB or more counts as consistent.
     """
     down = bicubic_resize(_to_8_bit(images.double()), tuple(lq.shape[-2:])).clamp(0, 255).round()
     error = (down - _to_8_bit(lq.double())).square().flatten(1).mean(dim=1)
-    return 10 * torch.log10(255**2 / error)
+    return (10 * torch.log10(255**2 / error)).clamp(max=EQUAL_DB)
 
 
 @torch.no_grad()

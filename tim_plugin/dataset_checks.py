@@ -11,8 +11,9 @@ from tim_plugin.option_sections import check_numbers, require
 from tim_plugin.options import TowerSpec, check_keys
 
 LOADER_KEYS = set(
-    "name type phase scale io_backend dataroot_gt dataroot_lq meta_info_file gt_size use_hflip use_rot "
-    "num_worker_per_gpu batch_size_per_gpu dataset_enlarge_ratio prefetch_mode num_prefetch_queue pin_memory persistent_workers".split()
+    "name type phase scale io_backend dataroot_gt dataroot_lq "
+    "meta_info_file gt_size use_hflip use_rot num_worker_per_gpu "
+    "batch_size_per_gpu dataset_enlarge_ratio prefetch_mode num_prefetch_queue pin_memory persistent_workers".split()
 )
 # What each dataset reads beyond BasicSR's loader keys.
 DATASET_KEYS = {

@@ -177,7 +177,7 @@ def _describe(
         for entry, value in zip(
             entries, consistency.lr_psnr(samples, lq.expand(len(samples), -1, -1, -1)), strict=True
         ):
-            entry["lr_psnr_db"] = round(min(float(value), 100.0), 2)
+            entry["lr_psnr_db"] = round(float(value), 2)
     return {"input": str(path), "samples": entries}
 
 

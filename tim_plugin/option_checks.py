@@ -13,7 +13,7 @@ from typing import Any
 
 from tim_plugin.dataset_checks import check_datasets
 from tim_plugin.errors import TimError, did_you_mean
-from tim_plugin.option_sections import check_numbers, place, require, section_of
+from tim_plugin.option_sections import check_numbers, refuse_near_misses, require, section_of
 from tim_plugin.options import (
     DistanceSpec,
     ImleSpec,
@@ -65,7 +65,7 @@ def check_options(opt: Mapping[str, Any]) -> None:
     for section, keys in NUMBERS.items():
         check_numbers(section, section_of(opt, section), keys)
     for section, known in (("", TOP_KEYS), ("path", PATH_KEYS), ("logger", LOGGER_KEYS)):
-        _refuse_near_misses(section, section_of(opt, section), known)
+        refuse_near_misses(section, section_of(opt, section), known)
     check_keys("val", section_of(opt, "val"), VAL_KEYS)
     if opt.get("val") or not training:
         require("val", section_of(opt, "val"), ("save_img", "val_freq") if training else ("save_img",))
@@ -80,18 +80,6 @@ def check_options(opt: Mapping[str, Any]) -> None:
         _check_pool(opt, imle)
     else:
         require("path", section_of(opt, "path"), ("pretrain_network_g",))  # an untrained network is never meant
-
-
-def _refuse_near_misses(section: str, options: Mapping[str, Any], known: set[str]) -> None:
-    for key in options:
-        near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.8)
-        # pretrain_network_d beside pretrain_network_g is another network, not a typo
-        if (
-            key not in known
-            and near
-            and not str(key).startswith(("pretrain_network_", "param_key_", "strict_load_", "network_"))
-        ):
-            raise TimError(f"unknown key '{place(section, str(key))}': did you mean '{near[0]}'?")
 
 
 def _check_network(opt: Mapping[str, Any]) -> TowerSpec | None:

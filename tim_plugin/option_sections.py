@@ -45,3 +45,16 @@ def check_numbers(section: str, options: Mapping[str, Any], keys: tuple[str, ...
         value = options.get(key)
         if isinstance(value, str):
             raise TimError(f"{place(section, key)} is the text {value!r}, a number is needed: {number_hint(value)}")
+
+
+def refuse_near_misses(section: str, options: Mapping[str, Any], known: set[str]) -> None:
+    """Raise TimError for a key that is nearly a known one: a typo; what is far from all belongs to somebody else."""
+    for key in options:
+        near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.8)
+        # pretrain_network_d beside pretrain_network_g is another network, not a typo
+        if (
+            key not in known
+            and near
+            and not str(key).startswith(("pretrain_network_", "param_key_", "strict_load_", "network_"))
+        ):
+            raise TimError(f"unknown key '{place(section, str(key))}': did you mean '{near[0]}'?")

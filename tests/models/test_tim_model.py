@@ -333,13 +333,25 @@ def test_validation_saves_samples_and_logs_mean_and_best(options, photos, tmp_pa
     assert model.metric_results == first  # fixed seeds
 
 
-def test_a_metric_that_is_not_registered_is_named(options, photos):
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (
+            {"type": "calculate_pnsr"},
+            "val: metrics: x: type 'calculate_pnsr' is not registered: did you mean 'calculate_psnr'",
+        ),
+        ({"type": "calculate_psnr", "crop_boarder": 0}, "'val: metrics: x: crop_boarder': did you mean 'crop_border'"),
+        (
+            {"type": "calculate_lpips", "bacbone": "alexnet"},
+            "val: metrics: x: unknown key 'bacbone': did you mean 'backbone'",
+        ),
+    ],
+)
+def test_a_wrong_metric_is_named_before_training(options, metric, message):
     opt = options()
-    opt["val"]["metrics"] = {"psnr": {"type": "calculate_pnsr"}}
-    data, dataset = loader(photos)
-    data.dataset.opt = dataset.opt
-    with pytest.raises(TimError, match="did you mean 'calculate_psnr'"):
-        build(opt).validation(data, 1, None, False)
+    opt["val"]["metrics"] = {"x": metric}
+    with pytest.raises(TimError, match=message):
+        build(opt)
 
 
 def test_test_gives_basicsrs_output(options):

@@ -129,18 +129,15 @@ class Trunk(nn.Module):
 
 
 def _randomise(layers: nn.Module, generator: torch.Generator) -> None:
-    """He initialisation, which keeps the size of activations; then three of four filters lose their mean.
+    """He initialisation, which keeps the size of activations, and no biases.
 
-    Those see edges and not brightness, which otherwise outweighs all else. On 31 distortions of 24 photographs this
-    raised SqueezeNet's rank correlation with its trained features from 0.78 to 0.88 (squared pixel difference: 0.54).
+    Filters without their mean follow trained features more closely over distorted photographs, but a small tower
+    trained with them gives half the diversity for the same best-of-n: they see little but the finest detail.
     """
     for layer in layers.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
             nn.init.zeros_(layer.bias)
-            if layer.kernel_size > (1, 1):
-                edges = layer.weight.data[: layer.out_channels * 3 // 4]
-                edges -= edges.mean(dim=(2, 3), keepdim=True)
 
 
 def _difference(key: str, wanted: Tensor, found: Tensor | None) -> str:

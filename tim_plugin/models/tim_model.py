@@ -53,6 +53,7 @@ class TIMModel(SRModel):
         check_options(opt)
         self.imle = build_spec(ImleSpec, "imle", opt.get("imle"))
         self.val_spec = ValSpec.from_options(opt.get("val"))
+        self.metrics = metrics_from_options((opt.get("val") or {}).get("metrics"))
         self.on_step: Callable[[int, Mapping[str, float]], None] | None = None
         self.distance = None
         super().__init__(opt)
@@ -184,7 +185,6 @@ class TIMModel(SRModel):
         Files: ``visualization/IMAGE/IMAGE_ITER_s00.png`` in training, ``visualization/DATASET/IMAGE_s00.png`` in test.
         """
         dataset_name, section = dataloader.dataset.opt["name"], self.opt["val"]
-        metrics = metrics_from_options(section.get("metrics"))
         bar = tqdm(total=len(dataloader), unit="image", desc=dataset_name, disable=not section.get("pbar", False))
 
         def on_image(answers: Answers, row: Row) -> None:
@@ -199,7 +199,7 @@ class TIMModel(SRModel):
         rows = evaluate(
             self._tower_for_test(),
             dataloader,
-            metrics,
+            self.metrics,
             self.val_spec.num_samples,
             self.val_spec.seed,
             device=self.device,
@@ -208,7 +208,7 @@ class TIMModel(SRModel):
             callback=on_image,
         )
         bar.close()
-        better = {name: metric.better for name, metric in metrics.items()} | {"distance": "lower"}
+        better = {name: metric.better for name, metric in self.metrics.items()} | {"distance": "lower"}
         self.metric_results = summarise(rows, better)
         if self.is_train:
             self._update_best(dataset_name, current_iter, better)
