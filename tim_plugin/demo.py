@@ -29,10 +29,8 @@ from tim_plugin.train_pipeline import train_pipeline
 
 PHOTOS = {  # where each photograph stands: package and path inside it
     "astronaut": ("skimage", "data/astronaut.png"),
-    "brick": ("skimage", "data/brick.png"),
     "coffee": ("skimage", "data/coffee.png"),
     "grass": ("skimage", "data/grass.png"),
-    "gravel": ("skimage", "data/gravel.png"),
     "motorcycle": ("skimage", "data/motorcycle_left.png"),
     "rocket": ("skimage", "data/rocket.jpg"),
     "hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),

@@ -345,6 +345,7 @@ def test_validation_saves_samples_and_logs_mean_and_best(options, photos, tmp_pa
             {"type": "calculate_lpips", "bacbone": "alexnet"},
             "val: metrics: x: unknown key 'bacbone': did you mean 'backbone'",
         ),
+        ({"type": "calculate_ssim"}, "val: metrics: x: crop_border is missing"),
     ],
 )
 def test_a_wrong_metric_is_named_before_training(options, metric, message):
