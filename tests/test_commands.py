@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -133,47 +134,47 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-TRAIN_PY = """\
-import tim_plugin
-from basicsr.train import train_pipeline
-
-if __name__ == "__main__":
-    train_pipeline(".")
-"""
+def readme_block(first_line):
+    """The README's code block that begins with this line."""
+    return re.search(rf"```\w+\n({re.escape(first_line)}\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(
+        1
+    )
 
 
-def test_a_project_of_ones_own_with_basicsrs_unmodified_pipelines(tmp_path, pairs, option_file):
-    """README's example: PairedImageDataset, basicsr.train.train_pipeline and basicsr.test.test_pipeline as they are."""
-    (tmp_path / "train.py").write_text(TRAIN_PY)
-    (tmp_path / "test.py").write_text(TRAIN_PY.replace("train", "test"))
+def test_readmes_project_of_ones_own_with_basicsrs_unmodified_pipelines(tmp_path, pairs, tiny_network):
+    """README's train.py and options.yml, made small: PairedImageDataset, basicsr.train and basicsr.test as they are."""
+    program = readme_block("# train.py")
+    (tmp_path / "train.py").write_text(program)
+    (tmp_path / "test.py").write_text(program.replace("train", "test"))
+    opt = yaml.safe_load(readme_block("# options.yml"))
+    for dataset in opt["datasets"].values():
+        dataset.update(dataroot_gt=str(pairs / "gt"), dataroot_lq=str(pairs / "lq"))
+    opt["datasets"]["train"].update(gt_size=32, batch_size_per_gpu=2, num_worker_per_gpu=0, dataset_enlarge_ratio=1)
+    opt["num_gpu"] = 0
+    opt["network_g"].update(tiny_network)
+    opt["imle"].update(samples_per_level=2, pool_size=4, reuse=2)
+    opt["train"]["total_iter"] = 6
+    opt["train"]["perceptual_opt"] = {"type": "PixelDistanceLoss"}
+    opt["val"].update(val_freq=6, num_samples=2)
+    opt["logger"].update(print_freq=1, save_checkpoint_freq=3)
+    (tmp_path / "options.yml").write_text(yaml.safe_dump(opt, sort_keys=False))
 
-    def paired(opt):
-        for dataset in opt["datasets"].values():
-            dataset.pop("task")
-            dataset.update(type="PairedImageDataset", dataroot_gt=str(pairs / "gt"), dataroot_lq=str(pairs / "lq"))
-        opt["path"].pop("experiments_root")
-
-    path = option_file(paired)
-    run("train.py", "-opt", path, cwd=tmp_path)
-    experiment = tmp_path / "experiments" / "tiny"
-    assert {p.name for p in (experiment / "models").iterdir()} >= {"net_g_3.pth", "net_g_6.pth", "net_g_latest.pth"}
+    run("train.py", "-opt", "options.yml", cwd=tmp_path)
+    experiment = tmp_path / "experiments" / "my_tim"
+    assert {p.name for p in (experiment / "models").iterdir()} == {"net_g_3.pth", "net_g_6.pth", "net_g_latest.pth"}
     assert (experiment / "visualization" / "photo00" / "photo00_6_s01.png").is_file()
-    printed = run("train.py", "-opt", path, "--auto_resume", "--force_yml", "train:total_iter=8", cwd=tmp_path)
+    printed = run("train.py", "-opt", "options.yml", "--auto_resume", "--force_yml", "train:total_iter=8", cwd=tmp_path)
     assert "Resuming training from epoch: 1, iter: 6" in printed
     assert "iter:       7" in printed and "iter:       5" not in printed
 
-    def tested(opt):
-        opt["datasets"] = {"test_1": opt["datasets"]["val"]}
-        opt["path"] = {
-            "pretrain_network_g": str(experiment / "models" / "net_g_latest.pth"),
-            "param_key_g": "params_ema",
-        }
-        for section in ("train", "imle", "logger"):
-            opt.pop(section)
-
-    printed = run("test.py", "-opt", option_file(tested, "test.yml"), cwd=tmp_path)
+    opt["datasets"] = {"test_1": opt["datasets"]["val"]}
+    opt["path"] = {"pretrain_network_g": str(experiment / "models" / "net_g_latest.pth"), "param_key_g": "params_ema"}
+    for section in ("train", "imle", "logger"):
+        opt.pop(section)
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(opt, sort_keys=False))
+    printed = run("test.py", "-opt", "test.yml", cwd=tmp_path)
     assert re.search(r"# psnr: \d+.*\n.*# psnr_best: \d+", printed)
-    files = {p.name for p in (tmp_path / "results" / "tiny" / "visualization" / "held_out").iterdir()}
+    files = {p.name for p in (tmp_path / "results" / "my_tim" / "visualization" / "held_out").iterdir()}
     assert {"photo00_s00.png", "photo00_s01.png", "photo00_sheet.png"} <= files
 
 
@@ -311,10 +312,13 @@ def test_level_seeds_rebuild_and_mix_samples(tmp_path, checkpoint):
         (["--max-megapixels", "0.001"], "4x4, its 16x output 64x64"),
     ],
 )
-def test_mistakes_in_sampling_are_one_line(tmp_path, checkpoint, arguments, message):
+def test_mistakes_in_sampling_are_one_line(tmp_path, checkpoint, monkeypatch, capsys, arguments, message):
     write_png(tmp_path / "in.png", torch.rand(3, 4, 4))
-    printed = run(
-        "tools/sample.py", "-i", tmp_path / "in.png", "-o", tmp_path / "out", "-m", checkpoint, *arguments, expect=2
-    )
-    assert message in printed and printed.startswith("error:")
+    command = ["sample.py", "-i", tmp_path / "in.png", "-o", tmp_path / "out", "-m", checkpoint, *arguments]
+    monkeypatch.setattr(sys, "argv", [str(part) for part in command])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(ROOT / "tools" / "sample.py"), run_name="__main__")
+    printed = capsys.readouterr().err
+    assert left.value.code == 2
+    assert message in printed and printed.startswith("error:") and printed.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -154,8 +154,12 @@ def _measure(demo: Demo, opt: Mapping[str, Any], tower: nn.Module, result: Path)
     distance = PerceptualDistance(**options)
     dataset = DegradedImageDataset({**opt["datasets"]["val"], "phase": "val", "scale": opt["scale"]})
     sheet: list[SheetRow] = []
+    bicubic: list[float] = []
 
     def on_image(answers: Answers, row: Row) -> None:
+        enlarged = bicubic_resize(answers.lq, tuple(answers.gt.shape[-2:])).clamp(0, 1)
+        with torch.no_grad():
+            bicubic.append(float(distance(enlarged[None], answers.gt[None])))
         sheet.append(SheetRow(answers.lq, answers.samples, answers.gt, answers.name))
 
     rows = evaluate(
@@ -172,6 +176,7 @@ def _measure(demo: Demo, opt: Mapping[str, Any], tower: nn.Module, result: Path)
     return {
         "validation_images": [row.name for row in rows],
         "distance": distance.name,
+        "bicubic_distance": sum(bicubic) / len(bicubic),
         "mean_distance": summary["distance"],
         f"best_of_{demo.num_samples}_distance": summary["distance_best"],
         "diversity": summary["diversity"],
@@ -189,9 +194,10 @@ def _tell(measures: Mapping[str, Any], result: Path, checkpoint: Path, root: Pat
 Done in {measures["seconds"]:.0f} s: {measures["parameters"]:,} parameters, {measures["iterations"]} iterations.
   loss               {measures["loss"]["start"]:.3f} -> {measures["loss"]["end"]:.3f}
   selected distance  {measures["selected_distance"]["start"]:.3f} -> {measures["selected_distance"]["end"]:.3f}
-  held-out photographs: mean distance {measures["mean_distance"]:.3f}, best of {measures["num_samples"]} {best:.3f}, \
-diversity {measures["diversity"]:.3f}, LR-PSNR at least {measures["lr_psnr_db"]["worst"]:.1f} dB
-  ({measures["distance"]})
+  held-out photographs (distance: {measures["distance"]}):
+    bicubic {measures["bicubic_distance"]:.3f}, mean {measures["mean_distance"]:.3f}, \
+best of {measures["num_samples"]} {best:.3f}, diversity {measures["diversity"]:.3f}, \
+LR-PSNR at least {measures["lr_psnr_db"]["worst"]:.1f} dB
 Look at  {here / "contact_sheet.png"}  and  {here / "metrics.json"}.
 Next, many answers for a small image of your own:
   .venv/bin/python tools/sample.py -i IMAGE_OR_FOLDER -o results/mine -m {model} -n 8

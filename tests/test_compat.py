@@ -1,0 +1,125 @@
+"""BasicSR becomes importable whatever a user imports first, and resumes on any machine."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+import torch
+from basicsr.data.paired_image_dataset import PairedImageDataset
+
+from tim_plugin import compat
+from tim_plugin.errors import TimError
+
+ORDERS = {
+    "first": "import tim_plugin; from basicsr.train import train_pipeline; import basicsr.data.degradations",
+    "after torchvision": "import torch, torchvision.transforms.functional, cv2; import tim_plugin, basicsr",
+    "after a failed import": """
+try:
+    import basicsr
+except ImportError:
+    pass
+import tim_plugin
+import basicsr
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
+assert 'RRDBNet' in ARCH_REGISTRY and 'RealESRGANDataset_basicsr' in DATASET_REGISTRY
+""",
+    "after basicsr": """
+import sys, types
+from torchvision.transforms.functional import rgb_to_grayscale
+shim = types.ModuleType('functional_tensor')
+shim.rgb_to_grayscale = rgb_to_grayscale
+sys.modules['torchvision.transforms.functional_tensor'] = shim  # a user's own mend
+from basicsr.train import train_pipeline
+import tim_plugin, importlib
+importlib.reload(tim_plugin)
+assert train_pipeline.__globals__['load_resume_state'] is tim_plugin.compat.load_resume_state
+""",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_import_order(order):
+    code = (
+        ORDERS[order]
+        + "\nfrom basicsr.utils.registry import MODEL_REGISTRY\nassert 'TIMModel' in MODEL_REGISTRY\nprint('fine')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip().endswith("fine"), done.stderr
+
+
+def test_every_mend_says_when_it_can_go():
+    mends = [
+        function
+        for name, function in inspect.getmembers(compat, inspect.isfunction)
+        if name.startswith(("_provide", "_accept", "_mend"))
+    ]
+    assert len(mends) == 5
+    for function in mends:
+        source = " ".join(inspect.getsource(function).replace("#", " ").split())
+        assert "Can go when" in source, function.__name__
+
+
+def test_applying_twice_changes_nothing():
+    getitem = PairedImageDataset.__getitem__
+    compat.apply()
+    assert PairedImageDataset.__getitem__ is getitem
+
+
+def test_both_spellings_of_local_rank():
+    argv = ["train.py", "--local-rank", "1", "--local-rank=2", "--local_rank=3", "-opt", "my--local-rank.yml"]
+    compat._accept_local_rank_spelling(argv)
+    assert argv == ["train.py", "--local_rank", "1", "--local_rank=2", "--local_rank=3", "-opt", "my--local-rank.yml"]
+
+
+def test_loose_versions_without_distutils(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in ("distutils", "distutils.version"):
+        monkeypatch.setitem(sys.modules, name, None)
+    compat._provide_distutils_version()
+    from distutils.version import LooseVersion
+
+    assert LooseVersion("0.9.2") < LooseVersion("0.29.2+cu130")
+
+
+def resume_options(folder, **path):
+    return {"auto_resume": True, "path": {"training_states": str(folder), "models": str(folder), **path}}
+
+
+def test_the_newest_state_is_taken_by_number_without_cuda(tmp_path):
+    for iteration in (9, 10):
+        torch.save({"iter": iteration, "epoch": 0, "optimizers": [], "schedulers": []}, tmp_path / f"{iteration}.state")
+    (tmp_path / "notes.state").write_text("not a state")
+    opt = resume_options(tmp_path)
+    assert compat.load_resume_state({**opt, "network_g": {}})["iter"] == 10
+    assert opt["path"]["pretrain_network_g"].endswith("net_g_10.pth")
+
+
+def test_nothing_to_resume_is_said(tmp_path, capsys):
+    assert compat.load_resume_state(resume_options(tmp_path / "none")) is None
+    assert "nothing to resume below" in capsys.readouterr().out
+
+
+def test_a_damaged_state_is_named(tmp_path):
+    (tmp_path / "7.state").write_bytes(b"half")
+    with pytest.raises(TimError, match="7.state cannot be read"):
+        compat.load_resume_state(resume_options(tmp_path))
+
+
+def test_basicsrs_paired_dataset_names_a_damaged_image(tmp_path):
+    for folder in ("gt", "lq"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(b"no image")
+    dataset = PairedImageDataset(
+        {
+            "dataroot_gt": str(tmp_path / "gt"),
+            "dataroot_lq": str(tmp_path / "lq"),
+            "scale": 16,
+            "phase": "val",
+            "io_backend": {"type": "disk"},
+        }
+    )
+    with pytest.raises(TimError, match="lq/a.png"):
+        dataset[0]
