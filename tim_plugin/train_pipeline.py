@@ -112,8 +112,10 @@ def _create_dataloaders(original: Callable, resumed: dict[str, int], opt: dict[s
     if resumed:
         done_batches = resumed["iter"] - resumed["epoch"] * len(train_loader)
         sampler.skip(resumed["epoch"], max(done_batches, 0) * train_loader.batch_size)
-    # BasicSR counts the last, incomplete batch, which its loader drops: small data would end before total_iter.
-    return train_loader, sampler, val_loaders, math.ceil(total_iters / len(train_loader)), total_iters
+    # BasicSR counts the last, incomplete batch, which its loader drops: small data would end too early. Its loop
+    # runs to this epoch inclusive; one more would only move the iteration's number in the names of the last images.
+    last_epoch = math.ceil(total_iters / len(train_loader)) - 1
+    return train_loader, sampler, val_loaders, last_epoch, total_iters
 
 
 def _build_model(original: Callable, resumed: dict[str, int], on_step: Observer | None, opt: dict[str, Any]) -> Any:
