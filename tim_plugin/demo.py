@@ -97,8 +97,11 @@ def run_demo(name: str, root: Path) -> dict[str, Any]:
         flush=True,
     )
     write_photos(root / "datasets" / "demo_photos")
+    # The option file's folders are below the project, wherever the command is started.
+    folders = {phase: str(root / dataset["dataroot_gt"]) for phase, dataset in opt["datasets"].items()}
+    forced = [f"datasets:{phase}:dataroot_gt={json.dumps(folder)}" for phase, folder in folders.items()]
     history = History()
-    train_pipeline(str(root), ["-opt", str(option_file)], history.record)
+    train_pipeline(str(root), ["-opt", str(option_file), "--force_yml", *forced], history.record)
     trained_seconds = time.perf_counter() - started
     checkpoint = root / "experiments" / opt["name"] / "models" / "net_g_latest.pth"
     tower, _ = load_network(checkpoint)
@@ -110,7 +113,7 @@ def run_demo(name: str, root: Path) -> dict[str, Any]:
         "seconds_training": round(trained_seconds, 1),
         "loss": History.ends(history.loss),
         "selected_distance": History.ends(history.selected),
-        **_measure(demo, opt, tower, result),
+        **_measure(demo, opt, folders["val"], tower, result),
         "training_seed": opt["manual_seed"],
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -146,13 +149,14 @@ def _installed(name: str) -> Path:
     return Path(spec.origin).parent / path
 
 
-def _measure(demo: Demo, opt: Mapping[str, Any], tower: nn.Module, result: Path) -> dict[str, Any]:
-    """Sample the validation photographs, write the contact sheet, and return the measures."""
+def _measure(demo: Demo, opt: Mapping[str, Any], photos: str, tower: nn.Module, result: Path) -> dict[str, Any]:
+    """Sample the held-out photographs, write the contact sheet, and return the measures."""
     options = {
         key: value for key, value in opt["train"]["perceptual_opt"].items() if key not in ("type", "loss_weight")
     }
     distance = PerceptualDistance(**options)
-    dataset = DegradedImageDataset({**opt["datasets"]["val"], "phase": "val", "scale": opt["scale"]})
+    section = {**opt["datasets"]["val"], "phase": "val", "scale": opt["scale"], "dataroot_gt": photos}
+    dataset = DegradedImageDataset(section)
     sheet: list[SheetRow] = []
     bicubic: list[float] = []
 

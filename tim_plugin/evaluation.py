@@ -124,6 +124,7 @@ def evaluate(
     return rows
 
 
+@torch.no_grad()
 def measure(
     answers: Answers, metrics: Mapping[str, Metric], distance: Distance | None, device: torch.device | str = "cpu"
 ) -> Row:

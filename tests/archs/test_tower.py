@@ -105,7 +105,7 @@ def test_the_style_acts_from_the_first_step_with_he_and_hardly_without():
         torch.manual_seed(0)
         scales, offsets = MappingNetwork(init=init)(torch.randn(64, 128))
         assert scales.shape == offsets.shape == (64, 6, 64)
-        spread[init] = float(scales.std(dim=0).mean())
+        spread[init] = scales.std(dim=0).mean().item()
     assert spread["pytorch"] < 0.01 < 0.1 < spread["he"] < 2
 
 
