@@ -86,6 +86,14 @@ def test_the_published_file_is_the_published_configuration(opt):
         ("imle:reuse=1.5", "reuse must be a whole number"),
         ("val:num_samples=many", "num_samples is the text 'many', a number is needed"),
         ("train:pixel_opt={type: L1Loss}", "pixel_opt is not used by TIMModel"),
+        (
+            "network_g:type=TowerGenarator",
+            "network_g: type 'TowerGenarator' is not known: did you mean 'TowerGenerator'",
+        ),
+        ("datasets:val:type=DegradedImagesDataset", "datasets: val: type .* did you mean 'DegradedImageDataset'"),
+        ("train:perceptual_opt:type=PerceptualLoss", "is BasicSR's loss, .* use PerceptualDistanceLoss"),
+        ("train:perceptual_opt:type=PixelDistanceLos", "did you mean 'PixelDistanceLoss'"),
+        ("train:perceptual_opt={type: PixelDistanceLoss, weight: 1}", "unknown key 'weight'"),
     ],
 )
 def test_one_clear_error_for_each_mistake(opt, entry, message):

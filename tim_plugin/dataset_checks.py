@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tim_plugin.errors import TimError
-from tim_plugin.option_sections import check_numbers, require
+from tim_plugin.option_sections import check_numbers, refuse_misspelling, require
 from tim_plugin.options import TowerSpec, check_keys
 
 LOADER_KEYS = set(
@@ -53,6 +53,7 @@ def check_datasets(datasets: Mapping[str, Any], training: bool, spec: TowerSpec 
 def _check_dataset(section: str, dataset: Mapping[str, Any], training: bool, spec: TowerSpec | None) -> None:
     require(section, dataset, ("name", "type"))
     kind = dataset["type"]
+    refuse_misspelling(f"{section}: type", kind, DATASET_KEYS)
     if kind in DATASET_KEYS:
         check_keys(section, dataset, LOADER_KEYS | DATASET_KEYS[kind])
         always, in_training = REQUIRED[kind]

@@ -13,7 +13,13 @@ from typing import Any
 
 from tim_plugin.dataset_checks import check_datasets
 from tim_plugin.errors import TimError, did_you_mean
-from tim_plugin.option_sections import check_numbers, refuse_near_misses, require, section_of
+from tim_plugin.option_sections import (
+    check_numbers,
+    refuse_misspelling,
+    refuse_near_misses,
+    require,
+    section_of,
+)
 from tim_plugin.options import (
     DistanceSpec,
     ImleSpec,
@@ -44,6 +50,7 @@ NUMBERS = {
     "val": ("val_freq",),
     "logger": ("print_freq", "save_checkpoint_freq"),
 }
+DISTANCES = ("PerceptualDistanceLoss", "PixelDistanceLoss")
 REQUIRED = {
     "": ("name", "model_type", "datasets", "network_g", "path"),
     "train": ("optim_g", "scheduler", "total_iter", "perceptual_opt"),
@@ -84,6 +91,8 @@ def check_options(opt: Mapping[str, Any]) -> None:
 
 def _check_network(opt: Mapping[str, Any]) -> TowerSpec | None:
     network = section_of(opt, "network_g")
+    require("network_g", network, ("type",))
+    refuse_misspelling("network_g: type", network["type"], ("TowerGenerator",))
     if network.get("type") != "TowerGenerator":  # another tower-like network checks its own arguments
         return None
     return build_spec(TowerSpec, "network_g", network, ignore=("type",))
@@ -99,8 +108,17 @@ def _check_train(opt: Mapping[str, Any], imle: ImleSpec, spec: TowerSpec | None)
     check_keys("train", train, TRAIN_KEYS | {"pixel_opt"})
     check_keys("train: optim_g", section_of(opt, "train: optim_g"), OPTIM_KEYS)
     distance = section_of(opt, "train: perceptual_opt")
-    if distance.get("type") == "PerceptualDistanceLoss":
+    require("train: perceptual_opt", distance, ("type",))
+    refuse_misspelling("train: perceptual_opt: type", distance["type"], DISTANCES)
+    if distance["type"] == "PerceptualLoss":
+        raise TimError(
+            "train: perceptual_opt: type PerceptualLoss is BasicSR's loss, with which no candidate can be found: use "
+            "PerceptualDistanceLoss (LPIPS)"
+        )
+    if distance["type"] == "PerceptualDistanceLoss":
         build_spec(DistanceSpec, "train: perceptual_opt", distance)
+    elif distance["type"] == "PixelDistanceLoss":
+        check_keys("train: perceptual_opt", distance, {"type", "loss_weight"})
     if spec is not None:
         imle.samples(spec.num_levels)
     if imle.search_batch > imle.max_candidates_per_batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tim_plugin.errors import TimError
@@ -58,3 +58,11 @@ def refuse_near_misses(section: str, options: Mapping[str, Any], known: set[str]
             and not str(key).startswith(("pretrain_network_", "param_key_", "strict_load_", "network_"))
         ):
             raise TimError(f"unknown key '{place(section, str(key))}': did you mean '{near[0]}'?")
+
+
+def refuse_misspelling(name: str, value: Any, known: Iterable[str]) -> None:
+    """Raise TimError for a value that is nearly a known one; other plugins' names are left to their registries."""
+    known = list(known)
+    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.8)
+    if value not in known and near:
+        raise TimError(f"{name} {value!r} is not known: did you mean '{near[0]}'?")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from tim_plugin import checkpoints
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
-from tim_plugin.errors import NonFiniteError
+from tim_plugin.errors import NonFiniteError, TimError
 from tim_plugin.evaluation import Answers, Row, answer, evaluate, summarise
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import ExamplePool
@@ -63,6 +63,11 @@ class TIMModel(SRModel):
     def init_training_settings(self) -> None:
         """Build EMA, distance, optimizer and scheduler as SRModel does, and an empty pool."""
         super().init_training_settings()
+        if not hasattr(self.cri_perceptual, "distance"):
+            raise TimError(
+                f"train: perceptual_opt: type {type(self.cri_perceptual).__name__} has no distance to search with: use "
+                "PerceptualDistanceLoss or PixelDistanceLoss"
+            )
         self.distance = self.cri_perceptual.distance
         self.loss_weight = self.cri_perceptual.loss_weight
         self.pool = ExamplePool(self.imle.pool_size, self.imle.reuse, self.opt["manual_seed"], self.opt["rank"])
