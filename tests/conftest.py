@@ -43,7 +43,7 @@ def tiny_tower():
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_network() -> dict:
     """The tiny tower's arguments, as a ``network_g`` section."""
     return {"type": "TowerGenerator", **TINY_TOWER}

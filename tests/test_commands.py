@@ -112,25 +112,13 @@ def option_file(tmp_path, photos, tiny_network):
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
+def checkpoint(tmp_path_factory, tiny_network):
     """An untrained tiny consistent tower on disk."""
     torch.manual_seed(0)
-    arguments = {
-        "num_levels": 4,
-        "trunk_channels": 4,
-        "growth_channels": 4,
-        "num_blocks": 1,
-        "noise_channels": 2,
-        "style_dim": 4,
-        "mapping_width": 8,
-        "mapping_layers": 2,
-        "mapping_init": "he",
-        "consistency": "project",
-    }
+    network = {**tiny_network, "consistency": "project"}
+    tower = TowerGenerator(**{key: value for key, value in network.items() if key != "type"})
     path = tmp_path_factory.mktemp("model") / "net_g_latest.pth"
-    torch.save(
-        {"params": TowerGenerator(**arguments).state_dict(), "network_g": {"type": "TowerGenerator", **arguments}}, path
-    )
+    torch.save({"params": tower.state_dict(), "network_g": network}, path)
     return path
 
 
