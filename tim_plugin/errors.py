@@ -9,8 +9,12 @@ from collections.abc import Iterable
 class TimError(ValueError):
     """A user's mistake; the message alone says where it is, what is wrong and what would be right.
 
-    The command line tools print the message without a traceback and leave with exit status 2.
+    The command line tools print the message without a traceback and leave with exit status 2. A loader's worker hands
+    its errors on as new ones whose message is a traceback; only the last message of it is kept.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
 
 
 class NonFiniteError(FloatingPointError):
