@@ -6,6 +6,7 @@ import torch
 
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.data.pyramid import target_pyramid
+from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.sampling import sample
@@ -40,7 +41,7 @@ def trained(num_candidates):
     generator, distance = torch.Generator().manual_seed(0), PixelDistance()
     for _ in range(STEPS):
         lq, gt = problem(generator)
-        conditions, targets = [lq, None], target_pyramid(gt, 2)
+        conditions, targets = [Condition(lq), Condition(None)], target_pyramid(gt, 2)
         latents = (
             hierarchical(tower, distance, conditions, targets, [num_candidates] * 2, generator, 64).latents
             if num_candidates > 1

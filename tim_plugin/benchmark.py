@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import TimError
+from tim_plugin.imle.conditions import Condition, coarsest
 from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.imle.latents import Latents, LevelLatent, draw_level
 from tim_plugin.imle.selection import Distance, Selection, Tower, hierarchical
@@ -103,7 +105,7 @@ class _Counter:
     def latent_shapes(self, height: int, width: int) -> Any:
         return self.tower.latent_shapes(height, width)
 
-    def forward_level(self, level: int, condition: Tensor | None, latent: LevelLatent, state: Any = None) -> Any:
+    def forward_level(self, level: int, condition: Condition, latent: LevelLatent, state: Any = None) -> Any:
         self.evaluations[level] += len(latent.style)
         return self.tower.forward_level(level, condition, latent, state)
 
@@ -122,7 +124,7 @@ Search = Callable[..., Selection]
 def naive_hierarchical(
     tower: Tower,
     distance: Distance,
-    conditions: Sequence[Tensor | None],
+    conditions: Sequence[Condition],
     targets: Sequence[Tensor],
     num_candidates: Sequence[int],
     generator: torch.Generator,
@@ -133,7 +135,7 @@ def naive_hierarchical(
     Arguments and picks are those of :func:`tim_plugin.imle.selection.hierarchical`.
     """
     batch, levels = len(targets[0]), len(targets)
-    shapes = tower.latent_shapes(*conditions[0].shape[-2:])
+    shapes = tower.latent_shapes(*coarsest(conditions).shape[-2:])
     chosen: list[LevelLatent] = []
     rows, evaluations = [], [0] * levels
     for level in range(levels):
@@ -220,7 +222,7 @@ def _problem(tower: TowerGenerator, setting: Setting, device: str) -> tuple[list
     spec, generator = tower.spec, torch.Generator().manual_seed(0)
     gt = torch.rand(setting.examples, 3, *[setting.lq_px * spec.scale] * 2, generator=generator).to(device)
     lq = torch.rand(setting.examples, 3, setting.lq_px, setting.lq_px, generator=generator).to(device)
-    conditions = condition_pyramid(lq, num_levels=spec.num_levels, placement=spec.placement, every_level=False)
+    conditions = condition_pyramid(Observed(lq), spec, tower.degradation)
     return conditions, target_pyramid(gt, spec.num_levels)
 
 
@@ -231,12 +233,12 @@ def _wait(device: str) -> None:
 
 @torch.no_grad()
 def _level_costs(
-    tower: nn.Module, conditions: Sequence[Tensor | None], setting: Setting, repeats: int, device: str
+    tower: nn.Module, conditions: Sequence[Condition], setting: Setting, repeats: int, device: str
 ) -> list[float]:
     """Median seconds of each level's module for one item, in the search's own chunks."""
     times = setting.at_once // setting.examples
     generator = torch.Generator(device).manual_seed(0)
-    latents = Latents.draw(tower.latent_shapes(*conditions[0].shape[-2:]), times * setting.examples, generator)
+    latents = Latents.draw(tower.latent_shapes(*coarsest(conditions).shape[-2:]), times * setting.examples, generator)
     costs: list[list[float]] = [[] for _ in latents]
     for _ in range(repeats):
         state = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tim_plugin.errors import TimError
-from tim_plugin.option_sections import check_numbers, refuse_misspelling, require
+from tim_plugin.option_sections import check_numbers, refuse_misspelling, require, section_of
 from tim_plugin.options import TowerSpec, check_keys
 
 LOADER_KEYS = set(
@@ -17,7 +17,9 @@ LOADER_KEYS = set(
 )
 # What each dataset reads beyond BasicSR's loader keys.
 DATASET_KEYS = {
-    "DegradedImageDataset": {"task", "seed", "resize"},
+    "DegradedImageDataset": set(
+        "task seed resize rarity quality subsampling palette void num_classes basis num_components".split()
+    ),
     "PairedImageDataset": {"filename_tmpl", "color", "mean", "std"},
 }
 # What each cannot do without: always, and in training.
@@ -25,6 +27,7 @@ REQUIRED = {
     "DegradedImageDataset": (("task", "dataroot_gt"), ("gt_size",)),
     "PairedImageDataset": (("dataroot_gt", "dataroot_lq", "io_backend"), ("gt_size", "use_hflip", "use_rot")),
 }
+RARITY_KEYS = {"file", "resample", "weight"}
 NUMBERS = ("gt_size", "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio")
 PHASES = {True: ("train", "val"), False: ("test", "val")}
 
@@ -61,17 +64,26 @@ def _check_dataset(section: str, dataset: Mapping[str, Any], training: bool, spe
     if training:
         require(section, dataset, ("batch_size_per_gpu", "num_worker_per_gpu"))
     check_numbers(section, dataset, NUMBERS)
+    check_keys(f"{section}: rarity", section_of(dataset, "rarity"), RARITY_KEYS)
     _check_gt_size(section, dataset.get("gt_size"), spec)
     for key in ("dataroot_gt", "dataroot_lq"):
-        if dataset.get(key) is not None:
-            _check_folder(f"{section}: {key}", Path(str(dataset[key])).expanduser())
+        value = str(dataset.get(key) or "")
+        # Digits are a file, or come with a package; their reader says what is wrong with them.
+        if value and not value.startswith("sklearn:") and not Path(value).expanduser().is_file():
+            _check_folder(f"{section}: {key}", Path(value).expanduser())
 
 
-def _check_gt_size(section: str, size: int | None, spec: TowerSpec | None) -> None:
-    if size is None or spec is None:
-        return
+def _check_gt_size(section: str, given: int | list[int] | None, spec: TowerSpec | None) -> None:
+    sizes = given if isinstance(given, (list, tuple)) else [] if given is None else [given]
+    if len(sizes) > 2 or any(isinstance(size, bool) or not isinstance(size, int) for size in sizes):
+        raise TimError(f"{section}: gt_size {given!r} must be a side in pixels, or [height, width]")
+    for size in sizes if spec is not None else ():
+        _check_side(section, size, spec)
+
+
+def _check_side(section: str, size: int, spec: TowerSpec) -> None:
     multiple = spec.gt_multiple
-    if size % multiple:
+    if size % multiple or size < 1:
         lower = size // multiple * multiple
         near = " or ".join(str(value) for value in (lower, lower + multiple) if value)
         raise TimError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,14 +12,16 @@ import numpy as np
 import torch
 from basicsr.utils import tensor2img
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from tim_plugin import consistency
 from tim_plugin.data.pyramid import condition_pyramid
+from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import TimError
+from tim_plugin.images import round_to_8_bit
 from tim_plugin.imle.sampling import LevelSeeds, sample
 from tim_plugin.imle.selection import Distance
+from tim_plugin.imle.trees import map_tensors, move
 from tim_plugin.metrics.image_metrics import Metric
-from tim_plugin.options import TowerSpec
 
 
 class Answers(NamedTuple):
@@ -26,7 +29,7 @@ class Answers(NamedTuple):
 
     Attributes:
         name: The LQ file's name without suffix.
-        lq: (C, h, w) in [0, 1].
+        lq: The input as a picture, (3, h, w) in [0, 1].
         samples: (n, C, H, W) in [0, 1], on the 8-bit grid.
         gt: (C, H, W) or None.
     """
@@ -48,38 +51,70 @@ class Row:
 
 def answer(
     tower: nn.Module,
-    lq: Tensor,
+    observed: Observed | Tensor,
     num_samples: int,
     seed: int,
     image_key: int | str,
     level_seeds: LevelSeeds | None = None,
     max_samples_per_batch: int = 4,
+    consistency: str | None = None,
 ) -> Tensor:
     """Return the samples of one image as they are to be saved.
 
     Args:
-        tower: A generator with a ``spec``.
-        lq: (1, C, h, w) in [0, 1] on the tower's device.
+        tower: A generator with a ``spec`` and a ``degradation``.
+        observed: What is known of the image, a batch of one on the tower's device; or its LQ (1, C, h, w) alone.
         num_samples: How many.
         seed: See :func:`tim_plugin.imle.sampling.sample`; likewise the arguments that follow.
+        consistency: See :func:`finish`.
 
     Returns:
-        (n, C, H, W) on the CPU, in [0, 1] and on the 8-bit grid. With ``consistency: project`` the projection is
-        repeated until it holds after rounding and clipping.
+        (n, C, H, W) on the CPU, in [0, 1] and on the 8-bit grid. An LQ whose sides the tower's levels do not divide is
+        continued at its edges and the samples are cut. With ``consistency: project`` the projection is repeated until
+        it holds after rounding and clipping.
     """
-    spec: TowerSpec = tower.spec
-    conditions = condition_pyramid(
-        lq, num_levels=spec.num_levels, placement=spec.placement, every_level=spec.condition_every_level
-    )
+    observed = Observed(observed) if isinstance(observed, Tensor) else observed
+    conditions = condition_pyramid(_padded(observed, tower), tower.spec, tower.degradation)
     images = sample(tower, conditions, num_samples, seed, [image_key], level_seeds, max_samples_per_batch)[0].cpu()
-    return finish(images, lq.cpu(), spec)
+    height, width = (side * tower.spec.scale for side in observed.lq.shape[-2:])
+    return finish(images[..., :height, :width], move(observed, "cpu"), tower, consistency)
 
 
-def finish(images: Tensor, lq: Tensor, spec: TowerSpec) -> Tensor:
-    """Clip and round raw samples (n, C, H, W) to what an 8-bit PNG holds, keeping them consistent if the tower is."""
-    if spec.consistency == "project":
-        return consistency.project_for_saving(images, lq.expand(len(images), -1, -1, -1))[0]
-    return images.clamp(0, 1).mul(255).round().div(255)
+def _padded(observed: Observed, tower: nn.Module) -> Observed:
+    """Continue the LQ to the right and below to what the levels and the degradation's blocks divide."""
+    if tower.spec.placement == "upsample":
+        return observed
+    multiple = math.lcm(tower.spec.gt_multiple, tower.degradation.crop_step)
+    smallest = 2 * tower.spec.gt_multiple  # instance norm needs more than one position on the coarsest level
+    below, right = (max(-side % multiple, smallest - side) for side in observed.lq.shape[-2:])
+    return Observed(F.pad(observed.lq, (0, right, 0, below), mode="replicate"), observed.given)
+
+
+def finish(images: Tensor, observed: Observed, tower: nn.Module, consistency: str | None = None) -> Tensor:
+    """Clip and round raw samples (n, C, H, W) to what an 8-bit file holds, keeping them consistent if the tower is.
+
+    Args:
+        images: Samples of one image.
+        observed: What is known of it, a batch of one on the CPU.
+        tower: Knows the degradation.
+        consistency: ``off`` or ``project``; None does as the tower does.
+    """
+    if (consistency or tower.spec.consistency) == "project":
+        return tower.degradation.project_for_saving(images, repeat(observed, len(images)))
+    return round_to_8_bit(images)
+
+
+def repeat(observed: Observed, times: int) -> Observed:
+    """Repeat a batch of one."""
+    return map_tensors(lambda tensor: tensor.expand(times, *tensor.shape[1:]), observed)
+
+
+def re_degradation(tower: nn.Module, samples: Tensor, observed: Observed) -> dict[str, list[float]]:
+    """Return how well saved samples (n, C, H, W) of one image agree with its input, by measure, where that is known."""
+    if not tower.degradation.is_complete(observed):
+        return {}
+    measures = tower.degradation.measure(samples, repeat(observed, len(samples)))
+    return {name: values.tolist() for name, values in measures.items()}
 
 
 def evaluate(
@@ -93,12 +128,13 @@ def evaluate(
     distance: Distance | None = None,
     max_samples_per_batch: int = 4,
     callback: Callable[[Answers, Row], None] | None = None,
+    consistency: str | None = None,
 ) -> list[Row]:
     """Sample and measure each image of a loader.
 
     Args:
         tower: The generator, in eval mode.
-        loader: Batches of one with BasicSR's keys ``lq``, ``lq_path`` and maybe ``gt``.
+        loader: Batches of one with BasicSR's keys ``lq``, ``lq_path`` and maybe ``gt`` and ``given``.
         metrics: Measured for each sample where there is a GT.
         num_samples: Samples for each image.
         seed: Sample j of the image with index i depends on (seed, i, j) alone.
@@ -106,21 +142,26 @@ def evaluate(
         distance: Adds ``distance`` to GT for each sample, and the samples' diversity: the mean distance between pairs.
         max_samples_per_batch: Samples computed at once.
         callback: Called with each image's answers and measures, for saving and progress.
+        consistency: See :func:`finish`.
 
     Returns:
-        One row for each image. In super-resolution the scores hold ``lr_psnr`` (dB) too.
+        One row for each image. The scores also hold the degradation's measures of agreement with the input, such as
+        ``lr_psnr`` (dB) in super-resolution.
     """
     rows = []
     for index, data in enumerate(loader):
-        lq = data["lq"].to(device)
-        samples = answer(tower, lq, num_samples, seed, index, max_samples_per_batch=max_samples_per_batch)
+        observed = Observed(data["lq"], data.get("given", {}))
+        samples = answer(
+            tower, move(observed, device), num_samples, seed, index, None, max_samples_per_batch, consistency
+        )
         gt = data["gt"][0] if "gt" in data else None
-        row = measure(Answers(Path(data["lq_path"][0]).stem, data["lq"][0], samples, gt), metrics, distance, device)
-        if tower.spec.placement == "upsample":
-            row.scores["lr_psnr"] = consistency.lr_psnr(samples, data["lq"].expand(num_samples, -1, -1, -1)).tolist()
+        picture = tower.degradation.picture(data["lq"][0])
+        answers = Answers(Path(data["lq_path"][0]).stem, picture, samples, gt)
+        row = measure(answers, metrics, distance, device)
+        row.scores.update(re_degradation(tower, samples, observed))
         rows.append(row)
         if callback is not None:
-            callback(Answers(row.name, data["lq"][0], samples, gt), row)
+            callback(answers, row)
     return rows
 
 
@@ -160,24 +201,27 @@ def mean_pair_distance(distance: Distance, features: Sequence[list[Tensor]]) -> 
     return float(sum(float(distance.distance(features[i], features[j])) for i, j in pairs) / len(pairs))
 
 
-def summarise(rows: Sequence[Row], better: Mapping[str, str]) -> dict[str, float]:
+def summarise(rows: Sequence[Row], better: Mapping[str, str], agreement: Set[str] = frozenset()) -> dict[str, float]:
     """Reduce rows to means over images: ``NAME`` is the mean over samples, ``NAME_best`` the best of n.
 
     Args:
         rows: From :func:`evaluate`.
         better: ``higher`` or ``lower`` for each metric; what is not named is ``higher``.
+        agreement: Measures of agreement with the input, which a guarantee is about: in place of the best of n they have
+            ``NAME_worst``, the worst sample of all.
 
     Returns:
-        Also ``lr_psnr_worst`` (the worst sample of all) and ``diversity`` where they were measured.
+        Also ``diversity`` where it was measured.
     """
     result: dict[str, float] = {}
     for name in rows[0].scores if rows else ():
         values = np.array([row.scores[name] for row in rows])  # (images, samples)
-        best = values.min(axis=1) if better.get(name) == "lower" else values.max(axis=1)
-        result[name], result[f"{name}_best"] = float(values.mean()), float(best.mean())
-        if name == "lr_psnr":
-            result["lr_psnr_worst"] = float(values.min())
-            del result["lr_psnr_best"]
+        lower = better.get(name) == "lower"
+        result[name] = float(values.mean())
+        if name in agreement:
+            result[f"{name}_worst"] = float(values.max() if lower else values.min())
+        else:
+            result[f"{name}_best"] = float((values.min(axis=1) if lower else values.max(axis=1)).mean())
     if rows and rows[0].diversity is not None:
         result["diversity"] = float(np.mean([row.diversity for row in rows]))
     return result

@@ -52,19 +52,24 @@ def read_image(path: Path | str) -> LoadedImage:
     Raises:
         TimError: The file cannot be read, is empty, damaged, or no image; it is named.
     """
+    return decode_image(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """Return a file's content.
+
+    Raises:
+        TimError: It cannot be read; it is named.
+    """
     try:
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise TimError(f"{path}: cannot be read: {error.strerror}") from error
-    return decode_image(content, str(path))
 
 
 def decode_image(content: bytes, name: str) -> LoadedImage:
     """Decode the bytes of an image file; as :func:`read_image`, for files that lie in an lmdb."""
-    if not content:
-        raise TimError(f"{name}: is an empty file")
-    if _is_truncated(content):
-        raise TimError(f"{name}: is truncated (the file ends before the image does)")
+    require_whole(content, name)
     try:
         colour, alpha = _decode(content)
     except cv2.error:
@@ -72,6 +77,14 @@ def decode_image(content: bytes, name: str) -> LoadedImage:
     if colour is None:
         raise TimError(f"{name}: cannot be decoded: damaged, or no image")
     return LoadedImage(_to_unit(colour[..., ::-1], name), None if alpha is None else _to_unit(alpha, name))
+
+
+def require_whole(content: bytes, name: str) -> None:
+    """Raise TimError for the content of an image file that is empty, or a PNG or JPEG that ends too early."""
+    if not content:
+        raise TimError(f"{name}: is an empty file")
+    if _is_truncated(content):
+        raise TimError(f"{name}: is truncated (the file ends before the image does)")
 
 
 def _decode(content: bytes) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -139,14 +152,28 @@ def write_png(path: Path | str, image: Tensor) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, encode_png(image))
+
+
+def encode_png(image: Tensor) -> bytes:
+    """Return the 8-bit PNG of (1 | 3 | 4, H, W) in [0, 1], clipped and rounded."""
     pixels = (round_to_8_bit(image.detach().cpu().float()) * 255).round().byte().permute(1, 2, 0).numpy()
     order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
     encoded, content = cv2.imencode(".png", np.ascontiguousarray(pixels[..., order]))
     if not encoded:
-        raise OSError(f"{path}: OpenCV could not encode the image")
+        raise OSError("OpenCV could not encode the image")
+    return content.tobytes()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OSError: It cannot be written; what was there is untouched.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content.tobytes())
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tim_plugin import consistency
 from tim_plugin._version import __version__
 from tim_plugin.checkpoints import load_network
 from tim_plugin.errors import TimError
-from tim_plugin.evaluation import Answers, answer
-from tim_plugin.images import LoadedImage, list_images, read_image
+from tim_plugin.evaluation import Answers, answer, re_degradation
+from tim_plugin.images import decode_image, list_images, read_bytes
+from tim_plugin.imle.trees import map_tensors, move
 from tim_plugin.outputs import save_answers
 from tim_plugin.resize import bicubic_resize
 
@@ -59,8 +59,8 @@ def sample_files(
     """Sample each image of a file or folder and write ``NAME_s00.png ...``, ``NAME_sheet.png`` and ``samples.json``.
 
     Args:
-        source: An image or a folder of images: 8 or 16 bit, grey, colour, with or without alpha (which is enlarged
-            bicubically and put back).
+        source: A file or a folder of files that the network's degradation reads: images, 8 or 16 bit, grey, colour,
+            with or without alpha (which is enlarged bicubically and put back); label maps; JPEGs.
         output: Made if it does not exist.
         checkpoint: Written by this package; holds what rebuilds the network.
         num_samples: Answers for each image.
@@ -90,20 +90,23 @@ def sample_files(
         num_samples = 1
     entries = []
     for path, name in zip(tqdm(files, unit="image", disable=len(files) == 1), names, strict=True):
-        loaded = read_image(path)
-        _check_size(path, loaded, tower, max_megapixels)
-        lq = loaded.rgb[None].to(device)
-        samples = answer(tower, lq, num_samples, seed, path.stem, level_seeds, max_samples_per_batch)
-        written = save_answers(
-            Answers(name, loaded.rgb, _with_alpha(samples, loaded), None), output, name, with_contact_sheet
-        )
-        entries.append(_describe(path, written, samples, lq.cpu(), seed, level_seeds, tower))
+        content = read_bytes(path)
+        observed = tower.degradation.read(content, str(path))
+        _check_size(path, observed.lq, tower, max_megapixels)
+        batch = move(map_tensors(lambda tensor: tensor[None], observed), device)
+        samples = answer(tower, batch, num_samples, seed, path.stem, level_seeds, max_samples_per_batch)
+        agreement = re_degradation(tower, samples, move(batch, "cpu"))
+        if tower.degradation.keeps_alpha:
+            samples = _with_alpha(samples, decode_image(content, str(path)).alpha)
+        answers = Answers(name, tower.degradation.picture(observed.lq), samples, None)
+        written = save_answers(answers, output, name, with_contact_sheet)
+        entries.append(_describe(path, written, agreement, seed, level_seeds, tower))
         _write_json(
             output / "samples.json",
             {
                 "tim_plugin": __version__,
                 "model": str(checkpoint),
-                "network_g": options,
+                "network_g": _without_tensors(options),
                 "seed": seed,
                 "images": entries,
             },
@@ -136,8 +139,8 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
-def _check_size(path: Path, loaded: LoadedImage, tower: nn.Module, max_megapixels: float) -> None:
-    height, width = loaded.rgb.shape[-2:]
+def _check_size(path: Path, lq: Tensor, tower: nn.Module, max_megapixels: float) -> None:
+    height, width = lq.shape[-2:]
     if min(height, width) < SMALLEST_SIDE_PX:
         raise TimError(
             f"{path}: is {width}x{height}; an input must be at least {SMALLEST_SIDE_PX} pixels wide and high"
@@ -151,18 +154,24 @@ def _check_size(path: Path, loaded: LoadedImage, tower: nn.Module, max_megapixel
         )
 
 
-def _with_alpha(samples: Tensor, loaded: LoadedImage) -> Tensor:
-    if loaded.alpha is None:
+def _with_alpha(samples: Tensor, alpha: Tensor | None) -> Tensor:
+    if alpha is None:
         return samples
-    alpha = bicubic_resize(loaded.alpha, tuple(samples.shape[-2:])).clamp(0, 1)
+    alpha = bicubic_resize(alpha, tuple(samples.shape[-2:])).clamp(0, 1)
     return torch.cat([samples, alpha.expand(len(samples), -1, -1, -1)], dim=1)  # (n, 4, H, W)
+
+
+def _without_tensors(options: Any) -> Any:
+    """Options as JSON holds them; a PCA basis, which the checkpoint keeps, is named by its shape."""
+    if isinstance(options, Mapping):
+        return {key: _without_tensors(value) for key, value in options.items()}
+    return f"tensor of shape {tuple(options.shape)}" if isinstance(options, Tensor) else options
 
 
 def _describe(
     path: Path,
     written: Sequence[Path],
-    samples: Tensor,
-    lq: Tensor,
+    agreement: Mapping[str, Sequence[float]],
     seed: int,
     level_seeds: Sequence[int | None] | None,
     tower: nn.Module,
@@ -170,14 +179,14 @@ def _describe(
     """An image's entry of samples.json: each sample's seeds, and how well it degrades to its input."""
     fixed = [*(level_seeds or ()), *[None] * tower.spec.num_levels][: tower.spec.num_levels]
     entries: list[dict[str, Any]] = [
-        {"file": file.name, "seed": seed, "level_seeds": [j if level is None else level for level in fixed]}
+        {
+            "file": file.name,
+            "seed": seed,
+            "level_seeds": [j if level is None else level for level in fixed],
+            **{measure: round(values[j], 4) for measure, values in agreement.items()},
+        }
         for j, file in enumerate(written)
     ]
-    if tower.spec.placement == "upsample":
-        for entry, value in zip(
-            entries, consistency.lr_psnr(samples, lq.expand(len(samples), -1, -1, -1)), strict=True
-        ):
-            entry["lr_psnr_db"] = round(float(value), 2)
     return {"input": str(path), "samples": entries}
 
 

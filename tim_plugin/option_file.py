@@ -18,6 +18,7 @@ import yaml
 from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info, init_dist
 
+from tim_plugin.degradation_checks import check_degradations
 from tim_plugin.errors import TimError, did_you_mean
 from tim_plugin.option_checks import check_model_type, check_options
 
@@ -47,6 +48,7 @@ def parse_options(
     _expand_paths(opt)
     if check_model_type(opt):
         check_options(opt)
+        check_degradations(opt)
     _start_processes(opt, args.launcher)
     _choose_devices(opt)
     _seed(opt)

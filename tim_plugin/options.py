@@ -19,6 +19,17 @@ PLACEMENTS = ("upsample", "same")
 CONSISTENCIES = ("off", "project")
 SAMPLINGS = ("hierarchical", "vanilla")
 MAPPING_INITS = ("pytorch", "he")
+HEADS = ("rgb", "ab")
+# What a degradation's section holds beside its type.
+DEGRADATION_KEYS = {
+    "bicubic": set(),
+    "unknown": set(),
+    "lightness": set(),
+    "jpeg": set(),
+    "labels": {"palette", "void", "num_classes"},
+    "pca": {"basis", "num_components"},
+}
+NO_PROJECTION = ("unknown", "labels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +73,8 @@ class TowerSpec:
     feature_scale: float = 0.1
     placement: str = "upsample"
     condition_every_level: bool = False
+    head: str = "rgb"
+    degradation: str | Mapping[str, Any] | None = None
     consistency: str = "off"
     mapping: bool = True
     normalise: bool = True
@@ -90,10 +103,38 @@ class TowerSpec:
             object.__setattr__(self, "consistency", "off")
         _require_choice("network_g: placement", self.placement, PLACEMENTS)
         _require_choice("network_g: consistency", self.consistency, CONSISTENCIES)
-        if self.consistency == "project" and (self.placement != "upsample" or self.num_in_ch != self.num_out_ch):
+        _require_choice("network_g: head", self.head, HEADS)
+        object.__setattr__(self, "degradation", self._degradation_section())
+        self._check_degradation()
+
+    def _degradation_section(self) -> dict[str, Any]:
+        section = self.degradation
+        if section is None:
+            section = "bicubic" if self.placement == "upsample" else "unknown"
+        section = {"type": section} if isinstance(section, str) else section
+        if not isinstance(section, Mapping) or "type" not in section:
+            raise TimError(f"network_g: degradation must be a name or a section with a type, not {section!r}")
+        _require_choice("network_g: degradation: type", section["type"], tuple(DEGRADATION_KEYS))
+        check_keys("network_g: degradation", section, DEGRADATION_KEYS[section["type"]] | {"type"})
+        return dict(section)
+
+    def _check_degradation(self) -> None:
+        kind = self.degradation["type"]
+        if self.consistency == "project" and kind in NO_PROJECTION:
             raise TimError(
-                "network_g: consistency 'project' is the projection of super-resolution: it needs "
-                "placement 'upsample' and as many channels out as in; use consistency: off"
+                f"network_g: consistency 'project': there is nothing to project for degradation '{kind}': use "
+                "consistency: off, or name the degradation that made the input"
+            )
+        if kind == "bicubic" and self.placement != "upsample":
+            raise TimError("network_g: degradation 'bicubic' is super-resolution's: it needs placement 'upsample'")
+        if kind not in ("bicubic", "unknown") and self.placement != "same":
+            raise TimError(f"network_g: degradation '{kind}' keeps the size: it needs placement 'same'")
+        if self.consistency == "project" and kind == "bicubic" and self.num_in_ch != self.num_out_ch:
+            raise TimError("network_g: consistency 'project' of super-resolution needs as many channels out as in")
+        if self.head == "ab" and (self.placement, self.num_in_ch, self.num_out_ch) != ("same", 1, 3):
+            raise TimError(
+                "network_g: head 'ab' joins colour to the given lightness: it needs placement: same, num_in_ch: 1 "
+                "and num_out_ch: 3"
             )
 
     @property

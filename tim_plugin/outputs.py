@@ -29,6 +29,11 @@ def save_answers(answers: Answers, folder: Path, stem: str, with_contact_sheet: 
     for path, image in zip(paths, answers.samples, strict=True):
         write_png(path, image)
     if with_contact_sheet:
-        row = SheetRow(answers.lq, answers.samples[:, :3], answers.gt, answers.name)  # without alpha
-        write_png(folder / f"{stem}_sheet.png", contact_sheet([row]))
+        write_png(folder / f"{stem}_sheet.png", contact_sheet([sheet_row(answers)]))
     return paths
+
+
+def sheet_row(answers: Answers) -> SheetRow:
+    """Return an image's row of a contact sheet: alpha left out, grey as RGB."""
+    gt = None if answers.gt is None else answers.gt.expand(3, -1, -1)
+    return SheetRow(answers.lq, answers.samples[:, :3].expand(-1, 3, -1, -1), gt, answers.name)

@@ -9,6 +9,7 @@ from torch import nn
 from tim_plugin.archs.mapping_arch import MappingNetwork
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.data.pyramid import condition_pyramid
+from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import TimError
 from tim_plugin.imle.latents import Latents
 from tim_plugin.resize import bicubic_resize
@@ -18,11 +19,8 @@ PUBLISHED_PARAMETERS = 209.05e6
 
 def inputs(tower, height=4, width=6, batch=2):
     lq = torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
-    spec = tower.spec
-    conditions = condition_pyramid(
-        lq, num_levels=spec.num_levels, placement=spec.placement, every_level=spec.condition_every_level
-    )
-    coarse = conditions[0].shape[-2:]
+    conditions = condition_pyramid(Observed(lq), tower.spec, tower.degradation)
+    coarse = conditions[0].image.shape[-2:]
     return conditions, Latents.draw(tower.latent_shapes(*coarse), batch, torch.Generator().manual_seed(1))
 
 
@@ -122,7 +120,7 @@ def test_projected_images_degrade_to_the_lq_at_every_level(tiny_tower):
     tower = tiny_tower(consistency="project")
     conditions, latents = inputs(tower, 3, 5)
     for image in tower(conditions, latents):
-        assert torch.allclose(bicubic_resize(image, (3, 5)), conditions[0], atol=1e-5)
+        assert torch.allclose(bicubic_resize(image, (3, 5)), conditions[0].image, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import Latents, LevelShape
 from tim_plugin.imle.pool import ExamplePool
 from tim_plugin.imle.sampling import sample, sample_latents
@@ -67,10 +68,10 @@ def test_blend_ends_at_both_and_keeps_the_length_between():
 def test_samples_do_not_depend_on_batch_order_or_count(tiny_tower, batch):
     tower = tiny_tower().eval()
     lq = torch.rand(2, 3, 3, 3, generator=torch.Generator().manual_seed(3))
-    conditions = [lq, None, None, None]
+    conditions, turned = ([Condition(one)] + [Condition(None)] * 3 for one in (lq, lq.flip(0)))
     base = sample(tower, conditions, 5, seed=1, image_keys=["a", "b"], max_samples_per_batch=4)
     assert base.shape == (2, 5, 3, 48, 48)
-    other = sample(tower, [lq.flip(0), None, None, None], 3, seed=1, image_keys=["b", "a"], max_samples_per_batch=batch)
+    other = sample(tower, turned, 3, seed=1, image_keys=["b", "a"], max_samples_per_batch=batch)
     assert torch.allclose(base[:, :3], other.flip(0), atol=1e-5)
     assert not torch.allclose(base[0, 0], base[0, 1], atol=1e-3)
 
@@ -78,22 +79,23 @@ def test_samples_do_not_depend_on_batch_order_or_count(tiny_tower, batch):
 def batches(count, size=2):
     for index in range(count):
         value = torch.arange(index * size, (index + 1) * size, dtype=torch.float32).view(-1, 1, 1, 1)
-        yield value, value + 0.5
+        yield {"lq": value, "gt": value + 0.5, "given": {"extra": value[:, 0, 0] + 1}}
 
 
-def searched(lq, gt):
+def searched(batch):
     """Codes that carry their example's value, so that a mix-up shows."""
-    return Latents([(lq.clone(), lq.flatten(1).clone())])
+    return Latents([(batch["lq"].clone(), batch["lq"].flatten(1).clone())])
 
 
 def test_each_example_is_used_reuse_times_with_its_own_crop_and_codes():
     pool, seen = ExamplePool(capacity=4, reuse=3), []
-    for lq, gt in batches(30):
-        pool.offer(lq, gt)
-        batch = pool.next_batch(2, searched)
-        assert torch.equal(batch.gt, batch.lq + 0.5)
-        assert torch.equal(batch.latents[0].noise, batch.lq)
-        seen += batch.lq.flatten().tolist()
+    for batch in batches(30):
+        pool.offer(batch)
+        used = pool.next_batch(2, searched)
+        assert torch.equal(used.batch["gt"], used.batch["lq"] + 0.5)
+        assert torch.equal(used.batch["given"]["extra"], used.batch["lq"][:, 0, 0] + 1)
+        assert torch.equal(used.latents[0].noise, used.batch["lq"])
+        seen += used.batch["lq"].flatten().tolist()
     counts = {value: seen.count(value) for value in seen}
     complete = [count for value, count in counts.items() if value < max(seen) - 8]
     assert set(complete) == {3}
@@ -102,32 +104,32 @@ def test_each_example_is_used_reuse_times_with_its_own_crop_and_codes():
 
 def test_the_pool_grows_to_its_capacity_and_no_further():
     pool, sizes = ExamplePool(capacity=4, reuse=3), []
-    for lq, gt in batches(40):
-        pool.offer(lq, gt)
-        pool.next_batch(2, lambda a, b: sizes.append(len(a)) or searched(a, b))
+    for batch in batches(40):
+        pool.offer(batch)
+        pool.next_batch(2, lambda batch: sizes.append(len(batch["lq"])) or searched(batch))
     assert sizes[:2] == [2, 4]
     assert set(sizes[1:]) == {4}
 
 
 def test_reuse_one_is_a_search_for_every_step():
     pool, searches = ExamplePool(capacity=100, reuse=1), []
-    for lq, gt in batches(5):
-        pool.offer(lq, gt)
-        batch = pool.next_batch(2, lambda a, b: searches.append(a) or searched(a, b))
-        assert torch.equal(batch.lq.flatten().sort().values, lq.flatten())
+    for batch in batches(5):
+        pool.offer(batch)
+        used = pool.next_batch(2, lambda batch: searches.append(batch) or searched(batch))
+        assert torch.equal(used.batch["lq"].flatten().sort().values, batch["lq"].flatten())
     assert len(searches) == 5
 
 
 def test_a_pool_goes_on_where_it_was_saved():
     whole, first = ExamplePool(4, 3, seed=5), ExamplePool(4, 3, seed=5)
     expected, found = [], []
-    for index, (lq, gt) in enumerate(batches(20)):
-        whole.offer(lq, gt)
-        expected.append(whole.next_batch(2, searched).lq.flatten().tolist())
+    for index, batch in enumerate(batches(20)):
+        whole.offer(batch)
+        expected.append(whole.next_batch(2, searched).batch["lq"].flatten().tolist())
         if index == 7:
             state = first.state_dict()
             first = ExamplePool(4, 3, seed=5)
             first.load_state_dict(state)
-        first.offer(lq, gt)
-        found.append(first.next_batch(2, searched).lq.flatten().tolist())
+        first.offer(batch)
+        found.append(first.next_batch(2, searched).batch["lq"].flatten().tolist())
     assert found == expected

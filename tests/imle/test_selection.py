@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import NonFiniteError
 from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.latents import draw_level
 from tim_plugin.imle.selection import hierarchical, vanilla
+from tim_plugin.imle.trees import take
 
 
 class Counting:
@@ -42,7 +44,7 @@ def problem(tiny_tower):
     """A tower, conditions and targets of three examples."""
     tower = tiny_tower(consistency="project")
     lq, gt = torch.rand(3, 3, 3, 2), torch.rand(3, 3, 48, 32)
-    return tower, condition_pyramid(lq, num_levels=4, placement="upsample", every_level=False), target_pyramid(gt, 4)
+    return tower, condition_pyramid(Observed(lq), tower.spec, tower.degradation), target_pyramid(gt, 4)
 
 
 def generator() -> torch.Generator:
@@ -52,7 +54,7 @@ def generator() -> torch.Generator:
 def naive_hierarchical(tower, conditions, targets, samples, source):
     """Level by level as the paper words it: every candidate runs all lower levels again."""
     distance, picked, rows = PixelDistance(), [], []
-    shapes = tower.latent_shapes(*conditions[0].shape[-2:])
+    shapes = tower.latent_shapes(*conditions[0].image.shape[-2:])
     batch = len(targets[0])
     for level, count in enumerate(samples):
         best = [None] * batch
@@ -62,10 +64,9 @@ def naive_hierarchical(tower, conditions, targets, samples, source):
                 state = None
                 for lower in range(level + 1):
                     latent = candidate if lower == level else picked[lower]
-                    condition = conditions[lower]
                     image, state = tower.forward_level(
                         lower,
-                        None if condition is None else condition[item : item + 1],
+                        take(conditions[lower], slice(item, item + 1)),
                         type(latent)(latent.noise[item : item + 1], latent.style[item : item + 1]),
                         state,
                     )

@@ -128,7 +128,7 @@ def test_reuse_one_equals_a_search_at_every_step(options):
     for iteration in (1, 2):
         data = batch(iteration)
         reference.update_learning_rate(iteration)
-        conditions, targets = reference._pyramids(data["lq"], data["gt"])
+        conditions, targets = reference._pyramids(data)
         latents = hierarchical(
             reference.net_g,
             reference.distance,
@@ -139,7 +139,8 @@ def test_reuse_one_equals_a_search_at_every_step(options):
         ).latents
         order = torch.randperm(2, generator=keyed_generator("pool", 0, 0, iteration - 1))
         reference.optimizer_g.zero_grad()
-        sum(reference._level_losses(data["lq"][order], data["gt"][order], latents.index(order)).values()).backward()
+        shuffled = {key: data[key][order] for key in ("lq", "gt")}
+        sum(reference._level_losses(shuffled, latents.index(order)).values()).backward()
         reference.optimizer_g.step()
         found.append(order)
     for mine, theirs in zip(model.net_g.parameters(), reference.net_g.parameters(), strict=True):

@@ -7,8 +7,8 @@ RRDB is BasicSR's own, ``basicsr.archs.rrdbnet_arch.RRDB``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from basicsr.archs.rrdbnet_arch import RRDB
@@ -17,17 +17,22 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm as apply_weight_norm
 
 from tim_plugin.archs.mapping_arch import MappingNetwork
-from tim_plugin.consistency import project
+from tim_plugin.color import L_MAX, lab_to_rgb
+from tim_plugin.degradations.base import Degradation
+from tim_plugin.degradations.table import build_degradation
+from tim_plugin.errors import TimError
+from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.options import LevelSpec, TowerSpec
 
+AB_MAX = 110.0  # a and b of every sRGB colour lie within
+
 
 class TowerState(NamedTuple):
-    """What a level hands to the next one, and what the projection needs; all tensors have the batch first."""
+    """What a level hands to the next one; all tensors have the batch first."""
 
     image: Tensor
     features: Tensor
-    lq: Tensor
 
 
 class TowerGenerator(nn.Module):
@@ -51,7 +56,11 @@ class TowerGenerator(nn.Module):
         feature_scale: Fraction of the features that a level hands on; 0 hands on the image only.
         placement: ``upsample``: level k reads at r_k and writes at 2 r_k; ``same``: it reads and writes at r_k.
         condition_every_level: In super-resolution, feed the enlarged LQ to the levels above the first too.
-        consistency: ``project`` replaces each level's image by the nearest one that degrades to the LQ.
+        head: ``rgb``: tanh moved to [0, 1]; ``ab``: a and b of Lab, joined to the lightness that the level reads.
+        degradation: What made the LQ: a name, or a section with ``type`` and its own keys; by default ``bicubic`` where
+            the tower enlarges and ``unknown`` where it does not. It says how an LQ is read, shrunk and projected.
+        consistency: ``project`` replaces each level's image by the nearest one that agrees with the LQ, where that is
+            known for the level.
         mapping: Modulate each RRDB's output by the mapping network.
         normalise: Instance norm (without parameters) before the modulation.
         weight_norm: Weight normalisation on every convolution.
@@ -77,6 +86,8 @@ class TowerGenerator(nn.Module):
         feature_scale: float = 0.1,
         placement: str = "upsample",
         condition_every_level: bool = False,
+        head: str = "rgb",
+        degradation: str | Mapping[str, Any] | None = None,
         consistency: str = "off",
         mapping: bool = True,
         normalise: bool = True,
@@ -98,22 +109,24 @@ class TowerGenerator(nn.Module):
             feature_scale=feature_scale,
             placement=placement,
             condition_every_level=condition_every_level,
+            head=head,
+            degradation=degradation,
             consistency=consistency,
             mapping=mapping,
             normalise=normalise,
             weight_norm=weight_norm,
         )
+        self.degradation = _degradation(self.spec)
         self.levels = nn.ModuleList(TowerLevel(level, self.spec) for level in self.spec.levels)
         initialise(self)
         if weight_norm:
             normalise_convolutions(self)
 
-    def forward(self, conditions: Sequence[Tensor | None], latents: Latents) -> list[Tensor]:
+    def forward(self, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
         """Run all levels.
 
         Args:
-            conditions: One (N, C, H_k, W_k) tensor in [0, 1] a level, or None where the level reads no condition; from
-                :func:`tim_plugin.data.pyramid.condition_pyramid`.
+            conditions: One a level, from :func:`tim_plugin.data.pyramid.condition_pyramid`.
             latents: Codes of shapes :meth:`latent_shapes`.
 
         Returns:
@@ -127,30 +140,36 @@ class TowerGenerator(nn.Module):
         return images
 
     def forward_level(
-        self, level: int, condition: Tensor | None, latent: LevelLatent, state: TowerState | None = None
+        self, level: int, condition: Condition, latent: LevelLatent, state: TowerState | None = None
     ) -> tuple[Tensor, TowerState]:
         """Run one level, so that a search runs each level once.
 
         Args:
             level: Index from 0, the coarsest.
-            condition: The level's entry of the condition pyramid.
+            condition: The level's entry of the condition pyramid; without ``given`` nothing is projected.
             latent: The level's codes.
             state: What the level below returned; None for the first.
 
         Returns:
             The level's image and the state for the next level.
         """
-        inputs = [] if condition is None else [condition]
-        lq = condition if state is None else state.lq
+        inputs = [] if condition.image is None else [condition.image]
         features = None
         if state is not None:
             image, features = self._to_reading_size(state, latent.noise.shape[-2:])
             inputs.append(image)
             features = features * self.spec.feature_scale if self.spec.feature_scale > 0 else None
-        image, features = self.levels[level](inputs, latent, features)
-        if self.spec.consistency == "project":
-            image = project(image, lq)
-        return image, TowerState(image, features, lq)
+        raw, features = self.levels[level](inputs, latent, features)
+        image = self._image(raw, condition.image)
+        if self.spec.consistency == "project" and condition.given is not None:
+            image = self.degradation.project(image, condition.given)
+        return image, TowerState(image, features)
+
+    def _image(self, raw: Tensor, lightness: Tensor | None) -> Tensor:
+        """From what the last convolution gives to an image, nominally in [0, 1]."""
+        if self.spec.head == "rgb":
+            return (raw.tanh() + 1) / 2
+        return lab_to_rgb(torch.cat([lightness * L_MAX, raw.tanh() * AB_MAX], dim=1))
 
     def _to_reading_size(self, state: TowerState, size: torch.Size) -> tuple[Tensor, Tensor]:
         if self.spec.placement == "upsample":  # the level below wrote at this level's size already
@@ -159,6 +178,11 @@ class TowerGenerator(nn.Module):
             F.interpolate(state.image, size, mode="bilinear", align_corners=False),
             F.interpolate(state.features, size, mode="nearest"),
         )
+
+    def portable(self) -> dict[str, Any]:
+        """Return arguments that rebuild this network without the files that its own arguments may name."""
+        contents = self.degradation.portable()
+        return {"degradation": {**self.spec.degradation, **contents}} if contents else {}
 
     def latent_shapes(self, height: int, width: int) -> list[LevelShape]:
         """Return the shapes of each level's codes for a coarsest condition of ``height`` x ``width`` pixels."""
@@ -192,17 +216,17 @@ class TowerLevel(nn.Module):
         self.conv_body = nn.Conv2d(channels, channels, 3, 1, 1)
         self.conv_up = nn.Conv2d(channels, channels, 3, 1, 1) if level.upsample else None
         self.conv_hr = nn.Conv2d(channels, channels, 3, 1, 1)
-        self.conv_last = nn.Conv2d(channels, tower.num_out_ch, 3, 1, 1)
+        self.conv_last = nn.Conv2d(channels, 2 if tower.head == "ab" else tower.num_out_ch, 3, 1, 1)
 
     def forward(self, images: Sequence[Tensor], latent: LevelLatent, features: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the image in (0, 1) and the features at its size, for inputs at the level's reading size."""
+        """Return the head's raw values and the features at its size, for inputs at the level's reading size."""
         below = [] if features is None else [features]
         first = self.conv_first(torch.cat([*images, latent.noise, *below], dim=1))  # (N, C, H, W)
         out = first + self.conv_body(self._trunk(first, latent.style))
         if self.conv_up is not None:
             out = F.leaky_relu(self.conv_up(F.interpolate(out, scale_factor=2, mode="nearest")), 0.2)  # (N, C, 2H, 2W)
         out = F.leaky_relu(self.conv_hr(out), 0.2)
-        return (self.conv_last(out).tanh() + 1) / 2, out
+        return self.conv_last(out), out
 
     def _trunk(self, out: Tensor, style: Tensor) -> Tensor:
         if self.mapping is None:
@@ -215,6 +239,22 @@ class TowerLevel(nn.Module):
             out = F.instance_norm(out) if self.normalise else out
             out = out * (1 + scales[:, index, :, None, None]) + offsets[:, index, :, None, None]
         return out
+
+
+def _degradation(spec: TowerSpec) -> Degradation:
+    arguments = {key: value for key, value in spec.degradation.items() if key != "type"}
+    if spec.degradation["type"] in ("bicubic", "unknown"):
+        arguments["scale"] = spec.scale
+    degradation = build_degradation(spec.degradation["type"], arguments, "network_g: degradation")
+    if spec.degradation["type"] in ("bicubic", "unknown"):
+        return degradation  # pictures of any kind
+    for key, needed in (("num_in_ch", degradation.channels), ("num_out_ch", degradation.image_channels)):
+        if getattr(spec, key) != needed:
+            raise TimError(
+                f"network_g: {key} {getattr(spec, key)} does not fit degradation '{spec.degradation['type']}', which "
+                f"has {needed} channels: use {key}: {needed}"
+            )
+    return degradation
 
 
 def initialise(tower: nn.Module) -> None:

@@ -1,36 +1,43 @@
-"""Plain photographs as (LQ, GT) pairs: the LQ is made on the fly by the task's degradation."""
+"""Images as (LQ, GT) pairs: the LQ is made on the fly by the task's degradation, or read from prepared files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.utils import FileClient
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tim_plugin.data.photographs import crop_centre, resize_short_side
+from tim_plugin.data.pairs import pair_files
+from tim_plugin.data.photographs import resize_short_side, resize_to
+from tim_plugin.data.rarity import Rarity
+from tim_plugin.data.sources import open_source
+from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import TimError
-from tim_plugin.images import decode_image, list_images
+from tim_plugin.images import read_bytes
 from tim_plugin.seeds import keyed_generator
 from tim_plugin.tasks import get_task
 
-RESIZES = ("none", "short_side")
+RESIZES = ("none", "short_side", "whole")
 
 
 class DegradedImageDataset(Dataset):
-    """Photographs from a folder (or an lmdb, or those that a meta-info file lists), cropped and degraded.
+    """Images from a folder (an lmdb, a meta-info file's list, a file of digits), cropped and degraded.
 
     In training a random crop of ``gt_size`` is flipped and turned; in validation and test the centre is taken: of
-    ``gt_size`` if it is given, else the largest that the task's scale divides. The random choices depend on (``seed``,
-    epoch, index) alone, whatever the number of workers, once ``set_epoch`` was called (tools/train.py does); in
-    BasicSR's unmodified loop they come from torch's random state in each worker.
+    ``gt_size`` if it is given, else the largest that the task allows. With ``dataroot_lq`` the LQ is read from the file
+    of the same name and cropped with its GT. The random choices (crop, flips, which image where ``rarity`` resamples,
+    what the degradation draws) depend on (``seed``, epoch, index) alone, whatever the number of workers, once
+    ``set_epoch`` was called (tools/train.py does); in BasicSR's unmodified loop they come from torch's random state in
+    each worker.
 
     Args:
-        opt: BasicSR's dataset options. Read here: ``task``, ``dataroot_gt``, ``meta_info_file``, ``io_backend`` (disk),
-            ``phase``, ``gt_size``, ``resize`` (``none``, or ``short_side``: the short side becomes ``gt_size`` first),
-            ``use_hflip``, ``use_rot``, ``seed`` (0).
+        opt: BasicSR's dataset options. Read here: ``task`` and its own options, ``dataroot_gt``, ``dataroot_lq``,
+            ``meta_info_file``, ``io_backend`` (disk), ``phase``, ``gt_size`` (a side, or [height, width]), ``resize``
+            (``none``; ``short_side``: the short side becomes ``gt_size`` first; ``whole``: the image is resized to
+            ``gt_size``), ``use_hflip``, ``use_rot``, ``rarity`` (``{file, resample, weight}``), ``seed`` (0).
 
     Raises:
         TimError: An option or the folder is wrong.
@@ -42,45 +49,75 @@ class DegradedImageDataset(Dataset):
         self.opt = opt
         self.name = f"dataset {opt.get('name', '')}"
         self.task = get_task(opt.get("task", ""))
+        self.degradation = self.task.build(opt, self.name)
         self.training = opt.get("phase", "train") == "train"
-        self.gt_size = opt.get("gt_size")
+        size = opt.get("gt_size")
+        self.gt_size = (size, size) if isinstance(size, int) else size and tuple(size)
         self.resize = opt.get("resize", "none")
         self._check()
-        self.backend = dict(opt.get("io_backend") or {"type": "disk"})
-        self.client: FileClient | None = None
-        self.paths = self._list()
+        self.source = open_source(opt, self.name)
+        self.lq_files = self._pair()
+        self.rarity = self._rarity(opt.get("rarity") or {})
         self.epoch = torch.full((1,), -1).share_memory_()  # workers that live on see a new epoch too
+
+    @property
+    def paths(self) -> list[str]:
+        """Names of the GT images."""
+        return self.source.names
 
     def _check(self) -> None:
         if self.training and self.gt_size is None:
             raise TimError(
                 f"{self.name}: gt_size is missing: the side of the crops, a multiple of {self.task.gt_multiple}"
             )
-        if self.gt_size is not None and self.gt_size % self.task.gt_multiple:
-            lower = self.gt_size // self.task.gt_multiple * self.task.gt_multiple
-            raise TimError(
-                f"{self.name}: gt_size {self.gt_size} is not a multiple of {self.task.gt_multiple}: "
-                f"use {lower + self.task.gt_multiple}" + (f" or {lower}" if lower else "")
-            )
+        for side in self.gt_size or ():
+            if side % self.task.gt_multiple:
+                lower = side // self.task.gt_multiple * self.task.gt_multiple
+                raise TimError(
+                    f"{self.name}: gt_size {self.opt['gt_size']} is not a multiple of {self.task.gt_multiple}: "
+                    f"use {lower + self.task.gt_multiple}" + (f" or {lower}" if lower else "")
+                )
         if self.resize not in RESIZES:
-            raise TimError(f"{self.name}: resize {self.resize!r} is not known: none or short_side")
-        if self.resize == "short_side" and self.gt_size is None:
-            raise TimError(f"{self.name}: resize: short_side needs gt_size")
+            raise TimError(f"{self.name}: resize {self.resize!r} is not known: {', '.join(RESIZES)}")
+        if self.resize != "none" and self.gt_size is None:
+            raise TimError(f"{self.name}: resize: {self.resize} needs gt_size")
         if self.opt.get("scale", self.task.scale) != self.task.scale:
             raise TimError(f"{self.name}: scale {self.opt['scale']} does not fit the task's {self.task.scale}")
+        if self.training and self.opt.get("use_rot") and self.gt_size[0] != self.gt_size[1]:
+            raise TimError(f"{self.name}: use_rot turns crops, which must be square for that: use use_rot: false")
+        if self.opt.get("dataroot_lq") is None:
+            return
+        if self.resize != "none" and not self.degradation.can_resize:
+            raise TimError(f"{self.name}: resize: {self.resize}: LQ files cannot be resized: use resize: none")
+        if self.training and not self.degradation.can_flip and (self.opt.get("use_hflip") or self.opt.get("use_rot")):
+            raise TimError(
+                f"{self.name}: use_hflip and use_rot: a {self.degradation.suffix} file's blocks cannot be mirrored: "
+                "set both to false, or leave dataroot_lq out, so that the LQ is made after mirroring"
+            )
 
-    def _list(self) -> list[str]:
-        root = self.opt.get("dataroot_gt")
+    def _pair(self) -> list[Path] | None:
+        """Return the LQ file of each GT, where LQ files are given."""
+        root = self.opt.get("dataroot_lq")
         if root is None:
-            raise TimError(f"{self.name}: dataroot_gt is missing: the folder of photographs")
-        listed = self.opt.get("meta_info_file")
-        if self.backend["type"] == "lmdb":
-            self.backend.update(db_paths=[root], client_keys=["gt"])
-            names = _first_words(Path(root) / "meta_info.txt", self.name)
-            return [name.rsplit(".", 1)[0] for name in names]
-        if listed:
-            return [str(Path(root) / name) for name in _first_words(Path(listed), self.name)]
-        return [str(path) for path in list_images(root)]
+            return None
+        return pair_files([Path(name) for name in self.paths], Path(root).expanduser())
+
+    def _rarity(self, section: Mapping[str, Any]) -> Rarity | None:
+        if not self.training or not (section.get("resample") or section.get("weight")):
+            return None
+        if self.lq_files is None or "file" not in section:
+            raise TimError(
+                f"{self.name}: rarity needs dataroot_lq and rarity: file, which prepare_data.py layouts writes"
+            )
+        rarity = Rarity.load(Path(section["file"]).expanduser())
+        rarity.check(self._pairs(), self._palette())
+        return rarity
+
+    def _pairs(self) -> list[tuple[Path, Path]]:
+        return list(zip(map(Path, self.paths), self.lq_files, strict=True))
+
+    def _palette(self) -> dict[str, Any]:
+        return {key: self.opt[key] for key in sorted(self.task.options) if key in self.opt}
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -90,61 +127,104 @@ class DegradedImageDataset(Dataset):
         self.epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return ``lq`` and ``gt`` (RGB, CHW, float32 in [0, 1]) and their paths; an index may exceed the length."""
-        path = self.paths[index % len(self.paths)]
-        gt = self._resized(self._read(path), path)
-        gt = self._augmented(gt, self._generator(index)) if self.training else self._centre(gt)
-        return {"lq": self.task.degrade(gt), "gt": gt, "lq_path": path, "gt_path": path}
+        """Return ``lq`` and ``gt`` (CHW, float32 in [0, 1]), their paths, and maybe ``given`` and ``weight``.
 
-    def _read(self, path: str) -> Tensor:
-        if self.client is None:  # made in the worker: an lmdb environment does not survive a fork
-            options = dict(self.backend)
-            self.client = FileClient(options.pop("type"), **options)
-        try:
-            content = self.client.get(path, "gt")
-        except OSError as error:
-            raise TimError(f"{path}: cannot be read: {error.strerror}") from error
-        return decode_image(bytes(content), path).rgb
+        An index may exceed the length. ``given``: what the projection needs beyond the LQ; ``weight`` (1, H, W): what
+        each pixel counts in the loss.
+        """
+        generator = self._generator(index)
+        index = self._resampled(index % len(self), generator)
+        gt, observed = self._resized(self.source.read(index), index)
+        gt, observed = (self._augmented if self.training else self._centre)(gt, observed, generator)
+        if observed is None:
+            observed = self.degradation.degrade(gt, generator)
+        data = {"lq": observed.lq, "gt": gt, "lq_path": str(self._lq_name(index)), "gt_path": self.paths[index]}
+        if observed.given:
+            data["given"] = dict(observed.given)
+        if self.rarity is not None and self.opt["rarity"].get("weight"):
+            data["weight"] = self.rarity.weight_map(index, observed.lq)
+        return data
+
+    def _lq_name(self, index: int) -> Path | str:
+        return self.paths[index] if self.lq_files is None else self.lq_files[index]
 
     def _generator(self, index: int) -> torch.Generator | None:
-        epoch = int(self.epoch)
+        """Training: keyed by the epoch, if it was told. Else by the image alone, the same in each validation."""
+        epoch = int(self.epoch) if self.training else 0
         return None if epoch < 0 else keyed_generator("crop", self.opt.get("seed", 0), epoch, index)
 
-    def _resized(self, gt: Tensor, path: str) -> Tensor:
-        if self.resize == "short_side":
-            return resize_short_side(gt, self.gt_size, path)
-        height, width = gt.shape[-2:]
-        needed = self.gt_size or self.task.gt_multiple
-        if min(height, width) < needed:
-            hint = "use a smaller gt_size, or resize: short_side" if self.gt_size else "leave it out"
-            raise TimError(f"{path}: is {width}x{height}, smaller than {needed}x{needed}: {hint}")
-        return gt
+    def _resampled(self, index: int, generator: torch.Generator | None) -> int:
+        if self.rarity is None or not self.opt["rarity"].get("resample"):
+            return index
+        return int(torch.multinomial(self.rarity.probabilities, 1, generator=generator))
 
-    def _augmented(self, gt: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _resized(self, gt: Tensor, index: int) -> tuple[Tensor, Observed | None]:
+        """Return the image and, where there are LQ files, what is observed of it, large enough for a crop."""
+        name = self.paths[index]
+        observed = None
+        if self.lq_files is not None:
+            observed = self.degradation.read(read_bytes(self.lq_files[index]), str(self.lq_files[index]))
+            _require_scale(name, gt, self.lq_files[index], observed.lq, self.degradation.scale)
+        if self.resize == "short_side":
+            gt = resize_short_side(gt, self.gt_size, name)
+        elif self.resize == "whole":
+            gt = resize_to(gt, self.gt_size)
+        if observed is not None and self.resize != "none":
+            observed = self.degradation.resize(observed, tuple(gt.shape[-2:]))
+        self._require_size(gt, name)
+        return gt, observed
+
+    def _require_size(self, gt: Tensor, name: str) -> None:
+        height, width = gt.shape[-2:]
+        needed = self.gt_size or (self.task.gt_multiple,) * 2
+        if height < needed[0] or width < needed[1]:
+            hint = "use a smaller gt_size, or resize: short_side" if self.gt_size else "leave it out"
+            raise TimError(f"{name}: is {width}x{height}, smaller than {needed[1]}x{needed[0]}: {hint}")
+
+    def _augmented(
+        self, gt: Tensor, observed: Observed | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Observed | None]:
         def draw(high: int) -> int:
             return int(torch.randint(high, (), generator=generator))
 
-        top, left = (draw(side - self.gt_size + 1) for side in gt.shape[-2:])
-        gt = gt[:, top : top + self.gt_size, left : left + self.gt_size]
+        step = 1 if observed is None else self.degradation.scale * self.degradation.crop_step
+        top, left = (
+            draw((side - crop) // step + 1) * step for side, crop in zip(gt.shape[-2:], self.gt_size, strict=True)
+        )
+        gt, observed = self._cropped(gt, observed, top, left, *self.gt_size)
         flip, turn_over, transpose = draw(2), draw(2), draw(2)  # always drawn, so that options do not shift the crops
-        if self.opt.get("use_hflip") and flip:
-            gt = gt.flip(2)
-        if self.opt.get("use_rot"):  # BasicSR's meaning: vertical flip and transposition, each by chance
-            gt = gt.flip(1) if turn_over else gt
-            gt = gt.transpose(1, 2) if transpose else gt
-        return gt.contiguous()
+        rotates = self.opt.get("use_rot")  # BasicSR's meaning: vertical flip and transposition, each by chance
+        flips = [2] * bool(self.opt.get("use_hflip") and flip) + [1] * bool(rotates and turn_over)
 
-    def _centre(self, gt: Tensor) -> Tensor:
+        def turned(image: Tensor) -> Tensor:
+            image = image.flip(flips) if flips else image
+            return (image.transpose(1, 2) if rotates and transpose else image).contiguous()
+
+        return turned(gt), None if observed is None else Observed(turned(observed.lq), observed.given)
+
+    def _centre(
+        self, gt: Tensor, observed: Observed | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Observed | None]:
         multiple = self.task.gt_multiple
-        return crop_centre(gt, *(self.gt_size or side // multiple * multiple for side in gt.shape[-2:]))
+        step = 1 if observed is None else self.degradation.scale * self.degradation.crop_step
+        size = self.gt_size or tuple(side // multiple * multiple for side in gt.shape[-2:])
+        top, left = ((side - crop) // 2 // step * step for side, crop in zip(gt.shape[-2:], size, strict=True))
+        return self._cropped(gt, observed, top, left, *size)
+
+    def _cropped(
+        self, gt: Tensor, observed: Observed | None, top: int, left: int, height: int, width: int
+    ) -> tuple[Tensor, Observed | None]:
+        gt = gt[:, top : top + height, left : left + width].contiguous()
+        if observed is None:
+            return gt, None
+        scale = self.degradation.scale
+        return gt, self.degradation.crop(observed, *(value // scale for value in (top, left, height, width)))
 
 
-def _first_words(path: Path, name: str) -> list[str]:
-    """First word of each line of a meta-info file: the image's name."""
-    try:
-        words = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise TimError(f"{name}: meta-info file {path} cannot be read: {error.strerror}") from error
-    if not words:
-        raise TimError(f"{name}: meta-info file {path} is empty: one line an image, 'NAME.png (256,256,3)'")
-    return words
+def _require_scale(gt_name: str, gt: Tensor, lq_path: Path, lq: Tensor, scale: int) -> None:
+    wanted = [side * scale for side in lq.shape[-2:]]
+    if list(gt.shape[-2:]) != wanted:
+        raise TimError(
+            f"{gt_name}: is {gt.shape[-1]}x{gt.shape[-2]}, but {scale} times its LQ {lq_path} is "
+            f"{wanted[1]}x{wanted[0]}"
+        )

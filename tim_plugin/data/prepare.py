@@ -11,7 +11,7 @@ import json
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +22,10 @@ from mmengine.utils import track_parallel_progress, track_progress
 from torch import Tensor
 
 from tim_plugin.data.photographs import crop_centre, resize_short_side
+from tim_plugin.degradations.base import Degradation
 from tim_plugin.errors import TimError
-from tim_plugin.images import is_image, read_image, write_png
+from tim_plugin.images import is_image, read_image, write_atomically, write_png
+from tim_plugin.seeds import keyed_generator
 from tim_plugin.tasks import get_task
 
 RECORD = "prepare.json"
@@ -39,15 +41,23 @@ class Settings:
         size: The GT's short side in pixels, a multiple of what the task needs.
         crop: ``center``: the middle ``size`` x ``size``; ``whole``: all of the long side, but for the rest of a
             division by the task's multiple, so that training crops at random.
+        options: Of the task's degradation, such as ``quality`` of a JPEG; a range is drawn from by the pair's name.
     """
 
     task: str
     size: int = 256
     crop: str = "center"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def degradation(self) -> Degradation:
+        """The task's degradation."""
+        return get_task(self.task).build(self.options, f"task {self.task}")
 
     def check(self) -> None:
         """Raise TimError for the first setting that is wrong."""
         multiple = get_task(self.task).gt_multiple
+        _ = self.degradation
         if self.size < multiple or self.size % multiple:
             lower = self.size // multiple * multiple
             near = f"{lower} or {lower + multiple}" if lower > 0 else str(multiple)
@@ -100,7 +110,7 @@ class Prepared(NamedTuple):
 
 
 def prepare_folder(photos: Path, output: Path, settings: Settings, workers: int | None = None) -> Prepared:
-    """Write ``output/gt/NAME.png``, ``output/lq/NAME.png`` and ``output/meta_info.txt``, with a progress bar.
+    """Write ``output/gt/NAME.png``, ``output/lq/NAME.png`` (or ``.jpg``) and ``output/meta_info.txt``, with a bar.
 
     A photograph's short side is resized to ``size`` by antialiased bicubic, then it is cropped; the LQ is made by the
     task's degradation of the GT as it is saved.
@@ -117,7 +127,7 @@ def prepare_folder(photos: Path, output: Path, settings: Settings, workers: int 
     settings.check()
     _check_folders(photos, output, workers)
     before = _read_record(output, settings)
-    pairs = _find_pairs(photos, output)
+    pairs = _find_pairs(photos, output, settings.degradation.suffix)
     try:
         _forget_changed(output, settings, pairs, before)
         todo = [pair for pair in pairs.values() if not pair.is_done()]
@@ -152,7 +162,7 @@ def _check_folders(photos: Path, output: Path, workers: int | None) -> None:
         raise TimError(f"--workers {workers}: must be 1 or more")
 
 
-def _find_pairs(photos: Path, output: Path) -> dict[str, Pair]:
+def _find_pairs(photos: Path, output: Path, lq_suffix: str) -> dict[str, Pair]:
     """All photographs below the folder, sorted, by the name of their pair."""
     pairs: dict[str, Pair] = {}
     taken: set[str] = set()  # in lower case: some file systems do not tell X.png from x.png
@@ -167,7 +177,7 @@ def _find_pairs(photos: Path, output: Path) -> dict[str, Pair]:
         taken.add(name.lower())
         status = path.stat()
         fingerprint = [status.st_size, status.st_mtime_ns]
-        pairs[name] = Pair(path, fingerprint, output / "gt" / f"{name}.png", output / "lq" / f"{name}.png")
+        pairs[name] = Pair(path, fingerprint, output / "gt" / f"{name}.png", output / "lq" / f"{name}{lq_suffix}")
     if not pairs:
         raise TimError(f"-i {photos}: holds no photograph")
     return pairs
@@ -210,10 +220,11 @@ def _track(make: partial[Outcome], pairs: Sequence[Pair], workers: int) -> list[
         return []
     if min(workers, len(pairs)) == 1:
         return track_progress(make, pairs)
-    return track_parallel_progress(make, pairs, min(workers, len(pairs)), initializer=_start_worker)
+    return track_parallel_progress(make, pairs, min(workers, len(pairs)), initializer=start_worker)
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
+    """Set a worker process up: one thread, and Ctrl-C left to the main process."""
     torch.set_num_threads(1)  # a process for each core is enough
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the main process, which ends its workers
@@ -227,7 +238,8 @@ def _make_pair(settings: Settings, pair: Pair) -> Outcome:
         return Outcome(problem=str(error))
     gt = _crop(resized, settings)
     write_png(pair.gt, gt)
-    write_png(pair.lq, get_task(settings.task).degrade(gt))
+    pair.lq.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(pair.lq, settings.degradation.encode(gt, keyed_generator("prepare", pair.gt.stem)))
     return Outcome(enlarged=min(photo.shape[-2:]) < settings.size)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import lpips
 import torch
@@ -18,8 +19,40 @@ from torch.nn import functional as F
 from tim_plugin.errors import TimError, did_you_mean
 from tim_plugin.imle.backbones import BACKBONES, Trunk
 
+Features = Any  # a list of maps (N, C_l, H_l, W_l); of a weighted target, WeightedMaps
 CALIBRATIONS = ("lpips", "none")
 TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
+
+
+class Weighted(NamedTuple):
+    """Targets (N, C, H, W) and what each pixel counts: (N, 1, H, W), mean about 1."""
+
+    image: Tensor
+    weight: Tensor
+
+
+class WeightedMaps(NamedTuple):
+    """Features of a target and the weight (N, 1, H_l, W_l) of each of their positions."""
+
+    maps: list[Tensor]
+    weights: list[Tensor]
+
+
+def _with_weights(maps: list[Tensor], weight: Tensor | None) -> list[Tensor] | WeightedMaps:
+    if weight is None:
+        return maps
+    return WeightedMaps(maps, [F.interpolate(weight, one.shape[-2:], mode="area") for one in maps])
+
+
+def _differences(a: list[Tensor], b: Features) -> list[Tensor]:
+    """Squared differences, summed over channels and weighted: (N, H_l, W_l) each."""
+    maps, weights = (b.maps, b.weights) if isinstance(b, WeightedMaps) else (b, [None] * len(b))
+    parts = [(x - y).square().sum(dim=1) for x, y in zip(a, maps, strict=True)]
+    return [part if w is None else part * w[:, 0] for part, w in zip(parts, weights, strict=True)]
+
+
+def _parts(images: Tensor | Weighted) -> tuple[Tensor, Tensor | None]:
+    return images if isinstance(images, Weighted) else (images, None)
 
 
 class PixelDistance(nn.Module):
@@ -27,13 +60,14 @@ class PixelDistance(nn.Module):
 
     name = "mean squared pixel difference"
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor | Weighted) -> Features:
         """Return the images themselves."""
-        return [images]
+        images, weight = _parts(images)
+        return _with_weights([images], weight)
 
-    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        """Return (N,) for features of N items each."""
-        return (a[0] - b[0]).square().flatten(1).mean(dim=1)
+    def distance(self, a: list[Tensor], b: Features) -> Tensor:
+        """Return (N,) for features of N items each; ``b`` may be those of a weighted target."""
+        return _differences(a, b)[0].flatten(1).mean(dim=1) / a[0].shape[1]
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return (N,) for images (N, C, H, W)."""
@@ -74,23 +108,24 @@ class PerceptualDistance(nn.Module):
         self.register_buffer("roots", roots, persistent=False)
         super().train(False)
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Return the weighted, unit-normalised maps, batch first, of images (N, 3, H, W) nominally in [0, 1].
+    def features(self, images: Tensor | Weighted) -> Features:
+        """Return the calibrated, unit-normalised maps, batch first, of images (N, 3 or 1, H, W) nominally in [0, 1].
 
         They are computed in the module's own precision, also under autocast: half precision loses the small norms.
         """
+        images, weight = _parts(images)
         with torch.autocast(images.device.type, enabled=False):
-            x = self._enlarged(images.to(self.scale.dtype)) * 2 - 1
+            rgb = images.to(self.scale.dtype).expand(-1, 3, -1, -1)  # a grey image's channel is repeated
+            x = self._enlarged(rgb) * 2 - 1
             maps = [self._normalised(one) for one in self.trunk((x - self.shift) / self.scale)]
-            if self.roots is None:
-                return maps
-            roots = self.roots.split(self.trunk.facts.channels, dim=1)  # (1, C_l, 1, 1) each
-            return [one * root for one, root in zip(maps, roots, strict=True)]
+            if self.roots is not None:
+                roots = self.roots.split(self.trunk.facts.channels, dim=1)  # (1, C_l, 1, 1) each
+                maps = [one * root for one, root in zip(maps, roots, strict=True)]
+            return _with_weights(maps, weight)
 
-    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        """Return (N,) for features of N items each."""
-        parts = [(x - y).square().sum(dim=1).mean(dim=(1, 2)) for x, y in zip(a, b, strict=True)]  # (N,) each
-        return torch.stack(parts).sum(dim=0)
+    def distance(self, a: list[Tensor], b: Features) -> Tensor:
+        """Return (N,) for features of N items each; ``b`` may be those of a weighted target."""
+        return torch.stack([part.mean(dim=(1, 2)) for part in _differences(a, b)]).sum(dim=0)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return (N,) for images (N, 3, H, W) nominally in [0, 1]."""

@@ -15,22 +15,27 @@ import torch
 from torch import Tensor
 
 from tim_plugin.imle.latents import Latents
+from tim_plugin.imle.trees import join, move, take
 from tim_plugin.seeds import keyed_generator
+
+Batch = dict[str, Any]  # tensors, or dicts of tensors, by name; the batch is the first dimension
+Search = Callable[[Batch], Latents]
 
 
 class Examples(NamedTuple):
-    """Examples as they were cropped and augmented, and (once searched) the codes selected for them."""
+    """Examples as they were cropped and augmented, and the codes selected for them."""
 
-    lq: Tensor
-    gt: Tensor
-    latents: Latents | None = None
+    batch: Batch
+    latents: Latents
 
     def index(self, items: Tensor) -> Examples:
         """Take items along the batch."""
-        return Examples(self.lq[items], self.gt[items], None if self.latents is None else self.latents.index(items))
+        return Examples(take(self.batch, items), self.latents.index(items))
 
 
-Search = Callable[[Tensor, Tensor], Latents]
+def size_of(batch: Batch) -> int:
+    """Return how many examples a batch holds."""
+    return len(next(iter(batch.values())))
 
 
 class ExamplePool:
@@ -48,20 +53,20 @@ class ExamplePool:
         self.number = 0
         self.current: Examples | None = None
         self.order: list[int] = []
-        self.collected: list[Examples] = []
+        self.collected: list[Batch] = []
 
-    def offer(self, lq: Tensor, gt: Tensor) -> None:
-        """Collect a batch for the next pool; batches beyond the capacity are let go."""
-        room = self.capacity - sum(len(batch.lq) for batch in self.collected)
+    def offer(self, batch: Batch) -> None:
+        """Collect a batch (its first entry a tensor) for the next pool; what goes beyond the capacity is let go."""
+        room = self.capacity - sum(size_of(one) for one in self.collected)
         if room > 0:
-            self.collected.append(Examples(lq[:room], gt[:room]))
+            self.collected.append(take(batch, slice(room)))
 
     def next_batch(self, batch_size: int, search: Search) -> Examples:
         """Hand out examples with their codes; searches what was collected when the pool is used up.
 
         Args:
             batch_size: Examples at most; fewer where the pool ends.
-            search: Maps (lq, gt) of n examples to their selected codes.
+            search: Maps a batch of n examples to their selected codes.
 
         Raises:
             RuntimeError: Nothing was offered.
@@ -69,17 +74,17 @@ class ExamplePool:
         if not self.order:
             self._renew(search)
         items, self.order = self.order[:batch_size], self.order[batch_size:]
-        return self.current.index(torch.tensor(items, device=self.current.lq.device))
+        return self.current.index(torch.tensor(items, device=self.current.latents[0].style.device))
 
     def _renew(self, search: Search) -> None:
         if not self.collected:
             raise RuntimeError("the pool is used up and no batch was offered")
-        lq = torch.cat([batch.lq for batch in self.collected])
-        gt = torch.cat([batch.gt for batch in self.collected])
-        self.collected = []
-        self.current = Examples(lq, gt, search(lq, gt))
+        batch, self.collected = join(self.collected), []
+        self.current = Examples(batch, search(batch))
         generator = keyed_generator("pool", self.seed, self.rank, self.number)
-        self.order = [item for _ in range(self.reuse) for item in torch.randperm(len(lq), generator=generator).tolist()]
+        self.order = [
+            item for _ in range(self.reuse) for item in torch.randperm(size_of(batch), generator=generator).tolist()
+        ]
         self.number += 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -89,16 +94,16 @@ class ExamplePool:
             "order": list(self.order),
             "current": None
             if self.current is None or not self.order
-            else [self.current.lq.cpu(), self.current.gt.cpu(), self.current.latents.state_dict()],
-            "collected": [[batch.lq.cpu(), batch.gt.cpu()] for batch in self.collected],
+            else [move(self.current.batch, "cpu"), self.current.latents.state_dict()],
+            "collected": [move(batch, "cpu") for batch in self.collected],
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
         """Go on where :meth:`state_dict` was taken."""
         self.number, self.order = state["number"], list(state["order"])
-        self.collected = [Examples(lq.to(device), gt.to(device)) for lq, gt in state["collected"]]
+        self.collected = [move(batch, device) for batch in state["collected"]]
         if state["current"] is None:
             self.current = None
         else:
-            lq, gt, latents = state["current"]
-            self.current = Examples(lq.to(device), gt.to(device), Latents.from_state_dict(latents).to(device))
+            batch, latents = state["current"]
+            self.current = Examples(move(batch, device), Latents.from_state_dict(latents).to(device))

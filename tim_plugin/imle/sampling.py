@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
+from tim_plugin.imle.conditions import Condition
+from tim_plugin.imle.conditions import coarsest as coarsest_of
 from tim_plugin.imle.latents import Latents, LevelShape
 from tim_plugin.imle.selection import Tower
+from tim_plugin.imle.trees import map_tensors, take
 
 LevelSeeds = Sequence[int | None]
 
@@ -41,7 +45,7 @@ def sample_latents(
 @torch.no_grad()
 def sample(
     tower: Tower,
-    conditions: Sequence[Tensor | None],
+    conditions: Sequence[Condition],
     num_samples: int,
     seed: int,
     image_keys: Sequence[int | str] | None = None,
@@ -64,18 +68,22 @@ def sample(
     Returns:
         (N, n, C, H, W) on the conditions' device, nominally in [0, 1].
     """
-    coarsest = conditions[0]
+    coarsest = coarsest_of(conditions)
     shapes = tower.latent_shapes(*coarsest.shape[-2:])
     keys = range(coarsest.shape[0]) if image_keys is None else image_keys
     answers = []
     with parametrize.cached():
         for index, key in enumerate(keys):
-            one = [None if condition is None else condition[index : index + 1] for condition in conditions]
+            one = take(list(conditions), slice(index, index + 1))
             for start in range(0, num_samples, max_samples_per_batch):
                 numbers = range(start, min(start + max_samples_per_batch, num_samples))
                 latents = sample_latents(shapes, seed, key, numbers, level_seeds).to(coarsest.device)
-                repeated = [None if part is None else part.expand(len(numbers), -1, -1, -1) for part in one]
+                repeated = map_tensors(partial(_expanded, len(numbers)), one)
                 answers.append(tower(repeated, latents)[-1])
                 if callback is not None:
                     callback(len(numbers))
     return torch.cat(answers).unflatten(0, (-1, num_samples))  # (N, n, C, H, W)
+
+
+def _expanded(count: int, tensor: Tensor) -> Tensor:
+    return tensor.expand(count, *[-1] * (tensor.dim() - 1))

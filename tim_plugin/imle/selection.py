@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from tim_plugin.errors import NonFiniteError
+from tim_plugin.imle.conditions import Condition, coarsest
+from tim_plugin.imle.distance import Features, Weighted
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape, draw_level
 from tim_plugin.imle.trees import choose, take, tile
 
@@ -25,7 +27,7 @@ class Tower(Protocol):
     """What a search needs of a generator."""
 
     def forward_level(
-        self, level: int, condition: Tensor | None, latent: LevelLatent, state: Any = None
+        self, level: int, condition: Condition, latent: LevelLatent, state: Any = None
     ) -> tuple[Tensor, Any]:
         """Run one level."""
 
@@ -36,11 +38,11 @@ class Tower(Protocol):
 class Distance(Protocol):
     """What a search needs of a distance: features once, then one number per item."""
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor | Weighted) -> Features:
         """Features of images (N, C, H, W), batch first."""
 
-    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        """Distances (N,)."""
+    def distance(self, a: Features, b: Features) -> Tensor:
+        """Distances (N,), weighted if ``b`` are features of a weighted target."""
 
 
 class Selection(NamedTuple):
@@ -73,8 +75,8 @@ Callback = Callable[[int, int], None]
 def hierarchical(
     tower: Tower,
     distance: Distance,
-    conditions: Sequence[Tensor | None],
-    targets: Sequence[Tensor],
+    conditions: Sequence[Condition],
+    targets: Sequence[Tensor | Weighted],
     num_candidates: Sequence[int],
     generator: torch.Generator,
     max_candidates_per_batch: int = 20,
@@ -86,7 +88,7 @@ def hierarchical(
         tower: The generator; its mode is left as it is.
         distance: Compares a level's images with its target.
         conditions: Condition pyramid of N examples.
-        targets: Target pyramid of N examples, (N, C, H_k, W_k) in [0, 1].
+        targets: Target pyramid of N examples, (N, C, H_k, W_k) in [0, 1], maybe with a weight for each pixel.
         num_candidates: m_k for each level.
         generator: Source of the codes, on the tower's device.
         max_candidates_per_batch: Items that a module is run on at once; at least N.
@@ -99,7 +101,7 @@ def hierarchical(
         ValueError: More examples than ``max_candidates_per_batch``.
         NonFiniteError: A level's distances are NaN or infinite for every candidate.
     """
-    shapes, batch_size = _shapes(tower, conditions), targets[0].shape[0]
+    shapes, batch_size = _shapes(tower, conditions), len(coarsest(conditions))
     state, latents, distances = None, [], []
     with parametrize.cached():  # a weight-normalised weight is computed once for the whole search
         for level, (condition, target) in enumerate(zip(conditions, targets, strict=True)):
@@ -125,8 +127,8 @@ def hierarchical(
 def vanilla(
     tower: Tower,
     distance: Distance,
-    conditions: Sequence[Tensor | None],
-    targets: Sequence[Tensor],
+    conditions: Sequence[Condition],
+    targets: Sequence[Tensor | Weighted],
     num_candidates: Sequence[int],
     generator: torch.Generator,
     max_candidates_per_batch: int = 20,
@@ -138,7 +140,7 @@ def vanilla(
     Arguments as for :func:`hierarchical`; ``num_candidates`` holds the same m for every level. ``supervised_levels``
     are the levels whose distances are summed (None: all), which is what the loss uses.
     """
-    shapes, batch_size = _shapes(tower, conditions), targets[0].shape[0]
+    shapes, batch_size = _shapes(tower, conditions), len(coarsest(conditions))
     supervised = list(range(len(targets)) if supervised_levels is None else supervised_levels)
     best = None
     with parametrize.cached():
@@ -164,9 +166,8 @@ def vanilla(
 SEARCHES = {"hierarchical": hierarchical, "vanilla": vanilla}
 
 
-def _shapes(tower: Tower, conditions: Sequence[Tensor | None]) -> list[LevelShape]:
-    height, width = conditions[0].shape[-2:]
-    return tower.latent_shapes(height, width)
+def _shapes(tower: Tower, conditions: Sequence[Condition]) -> list[LevelShape]:
+    return tower.latent_shapes(*coarsest(conditions).shape[-2:])
 
 
 def _chunks(

@@ -1,8 +1,8 @@
-"""The batch dimension of what a level returns: a tensor, None, or a (named) tuple or list of such."""
+"""The batch dimension of what belongs to a batch: a tensor, None, or a (named) tuple, list or dict of such."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ def map_tensors(function: Callable[..., Tensor], *trees: Any) -> Any:
         return None
     if isinstance(first, Tensor):
         return function(*trees)
+    if isinstance(first, dict):
+        return {key: map_tensors(function, *(tree[key] for tree in trees)) for key in first}
     mapped = [map_tensors(function, *parts) for parts in zip(*trees, strict=True)]
     return type(first)(*mapped) if hasattr(first, "_fields") else type(first)(mapped)
 
@@ -25,7 +27,7 @@ def tile(tree: Any, times: int) -> Any:
     return map_tensors(lambda tensor: tensor.repeat(times, *[1] * (tensor.dim() - 1)), tree)
 
 
-def take(tree: Any, items: Tensor) -> Any:
+def take(tree: Any, items: Tensor | slice) -> Any:
     """Index along the batch."""
     return map_tensors(lambda tensor: tensor[items], tree)
 
@@ -33,3 +35,18 @@ def take(tree: Any, items: Tensor) -> Any:
 def choose(mask: Tensor, chosen: Any, other: Any) -> Any:
     """Take items of ``chosen`` where the boolean mask (N,) is true, of ``other`` elsewhere."""
     return map_tensors(lambda a, b: torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b), chosen, other)
+
+
+def join(trees: Sequence[Any]) -> Any:
+    """Put batches of the same structure one behind the other."""
+    return map_tensors(lambda *tensors: torch.cat(tensors), *trees)
+
+
+def split(tree: Any, size: int, total: int) -> list[Any]:
+    """Cut a batch of ``total`` items into parts of ``size``; the last may be smaller."""
+    return [take(tree, slice(start, start + size)) for start in range(0, total, size)]
+
+
+def move(tree: Any, device: torch.device | str) -> Any:
+    """Bring all tensors to a device."""
+    return map_tensors(lambda tensor: tensor.to(device), tree)

@@ -19,11 +19,16 @@ from tqdm import tqdm
 
 from tim_plugin import checkpoints
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.degradation_checks import check_degradations
+from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import NonFiniteError, TimError
 from tim_plugin.evaluation import Answers, Row, answer, evaluate, summarise
+from tim_plugin.imle.conditions import Condition
+from tim_plugin.imle.distance import Weighted
 from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.pool import ExamplePool
+from tim_plugin.imle.pool import Batch, ExamplePool, size_of
 from tim_plugin.imle.selection import SEARCHES
+from tim_plugin.imle.trees import move, split
 from tim_plugin.metrics.image_metrics import metrics_from_options
 from tim_plugin.option_checks import check_options
 from tim_plugin.options import ImleSpec, ValSpec, build_spec
@@ -34,9 +39,10 @@ from tim_plugin.seeds import keyed_generator
 class TIMModel(SRModel):
     """Train a tower by conditional IMLE and validate it with several samples for each image.
 
-    Overridden: ``setup_optimizers`` (the mapping network's learning rate), ``optimize_parameters`` (pool, search, loss
-    at every level), ``test`` and ``nondist_validation`` (several samples), ``model_to_device`` (CPU processes),
-    ``save_network``, ``load_network``, ``save_training_state`` and ``resume_training`` (whole files, the pool).
+    Overridden: ``feed_data`` (what projection and loss need beyond LQ and GT), ``setup_optimizers`` (the mapping
+    network's learning rate), ``optimize_parameters`` (pool, search, loss at every level), ``test`` and
+    ``nondist_validation`` (several samples), ``model_to_device`` (CPU processes), ``save_network``, ``load_network``,
+    ``save_training_state`` and ``resume_training`` (whole files, the pool).
     Inherited: networks, EMA, schedulers, warm-up, logging, best metrics, ``save``, ``dist_validation``.
 
     One call of ``feed_data`` and ``optimize_parameters`` is one optimizer step, always; the search and the pool live in
@@ -51,6 +57,7 @@ class TIMModel(SRModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         check_options(opt)
+        check_degradations(opt)
         self.imle = build_spec(ImleSpec, "imle", opt.get("imle"))
         self.val_spec = ValSpec.from_options(opt.get("val"))
         self.metrics = metrics_from_options((opt.get("val") or {}).get("metrics"))
@@ -85,17 +92,22 @@ class TIMModel(SRModel):
         self.optimizer_g = self.get_optimizer(optimizer, [group for group in groups if group["params"]], **options)
         self.optimizers.append(self.optimizer_g)
 
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        """Take a batch with BasicSR's keys, and maybe ``given`` and ``weight`` (see DegradedImageDataset)."""
+        super().feed_data(data)
+        self.extra = move({key: data[key] for key in ("given", "weight") if key in data}, self.device)
+
     def optimize_parameters(self, current_iter: int) -> None:
         """Take one optimizer step on examples of the pool, searching first if the pool is used up.
 
         Raises:
             NonFiniteError: A loss or gradient is NaN or infinite; the weights are as before the step.
         """
-        self.pool.offer(self.lq, self.gt)
+        self.pool.offer({"lq": self.lq, "gt": self.gt, **self.extra})
         try:
-            batch = self.pool.next_batch(len(self.lq), partial(self._search, current_iter))
+            examples = self.pool.next_batch(len(self.lq), partial(self._search, current_iter))
             self.optimizer_g.zero_grad()
-            losses = self._level_losses(batch.lq, batch.gt, batch.latents)
+            losses = self._level_losses(examples.batch, examples.latents)
             for name, loss in losses.items():
                 _require_finite(f"the loss {name}", loss)
             total = torch.stack(tuple(losses.values())).sum()
@@ -121,16 +133,15 @@ class TIMModel(SRModel):
         levels = self.get_bare_model(self.net_g).spec.num_levels
         return range(levels) if self.imle.intermediate_supervision else range(levels - 1, levels)
 
-    def _pyramids(self, lq: Tensor, gt: Tensor) -> tuple[list[Tensor | None], list[Tensor]]:
-        spec = self.get_bare_model(self.net_g).spec
-        conditions = condition_pyramid(
-            lq, num_levels=spec.num_levels, placement=spec.placement, every_level=spec.condition_every_level
-        )
-        return conditions, target_pyramid(gt, spec.num_levels)
+    def _pyramids(self, batch: Batch) -> tuple[list[Condition], list[Tensor | Weighted]]:
+        tower = self.get_bare_model(self.net_g)
+        observed = Observed(batch["lq"], batch.get("given", {}))
+        conditions = condition_pyramid(observed, tower.spec, tower.degradation)
+        return conditions, target_pyramid(batch["gt"], tower.spec.num_levels, batch.get("weight"))
 
-    def _level_losses(self, lq: Tensor, gt: Tensor, latents: Latents) -> dict[str, Tensor]:
+    def _level_losses(self, batch: Batch, latents: Latents) -> dict[str, Tensor]:
         """Distance of each supervised level to its target (paper, section 4.1), by level name."""
-        conditions, targets = self._pyramids(lq, gt)
+        conditions, targets = self._pyramids(batch)
         images = self.net_g(conditions, latents)
         losses = {}
         for level in self._supervised():
@@ -140,10 +151,12 @@ class TIMModel(SRModel):
             losses[f"l_level{level + 1}"] = self.loss_weight * distances.mean()
         return losses
 
-    def _search(self, current_iter: int, lq: Tensor, gt: Tensor) -> Latents:
+    def _search(self, current_iter: int, batch: Batch) -> Latents:
         """Select the codes of a pool's examples; candidates depend on (seed, rank, iteration) alone."""
         tower, started = self.get_bare_model(self.net_g), time.perf_counter()
-        generator = keyed_generator("search", self.opt["manual_seed"], self.opt["rank"], current_iter, device=lq.device)
+        generator = keyed_generator(
+            "search", self.opt["manual_seed"], self.opt["rank"], current_iter, device=batch["lq"].device
+        )
         search = SEARCHES[self.imle.sampling]
         if self.imle.sampling == "vanilla":
             search = partial(search, supervised_levels=self._supervised())
@@ -151,18 +164,18 @@ class TIMModel(SRModel):
             search(
                 tower,
                 self.distance,
-                *self._pyramids(lq_part, gt_part),
+                *self._pyramids(part),
                 self.imle.samples(tower.spec.num_levels),
                 generator,
                 self.imle.max_candidates_per_batch,
             )
-            for lq_part, gt_part in zip(lq.split(self.imle.search_batch), gt.split(self.imle.search_batch), strict=True)
+            for part in split(batch, self.imle.search_batch, size_of(batch))
         ]
         distances = torch.cat([part.distances for part in found])[:, list(self._supervised())]
         self.selected_distance = float(distances.sum(dim=1).mean())
         if self.imle.reuse > 1:
             get_root_logger().info(
-                f"Searched {len(lq)} examples in {time.perf_counter() - started:.1f} s; "
+                f"Searched {size_of(batch)} examples in {time.perf_counter() - started:.1f} s; "
                 f"mean distance of the selected candidates {self.selected_distance:.4f}"
             )
         return Latents.concatenate([part.latents for part in found])
@@ -176,7 +189,7 @@ class TIMModel(SRModel):
         """Sample the image that was fed: ``self.samples`` (n, C, H, W), and the first one as ``self.output``."""
         self.samples = answer(
             self._tower_for_test(),
-            self.lq,
+            Observed(self.lq, self.extra.get("given", {})),
             self.val_spec.num_samples,
             self.val_spec.seed,
             0,
@@ -213,8 +226,10 @@ class TIMModel(SRModel):
             callback=on_image,
         )
         bar.close()
+        agreement = self._tower_for_test().degradation.measured
         better = {name: metric.better for name, metric in self.metrics.items()} | {"distance": "lower"}
-        self.metric_results = summarise(rows, better)
+        better |= {name: measure.better for name, measure in agreement.items()}
+        self.metric_results = summarise(rows, better, set(agreement))
         if self.is_train:
             self._update_best(dataset_name, current_iter, better)
         if self.metric_results:
@@ -231,7 +246,7 @@ class TIMModel(SRModel):
             self.best_metric_results = {}
         records = self.best_metric_results.setdefault(dataset_name, {})
         for name, value in self.metric_results.items():
-            direction = better.get(name.removesuffix("_best"), "higher")
+            direction = better.get(name.removesuffix("_best").removesuffix("_worst"), "higher")
             start = float("-inf") if direction == "higher" else float("inf")
             records.setdefault(name, {"better": direction, "val": start, "iter": -1})
             self._update_best_metric_result(dataset_name, name, value, current_iter)
@@ -271,7 +286,10 @@ class TIMModel(SRModel):
             key: {name: tensor.cpu() for name, tensor in self.get_bare_model(one).state_dict().items()}
             for one, key in zip(nets, keys, strict=True)
         }
-        content[net_label.replace("net_", "network_")] = _plain(self.opt[net_label.replace("net_", "network_")])
+        section = net_label.replace("net_", "network_")
+        bare = self.get_bare_model(nets[0])
+        portable = bare.portable() if hasattr(bare, "portable") else {}
+        content[section] = _plain({**self.opt[section], **portable})
         name = f"{net_label}_{'latest' if current_iter == -1 else current_iter}.pth"
         checkpoints.save_atomically(content, Path(self.opt["path"]["models"]) / name)
 

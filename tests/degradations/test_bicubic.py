@@ -9,11 +9,13 @@ import torch
 from basicsr.utils.matlab_functions import imresize
 
 from tim_plugin import resize
-from tim_plugin.consistency import lr_psnr, project, project_for_saving
-from tim_plugin.data.degradations import bicubic_downsample
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.degradations.base import Observed
+from tim_plugin.degradations.bicubic import Bicubic, bicubic_downsample, lr_psnr, project, project_for_saving
+from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.errors import TimError
 from tim_plugin.images import write_png
+from tim_plugin.options import TowerSpec
 from tim_plugin.resize import bicubic_matrix, bicubic_resize
 
 
@@ -96,12 +98,15 @@ def test_pyramids_have_the_levels_sizes():
     lq, gt = torch.rand(2, 3, 4, 6), torch.rand(2, 3, 64, 96)
     assert [tuple(t.shape[-2:]) for t in target_pyramid(gt, 4)] == [(8, 12), (16, 24), (32, 48), (64, 96)]
     assert target_pyramid(gt, 4)[-1] is gt
-    first, *above = condition_pyramid(lq, num_levels=4, placement="upsample", every_level=False)
-    assert first is lq and above == [None] * 3
-    every = condition_pyramid(lq, num_levels=4, placement="upsample", every_level=True)
-    assert [tuple(t.shape[-2:]) for t in every] == [(4, 6), (8, 12), (16, 24), (32, 48)]
-    same = condition_pyramid(gt, num_levels=3, placement="same", every_level=False)
-    assert [tuple(t.shape[-2:]) for t in same] == [(16, 24), (32, 48), (64, 96)]
+    first, *above = condition_pyramid(Observed(lq), TowerSpec(), Bicubic(16))
+    assert first == (lq, None) and above == [(None, None)] * 3
+    every = condition_pyramid(Observed(lq), TowerSpec(condition_every_level=True), Bicubic(16))
+    assert [tuple(t.image.shape[-2:]) for t in every] == [(4, 6), (8, 12), (16, 24), (32, 48)]
+    projected = condition_pyramid(Observed(lq), TowerSpec(consistency="project"), Bicubic(16))
+    assert all(condition.given["lq"] is lq for condition in projected)
+    spec = TowerSpec(num_levels=3, placement="same", trunk_channels=4, growth_channels=4)
+    same = condition_pyramid(Observed(gt), spec, Unknown())
+    assert [tuple(t.image.shape[-2:]) for t in same] == [(16, 24), (32, 48), (64, 96)]
     with pytest.raises(TimError, match="30x64 .* multiples of 8"):
         target_pyramid(torch.rand(1, 3, 64, 30), 4)
 

@@ -1,4 +1,4 @@
-"""Consistency for super-resolution: the nearest image whose antialiased bicubic down-sampling is exactly the LQ.
+"""Super-resolution: antialiased bicubic down-sampling, and the nearest image whose down-sampling is exactly the LQ.
 
 With A the (separable) down-sampling and A+ its pseudo-inverse, the projection of x is x + A+ (y - A x).
 """
@@ -8,9 +8,64 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
+from tim_plugin.images import decode_image, round_to_8_bit
 from tim_plugin.resize import bicubic_matrix, bicubic_resize, kept_matrix
 
 EQUAL_DB = 100.0  # stands for infinity, which neither a mean nor JSON survives
+
+
+class Bicubic(Degradation):
+    """The LQ is the GT shrunk by antialiased bicubic (MATLAB's and BasicSR's), rounded as an 8-bit PNG holds it.
+
+    Args:
+        scale: Size of the GT over the size of the LQ.
+    """
+
+    keeps_alpha = True
+    projects = True
+    measured = {"lr_psnr": Measure("dB", "higher")}
+
+    def __init__(self, scale: int) -> None:
+        self.scale = scale
+
+    def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
+        """Shrink a GT whose sides ``scale`` divides; see :meth:`Degradation.degrade`."""
+        return Observed(bicubic_downsample(gt, self.scale))
+
+    def read(self, content: bytes, name: str) -> Observed:
+        """Read any image file; see :meth:`Degradation.read`."""
+        return Observed(decode_image(content, name).rgb)
+
+    def given_at_level(self, observed: Observed, level_lq: Tensor | None, is_last: bool) -> Given | None:
+        """Every level's image is larger than the LQ and degrades to it."""
+        return {"lq": observed.lq}
+
+    def project(self, images: Tensor, given: Given) -> Tensor:
+        """Return the nearest images that down-sample to the LQ exactly; see :func:`project`."""
+        return project(images, given["lq"])
+
+    def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
+        """Project until an 8-bit file degrades to the LQ; see :func:`project_for_saving`."""
+        return project_for_saving(images, observed.lq)[0]
+
+    def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
+        """Return ``lr_psnr``, see :func:`lr_psnr`."""
+        return {"lr_psnr": lr_psnr(images, observed.lq)}
+
+
+def bicubic_downsample(gt: Tensor, scale: int) -> Tensor:
+    """Shrink by antialiased bicubic (MATLAB's and BasicSR's), clipped and rounded as an 8-bit PNG would hold it.
+
+    Args:
+        gt: (..., C, H, W) in [0, 1], sides divisible by ``scale``.
+        scale: 16 for 16x super-resolution.
+
+    Returns:
+        (..., C, H / scale, W / scale) in [0, 1].
+    """
+    height, width = gt.shape[-2:]
+    return round_to_8_bit(bicubic_resize(gt, (height // scale, width // scale)))
 
 
 def project(images: Tensor, lq: Tensor) -> Tensor:

@@ -1,0 +1,103 @@
+"""Where a dataset's GT images come from: photographs in a folder, an lmdb or a meta-info file's list; or digits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from basicsr.utils import FileClient
+from torch import Tensor
+
+from tim_plugin.digits import is_digits, read_digits
+from tim_plugin.errors import TimError
+from tim_plugin.images import decode_image, list_images
+
+
+class Source(Protocol):
+    """Numbered images with names."""
+
+    names: list[str]
+
+    def read(self, index: int) -> Tensor:
+        """Return image ``index``, (C, H, W) float32 in [0, 1]."""
+
+
+class Photographs:
+    """RGB photographs: a folder's, those that a meta-info file lists, or an lmdb's.
+
+    Args:
+        options: A dataset's section; read here: ``dataroot_gt``, ``meta_info_file``, ``io_backend``.
+        where: What to call the dataset in errors.
+
+    Raises:
+        TimError: The folder, the list or the lmdb cannot be read, or holds no image.
+    """
+
+    def __init__(self, options: Mapping[str, Any], where: str) -> None:
+        self.backend = dict(options.get("io_backend") or {"type": "disk"})
+        self.client: FileClient | None = None
+        root, listed = options["dataroot_gt"], options.get("meta_info_file")
+        if self.backend["type"] == "lmdb":
+            self.backend.update(db_paths=[root], client_keys=["gt"])
+            self.names = [name.rsplit(".", 1)[0] for name in first_words(Path(root) / "meta_info.txt", where)]
+        elif listed:
+            self.names = [str(Path(root) / name) for name in first_words(Path(listed), where)]
+        else:
+            self.names = [str(path) for path in list_images(root)]
+
+    def read(self, index: int) -> Tensor:
+        """Return (3, H, W) float32 in [0, 1].
+
+        Raises:
+            TimError: The file is missing or damaged.
+        """
+        if self.client is None:  # made in the worker: an lmdb environment does not survive a fork
+            options = dict(self.backend)
+            self.client = FileClient(options.pop("type"), **options)
+        path = self.names[index]
+        try:
+            content = self.client.get(path, "gt")
+        except OSError as error:
+            raise TimError(f"{path}: cannot be read: {error.strerror}") from error
+        return decode_image(bytes(content), path).rgb
+
+
+class Digits:
+    """Digits, padded to 32x32; see :func:`tim_plugin.digits.read_digits`."""
+
+    def __init__(self, source: str) -> None:
+        self.digits = read_digits(source)
+        self.names = [f"{Path(source).name.split('.')[0]}_{index:05d}" for index in range(len(self.digits))]
+
+    def read(self, index: int) -> Tensor:
+        """Return (1, 32, 32) float32 in [0, 1]."""
+        return self.digits[index].to(torch.float32) / 255
+
+
+def open_source(options: Mapping[str, Any], where: str) -> Source:
+    """Open what ``dataroot_gt`` names.
+
+    Raises:
+        TimError: It is missing, or cannot be read.
+    """
+    root = options.get("dataroot_gt")
+    if root is None:
+        raise TimError(f"{where}: dataroot_gt is missing: the folder of photographs")
+    return Digits(str(root)) if is_digits(str(root)) else Photographs(options, where)
+
+
+def first_words(path: Path, where: str) -> list[str]:
+    """Return the first word of each line of a meta-info file: the image's name.
+
+    Raises:
+        TimError: It cannot be read, or is empty.
+    """
+    try:
+        words = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise TimError(f"{where}: meta-info file {path} cannot be read: {error.strerror}") from error
+    if not words:
+        raise TimError(f"{where}: meta-info file {path} is empty: one line an image, 'NAME.png (256,256,3)'")
+    return words

@@ -1,0 +1,1 @@
+"""Degradations: how an LQ comes about, and which images agree with it. One file each."""

@@ -1,0 +1,136 @@
+"""What a degradation is: from GT to what is observed of it, and back to the images that agree with the observation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tim_plugin.images import encode_png, round_to_8_bit
+from tim_plugin.resize import bicubic_resize
+
+Given = dict[str, Tensor]
+
+
+class Observed(NamedTuple):
+    """What is known of an image, with or without a batch dimension.
+
+    Attributes:
+        lq: (..., C, h, w): what the network reads.
+        given: Tensors that the projection needs beyond the LQ (a JPEG's coefficients); most degradations have none.
+    """
+
+    lq: Tensor
+    given: Given = {}
+
+
+class Measure(NamedTuple):
+    """A measure of re-degradation: its unit for people, and whether ``higher`` or ``lower`` is better."""
+
+    unit: str
+    better: str
+
+
+class Degradation(ABC):
+    """A degradation and, if it has one, its projection. Subclasses are pure: no files, no options, no random state.
+
+    Attributes:
+        channels: Of the LQ.
+        image_channels: Of the GT and the samples.
+        scale: Size of the GT over the size of the LQ.
+        suffix: Of a file that holds an observation.
+        crop_step: Prepared LQ files are cropped at multiples of this many LQ pixels.
+        can_flip: Whether an observation that was read from a file can be mirrored and transposed.
+        can_resize: Whether an observation that was read from a file can be resized with its GT.
+        keeps_alpha: Whether a user's file may hold an alpha channel that samples get back.
+        needs: Keys of ``Observed.given`` without which neither projection nor measure is possible.
+        projects: Whether there is a projection.
+        measured: The re-degradation measures that :meth:`measure` gives.
+    """
+
+    channels: int = 3
+    image_channels: int = 3
+    scale: int = 1
+    suffix: str = ".png"
+    crop_step: int = 1
+    can_flip: bool = True
+    can_resize: bool = False
+    keeps_alpha: bool = False
+    needs: tuple[str, ...] = ()
+    projects: bool = False
+    measured: Mapping[str, Measure] = {}
+
+    @abstractmethod
+    def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
+        """Return what is observed of one GT (C, H, W) in [0, 1], as :meth:`read` gives it of the file.
+
+        Args:
+            gt: Sides divisible by what the degradation needs.
+            generator: Source of its random choices, if it makes any.
+        """
+
+    @abstractmethod
+    def read(self, content: bytes, name: str) -> Observed:
+        """Read an observation from the bytes of a user's file.
+
+        Raises:
+            TimError: It is no such file, or damaged; ``name`` and what is wrong are named.
+        """
+
+    def is_complete(self, observed: Observed) -> bool:
+        """Tell whether an observation holds all that :meth:`project` and :meth:`measure` need."""
+        return all(key in observed.given for key in self.needs)
+
+    def encode(self, gt: Tensor, generator: torch.Generator | None = None) -> bytes:
+        """Return the file that holds what is observed of one GT; :meth:`read` gives :meth:`degrade` of it."""
+        return encode_png(self.degrade(gt, generator).lq)
+
+    def shrink(self, lq: Tensor, size: tuple[int, int]) -> Tensor:
+        """Shrink an LQ (N, C, h, w) to a lower level: antialiased bicubic."""
+        return bicubic_resize(lq, size)
+
+    def given_at_level(self, observed: Observed, level_lq: Tensor | None, is_last: bool) -> Given | None:
+        """Return what :meth:`project` needs at a level, or None where it cannot be applied; here the last level only.
+
+        Args:
+            observed: The whole observation, batched.
+            level_lq: What the level reads of it.
+            is_last: Whether the level's images are those that are asked for.
+        """
+        return {"lq": observed.lq, **observed.given} if is_last else None
+
+    def project(self, images: Tensor, given: Given) -> Tensor:
+        """Return the nearest images that agree with the observation; differentiable.
+
+        Args:
+            images: (N, C, H, W) nominally in [0, 1].
+            given: From :meth:`given_at_level`, for N items.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no projection")
+
+    def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
+        """Project until it holds of what an 8-bit file keeps; images (N, C, H, W) in [0, 1] on the 8-bit grid."""
+        return round_to_8_bit(self.project(images, {"lq": observed.lq, **observed.given}))
+
+    def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
+        """Return how well images (N, C, H, W), as saved, agree with the observation: (N,) for each of ``measured``."""
+        return {}
+
+    def crop(self, observed: Observed, top: int, left: int, height: int, width: int) -> Observed:
+        """Cut a part out of one observation; all in LQ pixels, ``top`` and ``left`` multiples of ``crop_step``."""
+        return Observed(observed.lq[..., top : top + height, left : left + width].contiguous(), observed.given)
+
+    def resize(self, observed: Observed, size: tuple[int, int]) -> Observed:
+        """Resize one observation to ``size`` (h, w); only where ``can_resize``."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be resized")
+
+    def picture(self, lq: Tensor) -> Tensor:
+        """Return an LQ (C, h, w) as a picture (3, h, w) in [0, 1]."""
+        return lq.clamp(0, 1).expand(3, -1, -1)
+
+    def portable(self) -> dict[str, Any]:
+        """Return options that rebuild this without the files that it was made from, in place of those it was given."""
+        return {}

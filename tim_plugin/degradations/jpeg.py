@@ -1,0 +1,183 @@
+"""Image decompression: the LQ is a decoded JPEG, whose coefficients say in which intervals the original's lay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
+from tim_plugin.degradations.jpeg_blocks import (
+    dct,
+    inverse_dct,
+    rgb_to_ycc,
+    shrink_plane,
+    spread_plane,
+    tile_table,
+    ycc_to_rgb,
+)
+from tim_plugin.degradations.jpeg_file import FACTORS, read_jpeg
+from tim_plugin.errors import TimError, did_you_mean
+from tim_plugin.images import round_to_8_bit
+
+UNIT_PX = 16  # a whole number of blocks, also of sub-sampled chroma
+SUBSAMPLINGS = {
+    "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+}
+# Clamped coefficients stay this far inside their interval, so that rounding to 8 bits (about 0.4, one deviation, with
+# libjpeg's own rounding of Y, Cb and Cr) seldom carries them across; a quarter of narrow intervals.
+MARGIN = 1.5
+SAVING_ROUNDS = 60
+SAVED_WELL = 0.9995  # share of coefficients at which a saved image is done
+
+
+class Jpeg(Degradation):
+    """The LQ is the GT, compressed and decoded by OpenCV (libjpeg).
+
+    The projection clamps each DCT coefficient to the interval that the file's quantisation allows, chroma as the file
+    sub-samples it: what is compressed again with the same tables gives the same coefficients.
+
+    Args:
+        quality: 1 to 100, or the two ends of a range from which each image draws.
+        subsampling: Of chroma: ``4:4:4``, ``4:2:2``, ``4:2:0`` (libjpeg's default).
+
+    Raises:
+        TimError: A value that is none of these.
+    """
+
+    suffix = ".jpg"
+    crop_step = UNIT_PX
+    can_flip = False
+    projects = True
+    needs = ("y", "cb", "cr", "tables")
+    measured = {"dct_agreement": Measure("share of equal DCT coefficients after compressing again", "higher")}
+
+    def __init__(self, quality: int | Sequence[int] = 1, subsampling: str = "4:2:0") -> None:
+        ends = list(quality) if isinstance(quality, (list, tuple)) else [quality, quality]
+        if len(ends) != 2 or any(isinstance(q, bool) or not isinstance(q, int) for q in ends):
+            raise TimError(f"quality {quality!r} must be a whole number, or a range [lowest, highest]")
+        if not 1 <= ends[0] <= ends[1] <= 100:
+            raise TimError(f"quality {quality!r} must lie within 1 and 100, lowest first")
+        if subsampling not in SUBSAMPLINGS:
+            raise TimError(f"subsampling {subsampling!r} is not known: {did_you_mean(str(subsampling), SUBSAMPLINGS)}")
+        self.ends, self.subsampling = ends, subsampling
+
+    def encode(self, gt: Tensor, generator: torch.Generator | None = None) -> bytes:
+        """Compress one GT (3, H, W); see :meth:`Degradation.encode`."""
+        low, high = self.ends
+        quality = low if low == high else int(torch.randint(low, high + 1, (), generator=generator))
+        pixels = (round_to_8_bit(gt) * 255).round().byte().permute(1, 2, 0).numpy()
+        options = [
+            cv2.IMWRITE_JPEG_QUALITY,
+            quality,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            SUBSAMPLINGS[self.subsampling],
+        ]
+        _, content = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), options)
+        return content.tobytes()
+
+    def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
+        """Compress and decode; see :meth:`Degradation.degrade`."""
+        return self.read(self.encode(gt, generator), "the compressed GT")
+
+    def read(self, content: bytes, name: str) -> Observed:
+        """Read a JPEG file, its pixels and its coefficients; see :meth:`Degradation.read`."""
+        return Observed(*read_jpeg(content, name))
+
+    def project(self, images: Tensor, given: Given) -> Tensor:
+        """Clamp the coefficients of images whose sides are multiples of 16; nearest in Y, Cb, Cr.
+
+        The images may be larger than what the file's blocks cover, which lies at the top left.
+        """
+        ycc = rgb_to_ycc(images)
+        planes = [_clamped(ycc[:, index], given, key, index) for index, key in enumerate(("y", "cb", "cr"))]
+        return ycc_to_rgb(torch.stack(planes, dim=1))
+
+    @torch.no_grad()
+    def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
+        """Project, clip and round until 99.95 % of the coefficients agree, or for 60 rounds; the best of each image."""
+        best, given = round_to_8_bit(images), dict(observed.given)
+        shares, current = self.measure(best, observed)["dct_agreement"], images.clone()
+        for _ in range(SAVING_ROUNDS):
+            todo = (shares < SAVED_WELL).nonzero().flatten()
+            if not len(todo):
+                break
+            part = {key: value[todo] for key, value in given.items()}
+            current[todo] = _cut(self.project(_padded(current[todo]), part), images).clamp(0, 1)
+            rounded = round_to_8_bit(current[todo])
+            found = self.measure(rounded, Observed(observed.lq[todo], part))["dct_agreement"]
+            better = found > shares[todo]
+            best[todo[better]], shares[todo[better]] = rounded[better], found[better]
+        return best
+
+    def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
+        """Return ``dct_agreement`` as libjpeg's encoder would find it: Y, Cb, Cr and averaged chroma are rounded."""
+        ycc = rgb_to_ycc(_padded(round_to_8_bit(images))).round()
+        equal, count = torch.zeros(len(images), device=images.device), 0
+        for index, key in enumerate(("y", "cb", "cr")):
+            wanted = observed.given[key]  # (N, H_c, W_c)
+            if not wanted.numel():
+                continue
+            plane = shrink_plane(ycc[:, index], _factors(observed.given, key))
+            plane = plane.round() if key != "y" else plane
+            found = dct(plane[:, : wanted.shape[1], : wanted.shape[2]])
+            steps = tile_table(observed.given["tables"][:, index], wanted.shape[1:])
+            equal += ((found / steps).round() == (wanted / steps).round()).flatten(1).sum(dim=1)
+            count += wanted[0].numel()
+        return {"dct_agreement": equal / count}
+
+    def crop(self, observed: Observed, top: int, left: int, height: int, width: int) -> Observed:
+        """Cut pixels and blocks; all four multiples of 16 (see :meth:`Degradation.crop`)."""
+        if any(value % UNIT_PX for value in (top, left, height, width)):
+            raise TimError(f"a JPEG is cropped at multiples of {UNIT_PX} pixels, not {width}x{height} at {left}, {top}")
+        whole = super().crop(observed, top, left, height, width)
+        given = dict(observed.given)
+        for key in ("y", "cb", "cr"):
+            if observed.given[key].numel():
+                rows, columns = _factors({name: value[None] for name, value in observed.given.items()}, key)
+                given[key] = observed.given[key][
+                    top // rows : (top + height) // rows, left // columns : (left + width) // columns
+                ].contiguous()
+        return Observed(whole.lq, given)
+
+
+def _clamped(plane: Tensor, given: Mapping[str, Tensor], key: str, index: int) -> Tensor:
+    """Clamp the coefficients of one component (N, H, W) to their intervals."""
+    centre = given[key]  # (N, H_c, W_c)
+    if not centre.numel():
+        return plane
+    factors = _factors(given, key)
+    steps = tile_table(given["tables"][:, index].to(plane), centre.shape[1:])
+    half = steps / 2 - torch.minimum(steps / 4, torch.full_like(steps, MARGIN))
+    small = shrink_plane(plane, factors)
+    inside = small[:, : centre.shape[1], : centre.shape[2]]
+    coefficients = dct(inside)
+    nearest = torch.minimum(torch.maximum(coefficients, centre - half), centre + half)
+    change = F.pad(
+        inverse_dct(nearest - coefficients),
+        (0, small.shape[2] - centre.shape[2], 0, small.shape[1] - centre.shape[1]),
+    )
+    return plane + spread_plane(change, factors)
+
+
+def _factors(given: Mapping[str, Tensor], key: str) -> tuple[int, int]:
+    """How often a component is smaller than Y, by their numbers of blocks: those of an odd size are rounded up."""
+    pairs = zip(given["y"].shape[1:], given[key].shape[1:], strict=True)
+    rows, columns = (next(f for f in FACTORS if -(-y // (8 * f)) * 8 == c) for y, c in pairs)
+    return rows, columns
+
+
+def _padded(images: Tensor) -> Tensor:
+    """Continue at the edges to whole blocks, as libjpeg does."""
+    below, right = (-side % UNIT_PX for side in images.shape[-2:])
+    return F.pad(images, (0, right, 0, below), mode="replicate") if below or right else images
+
+
+def _cut(padded: Tensor, images: Tensor) -> Tensor:
+    return padded[..., : images.shape[-2], : images.shape[-1]]

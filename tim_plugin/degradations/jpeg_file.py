@@ -1,0 +1,89 @@
+"""JPEG files: pixels as OpenCV decodes them, and the quantised coefficients and tables that the file holds (jpeglib)."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jpeglib
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tim_plugin.errors import TimError
+from tim_plugin.images import JPEG, decode_image
+
+EXIF_ORIENTATION = 274
+SMALLEST_PX = 16  # one block of sub-sampled chroma; below it the sub-sampling cannot be told from the blocks
+FACTORS = (1, 2)
+
+
+def read_jpeg(content: bytes, name: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """Read pixels and coefficients.
+
+    Returns:
+        RGB (3, H, W) in [0, 1]; and ``y``, ``cb``, ``cr``: dequantised coefficients, block (i, j) at rows 8 i, columns
+        8 j (``cb`` and ``cr`` of a grey JPEG are (0, 0)), with ``tables`` (3, 8, 8), float32.
+
+    Raises:
+        TimError: No JPEG, damaged, CMYK, RGB-coded, rotated by its EXIF tag, or sub-sampled in an unusual way.
+    """
+    if not content.startswith(JPEG):
+        raise TimError(f"{name}: is no JPEG file; its compression is what is to be undone")
+    decode_image(content, name)  # names what is damaged
+    _require_upright(content, name)
+    parts = _coefficients(content, name)
+    bgr = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    rgb = torch.from_numpy(np.ascontiguousarray(bgr[..., ::-1].transpose(2, 0, 1))).float() / 255
+    if min(rgb.shape[-2:]) < SMALLEST_PX:
+        raise TimError(f"{name}: is {rgb.shape[2]}x{rgb.shape[1]}, smaller than {SMALLEST_PX}x{SMALLEST_PX} pixels")
+    return rgb, parts
+
+
+def _require_upright(content: bytes, name: str) -> None:
+    with Image.open(io.BytesIO(content)) as image:
+        if image.mode == "CMYK":
+            raise TimError(f"{name}: is a CMYK JPEG; convert it to RGB first")
+        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+            raise TimError(
+                f"{name}: is rotated by its EXIF tag, and its coefficients belong to the stored picture: rotate it "
+                "without loss first (jpegtran), or remove the tag"
+            )
+
+
+def _coefficients(content: bytes, name: str) -> dict[str, Tensor]:
+    with tempfile.TemporaryDirectory() as folder:  # jpeglib reads files only
+        path = Path(folder) / "image.jpg"
+        path.write_bytes(content)
+        try:
+            image = jpeglib.read_dct(str(path))
+            parts = [image.Y, *([image.Cb, image.Cr] if image.has_chrominance else [])]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise TimError(f"{name}: its coefficients cannot be read: {error}") from error
+    if image.jpeg_color_space.name not in ("JCS_YCbCr", "JCS_GRAYSCALE"):
+        raise TimError(f"{name}: is coded as {image.jpeg_color_space.name[4:]}; save it as an ordinary (YCbCr) JPEG")
+    _require_sampling(image, name)
+    tables = torch.zeros(3, 8, 8)
+    for index in range(len(parts)):
+        tables[index] = torch.from_numpy(np.asarray(image.get_component_qt(index), np.float32))
+    planes = [_plane(part, table) for part, table in zip(parts, tables, strict=False)]
+    planes += [torch.zeros(0, 0)] * (3 - len(planes))
+    return dict(zip(("y", "cb", "cr"), planes, strict=True)) | {"tables": tables}
+
+
+def _require_sampling(image: Any, name: str) -> None:
+    factors = np.asarray(image.samp_factor)  # (components, 2)
+    ratios = factors[0] / factors
+    if not np.isin(ratios, FACTORS).all() or (len(ratios) > 1 and (ratios[1] != ratios[2]).any()):
+        raise TimError(f"{name}: its chroma is sub-sampled by {ratios[1:].tolist()}; only 1 and 2 are supported")
+
+
+def _plane(blocks: np.ndarray, table: Tensor) -> Tensor:
+    """(rows, columns, 8, 8) quantised coefficients -> (rows * 8, columns * 8), dequantised."""
+    values = torch.from_numpy(np.asarray(blocks, np.float32)) * table
+    rows, columns = values.shape[:2]
+    return values.permute(0, 2, 1, 3).reshape(rows * 8, columns * 8).contiguous()

@@ -1,0 +1,110 @@
+"""Image synthesis from scene layouts: all that is known of an image is its label map."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
+
+from tim_plugin.degradations.base import Degradation, Observed
+from tim_plugin.degradations.palettes import Palette, get_palette
+from tim_plugin.errors import TimError, did_you_mean
+from tim_plugin.images import require_whole
+
+VOIDS = ("channel", "mask")
+
+
+class Labels(Degradation):
+    """The LQ is a label map, one-hot; a level reads the share of each class in each of its cells.
+
+    A file holds class indices (one channel) or the palette's colours (three, four, or a palette of its own). No part of
+    an image can be compared with its label map, so there is nothing to project.
+
+    Args:
+        palette: ``camvid``, ``cityscapes``, ``gta``, or ``indices``.
+        void: ``channel``: void is a class of its own, the last channel; ``mask``: it is zero in every channel, and the
+            loss leaves it out where it is weighted by rarity.
+        num_classes: With ``indices``.
+
+    Raises:
+        TimError: A value that is none of these.
+    """
+
+    can_resize = True
+
+    def __init__(self, palette: str = "gta", void: str = "channel", num_classes: int | None = None) -> None:
+        if void not in VOIDS:
+            raise TimError(f"void {void!r} is not known: {did_you_mean(str(void), VOIDS)}")
+        self.palette = get_palette(palette, num_classes)
+        self.void_has_channel = self.palette.has_void and void == "channel"
+        self.channels = len(self.palette.classes) + self.void_has_channel
+
+    def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
+        """Refuse: people make label maps.
+
+        Raises:
+            TimError: Always.
+        """
+        raise TimError("a label map cannot be made from a photograph: give dataroot_lq, the folder of label maps")
+
+    def read(self, content: bytes, name: str) -> Observed:
+        """Read a label map as one-hot (C, H, W).
+
+        Raises:
+            TimError: Damaged, or a colour or index that the palette has not got: file, position and value are named.
+        """
+        indices = _class_indices(content, self.palette, name)
+        one_hot = F.one_hot(torch.from_numpy(indices), len(self.palette.classes) + self.palette.has_void)
+        return Observed(one_hot.permute(2, 0, 1)[: self.channels].float().contiguous())
+
+    def shrink(self, lq: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return the share of each class in each cell: area averaging."""
+        return F.adaptive_avg_pool2d(lq, size)
+
+    def resize(self, observed: Observed, size: tuple[int, int]) -> Observed:
+        """Resize one label map by nearest neighbour."""
+        return Observed(F.interpolate(observed.lq[None], size, mode="nearest-exact")[0])
+
+    def picture(self, lq: Tensor) -> Tensor:
+        """Return the palette's colours, mixed by shares; masked void is black."""
+        colours = torch.tensor(self.palette.shown()[: self.channels], dtype=lq.dtype, device=lq.device) / 255
+        return torch.einsum("chw,cd->dhw", lq, colours)
+
+
+def _class_indices(content: bytes, palette: Palette, name: str) -> np.ndarray:
+    """Return (H, W) int64 class indices of a file's pixels."""
+    require_whole(content, name)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            single = image.mode in ("1", "L", "P", "I", "I;16")
+            raw = np.array(image).astype(np.int64) if single else None
+            colours = np.array(image.convert("RGB")).astype(np.int64) if image.mode not in ("L", "I", "I;16") else None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise TimError(f"{name}: cannot be decoded: damaged, or no image") from error
+    if colours is not None:
+        packed = colours @ np.array([1 << 16, 1 << 8, 1])
+        known = {(r << 16) + (g << 8) + b: index for (r, g, b), index in palette.colours.items()}
+        # A file with a palette of its own may mean its colours or its raw indices.
+        if raw is None or all(int(value) in known for value in np.unique(packed)):
+            return _looked_up(packed, known, "colour", palette, name)
+    return _looked_up(raw, palette.indices, "class index", palette, name)
+
+
+def _looked_up(raw: np.ndarray, known: dict[int, int], what: str, palette: Palette, name: str) -> np.ndarray:
+    values, positions = np.unique(raw, return_inverse=True)
+    found = np.array([known.get(int(value), -1) for value in values])
+    indices = found[positions].reshape(raw.shape)
+    if (found < 0).any():
+        y, x = np.argwhere(indices < 0)[0]
+        value = int(raw[y, x])
+        shown = f"({value >> 16}, {value >> 8 & 255}, {value & 255})" if what == "colour" else str(value)
+        raise TimError(
+            f"{name}: {what} {shown} at x {x}, y {y} is not in palette '{palette.name}' "
+            f"({len(palette.classes)} classes{' and void' if palette.has_void else ''})"
+            + (": save label maps without loss (PNG)" if len(values) > 2 * len(known) else "")
+        )
+    return indices.astype(np.int64)

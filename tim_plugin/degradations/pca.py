@@ -1,0 +1,112 @@
+"""The paper's worked example (section 2): an image is known by its first principal components only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tim_plugin.checkpoints import read_checkpoint
+from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
+from tim_plugin.digits import DIGIT_PX, PADDED_PX, fit_to_digits
+from tim_plugin.errors import TimError
+from tim_plugin.images import decode_image, round_to_8_bit
+
+SAVING_ROUNDS = 100
+SAVED_WELL = 1e-3  # relative error of the coordinates at which a saved image is done; rounding alone gives about this
+
+
+class PrincipalComponents(Degradation):
+    """The LQ is the reconstruction of a grey image from its first coordinates on a PCA basis; not clipped.
+
+    Args:
+        mean: (H * W,).
+        components: (k, H * W), orthonormal rows.
+        size_px: H = W.
+    """
+
+    channels = 1
+    image_channels = 1
+    projects = True
+    measured = {"pca_error": Measure("relative error of the given coordinates", "lower")}
+
+    def __init__(self, mean: Tensor, components: Tensor, size_px: int = PADDED_PX) -> None:
+        self.mean, self.components, self.size_px = mean, components, size_px
+
+    @classmethod
+    def from_options(cls, basis: str | Mapping[str, Tensor], num_components: int = 10) -> PrincipalComponents:
+        """Build from ``basis``: the training digits (see :mod:`tim_plugin.digits`), a checkpoint, or what it holds.
+
+        A checkpoint (``.pth``) of a network with this degradation holds the basis that it was trained with.
+
+        Raises:
+            TimError: The digits cannot be read, or are too few.
+        """
+        if isinstance(basis, str) and basis.endswith(".pth"):
+            basis = _stored(basis)
+        if isinstance(basis, Mapping):
+            return cls(basis["mean"], basis["components"])
+        return cls(*fit_to_digits(str(basis), num_components))
+
+    def portable(self) -> dict[str, Any]:
+        """Return the basis itself in place of the digits that it was computed from."""
+        return {"basis": {"mean": self.mean, "components": self.components}}
+
+    def coordinates(self, images: Tensor) -> Tensor:
+        """Return (..., k) of images (..., 1, H, W)."""
+        return (images.flatten(-3) - self.mean.to(images)) @ self.components.to(images).T
+
+    def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
+        """Reconstruct a GT (1, H, W) from its coordinates; see :meth:`Degradation.degrade`."""
+        flat = self.mean.to(gt) + self.coordinates(gt) @ self.components.to(gt)
+        return Observed(flat.view(gt.shape))
+
+    def read(self, content: bytes, name: str) -> Observed:
+        """Take the coordinates of a digit, white on black, 28x28 or padded to 32x32; see :meth:`Degradation.read`."""
+        grey = decode_image(content, name).rgb.mean(dim=0, keepdim=True)
+        if tuple(grey.shape[1:]) == (DIGIT_PX, DIGIT_PX):
+            grey = F.pad(grey, [(self.size_px - DIGIT_PX) // 2] * 4)
+        if tuple(grey.shape[1:]) != (self.size_px, self.size_px):
+            raise TimError(
+                f"{name}: is {grey.shape[2]}x{grey.shape[1]}; a digit is {DIGIT_PX}x{DIGIT_PX} or "
+                f"{self.size_px}x{self.size_px} pixels"
+            )
+        return self.degrade(grey)
+
+    def project(self, images: Tensor, given: Given) -> Tensor:
+        """Replace the given coordinates, keep all others; see :meth:`Degradation.project`."""
+        components = self.components.to(images)
+        missing = (given["lq"] - images).flatten(1) @ components.T  # (N, k)
+        return images + (missing @ components).view(images.shape)
+
+    @torch.no_grad()
+    def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
+        """Project, clip and round until the saved coordinates are right to 0.1 %; the best that was found."""
+        best = round_to_8_bit(images)
+        errors, current = self.measure(best, observed)["pca_error"], images
+        for _ in range(SAVING_ROUNDS):
+            if (errors <= SAVED_WELL).all():
+                break
+            current = self.project(current, {"lq": observed.lq}).clamp(0, 1)
+            found = self.measure(current, observed)["pca_error"]
+            better = found < errors
+            best[better], errors = round_to_8_bit(current[better]), torch.minimum(found, errors)
+        return best
+
+    def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
+        """Return ``pca_error`` of images as they are saved: distance of the coordinates over their distance from 0."""
+        given = self.coordinates(observed.lq)
+        error = (self.coordinates(round_to_8_bit(images)) - given).norm(dim=-1)
+        return {"pca_error": error / given.norm(dim=-1).clamp_min(1e-6)}
+
+
+def _stored(path: str) -> Mapping[str, Tensor]:
+    network = read_checkpoint(Path(path).expanduser()).get("network_g", {})
+    basis = (network.get("degradation") or {}).get("basis")
+    if not isinstance(basis, Mapping):
+        raise TimError(f"{path}: holds no PCA basis: give a checkpoint of a network with degradation 'pca'")
+    return basis

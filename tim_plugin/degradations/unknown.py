@@ -1,0 +1,33 @@
+"""Any paired restoration: the degradation is not known, its pairs come from files, and nothing can be projected."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tim_plugin.degradations.base import Degradation, Observed
+from tim_plugin.errors import TimError
+from tim_plugin.images import decode_image
+
+
+class Unknown(Degradation):
+    """LQ files of the user's own, of the GT's size or smaller by ``scale``."""
+
+    keeps_alpha = True
+
+    def __init__(self, scale: int = 1) -> None:
+        self.scale = scale
+
+    def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
+        """Refuse: only the user knows.
+
+        Raises:
+            TimError: Always.
+        """
+        raise TimError(
+            "the LQ cannot be made from the GT, its degradation is not known: give dataroot_lq, the LQ files"
+        )
+
+    def read(self, content: bytes, name: str) -> Observed:
+        """Read any image file; see :meth:`Degradation.read`."""
+        return Observed(decode_image(content, name).rgb)

@@ -1,0 +1,1 @@
+"""Demos: a whole road in minutes on a CPU, without a download."""
