@@ -63,6 +63,16 @@ def photos(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def label_maps(tmp_path_factory, photos) -> Path:
+    """A label map (CamVid's class indices, void included) for each of the photographs."""
+    folder, generator = tmp_path_factory.mktemp("labels"), torch.Generator().manual_seed(0)
+    for path in sorted(photos.iterdir()):
+        cells = torch.randint(12, (8, 10), generator=generator).numpy().astype(np.uint8)
+        cv2.imwrite(str(folder / path.name), cells.repeat(8, axis=0).repeat(8, axis=1))
+    return folder
+
+
 @pytest.fixture
 def project_copy(tmp_path: Path) -> Path:
     """A folder with the project's options, for commands that write below their root."""

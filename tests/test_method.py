@@ -57,7 +57,8 @@ def trained(num_candidates):
 
 
 def colours_of_samples(tower):
-    samples = sample(tower, [torch.full((1, 3, 2, 2), 0.5), None], 64, seed=1, max_samples_per_batch=64)[0]
+    lq = torch.full((1, 3, 2, 2), 0.5)
+    samples = sample(tower, [Condition(lq), Condition(None)], 64, seed=1, max_samples_per_batch=64)[0]
     return samples.mean(dim=(2, 3))  # (n, 3)
 
 

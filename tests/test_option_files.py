@@ -9,27 +9,26 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from basicsr.data import build_dataset
 from basicsr.utils import logger as basicsr_logger
 
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.checkpoints import load_network
+from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
+from tim_plugin.data.rarity import compute_rarity
+from tim_plugin.degradations.base import Observed
+from tim_plugin.degradations.labels import Labels
 from tim_plugin.evaluation import answer
+from tim_plugin.inference import sample_files
 from tim_plugin.option_file import read_option_file
 from tim_plugin.train_pipeline import test_pipeline as run_test_pipeline
 from tim_plugin.train_pipeline import train_pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTION_FILES = sorted((ROOT / "options").rglob("*.yml"))
-KEPT = (
-    "type",
-    "placement",
-    "consistency",
-    "condition_every_level",
-    "mapping",
-    "mapping_init",
-    "normalise",
-    "weight_norm",
-)
+# Sizes are made tiny; everything else of the network stays as the file has it.
+SIZES = ("trunk_channels", "growth_channels", "num_blocks", "noise_channels", "style_dim")
+SIZES += ("mapping_width", "mapping_layers")
 RANDOM = {"backbone": "squeezenet1_1", "weights": "random", "calibration": "none"}
 
 
@@ -48,18 +47,30 @@ def plain(value):
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
-def shrink(opt, photos, network, root):
+def shrink_dataset(dataset, photos, label_maps, training):
+    if dataset["dataroot_gt"].startswith("sklearn:"):
+        dataset.update(dataset_enlarge_ratio=1, batch_size_per_gpu=2, num_worker_per_gpu=0) if training else None
+        return
+    dataset["dataroot_gt"] = str(photos)
+    if "dataroot_lq" in dataset:
+        dataset["dataroot_lq"] = str(label_maps if dataset.get("task") == "layouts" else photos)
+    dataset.pop("resize", None)
+    dataset.pop("gt_size", None)
+    if training:
+        dataset.update(gt_size=32, batch_size_per_gpu=2, num_worker_per_gpu=0, dataset_enlarge_ratio=1)
+
+
+def shrink(opt, photos, label_maps, network, root):
     """Keep what the file chose; make sizes, data and features tiny."""
     opt = plain(copy.deepcopy(opt))
-    kept = {key: opt["network_g"][key] for key in KEPT if key in opt["network_g"]}
-    opt["network_g"] = {**network, **kept}
+    opt["network_g"].update({key: network[key] for key in SIZES})
     opt["num_gpu"] = 0
     for phase, dataset in opt["datasets"].items():
-        dataset.update(dataroot_gt=str(photos))
-        dataset.pop("resize", None)
-        dataset.pop("gt_size", None)
-        if phase == "train":
-            dataset.update(gt_size=32, batch_size_per_gpu=2, num_worker_per_gpu=0, dataset_enlarge_ratio=1)
+        shrink_dataset(dataset, photos, label_maps, phase == "train")
+        if "rarity" in dataset:
+            labels = Labels(dataset["palette"], dataset["void"])
+            dataset["rarity"]["file"] = str(root / "rarity.json")
+            compute_rarity(photos, label_maps, labels).save(root / "rarity.json")
     for metric in (opt.get("val") or {}).get("metrics", {}).values():
         metric.update(RANDOM if metric["type"] == "calculate_lpips" else {})
     if "train" in opt:
@@ -76,9 +87,18 @@ def shrink(opt, photos, network, root):
     return opt
 
 
+def input_file(dataset, folder):
+    """A user's file for this task: what the degradation makes of a GT, or the LQ file that there is."""
+    if isinstance(dataset, DegradedImageDataset) and dataset.lq_files is None:
+        path = folder / f"mine{dataset.degradation.suffix}"
+        path.write_bytes(dataset.degradation.encode(dataset[0]["gt"]))
+        return path
+    return Path(dataset[0]["lq_path"])
+
+
 @pytest.mark.parametrize("path", OPTION_FILES, ids=lambda path: path.stem)
-def test_option_file_runs(path, tmp_path, photos, tiny_network):
-    opt = shrink(read_option_file(path), photos, tiny_network, tmp_path)
+def test_option_file_runs(path, tmp_path, photos, label_maps, tiny_network):
+    opt = shrink(read_option_file(path), photos, label_maps, tiny_network, tmp_path)
     network = {key: value for key, value in opt["network_g"].items() if key != "type"}
     if path.stem.startswith("test_"):
         checkpoint = tmp_path / "net.pth"
@@ -89,14 +109,26 @@ def test_option_file_runs(path, tmp_path, photos, tiny_network):
     if path.stem.startswith("test_"):
         run_test_pipeline(str(tmp_path), argv)
         names = {file.name for file in (tmp_path / "results").rglob("*.png")}
-        assert {"photo00_s00.png", "photo00_s01.png", "photo00_sheet.png"} <= names
+        first = Path(build_dataset({**opt["datasets"]["test_1"], "phase": "test", "scale": opt["scale"]})[0]["lq_path"])
+        assert {f"{first.stem}_s00.png", f"{first.stem}_s01.png", f"{first.stem}_sheet.png"} <= names
         return
     assert path.stem.startswith(("train_", "demo_")), f"{path}: say here how such an option file is run"
     train_pipeline(str(tmp_path), argv)
     models = tmp_path / "experiments" / opt["name"] / "models"
     assert {file.name for file in models.iterdir()} == {"net_g_2.pth", "net_g_latest.pth"}
     tower, arguments = load_network(models / "net_g_latest.pth")
-    assert arguments == opt["network_g"]
-    samples = answer(tower, torch.rand(1, 3, 2, 3), 2, seed=0, image_key="x")
-    assert samples.shape == (2, 3, 32, 48)
+    assert {key: value for key, value in arguments.items() if key != "degradation"} == {
+        key: value for key, value in opt["network_g"].items() if key != "degradation"
+    }
+    dataset = build_dataset({**opt["datasets"]["val"], "phase": "val", "scale": opt["scale"]})
+    item = torch.utils.data.default_collate([dataset[0]])
+    samples = answer(tower, Observed(item["lq"], item.get("given", {})), 2, seed=0, image_key="x")
+    assert samples.shape == (2, *item["gt"].shape[1:])
     assert not torch.equal(samples[0], samples[1])
+    (entry,) = sample_files(
+        input_file(dataset, tmp_path), tmp_path / "mine", models / "net_g_latest.pth", num_samples=2
+    )
+    assert [file["file"].rsplit("_", 1)[1] for file in entry["samples"]] == ["s00.png", "s01.png"]
+    assert len(list((tmp_path / "mine").glob("*_sheet.png"))) == 1
+    if opt["network_g"].get("consistency") == "project":
+        assert set(tower.degradation.measured) <= set(entry["samples"][0])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tim_plugin.degradation_checks import check_degradations
 from tim_plugin.errors import TimError
 from tim_plugin.option_checks import check_options
 from tim_plugin.option_file import force_option, parse_options, read_option_file
@@ -36,8 +37,10 @@ def changed(opt, entry):
 def test_every_option_file_passes(path, photos):
     options = read_option_file(path)
     for dataset in options["datasets"].values():
-        dataset["dataroot_gt"] = str(photos)
+        if not dataset["dataroot_gt"].startswith("sklearn:"):
+            dataset.update({key: str(photos) for key in ("dataroot_gt", "dataroot_lq") if key in dataset})
     check_options(options)
+    check_degradations(options)
 
 
 def test_the_published_file_is_the_published_configuration(opt):

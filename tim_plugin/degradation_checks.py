@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from tim_plugin.degradations.table import BUILDERS
 from tim_plugin.errors import TimError
 from tim_plugin.option_sections import section_of
 from tim_plugin.options import DEGRADATION_KEYS, TowerSpec, build_spec
@@ -46,7 +48,8 @@ def _check_dataset(section: str, dataset: Mapping[str, Any], spec: TowerSpec) ->
             f"{spec.scale}x"
         )
     for key in sorted(DEGRADATION_KEYS[kind]):
-        ours, theirs = dataset.get(key), spec.degradation.get(key)
+        default = inspect.signature(BUILDERS[kind]).parameters[key].default
+        ours, theirs = dataset.get(key, default), spec.degradation.get(key, default)
         if ours != theirs and not isinstance(theirs, Mapping):
             raise TimError(
                 f"{section}: {key} is {ours!r}, but network_g: degradation: {key} is {theirs!r}: give both the same"

@@ -1,18 +1,58 @@
-"""Make GT and LQ files from photographs: python tools/prepare_data.py sr16x -i PHOTOS -o DIR"""
+"""Prepare data of a task: python tools/prepare_data.py sr16x -i PHOTOS -o DIR
+
+Photographs become GT and LQ files; label maps get their rarity statistics; digits become GT and LQ files.
+"""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
 from tim_plugin.data.prepare import CROPS, Prepared, Settings, prepare_folder
-from tim_plugin.tasks import TASKS
+from tim_plugin.data.prepare_digits import prepare_digits
+from tim_plugin.data.rarity import BANDWIDTH, compute_rarity
+from tim_plugin.errors import TimError
+from tim_plugin.tasks import TASKS, get_task
 from tim_plugin.train_pipeline import run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=sorted(TASKS), help="what the pairs are for")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+    for name, task in TASKS.items():
+        arguments = commands.add_parser(name, help=task.title, description=task.title)
+        add, prepare = ROADS.get(task.degradation, (add_photographs, prepare_photographs))
+        add(arguments)
+        for option in sorted(task.options & set(OPTIONS)):
+            arguments.add_argument(f"--{option.replace('_', '-')}", default=None, **OPTIONS[option])
+        arguments.set_defaults(prepare=prepare)
+    args = parser.parse_args()
+    args.prepare(args)
+
+
+def quality(text: str) -> int | list[int]:
+    ends = [int(part) for part in text.split(",")]
+    return ends[0] if len(ends) == 1 else ends
+
+
+OPTIONS = {
+    "quality": {"type": quality, "metavar": "Q or LOW,HIGH", "help": "JPEG quality (default: 1, as published)"},
+    "subsampling": {"help": "of chroma: 4:4:4, 4:2:2, 4:2:0 (default: 4:2:0)"},
+    "palette": {"help": "camvid, cityscapes, gta (default) or indices"},
+    "void": {"help": "channel (default) or mask"},
+    "num_classes": {"type": int, "help": "with --palette indices"},
+    "basis": {"help": "whose principal components (default: the input's; for test digits give the training digits)"},
+    "num_components": {"type": int, "help": "how many (default: 10)"},
+}
+
+
+def options_of(args: argparse.Namespace) -> dict:
+    given = {key: getattr(args, key, None) for key in get_task(args.task).options}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def add_photographs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", "--input", required=True, type=Path, help="folder of photographs (with subfolders)")
     parser.add_argument("-o", "--output", required=True, type=Path, help="gt/, lq/ and meta_info.txt are written here")
     parser.add_argument("--size", type=int, default=256, help="short side of the GT in pixels (default: 256)")
@@ -23,13 +63,56 @@ def main() -> None:
         help="center: a square from the middle; whole: keep the long side (default: center)",
     )
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one for each core)")
-    args = parser.parse_args()
+
+
+def prepare_photographs(args: argparse.Namespace) -> None:
     output = args.output.expanduser()
-    settings = Settings(args.task, args.size, args.crop)
-    tell(prepare_folder(args.input.expanduser(), output, settings, args.workers), output)
+    settings = Settings(args.task, args.size, args.crop, options_of(args))
+    tell(prepare_folder(args.input.expanduser(), output, settings, args.workers), output, args.task)
 
 
-def tell(prepared: Prepared, output: Path) -> None:
+def add_layouts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-i", "--input", required=True, type=Path, help="folder of images")
+    parser.add_argument("--labels", required=True, type=Path, help="folder of label maps of the same names")
+    parser.add_argument("-o", "--output", required=True, type=Path, help="file for the statistics, such as rarity.json")
+    parser.add_argument(
+        "--bandwidth", type=float, default=BANDWIDTH, help=f"of the density of mean colours (default: {BANDWIDTH})"
+    )
+    parser.add_argument("--workers", type=int, default=None, help="processes (default: one for each core)")
+
+
+def prepare_layouts(args: argparse.Namespace) -> None:
+    if args.bandwidth <= 0:
+        raise TimError(f"--bandwidth {args.bandwidth}: must be more than 0")
+    labels = get_task(args.task).build(options_of(args), f"task {args.task}")
+    workers = args.workers or os.cpu_count() or 1
+    rarity = compute_rarity(args.input.expanduser(), args.labels.expanduser(), labels, args.bandwidth, workers)
+    rarity.save(args.output.expanduser())
+    likely = rarity.probabilities * len(rarity.sources)
+    rarest = rarity.sources[int(likely.argmax())][0]
+    print(
+        f"{len(rarity.sources)} images; resampled, each is drawn {likely.min():.2f} to {likely.max():.2f} times as "
+        f"often as without; most often {rarest}.\nTo train with it:\n    rarity:\n      file: {args.output}\n"
+        "      resample: true\n      weight: true"
+    )
+
+
+def add_digits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-i", "--input", required=True, help="idx file of images, or sklearn:digits/train")
+    parser.add_argument("-o", "--output", required=True, type=Path, help="gt/ and lq/ are written here")
+
+
+def prepare_digit_files(args: argparse.Namespace) -> None:
+    made, kept = prepare_digits(
+        args.input, args.output.expanduser(), args.basis or args.input, args.num_components or 10
+    )
+    print(f"{made} pairs made, {kept} kept: {args.output}")
+
+
+ROADS = {"labels": (add_layouts, prepare_layouts), "pca": (add_digits, prepare_digit_files)}
+
+
+def tell(prepared: Prepared, output: Path, task: str) -> None:
     for problem in prepared.skipped:
         print(f"skipped: {problem}", file=sys.stderr)
     if prepared.enlarged:
@@ -40,9 +123,11 @@ def tell(prepared: Prepared, output: Path) -> None:
             f"meta_info.txt, for example {prepared.left_over[0]}",
             file=sys.stderr,
         )
+    paired = get_task(task).degradation == "bicubic"  # BasicSR's own dataset reads RGB pairs
+    kind = "PairedImageDataset" if paired else f"DegradedImageDataset and task: {task}"
     print(
         f"{prepared.made} pairs made, {prepared.kept} kept, {len(prepared.skipped)} photographs skipped.\n"
-        "To train on them with type: PairedImageDataset:\n"
+        f"To train on them with type: {kind}:\n"
         f"    dataroot_gt: {output / 'gt'}\n    dataroot_lq: {output / 'lq'}\n"
         f"    meta_info_file: {output / 'meta_info.txt'}\n    io_backend: {{type: disk}}",
         flush=True,

@@ -140,15 +140,15 @@ def test_a_photograph_that_became_unreadable_loses_its_pair(folder):
 
 def test_an_interrupted_run_loses_no_finished_pair(folder, monkeypatch):
     photos, out, made = folder / "photos", folder / "out", []
-    write = prepare.write_png
+    write = prepare.write_atomically
 
-    def stop_in_the_second_pair(path, image):
-        if len(made) == 3:
+    def stop_at_the_second_lq(path, content):
+        if len(made) == 1:
             raise KeyboardInterrupt
         made.append(path)
-        write(path, image)
+        write(path, content)
 
-    monkeypatch.setattr(prepare, "write_png", stop_in_the_second_pair)
+    monkeypatch.setattr(prepare, "write_atomically", stop_at_the_second_lq)
     with pytest.raises(KeyboardInterrupt):
         prepare_folder(photos, out, SMALL, workers=1)
     monkeypatch.undo()

@@ -105,19 +105,17 @@ class DegradedImageDataset(Dataset):
     def _rarity(self, section: Mapping[str, Any]) -> Rarity | None:
         if not self.training or not (section.get("resample") or section.get("weight")):
             return None
-        if self.lq_files is None or "file" not in section:
+        if self.task.degradation != "labels" or self.lq_files is None or "file" not in section:
             raise TimError(
-                f"{self.name}: rarity needs dataroot_lq and rarity: file, which prepare_data.py layouts writes"
+                f"{self.name}: rarity needs label maps (dataroot_lq) and rarity: file, which prepare_data.py layouts "
+                "writes"
             )
         rarity = Rarity.load(Path(section["file"]).expanduser())
-        rarity.check(self._pairs(), self._palette())
+        rarity.check(self._pairs(), self.degradation.describe())
         return rarity
 
     def _pairs(self) -> list[tuple[Path, Path]]:
         return list(zip(map(Path, self.paths), self.lq_files, strict=True))
-
-    def _palette(self) -> dict[str, Any]:
-        return {key: self.opt[key] for key in sorted(self.task.options) if key in self.opt}
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -134,16 +132,23 @@ class DegradedImageDataset(Dataset):
         """
         generator = self._generator(index)
         index = self._resampled(index % len(self), generator)
-        gt, observed = self._resized(self.source.read(index), index)
+        gt = self.source.read(index)
+        if self.degradation.image_channels == 1:
+            gt = gt.mean(dim=0, keepdim=True)
+        gt, observed = self._resized(gt, index)
         gt, observed = (self._augmented if self.training else self._centre)(gt, observed, generator)
         if observed is None:
             observed = self.degradation.degrade(gt, generator)
         data = {"lq": observed.lq, "gt": gt, "lq_path": str(self._lq_name(index)), "gt_path": self.paths[index]}
         if observed.given:
             data["given"] = dict(observed.given)
+        weight = self._weight(index, observed)
+        return data if weight is None else {**data, "weight": weight}
+
+    def _weight(self, index: int, observed: Observed) -> Tensor | None:
         if self.rarity is not None and self.opt["rarity"].get("weight"):
-            data["weight"] = self.rarity.weight_map(index, observed.lq)
-        return data
+            return self.rarity.weight_map(index, observed.lq)
+        return self.degradation.pixel_weight(observed)
 
     def _lq_name(self, index: int) -> Path | str:
         return self.paths[index] if self.lq_files is None else self.lq_files[index]

@@ -2,8 +2,8 @@
 
 After conditional IMLE for layouts (Li et al. 2020, whose recipe the paper follows): for each class, the mean colours of
 that class in all images give a Gaussian kernel density estimate; an image is as rare in that class as its density is
-low. Drawing images by rarity, and weighing each pixel by its class's, keeps the common look (grey roads, dull skies) from
-being all that is learned.
+low. Drawing images by rarity, and weighing each pixel by its class's, keeps the common look (grey roads, dull skies)
+from being all that is learned.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Rarity:
     Attributes:
         scores: (M, C), see :func:`rarity_scores`.
         sources: For each pair [image name, bytes, label map name, bytes].
-        palette: The options of the label maps.
+        palette: What kind of label maps, see :meth:`tim_plugin.degradations.labels.Labels.describe`.
     """
 
     scores: Tensor
@@ -156,8 +156,8 @@ def _source(image: Path, label: Path) -> list[Any]:
 
 def compute_rarity(
     images: Path,
-    labels: Path,
-    palette: Mapping[str, Any],
+    maps: Path,
+    labels: Labels,
     bandwidth: float = BANDWIDTH,
     workers: int = 1,
 ) -> Rarity:
@@ -165,8 +165,8 @@ def compute_rarity(
 
     Args:
         images: Folder of photographs.
-        labels: Folder of label maps of the same names, see :func:`tim_plugin.data.pairs.pair_files`.
-        palette: Options of :class:`tim_plugin.degradations.labels.Labels`.
+        maps: Folder of label maps of the same names, see :func:`tim_plugin.data.pairs.pair_files`.
+        labels: Reads them.
         bandwidth: See :func:`rarity_scores`.
         workers: Processes.
 
@@ -174,8 +174,8 @@ def compute_rarity(
         TimError: A file is missing or damaged, or a label map has another size than its photograph.
     """
     files = list_images(images)
-    pairs = list(zip(files, pair_files(files, labels), strict=True))
-    task = partial(_colours_of, Labels(**palette))
+    pairs = list(zip(files, pair_files(files, maps), strict=True))
+    task = partial(_colours_of, labels)
     if min(workers, len(pairs)) == 1:
         found = track_progress(task, pairs)
     else:
@@ -184,7 +184,7 @@ def compute_rarity(
     if problems:
         raise TimError(problems[0])
     means, present = (torch.stack(parts) for parts in zip(*found, strict=True))
-    return Rarity(rarity_scores(means, present, bandwidth), [_source(*pair) for pair in pairs], dict(palette))
+    return Rarity(rarity_scores(means, present, bandwidth), [_source(*pair) for pair in pairs], labels.describe())
 
 
 def _colours_of(labels: Labels, pair: tuple[Path, Path]) -> MeanColours | str:

@@ -127,6 +127,10 @@ class Degradation(ABC):
         """Resize one observation to ``size`` (h, w); only where ``can_resize``."""
         raise NotImplementedError(f"{type(self).__name__} cannot be resized")
 
+    def pixel_weight(self, observed: Observed) -> Tensor | None:
+        """Return what each pixel of one GT counts in the loss, (1, H, W) with mean 1; None: all the same."""
+        return None
+
     def picture(self, lq: Tensor) -> Tensor:
         """Return an LQ (C, h, w) as a picture (3, h, w) in [0, 1]."""
         return lq.clamp(0, 1).expand(3, -1, -1)

@@ -1,4 +1,4 @@
-"""JPEG files: pixels as OpenCV decodes them, and the quantised coefficients and tables that the file holds (jpeglib)."""
+"""JPEG files: pixels as OpenCV decodes them, and the coefficients and tables that the file holds (by jpeglib)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Labels(Degradation):
     Args:
         palette: ``camvid``, ``cityscapes``, ``gta``, or ``indices``.
         void: ``channel``: void is a class of its own, the last channel; ``mask``: it is zero in every channel, and the
-            loss leaves it out where it is weighted by rarity.
+            loss leaves it out.
         num_classes: With ``indices``.
 
     Raises:
@@ -68,6 +68,17 @@ class Labels(Degradation):
     def resize(self, observed: Observed, size: tuple[int, int]) -> Observed:
         """Resize one label map by nearest neighbour."""
         return Observed(F.interpolate(observed.lq[None], size, mode="nearest-exact")[0])
+
+    def pixel_weight(self, observed: Observed) -> Tensor | None:
+        """Leave masked void out of the loss."""
+        if not self.palette.has_void or self.void_has_channel:
+            return None
+        classed = observed.lq.sum(dim=0, keepdim=True)
+        return classed / classed.mean().clamp_min(1 / classed.numel())
+
+    def describe(self) -> dict[str, str | int]:
+        """Return what tells two kinds of label maps apart."""
+        return {"palette": self.palette.name, "channels": self.channels}
 
     def picture(self, lq: Tensor) -> Tensor:
         """Return the palette's colours, mixed by shares; masked void is black."""

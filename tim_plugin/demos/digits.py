@@ -1,8 +1,8 @@
 """The paper's worked example (section 2, figure 1): digits from their first ten principal components.
 
 Figure 1a shows inputs, several predictions and originals of unseen digits. Figure 1b shows where the predictions for
-one input lie in the plane of the 11th and 12th coordinates, with the real digit and the ten training digits whose first ten
-coordinates are nearest to the input's: stand-ins for what else could have been observed.
+one input lie in the plane of the 11th and 12th coordinates, with the real digit and the ten training digits whose first
+ten coordinates are nearest to the input's: stand-ins for what else could have been observed.
 """
 
 from __future__ import annotations
@@ -160,13 +160,13 @@ def _draw(plane: Plane, path: Path) -> None:
 
 
 def _tell(measures: dict[str, Any], here: Path, model: Path) -> None:
-    figure = measures["figure_1b"]
+    figure, best = measures["figure_1b"], measures[f"best_of_{measures['num_samples']}_distance"]
     print(
         f"""
 Done in {measures["seconds"]:.0f} s: {measures["parameters"]:,} parameters, {measures["iterations"]} iterations.
   selected distance  {measures["selected_distance"]["start"]:.4f} -> {measures["selected_distance"]["end"]:.4f}
   unseen digits ({measures["distance"]}): input {measures["input_distance"]:.4f}, \
-mean {measures["mean_distance"]:.4f}, best of {measures["num_samples"]} {measures[f"best_of_{measures['num_samples']}_distance"]:.4f}
+mean {measures["mean_distance"]:.4f}, best of {measures["num_samples"]} {best:.4f}
   first ten coordinates: relative error at most {figure["relative_error_of_first_ten"]["worst"]:.4f}
   density quantile among predictions, median over {figure["digits"]} digits: the real digit \
 {figure["density_quantile_of_real_point"]["median"]:.2f}, its neighbours \
