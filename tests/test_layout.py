@@ -16,28 +16,33 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LONGEST_FILE = 350
 
 # What a file or folder of the package may import of the package.
-BASE = {"errors", "seeds", "resize", "consistency", "images", "contact_sheet", "_version"}
+BASE = {"errors", "seeds", "resize", "color", "images", "contact_sheet", "digits", "_version"}
 MAY_IMPORT = {
     "errors": set(),
     "seeds": set(),
     "resize": set(),
-    "consistency": {"resize"},
+    "color": set(),
     "images": {"errors"},
+    "digits": {"errors", "resize"},
     "contact_sheet": set(),
+    "checkpoints": {"errors"},
     "options": {"errors"},
     "option_sections": {"errors", "options"},
     "dataset_checks": {"errors", "options", "option_sections"},
     "option_checks": {"errors", "options", "option_sections", "dataset_checks"},
-    "tasks": {"errors", "data.degradations"},
+    "degradations": {"errors", "resize", "color", "images", "digits", "checkpoints", "degradations"},
+    "tasks": {"errors", "degradations"},
+    "degradation_checks": {"errors", "options", "option_sections", "degradations.table", "tasks"},
     "imle": {"errors", "seeds", "imle"},
-    "archs": {"errors", "options", "consistency", "archs", "imle.latents"},
+    "archs": {"errors", "options", "color", "degradations", "archs", "imle.latents", "imle.conditions"},
     "losses": {"errors", "imle"},
     "metrics": {"errors", "imle", "options", "option_sections"},
-    "data": BASE | {"data", "tasks"},
-    "checkpoints": {"errors"},
-    "evaluation": BASE | {"data", "imle", "metrics", "options"},
+    "data": BASE | {"data", "tasks", "degradations", "options", "imle.conditions", "imle.distance"},
+    "evaluation": BASE | {"data", "degradations", "imle", "metrics", "options"},
     "outputs": BASE | {"evaluation"},
-    "models": BASE | {"checkpoints", "data", "evaluation", "imle", "metrics", "option_checks", "options", "outputs"},
+    "models": BASE
+    | {"checkpoints", "data", "degradations", "degradation_checks", "evaluation", "imle", "metrics"}
+    | {"option_checks", "options", "outputs"},
 }
 NO_TORCH = ("options", "option_sections", "dataset_checks", "option_checks", "errors")
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from tim_plugin.errors import TimError
-from tim_plugin.images import JPEG, decode_image
+from tim_plugin.images import JPEG, decode_image, require_whole
 
 EXIF_ORIENTATION = 274
 SMALLEST_PX = 16  # one block of sub-sampled chroma; below it the sub-sampling cannot be told from the blocks
@@ -32,6 +32,7 @@ def read_jpeg(content: bytes, name: str) -> tuple[Tensor, dict[str, Tensor]]:
     Raises:
         TimError: No JPEG, damaged, CMYK, RGB-coded, rotated by its EXIF tag, or sub-sampled in an unusual way.
     """
+    require_whole(content, name)
     if not content.startswith(JPEG):
         raise TimError(f"{name}: is no JPEG file; its compression is what is to be undone")
     decode_image(content, name)  # names what is damaged

@@ -1,0 +1,155 @@
+"""Rarity of colours: densities by brute force, what is drawn and weighed, staleness, and pairs by name."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tim_plugin.data import rarity as module
+from tim_plugin.data.pairs import pair_files
+from tim_plugin.data.rarity import Rarity, compute_rarity, mean_colours, rarity_scores
+from tim_plugin.degradations.labels import Labels
+from tim_plugin.errors import TimError
+
+LABELS = Labels("camvid")
+
+
+@pytest.fixture
+def folders(photos, label_maps, tmp_path):
+    """Copies of the photographs and label maps that a test may change."""
+    for source, name in ((photos, "images"), (label_maps, "labels")):
+        (tmp_path / name).mkdir()
+        for path in source.iterdir():
+            (tmp_path / name / path.name).write_bytes(path.read_bytes())
+    return tmp_path / "images", tmp_path / "labels"
+
+
+def pairs_of(images, labels):
+    files = sorted(images.iterdir())
+    return list(zip(files, pair_files(files, labels), strict=True))
+
+
+def test_mean_colours_by_brute_force():
+    generator = torch.Generator().manual_seed(0)
+    image, raw = torch.rand(3, 5, 7, generator=generator), torch.randint(3, (5, 7), generator=generator)
+    one_hot = torch.stack([(raw == index).float() for index in range(4)])
+    found = mean_colours(image, one_hot)
+    assert found.present.tolist() == [True, True, True, False]
+    for index in range(3):
+        assert torch.allclose(found.means[index], image[:, raw == index].mean(dim=1).double())
+
+
+def test_scores_are_the_inverse_of_a_kernel_density_by_brute_force(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    means, present = torch.rand(9, 2, 3, generator=generator), torch.rand(9, 2, generator=generator) > 0.3
+    monkeypatch.setattr(module, "AT_ONCE", 4)  # several chunks
+    scores = rarity_scores(means, present, bandwidth=0.2)
+    for c in range(2):
+        shown = [i for i in range(9) if present[i, c]]
+        density = {
+            i: sum(math.exp(-float((means[i, c] - means[j, c]).square().sum()) / 0.08) for j in shown) / len(shown)
+            for i in shown
+        }
+        mean = sum(1 / value for value in density.values()) / len(shown)
+        for i in range(9):
+            assert float(scores[i, c]) == pytest.approx(1 / density[i] / mean if i in shown else 0, rel=1e-5)
+
+
+def test_an_outlier_is_drawn_and_weighed_more():
+    means = torch.full((10, 1, 3), 0.5)
+    means[7] = 0.9
+    rarity = Rarity(rarity_scores(means, torch.ones(10, 1, dtype=torch.bool)), [], {})
+    assert rarity.probabilities.sum() == pytest.approx(1)
+    assert rarity.probabilities.argmax() == 7 and rarity.probabilities[7] > 3 * rarity.probabilities[0]
+
+
+def test_a_class_is_drawn_first_then_an_image_by_its_rarity_in_it():
+    scores = torch.tensor([[1.0, 0.0], [3.0, 2.0], [0.0, 0.0]])
+    assert torch.allclose(
+        Rarity(scores, [], {}).probabilities, torch.tensor([0.5 * 0.25, 0.5 * 0.75 + 0.5, 0.0]), atol=1e-6
+    )
+
+
+def test_weights_are_each_pixels_class_with_mean_1_and_masked_void_0():
+    one_hot = torch.zeros(2, 2, 3)
+    one_hot[0, 0], one_hot[1, 1, :2] = 1, 1  # three pixels of class 0, two of class 1, one void
+    weights = Rarity(torch.tensor([[2.0, 0.5]]), [], {}).weight_map(0, one_hot)
+    mean = (3 * 2 + 2 * 0.5) / 5
+    assert torch.allclose(weights[0], torch.tensor([[2.0, 2, 2], [0.5, 0.5, 0]]) / mean)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_computed_saved_and_loaded_is_the_same(folders, tmp_path, workers):
+    computed = compute_rarity(*folders, LABELS, workers=workers)
+    computed.save(tmp_path / "below" / "rarity.json")
+    loaded = Rarity.load(tmp_path / "below" / "rarity.json")
+    assert torch.equal(loaded.scores, computed.scores) and loaded.scores.shape == (6, 12)
+    loaded.check(pairs_of(*folders), LABELS.describe())
+    means = [
+        mean_colours(
+            torch.from_numpy(cv2.imread(str(image))[..., ::-1].copy()).permute(2, 0, 1) / 255,
+            LABELS.read(label.read_bytes(), "x").lq,
+        )
+        for image, label in pairs_of(*folders)
+    ]
+    expected = rarity_scores(*(torch.stack(parts) for parts in zip(*means, strict=True)))
+    assert torch.allclose(loaded.scores, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda images, labels: (images / "photo00.png").write_bytes(b"other"), "photo00.png .* is new or has changed"),
+        (lambda images, labels: (labels / "photo10.png").write_bytes(b"x"), "label map photo10.png is new or has"),
+        (lambda images, labels: (images / "photo21.png").unlink(), "files are missing"),
+    ],
+)
+def test_stale_statistics_are_refused(folders, change, message):
+    computed = compute_rarity(*folders, LABELS)
+    change(*folders)
+    with pytest.raises(TimError, match=f"is stale: .*{message}.*run python tools/prepare_data.py layouts again"):
+        computed.check(pairs_of(*folders), LABELS.describe())
+
+
+def test_statistics_of_another_palette_are_refused(folders):
+    with pytest.raises(TimError, match="is stale: it was computed with .*camvid"):
+        compute_rarity(*folders, LABELS).check(pairs_of(*folders), Labels("camvid", "mask").describe())
+
+
+def test_missing_or_damaged_statistics_name_the_command(tmp_path):
+    with pytest.raises(TimError, match="there is no such file; python tools/prepare_data.py layouts writes it"):
+        Rarity.load(tmp_path / "rarity.json")
+    (tmp_path / "rarity.json").write_text('{"scores": 3}')
+    with pytest.raises(TimError, match="rarity.json is damaged"):
+        Rarity.load(tmp_path / "rarity.json")
+
+
+def test_a_pair_of_two_sizes_is_named(folders):
+    cv2.imwrite(str(folders[1] / "photo11.png"), np.zeros((10, 12), np.uint8))
+    with pytest.raises(TimError, match="photo11.png: is 80x64, but its label map .*photo11.png is 12x10"):
+        compute_rarity(*folders, LABELS)
+
+
+def touch(folder: Path, *names: str) -> Path:
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def test_pairs_are_found_by_name(tmp_path):
+    lq = touch(tmp_path / "lq", "a.jpg", "city_1_gtFine_color.png", "d_L.png", "notes.txt")
+    gt = [tmp_path / name for name in ("a.png", "city_1_leftImg8bit.png", "d.png")]
+    assert [path.name for path in pair_files(gt, lq)] == ["a.jpg", "city_1_gtFine_color.png", "d_L.png"]
+    with pytest.raises(TimError, match="b.png: has no LQ file of that name in"):
+        pair_files([tmp_path / "b.png"], lq)
+    with pytest.raises(TimError, match="there is no such folder"):
+        pair_files(gt, tmp_path / "none")
+    (lq / "a.png").write_bytes(b"x")
+    with pytest.raises(TimError, match="have one name"):
+        pair_files(gt, lq)

@@ -1,0 +1,186 @@
+"""JPEG against OpenCV and libjpeg: what is written and read, and that saved samples have the file's coefficients."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tim_plugin.degradations.jpeg import Jpeg
+from tim_plugin.degradations.jpeg_blocks import dct, inverse_dct, rgb_to_ycc, ycc_to_rgb
+from tim_plugin.degradations.jpeg_file import read_jpeg
+from tim_plugin.errors import TimError
+from tim_plugin.images import encode_png, read_image, round_to_8_bit, write_png
+from tim_plugin.imle.trees import map_tensors
+
+
+@pytest.fixture
+def photo():
+    data = pytest.importorskip("skimage.data")
+    return torch.from_numpy(data.chelsea()[60:188:2, 100:260:2].copy()).permute(2, 0, 1).float() / 255  # 64x80
+
+
+def repeated(observed, times):
+    return map_tensors(lambda tensor: tensor[None].repeat(times, *[1] * tensor.dim()), observed)
+
+
+def pillow_jpeg(image, **options):
+    """Encode (3, H, W) in [0, 1] by Pillow."""
+    file = io.BytesIO()
+    pixels = Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy())
+    pixels.convert(options.pop("mode", "RGB")).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("quality", [1, 30, 95])
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2", "4:4:4"])
+def test_what_is_written_and_read_is_opencvs(photo, quality, subsampling):
+    flag = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{subsampling.replace(':', '')}")
+    bgr = (photo * 255).round().byte().permute(1, 2, 0).numpy()[..., ::-1]
+    _, expected = cv2.imencode(
+        ".jpg", np.ascontiguousarray(bgr), [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, flag]
+    )
+    degradation = Jpeg(quality, subsampling)
+    assert degradation.encode(photo) == expected.tobytes()
+    decoded = torch.from_numpy(cv2.imdecode(expected, cv2.IMREAD_COLOR)[..., ::-1].copy()).permute(2, 0, 1) / 255
+    assert torch.equal(degradation.degrade(photo).lq, decoded)
+
+
+def test_quality_1_with_subsampling_is_the_default_as_published(photo):
+    assert Jpeg().encode(photo) == Jpeg(1, "4:2:0").encode(photo)
+    assert Jpeg().degrade(photo).given["tables"].max() == 255
+
+
+def test_the_coefficients_are_those_of_the_picture():
+    data = pytest.importorskip("skimage.data")
+    grey = data.camera()[100:196, 100:228]
+    _, content = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    lq, given = read_jpeg(content.tobytes(), "x")
+    assert given["cb"].shape == given["cr"].shape == (0, 0)
+    pixels = inverse_dct(given["y"][None])[0] + 128
+    assert (pixels.clamp(0, 255) - lq[0] * 255).abs().max() <= 1.0  # libjpeg's inverse is in integers
+    found = dct(torch.from_numpy(grey.astype(np.float32))[None] - 128)[0] / given["tables"][0].repeat(12, 16)
+    wanted = given["y"] / given["tables"][0].repeat(12, 16)
+    assert ((found - wanted).abs() <= 0.55).all()  # within the interval of each, but for libjpeg's rounding
+
+
+def test_transforms_go_back(photo):
+    images = photo.double()[None]
+    assert torch.allclose(ycc_to_rgb(rgb_to_ycc(images)), images, atol=1e-12)
+    assert torch.allclose(inverse_dct(dct(images[0])), images[0], atol=1e-12)
+    assert torch.allclose(dct(images[0]).norm(), images[0].norm())
+
+
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2", "4:4:4"])
+@pytest.mark.parametrize("quality", [1, 10, 50, 90])
+def test_saved_samples_compressed_again_have_the_same_coefficients(photo, tmp_path, quality, subsampling):
+    """By libjpeg itself, on the PNG as it is read back; the share that the package reports is right to 1 %."""
+    degradation = Jpeg(quality, subsampling)
+    observed = degradation.degrade(photo)
+    batch, noise = repeated(observed, 3), torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0))
+    blurred = torch.nn.functional.avg_pool2d(photo[None], 5, 1, 2)[0]
+    saved = degradation.project_for_saving(torch.stack([noise, blurred, photo + 0.2 * (noise - 0.5)]), batch)
+    reported = degradation.measure(saved, batch)["dct_agreement"]
+    for index, image in enumerate(saved):
+        write_png(tmp_path / f"{index}.png", image)
+        again = degradation.degrade(read_image(tmp_path / f"{index}.png").rgb)
+        assert torch.equal(again.given["tables"], observed.given["tables"])
+        keys = ("y", "cb", "cr")
+        equal = sum(int((again.given[key] == observed.given[key]).sum()) for key in keys)
+        share = equal / sum(observed.given[key].numel() for key in keys)
+        assert share >= 0.99
+        assert abs(share - reported[index]) <= 0.01
+    assert (saved[0] - saved[1]).abs().mean() > 0.005
+
+
+@pytest.mark.parametrize("size", [(50, 37), (17, 33), (16, 31)])
+def test_odd_sizes_are_kept_too(photo, size):
+    degradation = Jpeg(10)
+    batch = repeated(degradation.degrade(photo[:, : size[0], : size[1]]), 2)
+    raw = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    saved = degradation.project_for_saving(raw, batch)
+    assert saved.shape == raw.shape and torch.equal(saved, round_to_8_bit(saved))
+    assert (degradation.measure(saved, batch)["dct_agreement"] >= 0.99).all()
+
+
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
+def test_projection_reaches_the_intervals_is_idempotent_and_leaves_what_agrees_alone(photo, subsampling):
+    degradation = Jpeg(20, subsampling)
+    batch = map_tensors(torch.Tensor.double, repeated(degradation.degrade(photo), 1))
+    raw = torch.rand(1, 3, 64, 80, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    once = degradation.project(raw, batch.given)
+    assert torch.allclose(degradation.project(once, batch.given), once, atol=1e-9)
+    ycc = rgb_to_ycc(once)
+    half = batch.given["tables"][:, 0].repeat(1, 8, 10) / 2
+    assert ((dct(ycc[:, 0]) - batch.given["y"]).abs() <= half).all()
+
+
+def test_projection_passes_gradcheck(photo):
+    degradation = Jpeg(50, "4:2:0")
+    batch = map_tensors(torch.Tensor.double, repeated(degradation.degrade(photo[:, :16, :16]), 1))
+    images = torch.rand(1, 3, 16, 16, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: degradation.project(x, batch.given), (images,), nondet_tol=0)
+
+
+def test_a_quality_range_is_drawn_from_by_its_generator(photo):
+    degradation = Jpeg([1, 90])
+    drawn = [degradation.encode(photo, torch.Generator().manual_seed(seed)) for seed in (0, 1, 2, 0)]
+    assert drawn[0] == drawn[3] and len(set(drawn)) == 3
+
+
+def test_a_crop_has_the_blocks_of_its_pixels(photo):
+    degradation = Jpeg(30)
+    observed = degradation.degrade(photo)
+    part = degradation.crop(observed, 16, 32, 32, 48)
+    assert torch.equal(part.lq, observed.lq[:, 16:48, 32:80])
+    assert torch.equal(part.given["y"], observed.given["y"][16:48, 32:80])
+    assert torch.equal(part.given["cb"], observed.given["cb"][8:24, 16:40])
+    with pytest.raises(TimError, match="multiples of 16"):
+        degradation.crop(observed, 8, 0, 16, 16)
+
+
+def test_progressive_files_hold_the_same_coefficients(photo):
+    plain, progressive = (read_jpeg(pillow_jpeg(photo, quality=40, progressive=p), "x") for p in (False, True))
+    assert all(torch.equal(plain[1][key], progressive[1][key]) for key in plain[1])
+
+
+def exif_rotated(photo):
+    exif = Image.Exif()
+    exif[274] = 6
+    return pillow_jpeg(photo, exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda photo: b"", "mine.jpg: is an empty file"),
+        (encode_png, "mine.jpg: is no JPEG file"),
+        (lambda photo: Jpeg(50).encode(photo)[:-200], "mine.jpg: is truncated"),
+        (lambda photo: pillow_jpeg(photo, mode="CMYK"), "mine.jpg: is a CMYK JPEG; convert it to RGB"),
+        (exif_rotated, "mine.jpg: is rotated by its EXIF tag"),
+        (lambda photo: Jpeg(50).encode(photo[:, :12]), "mine.jpg: is 80x12, smaller than 16x16"),
+        (lambda photo: pillow_jpeg(photo, keep_rgb=True), "mine.jpg: is coded as RGB"),
+    ],
+)
+def test_files_that_cannot_be_used_are_refused_by_name(photo, make, message):
+    with pytest.raises(TimError, match=message):
+        Jpeg().read(make(photo), "mine.jpg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quality": 0}, "quality 0 must lie within 1 and 100"),
+        ({"quality": [50, 10]}, "lowest first"),
+        ({"quality": "1"}, "quality '1' must be a whole number"),
+        ({"quality": True}, "must be a whole number"),
+        ({"subsampling": "4:2:1"}, "subsampling '4:2:1' is not known: did you mean"),
+    ],
+)
+def test_wrong_options_are_named(arguments, message):
+    with pytest.raises(TimError, match=message):
+        Jpeg(**arguments)
