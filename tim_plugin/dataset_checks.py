@@ -28,6 +28,7 @@ REQUIRED = {
     "PairedImageDataset": (("dataroot_gt", "dataroot_lq", "io_backend"), ("gt_size", "use_hflip", "use_rot")),
 }
 RARITY_KEYS = {"file", "resample", "weight"}
+DIGIT_FILES = (".gz", "-ubyte", ".idx3")  # their reader says what is wrong with them
 NUMBERS = ("gt_size", "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio")
 PHASES = {True: ("train", "val"), False: ("test", "val")}
 
@@ -68,8 +69,7 @@ def _check_dataset(section: str, dataset: Mapping[str, Any], training: bool, spe
     _check_gt_size(section, dataset.get("gt_size"), spec)
     for key in ("dataroot_gt", "dataroot_lq"):
         value = str(dataset.get(key) or "")
-        # Digits are a file, or come with a package; their reader says what is wrong with them.
-        if value and not value.startswith("sklearn:") and not Path(value).expanduser().is_file():
+        if value and not value.startswith("sklearn:") and not value.endswith(DIGIT_FILES):
             _check_folder(f"{section}: {key}", Path(value).expanduser())
 
 

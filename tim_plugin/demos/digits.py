@@ -45,10 +45,13 @@ class Plane(NamedTuple):
     def quantiles(self) -> tuple[float, list[float]]:
         """Return at which quantile of the predictions' densities the real point's density and the neighbours' lie.
 
-        0: less dense than at every prediction; 1: denser than at every prediction. The density is a Gaussian kernel
-        estimate (scipy, Scott's bandwidth).
+        0: less dense than at every prediction (or all are one point); 1: denser than at every prediction. The density
+        is a Gaussian kernel estimate (scipy, Scott's bandwidth).
         """
-        density = gaussian_kde(self.predictions.T)
+        try:
+            density = gaussian_kde(self.predictions.T)
+        except np.linalg.LinAlgError:  # the predictions are one point: a network that ignores its codes
+            return 0.0, [0.0] * len(self.neighbours)
         own = np.sort(density(self.predictions.T))
         quantiles = np.searchsorted(own, density(np.vstack([self.real, self.neighbours]).T)) / len(own)
         return float(quantiles[0]), quantiles[1:].tolist()
