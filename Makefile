@@ -1,4 +1,5 @@
 # make demo: install into .venv, train a small tower on real photographs, write samples and measures.
+# make demo-mnist, demo-colorization, demo-decompression: the same for other tasks.
 # make test: install into .venv, run the tests.
 # PYTHON=python3.11 make demo  chooses the interpreter (3.10 to 3.12).
 
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint clean
+.PHONY: install demo demo-mnist demo-colorization demo-decompression test lint clean
 
 install: $(INSTALLED)
 
@@ -23,6 +24,12 @@ $(INSTALLED): setup.py pyproject.toml
 
 demo: $(INSTALLED)
 	$(BIN)/python tools/demo.py sr16x
+
+demo-mnist: $(INSTALLED)
+	$(BIN)/python tools/demo.py mnist_pca
+
+demo-colorization demo-decompression: demo-%: $(INSTALLED)
+	$(BIN)/python tools/demo.py $*
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

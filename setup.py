@@ -24,13 +24,15 @@ setup(
         "mmcv-lite>=2.1",
         "lpips>=0.1.4",
         "opencv-python",
+        "pillow",
+        "jpeglib>=1.0",  # the only wheel that reads a JPEG's coefficients
         "pyyaml",
         "numpy",
         "torch-fidelity>=0.3",
         "setuptools",  # basicsr imports distutils, which Python 3.12 has only through setuptools
     ],
     extras_require={
-        "demo": ["scikit-image>=0.22", "scikit-learn>=1.3"],
-        "test": ["pytest>=8", "ruff>=0.6", "scikit-image>=0.22", "scikit-learn>=1.3"],
+        "demo": ["scikit-image>=0.22", "scikit-learn>=1.3", "scipy", "matplotlib"],
+        "test": ["pytest>=8", "ruff>=0.6", "scikit-image>=0.22", "scikit-learn>=1.3", "scipy", "matplotlib"],
     },
 )

@@ -256,3 +256,52 @@ def test_checking_does_not_change_the_options(opt):
     before = copy.deepcopy(opt)
     check_options(opt)
     assert opt == before
+
+
+@pytest.mark.parametrize(
+    ("file", "entries", "message"),
+    [
+        ("train_tim_colorization", ["network_g:degradation=jpeg", "network_g:num_in_ch=3", "network_g:head=rgb"],
+         "datasets: train: task colorization needs network_g: degradation: lightness, not jpeg"),
+        ("train_tim_sr8x", ["network_g:num_levels=2", "network_g:trunk_channels=8", "network_g:growth_channels=8"],
+         "task sr8x is 8x, and network_g: num_levels 2 gives 4x"),
+        ("train_tim_layout_camvid", ["network_g:degradation:void=mask"],
+         "datasets: train: void is 'channel', but network_g: degradation: void is 'mask'"),
+        ("train_tim_mnist_pca", ["datasets:val:basis=other.idx3"], "datasets: val: basis is 'other.idx3', but"),
+        ("train_tim_generic", ["network_g:degradation=lightness", "network_g:num_in_ch=1"],
+         "PairedImageDataset reads RGB images, and degradation 'lightness' has other inputs"),
+    ],
+)  # fmt: skip
+def test_a_network_for_another_degradation_than_its_data_is_refused(file, entries, message):
+    options = read_option_file(ROOT / "options" / f"{file}.yml")
+    for entry in entries:
+        force_option(options, entry)
+    with pytest.raises(TimError, match=message):
+        check_degradations(options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"consistency": "project", "placement": "same"}, "nothing to project for degradation 'unknown'"),
+        ({"consistency": "project", "placement": "same", "degradation": "labels"}, "nothing to project for .*'labels'"),
+        ({"placement": "same", "degradation": "bicubic"}, "degradation 'bicubic' is super-resolution's"),
+        ({"degradation": "jpeg"}, "degradation 'jpeg' keeps the size: it needs placement 'same'"),
+        ({"degradation": "jpg"}, "degradation: type 'jpg' is not known: did you mean 'jpeg'"),
+        ({"degradation": {"quality": 3}}, "must be a name or a section with a type"),
+        ({"degradation": {"type": "jpeg", "quality": 3}}, "network_g: degradation: unknown key 'quality'"),
+        ({"head": "lab"}, "head 'lab' is not known"),
+        ({"head": "ab"}, "head 'ab' joins colour .*: it needs placement: same, num_in_ch: 1"),
+    ],
+)
+def test_degradations_and_heads_that_do_not_fit_are_named(arguments, message):
+    with pytest.raises(TimError, match=message):
+        TowerSpec(**arguments)
+
+
+def test_channels_that_do_not_fit_the_degradation_are_named(tiny_tower):
+    section = {"type": "labels", "palette": "camvid", "void": "channel"}
+    with pytest.raises(
+        TimError, match="num_in_ch 3 does not fit degradation 'labels', which has 12 channels: use num_in"
+    ):
+        tiny_tower(placement="same", degradation=section)

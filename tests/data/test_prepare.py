@@ -15,6 +15,8 @@ from basicsr.utils.matlab_functions import imresize
 
 from tim_plugin.data import prepare
 from tim_plugin.data.prepare import Settings, prepare_folder
+from tim_plugin.data.rarity import Rarity
+from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.errors import TimError
 from tim_plugin.images import read_image, write_png
 
@@ -210,3 +212,52 @@ def test_folders_and_workers_that_cannot_be_are_named(folder):
     ):
         with pytest.raises(TimError, match=message):
             prepare_folder(folder / photos, folder / output, SMALL, workers)
+
+
+def test_jpegs_are_prepared_with_a_quality_each(folder):
+    done = command(
+        "decompression",
+        "-i",
+        folder / "photos",
+        "-o",
+        folder / "out",
+        "--size",
+        32,
+        "--quality",
+        "5,90",
+        "--workers",
+        1,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "DegradedImageDataset and task: decompression" in done.stdout
+    files = sorted((folder / "out" / "lq").iterdir())
+    assert [path.name for path in files] == ["a_photo.jpg", "b_photo.jpg", "my_photo.jpg"]
+    tables = {Jpeg().read(path.read_bytes(), "x").given["tables"].sum().item() for path in files}
+    assert len(tables) == 3
+    before = [path.read_bytes() for path in files]
+    for path in files:
+        path.unlink()
+    prepare_folder(folder / "photos", folder / "out", Settings("decompression", 32, options={"quality": [5, 90]}))
+    assert [path.read_bytes() for path in files] == before  # drawn by name, not by order
+
+
+def test_layouts_get_their_statistics(photos, label_maps, tmp_path):
+    arguments = ("layouts", "-i", photos, "--labels", label_maps, "--palette", "camvid", "-o", tmp_path / "rarity.json")
+    done = command(*arguments, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert "6 images; resampled, each is drawn" in done.stdout and "resample: true" in done.stdout
+    assert Rarity.load(tmp_path / "rarity.json").scores.shape == (6, 12)
+    done = command(*arguments, "--void", "masked")
+    assert (
+        done.returncode == 2
+        and done.stderr == "error: task layouts: void 'masked' is not known: did you mean 'mask'?\n"
+    )
+
+
+def test_digits_are_prepared_once(tmp_path):
+    pytest.importorskip("sklearn")
+    arguments = ("mnist_pca", "-i", "sklearn:digits/test", "--basis", "sklearn:digits/train", "-o", tmp_path)
+    assert "297 pairs made, 0 kept" in command(*arguments).stdout
+    (tmp_path / "lq" / "test_00000.png").unlink()
+    assert "1 pairs made, 296 kept" in command(*arguments).stdout
+    assert read_image(tmp_path / "gt" / "test_00000.png").rgb.shape == (3, 32, 32)
