@@ -190,7 +190,7 @@ def _read_record(output: Path, settings: Settings) -> Mapping[str, Any]:
         return {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        before, sources = record["settings"], dict(record["sources"])
+        before, sources = {"options": {}, **record["settings"]}, dict(record["sources"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TimError(f"{path}: is damaged; delete it to prepare {output} anew") from error
     if before != asdict(settings):

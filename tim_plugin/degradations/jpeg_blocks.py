@@ -13,20 +13,20 @@ RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0
 LEVEL = 128.0
 
 
-def _matrix(like: Tensor) -> Tensor:
+def _matrix() -> Tensor:
     return torch.tensor(RGB_TO_YCC, dtype=torch.float64)
 
 
 def rgb_to_ycc(images: Tensor) -> Tensor:
     """Convert (N, 3, H, W) RGB in [0, 1] to level-shifted Y, Cb, Cr: each about -128 to 127."""
-    mixed = torch.einsum("ij,njhw->nihw", _matrix(images).to(images), images * 255)
+    mixed = torch.einsum("ij,njhw->nihw", _matrix().to(images), images * 255)
     return mixed - torch.tensor([LEVEL, 0.0, 0.0]).to(images)[:, None, None]
 
 
 def ycc_to_rgb(ycc: Tensor) -> Tensor:
     """Undo :func:`rgb_to_ycc`."""
     shifted = ycc + torch.tensor([LEVEL, 0.0, 0.0]).to(ycc)[:, None, None]
-    return torch.einsum("ij,njhw->nihw", torch.linalg.inv(_matrix(ycc)).to(ycc), shifted) / 255
+    return torch.einsum("ij,njhw->nihw", torch.linalg.inv(_matrix()).to(ycc), shifted) / 255
 
 
 def shrink_plane(plane: Tensor, factors: tuple[int, int]) -> Tensor:
