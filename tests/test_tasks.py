@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
+from tim_plugin.degradations.table import BUILDERS
 from tim_plugin.errors import TimError
+from tim_plugin.options import DEGRADATION_KEYS, NO_PROJECTION
 from tim_plugin.tasks import TASKS, get_task
 
 OPTIONS = {"mnist_pca": {"basis": "sklearn:digits/train"}}
@@ -51,3 +55,17 @@ def test_an_unknown_task_names_the_nearest(name):
 def test_options_of_another_task_are_refused(name, section, message):
     with pytest.raises(TimError, match=message):
         get_task(name).build(section, "here")
+
+
+def test_the_options_tables_agree_with_the_degradations():
+    assert set(BUILDERS) == set(DEGRADATION_KEYS)
+    for kind, keys in DEGRADATION_KEYS.items():
+        assert keys <= set(inspect.signature(BUILDERS[kind]).parameters), kind
+    built = {task.degradation: task.build(OPTIONS.get(name, {}), "x") for name, task in TASKS.items()}
+    built["unknown"] = BUILDERS["unknown"]()
+    assert {kind for kind, one in built.items() if not one.projects} == set(NO_PROJECTION)
+    for one in built.values():
+        assert one.projects == bool(one.measured)
+        if not one.projects:
+            with pytest.raises(TimError, match="nothing to project"):
+                one.project(torch.rand(1, 3, 8, 8), {})

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tim_plugin.errors import TimError
 from tim_plugin.images import encode_png, round_to_8_bit
 from tim_plugin.resize import bicubic_resize
 
@@ -108,8 +109,11 @@ class Degradation(ABC):
         Args:
             images: (N, C, H, W) nominally in [0, 1].
             given: From :meth:`given_at_level`, for N items.
+
+        Raises:
+            TimError: There is nothing to project onto (``projects`` is false).
         """
-        raise NotImplementedError(f"{type(self).__name__} has no projection")
+        raise TimError(f"consistency: {type(self).__name__.lower()} inputs give nothing to project onto: use off")
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
         """Project until it holds of what an 8-bit file keeps; images (N, C, H, W) in [0, 1] on the 8-bit grid."""
@@ -124,8 +128,12 @@ class Degradation(ABC):
         return Observed(observed.lq[..., top : top + height, left : left + width].contiguous(), observed.given)
 
     def resize(self, observed: Observed, size: tuple[int, int]) -> Observed:
-        """Resize one observation to ``size`` (h, w); only where ``can_resize``."""
-        raise NotImplementedError(f"{type(self).__name__} cannot be resized")
+        """Resize one observation to ``size`` (h, w).
+
+        Raises:
+            TimError: It cannot be (``can_resize`` is false).
+        """
+        raise TimError(f"resize: {type(self).__name__.lower()} inputs cannot be resized: use none")
 
     def pixel_weight(self, observed: Observed) -> Tensor | None:
         """Return what each pixel of one GT counts in the loss, (1, H, W) with mean 1; None: all the same."""
