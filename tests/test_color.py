@@ -75,3 +75,12 @@ def test_grey_of_undoes_lightness_of():
     lightness = lightness_of(grey.expand(3, -1, -1))
     assert torch.allclose(grey_of(lightness), grey, atol=1e-6)
     assert lightness[0, 0, 0] == 0 and abs(lightness[0, 0, -1] - 1) < 1e-6
+
+
+def test_constants_kept_in_inference_mode_serve_training():
+    lab = torch.tensor([50.0, 30.0, 20.0], dtype=torch.float64).view(3, 1, 1)
+    with torch.inference_mode():
+        lab_to_rgb(lab)
+    variable = lab.clone().requires_grad_()
+    lab_to_rgb(variable).sum().backward()
+    assert variable.grad.abs().sum() > 0

@@ -16,12 +16,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LONGEST_FILE = 350
 
 # What a file or folder of the package may import of the package.
-BASE = {"errors", "seeds", "resize", "color", "images", "contact_sheet", "digits", "_version"}
+BASE = {"errors", "seeds", "constants", "resize", "color", "images", "contact_sheet", "digits", "_version"}
 MAY_IMPORT = {
     "errors": set(),
     "seeds": set(),
     "resize": set(),
-    "color": set(),
+    "constants": set(),
+    "color": {"constants"},
     "images": {"errors"},
     "digits": {"errors", "resize"},
     "contact_sheet": set(),
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "option_sections": {"errors", "options"},
     "dataset_checks": {"errors", "options", "option_sections"},
     "option_checks": {"errors", "options", "option_sections", "dataset_checks"},
-    "degradations": {"errors", "resize", "color", "images", "digits", "checkpoints", "degradations"},
+    "degradations": {"errors", "constants", "resize", "color", "images", "digits", "checkpoints", "degradations"},
     "tasks": {"errors", "degradations"},
     "degradation_checks": {"errors", "options", "option_sections", "degradations.table", "tasks"},
     "imle": {"errors", "seeds", "imle"},

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tim_plugin.constants import constant
+
 L_MAX = 100.0
 L_STEP = L_MAX / 255  # of lightness in an 8-bit file
 RGB_TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
@@ -19,15 +21,13 @@ BISECTIONS = 16  # the chroma that fits is found to 2^-16 of what was asked for
 INSIDE = 1e-6  # of the linear range: where a channel counts as clipped
 
 
-def _matrix(like: Tensor) -> Tensor:
+def _to_xyz() -> Tensor:
     """Linear RGB -> XYZ over white."""
-    rows = torch.tensor(RGB_TO_XYZ, dtype=torch.float64) / torch.tensor(WHITE, dtype=torch.float64)[:, None]
-    return rows.to(like)
+    return torch.tensor(RGB_TO_XYZ, dtype=torch.float64) / torch.tensor(WHITE, dtype=torch.float64)[:, None]
 
 
-def _inverse_matrix(like: Tensor) -> Tensor:
-    rows = torch.tensor(RGB_TO_XYZ, dtype=torch.float64) / torch.tensor(WHITE, dtype=torch.float64)[:, None]
-    return torch.linalg.inv(rows).to(like)
+def _from_xyz() -> Tensor:
+    return torch.linalg.inv(_to_xyz())
 
 
 def _mix(matrix: Tensor, images: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def linear_to_srgb(values: Tensor) -> Tensor:
 
 def rgb_to_lab(images: Tensor) -> Tensor:
     """Convert (..., 3, H, W) RGB in [0, 1] to Lab: L 0 to 100, a and b about -110 to 110."""
-    ratios = _mix(_matrix(images), srgb_to_linear(images))
+    ratios = _mix(constant(_to_xyz, images), srgb_to_linear(images))
     root = ratios.clamp_min(F_LINEAR_BELOW) ** (1 / 3)
     x, y, z = torch.where(ratios > F_LINEAR_BELOW, root, F_SLOPE * ratios + F_OFFSET).unbind(-3)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-3)
@@ -66,7 +66,7 @@ def _lab_to_linear(lab: Tensor) -> Tensor:
     y = (lightness + 16) / 116
     roots = torch.stack([y + a / 500, y, y - b / 200], dim=-3)
     ratios = torch.where(roots > F_AT_THRESHOLD, roots**3, (roots - F_OFFSET) / F_SLOPE)
-    return _mix(_inverse_matrix(lab), ratios)
+    return _mix(constant(_from_xyz, lab), ratios)
 
 
 def lightness_of(images: Tensor) -> Tensor:
@@ -129,4 +129,4 @@ def _slope(lab: Tensor, scale: Tensor) -> Tensor:
     roots = torch.stack([y + times * a / 500, y, y - times * b / 200], dim=-3)
     rates = torch.stack([a / 500, torch.zeros_like(a), -b / 200], dim=-3)
     ratios = torch.where(roots > F_AT_THRESHOLD, 3 * roots**2, torch.full_like(roots, 1 / F_SLOPE)) * rates
-    return _mix(_inverse_matrix(lab), ratios)
+    return _mix(constant(_from_xyz, lab), ratios)

@@ -137,8 +137,7 @@ def test_workers_change_nothing(photos, label_maps, tmp_path, task):
 
 def test_each_image_draws_its_quality_and_validation_draws_the_same_again(photos):
     section = options(photos, "decompression", quality=[1, 90])
-    training = DegradedImageDataset(section)
-    tables = {tuple(training[index]["given"]["tables"].flatten().tolist()) for index in range(6)}
+    tables = {tuple(item["given"]["tables"].flatten().tolist()) for item in DegradedImageDataset(section)}
     assert len(tables) >= 4
     validation = DegradedImageDataset({**section, "phase": "val"})
     assert all(torch.equal(validation[i]["lq"], validation[i]["lq"]) for i in range(6))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,10 @@ class DegradedImageDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Each image once: an index beyond the length is no end, which a plain loop would wait for."""
+        return (self[index] for index in range(len(self)))
 
     def set_epoch(self, epoch: int) -> None:
         """Key the random choices by this epoch from now on, in all workers."""

@@ -7,26 +7,35 @@ import math
 import torch
 from torch import Tensor
 
+from tim_plugin.constants import constant
+
 BLOCK_PX = 8
 # JFIF 1.02: RGB in [0, 255] -> Y, Cb, Cr; the offset of Cb and Cr is left to JPEG's level shift, which removes it.
 RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
 LEVEL = 128.0
 
 
-def _matrix() -> Tensor:
+def _to_ycc() -> Tensor:
     return torch.tensor(RGB_TO_YCC, dtype=torch.float64)
+
+
+def _from_ycc() -> Tensor:
+    return torch.linalg.inv(_to_ycc())
+
+
+def _shift() -> Tensor:
+    return torch.tensor([LEVEL, 0.0, 0.0])[:, None, None]
 
 
 def rgb_to_ycc(images: Tensor) -> Tensor:
     """Convert (N, 3, H, W) RGB in [0, 1] to level-shifted Y, Cb, Cr: each about -128 to 127."""
-    mixed = torch.einsum("ij,njhw->nihw", _matrix().to(images), images * 255)
-    return mixed - torch.tensor([LEVEL, 0.0, 0.0]).to(images)[:, None, None]
+    mixed = torch.einsum("ij,njhw->nihw", constant(_to_ycc, images), images * 255)
+    return mixed - constant(_shift, images)
 
 
 def ycc_to_rgb(ycc: Tensor) -> Tensor:
     """Undo :func:`rgb_to_ycc`."""
-    shifted = ycc + torch.tensor([LEVEL, 0.0, 0.0]).to(ycc)[:, None, None]
-    return torch.einsum("ij,njhw->nihw", torch.linalg.inv(_matrix()).to(ycc), shifted) / 255
+    return torch.einsum("ij,njhw->nihw", constant(_from_ycc, ycc), ycc + constant(_shift, ycc)) / 255
 
 
 def shrink_plane(plane: Tensor, factors: tuple[int, int]) -> Tensor:
@@ -43,12 +52,12 @@ def spread_plane(plane: Tensor, factors: tuple[int, int]) -> Tensor:
 
 def dct(plane: Tensor) -> Tensor:
     """Transform (N, H, W), sides multiples of 8, block by block (DCT-II, orthonormal); a block stays where it was."""
-    return _by_block(_dct_matrix(plane), plane)
+    return _by_block(constant(_dct_matrix, plane), plane)
 
 
 def inverse_dct(coefficients: Tensor) -> Tensor:
     """Undo :func:`dct`."""
-    return _by_block(_dct_matrix(coefficients).T, coefficients)
+    return _by_block(constant(_dct_matrix, coefficients).T, coefficients)
 
 
 def _by_block(matrix: Tensor, plane: Tensor) -> Tensor:
@@ -57,11 +66,11 @@ def _by_block(matrix: Tensor, plane: Tensor) -> Tensor:
     return torch.einsum("ai,nyixj,bj->nyaxb", matrix, blocks, matrix).reshape(count, height, width)
 
 
-def _dct_matrix(like: Tensor) -> Tensor:
+def _dct_matrix() -> Tensor:
     k = torch.arange(BLOCK_PX, dtype=torch.float64)
     matrix = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / (2 * BLOCK_PX)) * math.sqrt(2 / BLOCK_PX)
     matrix[0] /= math.sqrt(2)
-    return matrix.to(like)
+    return matrix
 
 
 def tile_table(table: Tensor, size: tuple[int, int]) -> Tensor:
