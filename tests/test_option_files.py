@@ -15,7 +15,7 @@ from basicsr.utils import logger as basicsr_logger
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.checkpoints import load_network
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
-from tim_plugin.data.rarity import compute_rarity
+from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.evaluation import answer

@@ -11,7 +11,8 @@ from pathlib import Path
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
 from tim_plugin.data.prepare import CROPS, Prepared, Settings, prepare_folder
 from tim_plugin.data.prepare_digits import prepare_digits
-from tim_plugin.data.rarity import BANDWIDTH, compute_rarity
+from tim_plugin.data.rarity import BANDWIDTH
+from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.errors import TimError
 from tim_plugin.tasks import TASKS, get_task
 from tim_plugin.train_pipeline import run
@@ -52,6 +53,10 @@ def options_of(args: argparse.Namespace) -> dict:
     return {key: value for key, value in given.items() if value is not None}
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, default=None, help="processes (default: one for each core)")
+
+
 def add_photographs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", "--input", required=True, type=Path, help="folder of photographs (with subfolders)")
     parser.add_argument("-o", "--output", required=True, type=Path, help="gt/, lq/ and meta_info.txt are written here")
@@ -62,7 +67,7 @@ def add_photographs(parser: argparse.ArgumentParser) -> None:
         default="center",
         help="center: a square from the middle; whole: keep the long side (default: center)",
     )
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one for each core)")
+    add_workers(parser)
 
 
 def prepare_photographs(args: argparse.Namespace) -> None:
@@ -78,16 +83,21 @@ def add_layouts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bandwidth", type=float, default=BANDWIDTH, help=f"of the density of mean colours (default: {BANDWIDTH})"
     )
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one for each core)")
+    add_workers(parser)
 
 
 def prepare_layouts(args: argparse.Namespace) -> None:
     if args.bandwidth <= 0:
         raise TimError(f"--bandwidth {args.bandwidth}: must be more than 0")
     labels = get_task(args.task).build(options_of(args), f"task {args.task}")
-    workers = args.workers or os.cpu_count() or 1
-    rarity = compute_rarity(args.input.expanduser(), args.labels.expanduser(), labels, args.bandwidth, workers)
-    rarity.save(args.output.expanduser())
+    workers = (os.cpu_count() or 1) if args.workers is None else args.workers
+    output = args.output.expanduser()
+    progress = output.with_name(f"{output.name}.partial")
+    rarity = compute_rarity(
+        args.input.expanduser(), args.labels.expanduser(), labels, args.bandwidth, workers, progress
+    )
+    rarity.save(output)
+    progress.unlink(missing_ok=True)
     likely = rarity.probabilities * len(rarity.sources)
     rarest = rarity.sources[int(likely.argmax())][0]
     print(
@@ -100,11 +110,13 @@ def prepare_layouts(args: argparse.Namespace) -> None:
 def add_digits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", "--input", required=True, help="idx file of images, or sklearn:digits/train")
     parser.add_argument("-o", "--output", required=True, type=Path, help="gt/ and lq/ are written here")
+    add_workers(parser)
 
 
 def prepare_digit_files(args: argparse.Namespace) -> None:
+    num_components = 10 if args.num_components is None else args.num_components
     made, kept = prepare_digits(
-        args.input, args.output.expanduser(), args.basis or args.input, args.num_components or 10
+        args.input, args.output.expanduser(), args.basis or args.input, num_components, args.workers
     )
     print(f"{made} pairs made, {kept} kept: {args.output}")
 

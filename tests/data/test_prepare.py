@@ -247,6 +247,7 @@ def test_layouts_get_their_statistics(photos, label_maps, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "6 images; resampled, each is drawn" in done.stdout and "resample: true" in done.stdout
     assert Rarity.load(tmp_path / "rarity.json").scores.shape == (6, 12)
+    assert not (tmp_path / "rarity.json.partial").exists()
     done = command(*arguments, "--void", "masked")
     assert (
         done.returncode == 2
@@ -257,7 +258,12 @@ def test_layouts_get_their_statistics(photos, label_maps, tmp_path):
 def test_digits_are_prepared_once(tmp_path):
     pytest.importorskip("sklearn")
     arguments = ("mnist_pca", "-i", "sklearn:digits/test", "--basis", "sklearn:digits/train", "-o", tmp_path)
-    assert "297 pairs made, 0 kept" in command(*arguments).stdout
+    assert "297 pairs made, 0 kept" in command(*arguments, "--workers", 2).stdout
+    before = (tmp_path / "lq" / "test_00000.png").read_bytes()
     (tmp_path / "lq" / "test_00000.png").unlink()
     assert "1 pairs made, 296 kept" in command(*arguments).stdout
+    assert (tmp_path / "lq" / "test_00000.png").read_bytes() == before
     assert read_image(tmp_path / "gt" / "test_00000.png").rgb.shape == (3, 32, 32)
+    done = command(*arguments, "--num-components", 5)
+    assert done.returncode == 2 and "num_components 10, not digits" in done.stderr
+    assert (tmp_path / "lq" / "test_00000.png").read_bytes() == before

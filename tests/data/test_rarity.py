@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from tim_plugin.data import rarity as module
+from tim_plugin.data import rarity_scan
 from tim_plugin.data.pairs import pair_files
-from tim_plugin.data.rarity import Rarity, compute_rarity, mean_colours, rarity_scores
+from tim_plugin.data.rarity import Rarity, mean_colours, rarity_scores
+from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.errors import TimError
 
@@ -133,6 +135,38 @@ def test_a_pair_of_two_sizes_is_named(folders):
     cv2.imwrite(str(folders[1] / "photo11.png"), np.zeros((10, 12), np.uint8))
     with pytest.raises(TimError, match="photo11.png: is 80x64, but its label map .*photo11.png is 12x10"):
         compute_rarity(*folders, LABELS)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_scan_that_was_cut_off_goes_on(folders, tmp_path, monkeypatch, workers):
+    """Two images are measured, the third is damaged; mended, the next run measures only what is missing."""
+    images, labels = folders
+    progress, third = tmp_path / "rarity.json.partial", labels / "photo10.png"
+    content = third.read_bytes()
+    third.write_bytes(content[:-20])
+    with pytest.raises(TimError, match="photo10.png: is truncated"):
+        compute_rarity(images, labels, LABELS, workers=workers, progress=progress)
+    assert len(progress.read_text().splitlines()) == 2
+    progress.write_text(progress.read_text() + '{"source": ["cut o')
+    third.write_bytes(content)
+    seen = []
+    monkeypatch.setattr(
+        rarity_scan, "mean_colours", lambda image, one_hot: seen.append(1) or mean_colours(image, one_hot)
+    )
+    again = compute_rarity(images, labels, LABELS, progress=progress)
+    assert len(seen) == 4
+    assert torch.equal(again.scores, compute_rarity(images, labels, LABELS).scores)
+    seen.clear()
+    compute_rarity(images, labels, Labels("camvid", "mask"), progress=progress)  # another palette measures anew
+    assert len(seen) == 6
+
+
+def test_a_damaged_scan_is_named(folders, tmp_path):
+    (tmp_path / "x.partial").write_text('{"means": 3}\n')
+    with pytest.raises(TimError, match="x.partial: is damaged; delete it"):
+        compute_rarity(*folders, LABELS, progress=tmp_path / "x.partial")
+    with pytest.raises(TimError, match="--workers 0: must be 1 or more"):
+        compute_rarity(*folders, LABELS, workers=0)
 
 
 def touch(folder: Path, *names: str) -> Path:

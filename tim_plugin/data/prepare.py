@@ -7,7 +7,6 @@ pair is made from; a pair whose photograph has changed is removed first. So an i
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -22,13 +21,13 @@ from mmengine.utils import track_parallel_progress, track_progress
 from torch import Tensor
 
 from tim_plugin.data.photographs import crop_centre, resize_short_side
+from tim_plugin.data.prepare_record import read_record, write_record
 from tim_plugin.degradations.base import Degradation
 from tim_plugin.errors import TimError
 from tim_plugin.images import is_image, read_image, write_atomically, write_png
 from tim_plugin.seeds import keyed_generator
 from tim_plugin.tasks import get_task
 
-RECORD = "prepare.json"
 CROPS = ("center", "whole")
 
 
@@ -126,7 +125,7 @@ def prepare_folder(photos: Path, output: Path, settings: Settings, workers: int 
     """
     settings.check()
     _check_folders(photos, output, workers)
-    before = _read_record(output, settings)
+    before = read_record(output, asdict(settings))
     pairs = _find_pairs(photos, output, settings.degradation.suffix)
     try:
         _forget_changed(output, settings, pairs, before)
@@ -183,36 +182,13 @@ def _find_pairs(photos: Path, output: Path, lq_suffix: str) -> dict[str, Pair]:
     return pairs
 
 
-def _read_record(output: Path, settings: Settings) -> Mapping[str, Any]:
-    """What each existing pair was made from: name -> [photograph, bytes, time]."""
-    path = output / RECORD
-    if not path.exists():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        before, sources = {"options": {}, **record["settings"]}, dict(record["sources"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TimError(f"{path}: is damaged; delete it to prepare {output} anew") from error
-    if before != asdict(settings):
-        raise TimError(
-            f"-o {output}: was prepared with {_shown(before)}, not {_shown(asdict(settings))}: give another "
-            "folder, or delete this one first"
-        )
-    return sources
-
-
-def _shown(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items())
-
-
 def _forget_changed(output: Path, settings: Settings, pairs: Mapping[str, Pair], before: Mapping[str, Any]) -> None:
     """Remove pairs that were made from another photograph or another state of it; then record what will be made."""
     sources = {name: [str(pair.photo), *pair.fingerprint] for name, pair in pairs.items()}
     for name, pair in pairs.items():
         if before.get(name, [None])[1:] != pair.fingerprint:  # a folder of photographs may have been moved as a whole
             pair.remove()
-    output.mkdir(parents=True, exist_ok=True)
-    _write_text(output / RECORD, json.dumps({"settings": asdict(settings), "sources": {**before, **sources}}, indent=1))
+    write_record(output, asdict(settings), {**before, **sources})
 
 
 def _track(make: partial[Outcome], pairs: Sequence[Pair], workers: int) -> list[Outcome]:
@@ -253,7 +229,7 @@ def _crop(photo: Tensor, settings: Settings) -> Tensor:
 def _write_meta_info(output: Path, gt_paths: Sequence[Path]) -> None:
     """``NAME.png (height,width,3)`` for each pair, as BasicSR's PairedImageDataset reads it."""
     lines = [f"{path.name} ({height},{width},3)\n" for path in gt_paths for width, height in [_png_size(path)]]
-    _write_text(output / "meta_info.txt", "".join(lines))
+    write_atomically(output / "meta_info.txt", "".join(lines).encode())
 
 
 def _png_size(path: Path) -> tuple[int, int]:
@@ -261,12 +237,3 @@ def _png_size(path: Path) -> tuple[int, int]:
     with path.open("rb") as file:
         header = file.read(24)
     return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

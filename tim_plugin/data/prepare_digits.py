@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
-from tqdm import tqdm
+import numpy as np
+import torch
+from mmengine.utils import track_parallel_progress, track_progress
 
+from tim_plugin.data.prepare import start_worker
+from tim_plugin.data.prepare_record import read_record, write_record
 from tim_plugin.data.sources import Digits
 from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.errors import TimError
 from tim_plugin.images import write_atomically, write_png
 
+TOGETHER = 64  # digits that are handed to a worker at once
 
-def prepare_digits(source: str, output: Path, basis: str, num_components: int = 10) -> tuple[int, int]:
+
+class _Pair(NamedTuple):
+    pixels: np.ndarray  # not a tensor: each would hold a file handle on its way to a worker
+    gt: Path
+    lq: Path
+
+
+def prepare_digits(
+    source: str, output: Path, basis: str, num_components: int = 10, workers: int | None = None
+) -> tuple[int, int]:
     """Write ``output/gt/NAME.png`` and ``output/lq/NAME.png``, with a progress bar; what is there already stays.
 
     An 8-bit LQ file holds the reconstruction clipped and rounded; a dataset that degrades on the fly keeps it whole.
 
     Args:
         source: The digits, see :func:`tim_plugin.digits.read_digits`.
-        output: Made if it does not exist.
+        output: Made if it does not exist; prepared before from other digits or with another basis, it is refused.
         basis: The digits whose principal components are used: the training digits.
         num_components: How many.
+        workers: Processes; None takes one for each core.
 
     Returns:
         How many pairs were made, and how many were there.
@@ -29,19 +47,39 @@ def prepare_digits(source: str, output: Path, basis: str, num_components: int = 
     Raises:
         TimError: The digits cannot be read or the files cannot be written.
     """
-    digits, degradation = Digits(source), PrincipalComponents.from_options(basis, num_components)
-    made = 0
+    if workers is not None and workers < 1:
+        raise TimError(f"--workers {workers}: must be 1 or more")
+    digits = Digits(source)
+    _degradation(basis, num_components)  # says what is wrong with it before anything is written
+    settings = {"digits": source, "basis": basis, "num_components": num_components}
+    read_record(output, settings)
+    pairs = [
+        _Pair(pixels.numpy(), output / "gt" / f"{name}.png", output / "lq" / f"{name}.png")
+        for pixels, name in zip(digits.digits, digits.names, strict=True)
+    ]
     try:
-        for folder in ("gt", "lq"):
-            (output / folder).mkdir(parents=True, exist_ok=True)
-        for index, name in enumerate(tqdm(digits.names, unit="digit")):
-            lq, gt = (output / folder / f"{name}.png" for folder in ("lq", "gt"))
-            if lq.exists() and gt.exists():
-                continue
-            image = digits.read(index)
-            write_atomically(lq, degradation.encode(image))
-            write_png(gt, image)
-            made += 1
+        write_record(output, settings, {})
+        todo = [pair for pair in pairs if not (pair.gt.exists() and pair.lq.exists())]
+        _track(partial(_write_pair, basis, num_components), todo, workers or os.cpu_count() or 1)
     except OSError as error:
         raise TimError(f"-o {output}: cannot be written: {error}") from error
-    return made, len(digits.names) - made
+    return len(todo), len(pairs) - len(todo)
+
+
+def _track(write: partial[None], pairs: list[_Pair], workers: int) -> None:
+    if workers == 1 or len(pairs) <= TOGETHER:
+        track_progress(write, pairs)
+    else:
+        track_parallel_progress(write, pairs, workers, initializer=start_worker, chunksize=TOGETHER)
+
+
+@lru_cache(maxsize=1)
+def _degradation(basis: str, num_components: int) -> PrincipalComponents:
+    return PrincipalComponents.from_options(basis, num_components)
+
+
+def _write_pair(basis: str, num_components: int, pair: _Pair) -> None:
+    image = torch.from_numpy(pair.pixels).float() / 255  # (1, 32, 32)
+    pair.lq.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(pair.lq, _degradation(basis, num_components).encode(image))
+    write_png(pair.gt, image)

@@ -11,19 +11,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.utils import track_parallel_progress, track_progress
 from torch import Tensor
 
-from tim_plugin.data.pairs import pair_files
-from tim_plugin.data.prepare import start_worker
-from tim_plugin.degradations.labels import Labels
 from tim_plugin.errors import TimError
-from tim_plugin.images import list_images, read_bytes, read_image, write_atomically
+from tim_plugin.images import write_atomically
 
 BANDWIDTH = 0.1  # of mean colours in [0, 1]
 COMMAND = "python tools/prepare_data.py layouts"
@@ -137,7 +133,7 @@ class Rarity:
             raise TimError(
                 f"rarity: is stale: it was computed with {self.palette}, not {dict(palette)}: run {COMMAND} again"
             )
-        now = [_source(*pair) for pair in pairs]
+        now = [source_of(*pair) for pair in pairs]
         if now != self.sources:
             changed = next((a for a, b in zip(now, self.sources, strict=False) if a != b), None)
             what = (
@@ -147,53 +143,13 @@ class Rarity:
             raise TimError(f"rarity: is stale: {what}: run {COMMAND} again")
 
 
-def _source(image: Path, label: Path) -> list[Any]:
+def source_of(image: Path, label: Path) -> list[Any]:
+    """Return what tells a pair from another, or from what it was before it changed: names and numbers of bytes.
+
+    Raises:
+        TimError: A file cannot be read.
+    """
     try:
         return [image.name, image.stat().st_size, label.name, label.stat().st_size]
     except OSError as error:
         raise TimError(f"{error.filename}: cannot be read: {error.strerror}") from error
-
-
-def compute_rarity(
-    images: Path,
-    maps: Path,
-    labels: Labels,
-    bandwidth: float = BANDWIDTH,
-    workers: int = 1,
-) -> Rarity:
-    """Compute the scores of all images of a folder, in parallel, with a progress bar.
-
-    Args:
-        images: Folder of photographs.
-        maps: Folder of label maps of the same names, see :func:`tim_plugin.data.pairs.pair_files`.
-        labels: Reads them.
-        bandwidth: See :func:`rarity_scores`.
-        workers: Processes.
-
-    Raises:
-        TimError: A file is missing or damaged, or a label map has another size than its photograph.
-    """
-    files = list_images(images)
-    pairs = list(zip(files, pair_files(files, maps), strict=True))
-    task = partial(_colours_of, labels)
-    if min(workers, len(pairs)) == 1:
-        found = track_progress(task, pairs)
-    else:
-        found = track_parallel_progress(task, pairs, min(workers, len(pairs)), initializer=start_worker)
-    problems = [one for one in found if isinstance(one, str)]
-    if problems:
-        raise TimError(problems[0])
-    means, present = (torch.stack(parts) for parts in zip(*found, strict=True))
-    return Rarity(rarity_scores(means, present, bandwidth), [_source(*pair) for pair in pairs], labels.describe())
-
-
-def _colours_of(labels: Labels, pair: tuple[Path, Path]) -> MeanColours | str:
-    """Return a pair's mean colours, or what is wrong with it (an exception would end the progress bar's workers)."""
-    try:
-        image, one_hot = read_image(pair[0]).rgb, labels.read(read_bytes(pair[1]), str(pair[1])).lq
-    except TimError as error:
-        return str(error)
-    if image.shape[-2:] != one_hot.shape[-2:]:
-        sizes = [f"{part.shape[-1]}x{part.shape[-2]}" for part in (image, one_hot)]
-        return f"{pair[0]}: is {sizes[0]}, but its label map {pair[1]} is {sizes[1]}"
-    return mean_colours(image, one_hot)

@@ -1,0 +1,54 @@
+"""``prepare.json``: what a prepared folder was made of and how, which a later run compares with its own settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tim_plugin.errors import TimError
+from tim_plugin.images import write_atomically
+
+RECORD = "prepare.json"
+
+
+def read_record(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what each existing pair was made from, by its name; empty if the folder was not prepared before.
+
+    Args:
+        output: The prepared folder.
+        settings: Of this run, as JSON holds them.
+
+    Raises:
+        TimError: The record is damaged, or has other settings.
+    """
+    path = output / RECORD
+    if not path.exists():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        before, sources = dict(record["settings"]), dict(record["sources"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TimError(f"{path}: is damaged; delete it to prepare {output} anew") from error
+    if before != dict(settings):
+        raise TimError(
+            f"-o {output}: was prepared with {_shown(before)}, not {_shown(settings)}: give another folder, or delete "
+            "this one first"
+        )
+    return sources
+
+
+def write_record(output: Path, settings: Mapping[str, Any], sources: Mapping[str, Any]) -> None:
+    """Write the record, whole or not at all; the folder is made if it does not exist.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    content = json.dumps({"settings": dict(settings), "sources": dict(sources)}, indent=1)
+    write_atomically(output / RECORD, content.encode())
+
+
+def _shown(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
