@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tim_plugin"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LONGEST_FILE = 350
+TASK_WORDS = ("super-resolution", "colouri", "coloriz", "decompress", "mnist", "scene")
 
 # What a file or folder of the package may import of the package.
 BASE = {"errors", "seeds", "constants", "resize", "color", "images", "contact_sheet", "digits", "_version"}
@@ -89,6 +90,7 @@ def test_no_task_is_named_in(folder):
     for path in (PACKAGE / folder).rglob("*.py"):
         constants = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
         assert not constants & set(TASKS), path
+        assert [word for word in TASK_WORDS if word in path.read_text().lower()] == [], path
 
 
 def test_everything_in_the_list_is_registered():

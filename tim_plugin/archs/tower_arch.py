@@ -1,7 +1,8 @@
 """The tower generator: one module a level, each at twice the resolution of the one below (paper, sections 4.1 and 4.3).
 
-Differences from the paper's text, after its published code: in super-resolution a level above the first reads the level
-below and not the resized input (``condition_every_level`` adds it); the image leaves through tanh, moved to [0, 1].
+Differences from the paper's text, after its published code: where the tower enlarges, a level above the first reads
+the level below and not the resized input (``condition_every_level`` adds it); the image leaves through tanh, moved to
+[0, 1].
 RRDB is BasicSR's own, ``basicsr.archs.rrdbnet_arch.RRDB``.
 """
 
@@ -38,7 +39,7 @@ class TowerState(NamedTuple):
 class TowerGenerator(nn.Module):
     """Map a condition pyramid and latent codes to one image a level, coarse to fine.
 
-    The defaults are the published network for 16x super-resolution (209 M parameters). Every argument is a key of
+    The defaults are the published network that enlarges 16 times (209 M parameters). Every argument is a key of
     ``network_g`` in an option file; a list has one entry a level, a single number stands for all.
 
     Args:
@@ -55,7 +56,7 @@ class TowerGenerator(nn.Module):
         mapping_init: Their initialisation, see :class:`tim_plugin.archs.mapping_arch.MappingNetwork`.
         feature_scale: Fraction of the features that a level hands on; 0 hands on the image only.
         placement: ``upsample``: level k reads at r_k and writes at 2 r_k; ``same``: it reads and writes at r_k.
-        condition_every_level: In super-resolution, feed the enlarged LQ to the levels above the first too.
+        condition_every_level: Where the tower enlarges, feed the enlarged LQ to the levels above the first too.
         head: ``rgb``: tanh moved to [0, 1]; ``ab``: a and b of Lab, joined to the lightness that the level reads.
         degradation: What made the LQ: a name, or a section with ``type`` and its own keys; by default ``bicubic`` where
             the tower enlarges and ``unknown`` where it does not. It says how an LQ is read, shrunk and projected.
