@@ -48,7 +48,7 @@ def test_the_basis_is_the_training_digits_and_its_sign_is_fixed():
     assert torch.equal(mean, again[0].float()) and torch.equal(components, again[1].float())
     assert torch.allclose(components @ components.T, torch.eye(10), atol=1e-5)
     assert (components.gather(1, components.abs().argmax(dim=1, keepdim=True)) > 0).all()
-    assert len(read_digits(TRAIN)) == 1500 and len(read_digits(TEST)) == 297
+    assert len(read_digits(TRAIN)) == 1541 and len(read_digits(TEST)) == 256
 
 
 def test_the_lq_is_the_reconstruction(degradation):

@@ -1,18 +1,20 @@
 """The paper's worked example (section 2, figure 1): digits from their first ten principal components.
 
-Figure 1a shows inputs, several predictions and originals of unseen digits. Figure 1b shows where the predictions for
-one input lie in the plane of the 11th and 12th coordinates, with the real digit and the ten training digits whose first
-ten coordinates are nearest to the input's: stand-ins for what else could have been observed.
+Figure 1a shows inputs, several predictions and originals of unseen digits. Figure 1b shows, for the first of these,
+where the predictions lie in the plane of the 11th and 12th coordinates, with the real digit and the ten training digits
+whose first ten coordinates are nearest to the input's: stand-ins for what else could have been observed.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 from torch import Tensor
@@ -29,9 +31,12 @@ from tim_plugin.outputs import sheet_row
 DEMO = Demo("demo_mnist_pca.yml", num_samples=8, shown_samples=8)
 MNIST_FILES = {"train": "train-images-idx3-ubyte.gz", "val": "t10k-images-idx3-ubyte.gz"}
 SHOWN_DIGITS = 8
-MEASURED_DIGITS = 20  # of which figure 1b shows the first
+MEASURED_DIGITS = 40
+SHOWN_PLANES = 4  # the first of the measured digits
 PREDICTIONS = 300  # for each
 NEIGHBOURS = 10
+DENSEST = 0.9  # a sampler that is as wide as it should be has this share of the real points in its densest part
+IN_DENSEST = "real_points_in_densest_90_percent"
 SEED = 1  # another than the contact sheet's: the figures do not show picked samples
 
 
@@ -83,15 +88,17 @@ def run_digits_demo(root: Path, mnist: Path | None = None) -> dict[str, Any]:
     write_png(result / "figure_1a.png", contact_sheet(sheet, max_samples=DEMO.shown_samples))
     planes, errors, spread = _predict(trained)
     (result / "figure_1b.png").parent.mkdir(parents=True, exist_ok=True)
-    _draw(planes[0], result / "figure_1b.png")
     quantiles = [plane.quantiles() for plane in planes]
+    real = [one for one, _ in quantiles]
+    _draw(planes[:SHOWN_PLANES], real, result / "figure_1b.png")
     measures["figure_1b"] = {
         "digits": len(planes),
         "predictions_a_digit": PREDICTIONS,
         "relative_error_of_first_ten": {"mean": float(np.mean(errors)), "worst": float(np.max(errors))},
-        "density_quantile_of_real_point": _spread([real for real, _ in quantiles]),
+        "density_quantile_of_real_point": _spread(real),
         "density_quantile_of_neighbours": _spread([value for _, near in quantiles for value in near]),
-        "shown_digit": {"real_point": quantiles[0][0], "neighbours": quantiles[0][1]},
+        IN_DENSEST: float(np.mean(np.array(real) >= 1 - DENSEST)),
+        "shown_digits": [{"real_point": one, "neighbours": near} for one, near in quantiles[:SHOWN_PLANES]],
         "diversity_rms_pixels": float(np.mean(spread)),
         "seed": SEED,
     }
@@ -143,23 +150,30 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "median": float(np.median(values)), "lowest": float(np.min(values))}
 
 
-def _draw(plane: Plane, path: Path) -> None:
+def _draw(planes: Sequence[Plane], quantiles: Sequence[float], path: Path) -> None:
+    figure = Figure(figsize=(8.4, 7.2), dpi=110, layout="constrained")
+    places = figure.subplots(-(-len(planes) // 2), 2, squeeze=False).flat
+    for axes, plane, quantile in zip(places, planes, quantiles, strict=False):
+        _draw_plane(axes, plane)
+        axes.set_title(f"real digit at density quantile {quantile:.2f}", fontsize=9)
+    handles, labels = places[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=9)
+    figure.supxlabel("11th coordinate", fontsize=10)
+    figure.supylabel("12th coordinate", fontsize=10)
+    figure.savefig(path)
+
+
+def _draw_plane(axes: Axes, plane: Plane) -> None:
     points = np.vstack([plane.predictions, plane.real, plane.neighbours])
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.1 * (high - low)
     x, y = (np.linspace(a - m, b + m, 120) for a, b, m in zip(low, high, margin, strict=True))
     grid = np.stack(np.meshgrid(x, y))  # (2, 120, 120)
     density = gaussian_kde(plane.predictions.T)(grid.reshape(2, -1)).reshape(grid.shape[1:])
-    figure = Figure(figsize=(5.2, 4.2), dpi=110, layout="constrained")
-    axes = figure.subplots()
-    filled = axes.contourf(x, y, density, levels=14, cmap=matplotlib.colormaps["Blues"])
-    figure.colorbar(filled, label="density of predictions")
-    axes.scatter(*plane.predictions.T, s=3, color="0.35", alpha=0.35, linewidths=0, label="predictions")
+    axes.contourf(x, y, density, levels=14, cmap=matplotlib.colormaps["Blues"])
+    axes.scatter(*plane.predictions.T, s=3, color="0.35", alpha=0.35, linewidths=0, label="predictions (and density)")
     axes.scatter(*plane.neighbours.T, s=34, marker="^", color="tab:orange", label="nearest training digits")
     axes.scatter(*plane.real, s=150, marker="*", color="tab:red", edgecolors="white", label="the real digit")
-    axes.set(xlabel="11th coordinate", ylabel="12th coordinate")
-    axes.legend(fontsize=8, loc="best")
-    figure.savefig(path)
 
 
 def _tell(measures: dict[str, Any], here: Path, model: Path) -> None:
@@ -173,7 +187,8 @@ mean {measures["mean_distance"]:.4f}, best of {measures["num_samples"]} {best:.4
   first ten coordinates: relative error at most {figure["relative_error_of_first_ten"]["worst"]:.4f}
   density quantile among predictions, median over {figure["digits"]} digits: the real digit \
 {figure["density_quantile_of_real_point"]["median"]:.2f}, its neighbours \
-{figure["density_quantile_of_neighbours"]["median"]:.2f}
+{figure["density_quantile_of_neighbours"]["median"]:.2f}; \
+{figure[IN_DENSEST]:.0%} of the real digits lie in the densest {DENSEST:.0%}
   predictions differ by {figure["diversity_rms_pixels"]:.3f} of the range (standard deviation of a pixel)
 Look at  {here / "figure_1a.png"}, {here / "figure_1b.png"}  and  {here / "metrics.json"}.
 The network:  {model}""",

@@ -146,6 +146,7 @@ def measure(
         demo.num_samples,
         demo.seed,
         distance=distance,
+        max_samples_per_batch=demo.num_samples,
         callback=take,
         consistency=consistency,
     )
@@ -153,7 +154,7 @@ def measure(
     better = {"distance": "lower"} | {name: one.better for name, one in measured.items()}
     summary = summarise(rows, better, set(measured))
     return {
-        "validation_images": [row.name for row in rows],
+        "validation_images": len(rows),
         "distance": distance.name,
         "input_distance": sum(inputs) / len(inputs),
         "mean_distance": summary["distance"],
