@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.degradations.jpeg_blocks import dct, inverse_dct, rgb_to_ycc, ycc_to_rgb
 from tim_plugin.degradations.jpeg_file import read_jpeg
@@ -26,6 +27,12 @@ def photo():
 
 def repeated(observed, times):
     return map_tensors(lambda tensor: tensor[None].repeat(times, *[1] * tensor.dim()), observed)
+
+
+def covered(plane, subsampling):
+    """The part of a plane of Y's size that sub-sampled chroma fills, for sides that 16 divides."""
+    rows, columns = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}[subsampling]
+    return plane[: plane.shape[0] // rows, : plane.shape[1] // columns]
 
 
 def pillow_jpeg(image, **options):
@@ -60,7 +67,7 @@ def test_the_coefficients_are_those_of_the_picture():
     grey = data.camera()[100:196, 100:228]
     _, content = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 60])
     lq, given = read_jpeg(content.tobytes(), "x")
-    assert given["cb"].shape == given["cr"].shape == (0, 0)
+    assert given["sampling"].tolist() == [0, 0] and not given["cb"].any() and not given["cr"].any()
     pixels = inverse_dct(given["y"][None])[0] + 128
     assert (pixels.clamp(0, 255) - lq[0] * 255).abs().max() <= 1.0  # libjpeg's inverse is in integers
     found = dct(torch.from_numpy(grey.astype(np.float32))[None] - 128)[0] / given["tables"][0].repeat(12, 16)
@@ -89,12 +96,30 @@ def test_saved_samples_compressed_again_have_the_same_coefficients(photo, tmp_pa
         write_png(tmp_path / f"{index}.png", image)
         again = degradation.degrade(read_image(tmp_path / f"{index}.png").rgb)
         assert torch.equal(again.given["tables"], observed.given["tables"])
-        keys = ("y", "cb", "cr")
-        equal = sum(int((again.given[key] == observed.given[key]).sum()) for key in keys)
-        share = equal / sum(observed.given[key].numel() for key in keys)
+        parts = [(again.given[key], observed.given[key]) for key in ("y", "cb", "cr")]
+        parts = [
+            tuple(covered(plane, subsampling) for plane in pair) if index else pair for index, pair in enumerate(parts)
+        ]
+        share = sum(int((a == b).sum()) for a, b in parts) / sum(a.numel() for a, _ in parts)
         assert share >= 0.99
         assert abs(share - reported[index]) <= 0.01
     assert (saved[0] - saved[1]).abs().mean() > 0.005
+
+
+@pytest.mark.parametrize("quality", [93, 96, 100])
+def test_where_steps_are_as_small_as_rounding_the_share_is_reported_as_it_is(photo, quality):
+    """Steps of 1 to 3 cannot be kept through 8-bit pixels; what is reported is what libjpeg finds."""
+    degradation = Jpeg(quality, "4:4:4")
+    observed = degradation.degrade(photo)
+    batch = repeated(observed, 1)
+    saved = degradation.project_for_saving(photo[None].roll(3, -1), batch)
+    again = degradation.degrade(saved[0])
+    parts = [(again.given[key], observed.given[key]) for key in ("y", "cb", "cr")]
+    share = sum(int((a == b).sum()) for a, b in parts) / sum(a.numel() for a, _ in parts)
+    reported = float(degradation.measure(saved, batch)["dct_agreement"])
+    assert abs(share - reported) <= 0.03 and share > 0.6
+    before = float(degradation.measure(photo[None].roll(3, -1), batch)["dct_agreement"])
+    assert reported > before + 0.1
 
 
 @pytest.mark.parametrize("size", [(50, 37), (17, 33), (16, 31)])
@@ -126,6 +151,25 @@ def test_projection_passes_gradcheck(photo):
     assert torch.autograd.gradcheck(lambda x: degradation.project(x, batch.given), (images,), nondet_tol=0)
 
 
+def test_files_of_all_kinds_fit_into_one_batch_and_each_is_projected_by_itself(photo):
+    grey = photo.mean(dim=0, keepdim=True).expand(3, -1, -1)
+    contents = [Jpeg(30, kind).encode(photo) for kind in ("4:2:0", "4:4:4", "4:2:2", "4:2:0")]
+    contents.insert(1, pillow_jpeg(grey, mode="L", quality=40))
+    files = [read_jpeg(content, "x") for content in contents]
+    batch = Observed(*torch.utils.data.default_collate(files))
+    raw = torch.rand(5, 3, 64, 80, generator=torch.Generator().manual_seed(0))
+    together = Jpeg().project(raw, batch.given)
+    saved = Jpeg().project_for_saving(raw, batch)
+    agreement = Jpeg().measure(saved, batch)["dct_agreement"]
+    for index, (lq, given) in enumerate(files):
+        one = map_tensors(lambda tensor: tensor[None], Observed(lq, given))
+        assert torch.allclose(Jpeg().project(raw[index : index + 1], one.given)[0], together[index], atol=1e-5)
+        assert torch.equal(Jpeg().measure(saved[index : index + 1], one)["dct_agreement"], agreement[index : index + 1])
+    assert (agreement >= 0.99).all()
+    assert torch.allclose(saved[1], saved[1].mean(dim=0, keepdim=True).expand(3, -1, -1), atol=1e-6)  # grey stays grey
+    assert (saved[0] - saved[0].mean(dim=0, keepdim=True)).abs().max() > 0.05
+
+
 def test_a_quality_range_is_drawn_from_by_its_generator(photo):
     degradation = Jpeg([1, 90])
     drawn = [degradation.encode(photo, torch.Generator().manual_seed(seed)) for seed in (0, 1, 2, 0)]
@@ -138,7 +182,9 @@ def test_a_crop_has_the_blocks_of_its_pixels(photo):
     part = degradation.crop(observed, 16, 32, 32, 48)
     assert torch.equal(part.lq, observed.lq[:, 16:48, 32:80])
     assert torch.equal(part.given["y"], observed.given["y"][16:48, 32:80])
-    assert torch.equal(part.given["cb"], observed.given["cb"][8:24, 16:40])
+    assert torch.equal(part.given["cb"][:16, :24], observed.given["cb"][8:24, 16:40])
+    assert not part.given["cb"][16:].any() and not part.given["cb"][:, 24:].any()
+    assert all(part.given[key].shape == (32, 48) for key in ("y", "cb", "cr"))
     with pytest.raises(TimError, match="multiples of 16"):
         degradation.crop(observed, 8, 0, 16, 16)
 

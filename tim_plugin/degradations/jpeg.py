@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
 from tim_plugin.degradations.jpeg_blocks import (
+    BLOCK_PX,
     dct,
     inverse_dct,
     rgb_to_ycc,
@@ -20,10 +21,11 @@ from tim_plugin.degradations.jpeg_blocks import (
     tile_table,
     ycc_to_rgb,
 )
-from tim_plugin.degradations.jpeg_file import FACTORS, read_jpeg
+from tim_plugin.degradations.jpeg_file import read_jpeg
 from tim_plugin.errors import TimError, did_you_mean
 from tim_plugin.images import round_to_8_bit
 
+GREY = 0  # in place of a factor of sub-sampling
 UNIT_PX = 16  # a whole number of blocks, also of sub-sampled chroma
 SUBSAMPLINGS = {
     "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
@@ -34,6 +36,7 @@ SUBSAMPLINGS = {
 # libjpeg's own rounding of Y, Cb and Cr) seldom carries them across; a quarter of narrow intervals.
 MARGIN = 1.5
 SAVING_ROUNDS = 60
+PATIENCE = 12  # rounds without gain after which an image is left as it is
 SAVED_WELL = 0.9995  # share of coefficients at which a saved image is done
 
 
@@ -55,7 +58,7 @@ class Jpeg(Degradation):
     crop_step = UNIT_PX
     can_flip = False
     projects = True
-    needs = ("y", "cb", "cr", "tables")
+    needs = ("y", "cb", "cr", "tables", "sampling")
     measured = {"dct_agreement": Measure("share of equal DCT coefficients after compressing again", "higher")}
 
     def __init__(self, quality: int | Sequence[int] = 1, subsampling: str = "4:2:0") -> None:
@@ -93,19 +96,29 @@ class Jpeg(Degradation):
     def project(self, images: Tensor, given: Given) -> Tensor:
         """Clamp the coefficients of images whose sides are multiples of 16; nearest in Y, Cb, Cr.
 
-        The images may be larger than what the file's blocks cover, which lies at the top left.
+        The images may be larger than what the file's blocks cover, which lies at the top left. The samples of a grey
+        file are grey.
         """
-        ycc = rgb_to_ycc(images)
-        planes = [_clamped(ycc[:, index], given, key, index) for index, key in enumerate(("y", "cb", "cr"))]
+        ycc, tables = rgb_to_ycc(images), given["tables"]
+        planes = [_clamped(ycc[:, 0], given["y"], tables[:, 0], (1, 1))]
+        groups = _by_sampling(given)
+        order = torch.cat([items for _, items in groups]).argsort()
+        for index, key in enumerate(("cb", "cr"), start=1):
+            parts = [
+                _clamped(ycc[items, index], given[key][items], tables[items, index], factors)
+                for factors, items in groups
+            ]
+            planes.append(torch.cat(parts)[order])
         return ycc_to_rgb(torch.stack(planes, dim=1))
 
     @torch.no_grad()
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
-        """Project, clip and round until 99.95 % of the coefficients agree, or for 60 rounds; the best of each image."""
+        """Project, clip and round until 99.95 % of the coefficients agree or no more can be had; the best of each."""
         best, given = round_to_8_bit(images), dict(observed.given)
         shares, current = self.measure(best, observed)["dct_agreement"], images.clone()
+        since = torch.zeros_like(shares)  # rounds in which an image did not get better
         for _ in range(SAVING_ROUNDS):
-            todo = (shares < SAVED_WELL).nonzero().flatten()
+            todo = ((shares < SAVED_WELL) & (since < PATIENCE)).nonzero().flatten()
             if not len(todo):
                 break
             part = {key: value[todo] for key, value in given.items()}
@@ -113,47 +126,69 @@ class Jpeg(Degradation):
             rounded = round_to_8_bit(current[todo])
             found = self.measure(rounded, Observed(observed.lq[todo], part))["dct_agreement"]
             better = found > shares[todo]
+            since[todo] = torch.where(better, 0, since[todo] + 1)
             best[todo[better]], shares[todo[better]] = rounded[better], found[better]
         return best
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
         """Return ``dct_agreement`` as libjpeg's encoder would find it: Y, Cb, Cr and averaged chroma are rounded."""
-        ycc = rgb_to_ycc(_padded(round_to_8_bit(images))).round()
-        equal, count = torch.zeros(len(images), device=images.device), 0
-        for index, key in enumerate(("y", "cb", "cr")):
-            wanted = observed.given[key]  # (N, H_c, W_c)
-            if not wanted.numel():
-                continue
-            plane = shrink_plane(ycc[:, index], _factors(observed.given, key))
-            plane = plane.round() if key != "y" else plane
-            found = dct(plane[:, : wanted.shape[1], : wanted.shape[2]])
-            steps = tile_table(observed.given["tables"][:, index], wanted.shape[1:])
-            equal += ((found / steps).round() == (wanted / steps).round()).flatten(1).sum(dim=1)
-            count += wanted[0].numel()
-        return {"dct_agreement": equal / count}
+        ycc, given = rgb_to_ycc(_padded(round_to_8_bit(images))).round(), observed.given
+        share = torch.zeros(len(images), device=images.device)
+        for factors, items in _by_sampling(given):
+            equal, count = _count_equal(ycc[items, 0], given["y"][items], given["tables"][items, 0])
+            for index, key in enumerate(("cb", "cr"), start=1):
+                if GREY not in factors:
+                    plane = shrink_plane(ycc[items, index], factors).round()
+                    wanted = _covered(given[key][items], factors)
+                    equal_here, count_here = _count_equal(plane, wanted, given["tables"][items, index])
+                    equal, count = equal + equal_here, count + count_here
+            share[items] = equal / count
+        return {"dct_agreement": share}
 
     def crop(self, observed: Observed, top: int, left: int, height: int, width: int) -> Observed:
         """Cut pixels and blocks; all four multiples of 16 (see :meth:`Degradation.crop`)."""
         if any(value % UNIT_PX for value in (top, left, height, width)):
             raise TimError(f"a JPEG is cropped at multiples of {UNIT_PX} pixels, not {width}x{height} at {left}, {top}")
-        whole = super().crop(observed, top, left, height, width)
-        given = dict(observed.given)
+        whole, given = super().crop(observed, top, left, height, width), dict(observed.given)
         for key in ("y", "cb", "cr"):
-            if observed.given[key].numel():
-                rows, columns = _factors({name: value[None] for name, value in observed.given.items()}, key)
-                given[key] = observed.given[key][
-                    top // rows : (top + height) // rows, left // columns : (left + width) // columns
-                ].contiguous()
+            rows, columns = (1, 1) if key == "y" else (max(factor, 1) for factor in given["sampling"].tolist())
+            part = given[key][top // rows :, left // columns :][: height // rows, : width // columns]
+            given[key] = F.pad(part, (0, width - part.shape[1], 0, height - part.shape[0]))
         return Observed(whole.lq, given)
 
 
-def _clamped(plane: Tensor, given: Mapping[str, Tensor], key: str, index: int) -> Tensor:
-    """Clamp the coefficients of one component (N, H, W) to their intervals."""
-    centre = given[key]  # (N, H_c, W_c)
-    if not centre.numel():
-        return plane
-    factors = _factors(given, key)
-    steps = tile_table(given["tables"][:, index].to(plane), centre.shape[1:])
+def _by_sampling(given: Mapping[str, Tensor]) -> list[tuple[tuple[int, int], Tensor]]:
+    """Return the items of a batch by how their chroma is sub-sampled: (rows, columns) and indices."""
+    kinds = [(int(rows), int(columns)) for rows, columns in given["sampling"].tolist()]
+    device = given["sampling"].device
+    return [
+        (kind, torch.tensor([index for index, one in enumerate(kinds) if one == kind], device=device))
+        for kind in sorted(set(kinds))
+    ]
+
+
+def _covered(plane: Tensor, factors: tuple[int, int]) -> Tensor:
+    """Cut the part that sub-sampled blocks fill out of planes of Y's size; those of an odd size are rounded up."""
+    rows, columns = (
+        -(-side // (BLOCK_PX * factor)) * BLOCK_PX for side, factor in zip(plane.shape[1:], factors, strict=True)
+    )
+    return plane[:, :rows, :columns]
+
+
+def _count_equal(plane: Tensor, wanted: Tensor, tables: Tensor) -> tuple[Tensor, int]:
+    """Return how many coefficients of planes (N, H, W) are the wanted ones once they are quantised, and of how many."""
+    found = dct(plane[:, : wanted.shape[1], : wanted.shape[2]])
+    steps = tile_table(tables, wanted.shape[1:])
+    equal = (found / steps).round() == (wanted / steps).round()
+    return equal.flatten(1).sum(dim=1), wanted[0].numel()
+
+
+def _clamped(plane: Tensor, centre: Tensor, tables: Tensor, factors: tuple[int, int]) -> Tensor:
+    """Clamp the coefficients of one component (N, H, W) to their intervals; a grey file has no chroma."""
+    if GREY in factors:
+        return torch.zeros_like(plane)
+    centre = _covered(centre, factors)
+    steps = tile_table(tables.to(plane), centre.shape[1:])
     half = steps / 2 - torch.minimum(steps / 4, torch.full_like(steps, MARGIN))
     small = shrink_plane(plane, factors)
     inside = small[:, : centre.shape[1], : centre.shape[2]]
@@ -164,13 +199,6 @@ def _clamped(plane: Tensor, given: Mapping[str, Tensor], key: str, index: int) -
         (0, small.shape[2] - centre.shape[2], 0, small.shape[1] - centre.shape[1]),
     )
     return plane + spread_plane(change, factors)
-
-
-def _factors(given: Mapping[str, Tensor], key: str) -> tuple[int, int]:
-    """How often a component is smaller than Y, by their numbers of blocks: those of an odd size are rounded up."""
-    pairs = zip(given["y"].shape[1:], given[key].shape[1:], strict=True)
-    rows, columns = (next(f for f in FACTORS if -(-y // (8 * f)) * 8 == c) for y, c in pairs)
-    return rows, columns
 
 
 def _padded(images: Tensor) -> Tensor:

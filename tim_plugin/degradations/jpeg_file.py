@@ -26,8 +26,9 @@ def read_jpeg(content: bytes, name: str) -> tuple[Tensor, dict[str, Tensor]]:
     """Read pixels and coefficients.
 
     Returns:
-        RGB (3, H, W) in [0, 1]; and ``y``, ``cb``, ``cr``: dequantised coefficients, block (i, j) at rows 8 i, columns
-        8 j (``cb`` and ``cr`` of a grey JPEG are (0, 0)), with ``tables`` (3, 8, 8), float32.
+        RGB (3, H, W) in [0, 1]; and, so that files of all kinds fit into one batch, ``y``, ``cb``, ``cr`` of one size:
+        dequantised coefficients, block (i, j) at rows 8 i, columns 8 j, those of sub-sampled chroma at the top left;
+        ``tables`` (3, 8, 8), float32; ``sampling`` (2,): how often chroma has fewer rows and columns, 0 for grey.
 
     Raises:
         TimError: No JPEG, damaged, CMYK, RGB-coded, rotated by its EXIF tag, or sub-sampled in an unusual way.
@@ -67,24 +68,21 @@ def _coefficients(content: bytes, name: str) -> dict[str, Tensor]:
             raise TimError(f"{name}: its coefficients cannot be read: {error}") from error
     if image.jpeg_color_space.name not in ("JCS_YCbCr", "JCS_GRAYSCALE"):
         raise TimError(f"{name}: is coded as {image.jpeg_color_space.name[4:]}; save it as an ordinary (YCbCr) JPEG")
-    _require_sampling(image, name)
+    sampling = _sampling(image, name)
     tables = torch.zeros(3, 8, 8)
     for index in range(len(parts)):
         tables[index] = torch.from_numpy(np.asarray(image.get_component_qt(index), np.float32))
-    planes = [_plane(part, table) for part, table in zip(parts, tables, strict=False)]
-    planes += [torch.zeros(0, 0)] * (3 - len(planes))
-    return dict(zip(("y", "cb", "cr"), planes, strict=True)) | {"tables": tables}
+    planes = torch.zeros(3, *(8 * blocks for blocks in parts[0].shape[:2]))
+    for plane, part, table in zip(planes, parts, tables, strict=False):
+        values = torch.from_numpy(np.asarray(part, np.float32)) * table  # (rows, columns, 8, 8)
+        rows, columns = (8 * blocks for blocks in values.shape[:2])
+        plane[:rows, :columns] = values.permute(0, 2, 1, 3).reshape(rows, columns)
+    return {**dict(zip(("y", "cb", "cr"), planes, strict=True)), "tables": tables, "sampling": sampling}
 
 
-def _require_sampling(image: Any, name: str) -> None:
+def _sampling(image: Any, name: str) -> Tensor:
     factors = np.asarray(image.samp_factor)  # (components, 2)
     ratios = factors[0] / factors
     if not np.isin(ratios, FACTORS).all() or (len(ratios) > 1 and (ratios[1] != ratios[2]).any()):
         raise TimError(f"{name}: its chroma is sub-sampled by {ratios[1:].tolist()}; only 1 and 2 are supported")
-
-
-def _plane(blocks: np.ndarray, table: Tensor) -> Tensor:
-    """(rows, columns, 8, 8) quantised coefficients -> (rows * 8, columns * 8), dequantised."""
-    values = torch.from_numpy(np.asarray(blocks, np.float32)) * table
-    rows, columns = values.shape[:2]
-    return values.permute(0, 2, 1, 3).reshape(rows * 8, columns * 8).contiguous()
+    return torch.tensor(ratios[1].tolist() if len(ratios) > 1 else [0, 0], dtype=torch.int64)
