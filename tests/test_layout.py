@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "option_checks": {"errors", "options", "option_sections", "dataset_checks"},
     "degradations": {"errors", "constants", "resize", "color", "images", "digits", "checkpoints", "degradations"},
     "tasks": {"errors", "degradations"},
-    "degradation_checks": {"errors", "options", "option_sections", "degradations.table", "tasks"},
+    "degradation_checks": {"errors", "options", "option_sections", "degradations", "tasks"},
     "imle": {"errors", "seeds", "imle"},
     "archs": {"errors", "options", "color", "degradations", "archs", "imle.latents", "imle.conditions"},
     "losses": {"errors", "imle"},

@@ -18,6 +18,7 @@ from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.labels import Labels
+from tim_plugin.errors import TimError
 from tim_plugin.evaluation import answer
 from tim_plugin.inference import sample_files
 from tim_plugin.option_file import read_option_file
@@ -50,14 +51,17 @@ def plain(value):
 def shrink_dataset(dataset, photos, label_maps, training):
     if dataset["dataroot_gt"].startswith("sklearn:"):
         dataset.update(dataset_enlarge_ratio=1, batch_size_per_gpu=2, num_worker_per_gpu=0) if training else None
+        dataset.update(max_images=4)
         return
     dataset["dataroot_gt"] = str(photos)
     if "dataroot_lq" in dataset:
         dataset["dataroot_lq"] = str(label_maps if dataset.get("task") == "layouts" else photos)
-    dataset.pop("resize", None)
-    dataset.pop("gt_size", None)
+    if isinstance(dataset.get("gt_size"), list):
+        dataset["gt_size"] = [32, 64] if dataset["gt_size"][1] == 2 * dataset["gt_size"][0] else [32, 48]
+    elif "gt_size" in dataset:
+        dataset["gt_size"] = 32
     if training:
-        dataset.update(gt_size=32, batch_size_per_gpu=2, num_worker_per_gpu=0, dataset_enlarge_ratio=1)
+        dataset.update(batch_size_per_gpu=2, num_worker_per_gpu=0, dataset_enlarge_ratio=1)
 
 
 def shrink(opt, photos, label_maps, network, root):
@@ -87,6 +91,18 @@ def shrink(opt, photos, label_maps, network, root):
     return opt
 
 
+def write_checkpoint(opt, network, path):
+    """An untrained network's checkpoint as training leaves it, which a test file names."""
+    basis_is_stored = isinstance(network.get("degradation"), dict) and "basis" in network["degradation"]
+    if basis_is_stored:
+        network = {**network, "degradation": {"type": "pca", "basis": "sklearn:digits/train"}}
+    tower = TowerGenerator(**network)
+    torch.save({"params_ema": tower.state_dict(), "network_g": {**opt["network_g"], **tower.portable()}}, path)
+    opt["path"]["pretrain_network_g"] = str(path)
+    if basis_is_stored:
+        opt["network_g"]["degradation"]["basis"] = opt["datasets"]["test_1"]["basis"] = str(path)
+
+
 def input_file(dataset, folder):
     """A user's file for this task: what the degradation makes of a GT, or the LQ file that there is."""
     if isinstance(dataset, DegradedImageDataset) and dataset.lq_files is None:
@@ -101,9 +117,7 @@ def test_option_file_runs(path, tmp_path, photos, label_maps, tiny_network):
     opt = shrink(read_option_file(path), photos, label_maps, tiny_network, tmp_path)
     network = {key: value for key, value in opt["network_g"].items() if key != "type"}
     if path.stem.startswith("test_"):
-        checkpoint = tmp_path / "net.pth"
-        torch.save({"params_ema": TowerGenerator(**network).state_dict()}, checkpoint)
-        opt["path"]["pretrain_network_g"] = str(checkpoint)
+        write_checkpoint(opt, network, tmp_path / "net.pth")
     (tmp_path / path.name).write_text(yaml.safe_dump(opt, sort_keys=False))
     argv = ["-opt", str(tmp_path / path.name)]
     if path.stem.startswith("test_"):
@@ -132,3 +146,27 @@ def test_option_file_runs(path, tmp_path, photos, label_maps, tiny_network):
     assert len(list((tmp_path / "mine").glob("*_sheet.png"))) == 1
     if opt["network_g"].get("consistency") == "project":
         assert set(tower.degradation.measured) <= set(entry["samples"][0])
+
+
+def test_a_wrong_option_leaves_an_earlier_run_where_it_is(tmp_path, photos, label_maps, tiny_network):
+    opt = shrink(
+        read_option_file(ROOT / "options" / "train_tim_decompression.yml"), photos, label_maps, tiny_network, tmp_path
+    )
+    earlier = tmp_path / "experiments" / opt["name"]
+    earlier.mkdir(parents=True)
+    (tmp_path / "x.yml").write_text(yaml.safe_dump(opt, sort_keys=False))
+    with pytest.raises(TimError, match="datasets: val: quality 0 must lie within 1 and 100"):
+        train_pipeline(str(tmp_path), ["-opt", str(tmp_path / "x.yml"), "--force_yml", "datasets:val:quality=0"])
+    assert list((tmp_path / "experiments").iterdir()) == [earlier]
+
+
+def test_a_checkpoint_of_another_basis_is_refused(tmp_path, photos, label_maps, tiny_network):
+    opt = shrink(
+        read_option_file(ROOT / "options" / "test_tim_mnist_pca.yml"), photos, label_maps, tiny_network, tmp_path
+    )
+    network = {key: value for key, value in opt["network_g"].items() if key != "type"}
+    write_checkpoint(opt, network, tmp_path / "net.pth")
+    opt["network_g"]["degradation"]["basis"] = opt["datasets"]["test_1"]["basis"] = "sklearn:digits/test"
+    (tmp_path / "x.yml").write_text(yaml.safe_dump(opt, sort_keys=False))
+    with pytest.raises(TimError, match="net.pth: was trained with another PCA basis"):
+        run_test_pipeline(str(tmp_path), ["-opt", str(tmp_path / "x.yml")])

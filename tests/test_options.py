@@ -34,11 +34,16 @@ def changed(opt, entry):
 
 
 @pytest.mark.parametrize("path", OPTION_FILES, ids=lambda path: path.stem)
-def test_every_option_file_passes(path, photos):
+def test_every_option_file_passes(path, photos, tmp_path):
     options = read_option_file(path)
     for dataset in options["datasets"].values():
         if not dataset["dataroot_gt"].startswith("sklearn:"):
             dataset.update({key: str(photos) for key in ("dataroot_gt", "dataroot_lq") if key in dataset})
+        if "basis" in dataset:  # a test takes it from a checkpoint
+            dataset["basis"] = options["network_g"]["degradation"]["basis"] = "sklearn:digits/train"
+        if "rarity" in dataset:
+            dataset["rarity"]["file"] = str(tmp_path / "rarity.json")
+            (tmp_path / "rarity.json").touch()
     check_options(options)
     check_degradations(options)
 
@@ -168,6 +173,28 @@ def test_sections_that_training_or_a_test_needs_are_asked_for(opt, photos):
         check_options(opt)
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("batch_size_per_gpu=0", "train: batch_size_per_gpu must be at least 1, not 0"),
+        ("batch_size_per_gpu=2.0", "train: batch_size_per_gpu must be a whole number, not 2.0"),
+        ("batch_size_per_gpu=true", "train: batch_size_per_gpu must be a whole number, not True"),
+        ("num_worker_per_gpu=-1", "num_worker_per_gpu must be at least 0"),
+        ("max_images=0", "max_images must be at least 1"),
+        ("io_backend=disk", "datasets: train: io_backend: must be a section with keys, not 'disk'"),
+        ("io_backend={type: dsk}", "io_backend: type 'dsk' is not known: did you mean 'disk'"),
+        ("resize=shortside", "datasets: train: resize 'shortside' is not known: did you mean 'short_side'"),
+        ("use_hflip='no'", "use_hflip must be true or false, not 'no'"),
+        ("rarity={resample: 1}", "rarity: resample must be true or false"),
+        ("gt_size=[32]", r"gt_size \[32\] must be a side in pixels, or \[height, width\]"),
+        ("gt_size=[]", r"gt_size \[\] must be a side"),
+    ],
+)
+def test_what_a_dataset_cannot_be_given_is_named(opt, entry, message):
+    with pytest.raises(TimError, match=message):
+        check_options(changed(opt, f"datasets:train:{entry}"))
+
+
 def test_an_empty_folder_is_named(opt, tmp_path):
     with pytest.raises(TimError, match="is empty"):
         check_options(changed(opt, f"datasets:val:dataroot_gt={tmp_path}"))
@@ -270,6 +297,16 @@ def test_checking_does_not_change_the_options(opt):
         ("train_tim_mnist_pca", ["datasets:val:basis=other.idx3"], "datasets: val: basis is 'other.idx3', but"),
         ("train_tim_generic", ["network_g:degradation=lightness", "network_g:num_in_ch=1"],
          "PairedImageDataset reads RGB images, and degradation 'lightness' has other inputs"),
+        ("train_tim_generic", ["network_g:degradation=jpeg", "network_g:consistency=project"],
+         "PairedImageDataset reads images only, and network_g: consistency 'project' needs more of degradation 'jpeg'"),
+        ("train_tim_decompression", ["datasets:val:quality=0"], "datasets: val: quality 0 must lie within 1 and 100"),
+        ("train_tim_layout_gta", ["datasets:val:dataroot_lq=~"], "datasets: train: rarity: file .*there is no such"),
+        ("test_tim_layout_gta", ["datasets:test_1:dataroot_lq=~"], "datasets: test_1: dataroot_lq is missing: inputs"),
+        ("test_tim_layout_gta", ["network_g:num_in_ch=11"], "num_in_ch 11 does not fit degradation 'labels', which"),
+        ("test_tim_layout_gta", ["datasets:test_1:palette=camvit", "network_g:degradation:palette=camvit"],
+         "network_g: degradation: palette 'camvit' is not known: did you mean 'camvid'"),
+        ("train_tim_mnist_pca", ["datasets:train:basis=~", "datasets:val:basis=~", "network_g:degradation:basis=~"],
+         "network_g: degradation: basis is missing, which 'pca' needs"),
     ],
 )  # fmt: skip
 def test_a_network_for_another_degradation_than_its_data_is_refused(file, entries, message):

@@ -9,6 +9,8 @@ import torch
 
 from tim_plugin.degradations.table import BUILDERS
 from tim_plugin.errors import TimError
+from tim_plugin.evaluation import repeat
+from tim_plugin.imle.trees import map_tensors
 from tim_plugin.options import DEGRADATION_KEYS, NO_PROJECTION
 from tim_plugin.tasks import TASKS, get_task
 
@@ -32,12 +34,28 @@ def test_each_task_degrades_its_gt_to_what_is_read_of_its_file(name):
     assert picture.shape == (3, *observed.lq.shape[1:]) and 0 <= picture.min() and picture.max() <= 1
 
 
+PROJECTED = [name for name, task in TASKS.items() if task.degradation not in NO_PROJECTION]
+
+
+@pytest.mark.parametrize("name", PROJECTED)
+def test_a_saved_sample_does_not_depend_on_what_it_is_saved_with(name):
+    degradation = get_task(name).build({"quality": 30} if name == "decompression" else OPTIONS.get(name, {}), "here")
+    generator = torch.Generator().manual_seed(0)
+    gt = torch.rand(degradation.image_channels, 32, 32, generator=generator).sqrt()
+    observed = map_tensors(lambda tensor: tensor[None], degradation.degrade(gt))
+    raw = gt + torch.linspace(0, 0.8, 6).view(-1, 1, 1, 1) * torch.randn(6, *gt.shape, generator=generator)
+    together = degradation.project_for_saving(raw, repeat(observed, 6))
+    for index in range(6):
+        alone = degradation.project_for_saving(raw[index : index + 1], observed)
+        assert (alone[0] - together[index]).abs().max() < 1e-6, index
+
+
 def test_a_label_map_cannot_be_made_from_a_photograph():
     with pytest.raises(TimError, match="give dataroot_lq"):
         get_task("layouts").build({}, "here").degrade(torch.rand(3, 16, 16))
 
 
-@pytest.mark.parametrize("name", ["sr16", "SR16x", "", None])
+@pytest.mark.parametrize("name", ["sr16", "SR16x", "", None, ["sr16x"]])
 def test_an_unknown_task_names_the_nearest(name):
     with pytest.raises(TimError, match="sr16x"):
         get_task(name)

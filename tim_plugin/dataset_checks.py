@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tim_plugin.errors import TimError
-from tim_plugin.option_sections import check_numbers, refuse_misspelling, require, section_of
-from tim_plugin.options import TowerSpec, check_keys
+from tim_plugin.option_sections import check_numbers, refuse_misspelling, require
+from tim_plugin.options import TowerSpec, check_keys, require_bool, require_choice, require_number
 
 LOADER_KEYS = set(
     "name type phase scale io_backend dataroot_gt dataroot_lq "
@@ -18,7 +18,8 @@ LOADER_KEYS = set(
 # What each dataset reads beyond BasicSR's loader keys.
 DATASET_KEYS = {
     "DegradedImageDataset": set(
-        "task seed resize rarity quality subsampling palette void num_classes basis num_components".split()
+        "task seed resize rarity max_images quality subsampling palette void num_classes void_index basis "
+        "num_components".split()
     ),
     "PairedImageDataset": {"filename_tmpl", "color", "mean", "std"},
 }
@@ -29,7 +30,12 @@ REQUIRED = {
 }
 RARITY_KEYS = {"file", "resample", "weight"}
 DIGIT_FILES = (".gz", "-ubyte", ".idx3")  # their reader says what is wrong with them
-NUMBERS = ("gt_size", "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio")
+# Whole numbers, and the least that each may be.
+LEAST = {"batch_size_per_gpu": 1, "num_worker_per_gpu": 0, "dataset_enlarge_ratio": 1, "max_images": 1, "seed": 0}
+SWITCHES = ("use_hflip", "use_rot", "pin_memory", "persistent_workers")
+RARITY_SWITCHES = ("resample", "weight")
+RESIZES = ("none", "short_side", "whole")
+BACKENDS = ("disk", "lmdb", "memcached")
 PHASES = {True: ("train", "val"), False: ("test", "val")}
 
 
@@ -64,8 +70,19 @@ def _check_dataset(section: str, dataset: Mapping[str, Any], training: bool, spe
         require(section, dataset, always + in_training if training else always)
     if training:
         require(section, dataset, ("batch_size_per_gpu", "num_worker_per_gpu"))
-    check_numbers(section, dataset, NUMBERS)
-    check_keys(f"{section}: rarity", section_of(dataset, "rarity"), RARITY_KEYS)
+    check_numbers(section, dataset, ("gt_size",))
+    for key, least in LEAST.items():
+        if dataset.get(key) is not None:
+            require_number(f"{section}: {key}", dataset[key], int, minimum=least)
+    rarity, backend = (_below(section, dataset, key) for key in ("rarity", "io_backend"))
+    check_keys(f"{section}: rarity", rarity, RARITY_KEYS)
+    for name, options, switches in ((section, dataset, SWITCHES), (f"{section}: rarity", rarity, RARITY_SWITCHES)):
+        for key in switches:
+            if options.get(key) is not None:
+                require_bool(f"{name}: {key}", options[key])
+    require_choice(f"{section}: resize", dataset.get("resize") or "none", RESIZES)
+    if backend:
+        require_choice(f"{section}: io_backend: type", backend.get("type"), BACKENDS)
     _check_gt_size(section, dataset.get("gt_size"), spec)
     for key in ("dataroot_gt", "dataroot_lq"):
         value = str(dataset.get(key) or "")
@@ -73,9 +90,17 @@ def _check_dataset(section: str, dataset: Mapping[str, Any], training: bool, spe
             _check_folder(f"{section}: {key}", Path(value).expanduser())
 
 
+def _below(section: str, dataset: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    inner = dataset.get(key) or {}
+    if not isinstance(inner, Mapping):
+        raise TimError(f"{section}: {key}: must be a section with keys, not {inner!r}")
+    return inner
+
+
 def _check_gt_size(section: str, given: int | list[int] | None, spec: TowerSpec | None) -> None:
     sizes = given if isinstance(given, (list, tuple)) else [] if given is None else [given]
-    if len(sizes) > 2 or any(isinstance(size, bool) or not isinstance(size, int) for size in sizes):
+    listed = isinstance(given, (list, tuple))
+    if (listed and len(sizes) != 2) or any(isinstance(size, bool) or not isinstance(size, int) for size in sizes):
         raise TimError(f"{section}: gt_size {given!r} must be a side in pixels, or [height, width]")
     for size in sizes if spec is not None else ():
         _check_side(section, size, spec)

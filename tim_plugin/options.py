@@ -26,7 +26,7 @@ DEGRADATION_KEYS = {
     "unknown": set(),
     "lightness": set(),
     "jpeg": set(),
-    "labels": {"palette", "void", "num_classes"},
+    "labels": {"palette", "void", "num_classes", "void_index"},
     "pca": {"basis", "num_components"},
 }
 NO_PROJECTION = ("unknown", "labels")
@@ -91,19 +91,19 @@ class TowerSpec:
             "mapping_width",
             "mapping_layers",
         ):
-            _require_number(f"network_g: {name}", getattr(self, name), int, minimum=1)
-        _require_number("network_g: feature_scale", self.feature_scale, float, minimum=0)
+            require_number(f"network_g: {name}", getattr(self, name), int, minimum=1)
+        require_number("network_g: feature_scale", self.feature_scale, float, minimum=0)
         for name in ("condition_every_level", "mapping", "normalise", "weight_norm"):
-            _require_bool(f"network_g: {name}", getattr(self, name))
+            require_bool(f"network_g: {name}", getattr(self, name))
         for name in ("trunk_channels", "growth_channels"):
             value = per_level(f"network_g: {name}", getattr(self, name), self.num_levels)
             object.__setattr__(self, name, value)
-        _require_choice("network_g: mapping_init", self.mapping_init, MAPPING_INITS)
+        require_choice("network_g: mapping_init", self.mapping_init, MAPPING_INITS)
         if self.consistency is False:  # YAML 1.1 reads a bare `off` as false
             object.__setattr__(self, "consistency", "off")
-        _require_choice("network_g: placement", self.placement, PLACEMENTS)
-        _require_choice("network_g: consistency", self.consistency, CONSISTENCIES)
-        _require_choice("network_g: head", self.head, HEADS)
+        require_choice("network_g: placement", self.placement, PLACEMENTS)
+        require_choice("network_g: consistency", self.consistency, CONSISTENCIES)
+        require_choice("network_g: head", self.head, HEADS)
         object.__setattr__(self, "degradation", self._degradation_section())
         self._check_degradation()
 
@@ -114,7 +114,7 @@ class TowerSpec:
         section = {"type": section} if isinstance(section, str) else section
         if not isinstance(section, Mapping) or "type" not in section:
             raise TimError(f"network_g: degradation must be a name or a section with a type, not {section!r}")
-        _require_choice("network_g: degradation: type", section["type"], tuple(DEGRADATION_KEYS))
+        require_choice("network_g: degradation: type", section["type"], tuple(DEGRADATION_KEYS))
         check_keys("network_g: degradation", section, DEGRADATION_KEYS[section["type"]] | {"type"})
         return dict(section)
 
@@ -186,10 +186,10 @@ class ImleSpec:
     intermediate_supervision: bool = True
 
     def __post_init__(self) -> None:
-        _require_choice("imle: sampling", self.sampling, SAMPLINGS)
+        require_choice("imle: sampling", self.sampling, SAMPLINGS)
         for name in ("pool_size", "reuse", "search_batch", "max_candidates_per_batch"):
-            _require_number(f"imle: {name}", getattr(self, name), int, minimum=1)
-        _require_bool("imle: intermediate_supervision", self.intermediate_supervision)
+            require_number(f"imle: {name}", getattr(self, name), int, minimum=1)
+        require_bool("imle: intermediate_supervision", self.intermediate_supervision)
         samples = self.samples_per_level
         if isinstance(samples, (list, tuple)):
             object.__setattr__(self, "samples_per_level", tuple(samples))
@@ -199,7 +199,7 @@ class ImleSpec:
                     "together: give one number, or use sampling: hierarchical"
                 )
         for value in self.samples_per_level if isinstance(self.samples_per_level, tuple) else (samples,):
-            _require_number("imle: samples_per_level", value, int, minimum=1)
+            require_number("imle: samples_per_level", value, int, minimum=1)
 
     def samples(self, num_levels: int) -> tuple[int, ...]:
         """Return the number of candidates of each level, coarse to fine."""
@@ -218,8 +218,8 @@ class DistanceSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require_number("train: perceptual_opt: loss_weight", self.loss_weight, float, minimum=0)
-        _require_number("train: perceptual_opt: seed", self.seed, int, minimum=0)
+        require_number("train: perceptual_opt: loss_weight", self.loss_weight, float, minimum=0)
+        require_number("train: perceptual_opt: seed", self.seed, int, minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +233,9 @@ class ValSpec:
 
     def __post_init__(self) -> None:
         for name in ("num_samples", "max_samples_per_batch"):
-            _require_number(f"val: {name}", getattr(self, name), int, minimum=1)
-        _require_number("val: seed", self.seed, int, minimum=0)
-        _require_bool("val: contact_sheet", self.contact_sheet)
+            require_number(f"val: {name}", getattr(self, name), int, minimum=1)
+        require_number("val: seed", self.seed, int, minimum=0)
+        require_bool("val: contact_sheet", self.contact_sheet)
 
     @classmethod
     def from_options(cls, section: Mapping[str, Any] | None) -> ValSpec:
@@ -286,11 +286,12 @@ def per_level(name: str, value: Any, num_levels: int) -> tuple[int, ...]:
     if len(values) != num_levels:
         raise TimError(f"{name} has {len(values)} entries for {num_levels} levels: give one number or {num_levels}")
     for item in values:
-        _require_number(name, item, int, minimum=1)
+        require_number(name, item, int, minimum=1)
     return values
 
 
-def _require_number(name: str, value: Any, kind: type, minimum: float | None = None) -> None:
+def require_number(name: str, value: Any, kind: type, minimum: float | None = None) -> None:
+    """Raise TimError for what is no number of this kind (int or float), or less than ``minimum``."""
     if isinstance(value, str):
         raise TimError(f"{name} is the text {value!r}, a number is needed: {number_hint(value)}")
     allowed = int if kind is int else (int, float)
@@ -309,11 +310,13 @@ def number_hint(text: str) -> str:
     return f"YAML reads it as text without a decimal point; write !!float {text} (or {number!r})"
 
 
-def _require_bool(name: str, value: Any) -> None:
+def require_bool(name: str, value: Any) -> None:
+    """Raise TimError for what is neither true nor false."""
     if not isinstance(value, bool):
         raise TimError(f"{name} must be true or false, not {value!r}")
 
 
-def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+def require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise TimError for what is none of the choices; the nearest is offered."""
     if value not in choices:
         raise TimError(f"{name} {value!r} is not known: {did_you_mean(str(value), choices)}")

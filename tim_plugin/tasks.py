@@ -57,7 +57,7 @@ TASKS = {
         "image synthesis from scene layouts",
         "labels",
         gt_multiple=16,
-        options=frozenset({"palette", "void", "num_classes"}),
+        options=frozenset({"palette", "void", "num_classes", "void_index"}),
     ),
     "mnist_pca": Task(
         "digits from their first principal components",
@@ -78,6 +78,6 @@ def get_task(name: str) -> Task:
     Raises:
         TimError: There is none of that name; the nearest is offered.
     """
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise TimError(f"task {name!r} is not known: {did_you_mean(str(name), TASKS)}")
     return TASKS[name]

@@ -43,6 +43,7 @@ OPTIONS = {
     "palette": {"help": "camvid, cityscapes, gta (default) or indices"},
     "void": {"help": "channel (default) or mask"},
     "num_classes": {"type": int, "help": "with --palette indices"},
+    "void_index": {"type": int, "help": "with --palette indices: which raw index is void, if there is void"},
     "basis": {"help": "whose principal components (default: the input's; for test digits give the training digits)"},
     "num_components": {"type": int, "help": "how many (default: 10)"},
 }
@@ -87,11 +88,11 @@ def add_layouts(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare_layouts(args: argparse.Namespace) -> None:
-    if args.bandwidth <= 0:
-        raise TimError(f"--bandwidth {args.bandwidth}: must be more than 0")
     labels = get_task(args.task).build(options_of(args), f"task {args.task}")
     workers = (os.cpu_count() or 1) if args.workers is None else args.workers
     output = args.output.expanduser()
+    if output.is_dir():
+        raise TimError(f"-o {output}: is a folder; give a file, such as {output / 'rarity.json'}")
     progress = output.with_name(f"{output.name}.partial")
     rarity = compute_rarity(
         args.input.expanduser(), args.labels.expanduser(), labels, args.bandwidth, workers, progress

@@ -118,6 +118,25 @@ def test_stale_statistics_are_refused(folders, change, message):
         computed.check(pairs_of(*folders), LABELS.describe())
 
 
+def test_a_file_that_kept_its_size_is_noticed_and_one_that_was_only_touched_is_not(folders):
+    images, labels = folders
+    path = images / "photo00.bmp"
+    (images / "photo00.png").unlink()
+    cv2.imwrite(str(path), np.zeros((64, 80, 3), np.uint8))
+    computed = compute_rarity(images, labels, LABELS)
+    path.touch()
+    computed.check(pairs_of(images, labels), LABELS.describe())
+    cv2.imwrite(str(path), np.full((64, 80, 3), 9, np.uint8))
+    with pytest.raises(TimError, match="photo00.bmp .* has changed"):
+        computed.check(pairs_of(images, labels), LABELS.describe())
+
+
+@pytest.mark.parametrize("bandwidth", [0, -1, math.nan, math.inf])
+def test_a_bandwidth_that_cannot_be_is_refused(folders, bandwidth):
+    with pytest.raises(TimError, match="--bandwidth .*: must be more than 0"):
+        compute_rarity(*folders, LABELS, bandwidth)
+
+
 def test_statistics_of_another_palette_are_refused(folders):
     with pytest.raises(TimError, match="is stale: it was computed with .*camvid"):
         compute_rarity(*folders, LABELS).check(pairs_of(*folders), Labels("camvid", "mask").describe())
@@ -184,6 +203,8 @@ def test_pairs_are_found_by_name(tmp_path):
         pair_files([tmp_path / "b.png"], lq)
     with pytest.raises(TimError, match="there is no such folder"):
         pair_files(gt, tmp_path / "none")
+    with pytest.raises(TimError, match="y/a.png: and .*x/a.png would both have the LQ file .*a.jpg"):
+        pair_files([tmp_path / "x" / "a.png", tmp_path / "y" / "a.png"], lq)
     (lq / "a.png").write_bytes(b"x")
     with pytest.raises(TimError, match="have one name"):
         pair_files(gt, lq)

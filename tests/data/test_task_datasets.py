@@ -8,12 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.data import build_dataset
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.data.keyed_sampler import KeyedSampler
 from tim_plugin.data.prepare import Settings, prepare_folder
+from tim_plugin.data.prepare_digits import prepare_digits
 from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.errors import TimError
@@ -33,15 +35,15 @@ def options(folder, task, **changes):
     return {"name": "x", "phase": "train", "task": task, "dataroot_gt": str(folder), "gt_size": SIDE, **changes}
 
 
-def marked(folder, count=6, size=(64, 96)):
-    """Dark images with one bright square of 4x4 pixels each; and label maps with a sky there in a field of road."""
+def marked(folder, count=6, size=(64, 96), mark=4):
+    """Dark images with one bright square each; and label maps with a sky there in a field of road."""
     generator = np.random.default_rng(0)
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True)
     for index in range(count):
         image, labels = np.full((*size, 3), 40, np.uint8), np.full(size, 3, np.uint8)
-        y, x = (int(generator.integers(0, side // 4)) * 4 for side in size)
-        image[y : y + 4, x : x + 4], labels[y : y + 4, x : x + 4] = 255, 0
+        y, x = (int(generator.integers(0, side // mark)) * mark for side in size)
+        image[y : y + mark, x : x + mark], labels[y : y + mark, x : x + mark] = 255, 0
         cv2.imwrite(str(folder / "images" / f"{index}.png"), image)
         cv2.imwrite(str(folder / "labels" / f"{index}.png"), labels)
     return folder / "images", folder / "labels"
@@ -76,6 +78,37 @@ def test_lq_and_gt_show_the_same_place(tmp_path, task):
     assert_aligned(DegradedImageDataset(options(images, task, use_hflip=True, use_rot=True, **extra)))
 
 
+@pytest.mark.parametrize(("task", "mark"), [("sr8x", 8), ("sr16x", 16)])
+def test_strongly_shrunk_lq_and_gt_show_the_same_place(tmp_path, task, mark):
+    images, _ = marked(tmp_path, size=(16 * mark, 20 * mark), mark=mark)
+    section = {**options(images, task, use_hflip=True, use_rot=True), "gt_size": 12 * mark}
+    assert_aligned(DegradedImageDataset(section))
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_pairs_of_ones_own_show_the_same_place(tmp_path, scale):
+    images, _ = marked(tmp_path)
+    (tmp_path / "lq").mkdir()
+    for path in images.iterdir():
+        small = cv2.resize(cv2.imread(str(path)), None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(tmp_path / "lq" / path.name), small)
+    section = {
+        "type": "PairedImageDataset",
+        "name": "x",
+        "phase": "train",
+        "scale": scale,
+        "dataroot_gt": str(images),
+        "dataroot_lq": str(tmp_path / "lq"),
+        "io_backend": {"type": "disk"},
+        "gt_size": SIDE,
+        "use_hflip": True,
+        "use_rot": True,
+    }
+    dataset = build_dataset(section)
+    dataset.set_epoch = lambda epoch: None
+    assert_aligned(dataset)
+
+
 @pytest.mark.parametrize("task", ["sr4x", "colorization", "decompression"])
 def test_prepared_files_show_the_same_place(tmp_path, task):
     images, _ = marked(tmp_path / "photos")
@@ -106,6 +139,31 @@ def test_digits_and_their_reconstructions_belong_together():
         assert item["gt"].shape == item["lq"].shape == (1, 32, 32)
 
 
+def test_prepared_digits_belong_together_and_are_not_mirrored(tmp_path):
+    pytest.importorskip("sklearn")
+    source = "sklearn:digits/test"
+    prepare_digits(source, tmp_path, "sklearn:digits/train", workers=1)
+    section = options(tmp_path / "gt", "mnist_pca", basis="sklearn:digits/train", gt_size=32)
+    dataset = DegradedImageDataset({**section, "dataroot_lq": str(tmp_path / "lq")})
+    for index in (0, 100, 255):
+        item = dataset[index]
+        wanted = dataset.degradation.coordinates(item["gt"])
+        assert (dataset.degradation.coordinates(item["lq"]) - wanted).norm() < 3e-3 * wanted.norm()
+    with pytest.raises(TimError, match="cannot be mirrored"):
+        DegradedImageDataset({**section, "dataroot_lq": str(tmp_path / "lq"), "use_hflip": True})
+
+
+def test_users_jpegs_of_all_kinds_fit_into_one_batch(photos, tmp_path):
+    for index, path in enumerate(sorted(photos.iterdir())):
+        with Image.open(path) as image:
+            kind = image.convert("L") if index == 2 else image
+            kind.save(tmp_path / f"{path.stem}.jpg", quality=20 + 10 * index, subsampling=index % 3)
+    section = options(photos, "decompression", dataroot_lq=str(tmp_path))
+    (batch,) = DataLoader(DegradedImageDataset(section), 6, sampler=range(6))
+    assert batch["lq"].shape == (6, 3, SIDE, SIDE) and batch["given"]["cb"].shape == (6, SIDE, SIDE)
+    assert len({tuple(pair) for pair in batch["given"]["sampling"].tolist()}) == 4
+
+
 def epoch_of(dataset, epoch, workers):
     sampler = KeyedSampler(dataset, 1, 0, 2)
     sampler.set_epoch(epoch)
@@ -118,9 +176,12 @@ def flat(value):
     return [value]
 
 
-@pytest.mark.parametrize("task", [*ON_THE_FLY, "layouts"])
+@pytest.mark.parametrize("task", [*ON_THE_FLY, "layouts", "mnist_pca"])
 def test_workers_change_nothing(photos, label_maps, tmp_path, task):
     section = options(photos, task, use_hflip=True, **ON_THE_FLY.get(task, {}))
+    if task == "mnist_pca":
+        pytest.importorskip("sklearn")
+        section.update(basis="sklearn:digits/train", dataroot_gt="sklearn:digits/train", gt_size=32, max_images=20)
     if task == "layouts":
         compute_rarity(photos, label_maps, Labels("camvid")).save(tmp_path / "rarity.json")
         section.update(palette="camvid", dataroot_lq=str(label_maps))
@@ -220,7 +281,7 @@ def test_wrong_options_of_layouts_are_named(photos, label_maps, changes, message
 
 def test_prepared_jpegs_cannot_be_mirrored_or_resized(photos):
     section = options(photos, "decompression", dataroot_lq=str(photos))
-    with pytest.raises(TimError, match="blocks cannot be mirrored"):
+    with pytest.raises(TimError, match="LQ files of image decompression cannot be mirrored"):
         DegradedImageDataset({**section, "use_hflip": True})
     with pytest.raises(TimError, match="LQ files cannot be resized"):
         DegradedImageDataset({**section, "resize": "short_side"})

@@ -58,6 +58,9 @@ def test_a_file_with_a_palette_of_its_own():
     colours = [value for colour in labels.palette.shown() for value in colour]
     expected = labels.read(png(raw), "x").lq
     assert torch.equal(labels.read(png(raw, "P", colours), "x").lq, expected)
+    grey = [value for value in range(256) for _ in range(3)]  # index 0 is black, which is void's colour
+    with pytest.raises(TimError, match="x: is ambiguous: at x 0, y 0 its colour means class 11 and its raw index clas"):
+        labels.read(png([[0, 0]], "P", grey), "x")
     foreign = [(37 * value + 5) % 256 for value in range(36)]  # colours that mean nothing: its indices count
     assert torch.equal(labels.read(png(raw, "P", foreign), "x").lq, expected)
 
@@ -81,6 +84,15 @@ def test_any_number_of_classes():
     assert len(set(labels.palette.shown())) == 5
     with pytest.raises(TimError, match="x.png: class index 5 at x 1, y 0 is not in palette 'indices'"):
         labels.read(png([[4, 5]]), "x.png")
+
+
+def test_numbered_classes_may_have_a_void_index():
+    labels = Labels("indices", num_classes=5, void_index=255)
+    assert labels.channels == 6 and labels.read(png([[4, 255]]), "x").lq[:, 0].argmax(dim=0).tolist() == [4, 5]
+    masked = Labels("indices", "mask", 5, 255)
+    observed = masked.read(png([[4, 255]]), "x")
+    assert masked.channels == 5 and masked.pixel_weight(observed).tolist() == [[[2.0, 0.0]]]
+    assert labels.describe() != Labels("indices", num_classes=5, void_index=250).describe()
 
 
 def test_levels_read_the_share_of_each_class_in_each_cell():
@@ -129,6 +141,9 @@ def test_what_is_wrong_with_a_label_map_is_said_with_its_place(content, message)
         ({"void": "masked"}, "void 'masked' is not known: did you mean 'mask'"),
         ({"palette": "indices"}, "palette 'indices' needs num_classes"),
         ({"palette": "gta", "num_classes": 20}, "palette 'gta' has 19 classes, not num_classes 20"),
+        ({"palette": "gta", "void_index": 255}, "void_index is for palette 'indices'; palette 'gta' knows its void"),
+        ({"palette": "indices", "num_classes": 5, "void_index": 3}, "void_index 3 must be a whole number beyond the 5"),
+        ({"palette": "indices", "num_classes": 5, "void": "mask"}, "which index is void"),
     ],
 )
 def test_wrong_options_are_named(arguments, message):

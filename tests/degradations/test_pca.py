@@ -86,6 +86,15 @@ def test_saved_digits_keep_their_coordinates_to_a_fraction_of_a_percent(degradat
     assert degradation.measure(raw, observed)["pca_error"].min() > 0.1
 
 
+def test_a_prepared_file_has_the_coordinates_of_its_digit(degradation):
+    for digit in read_digits(TEST)[:6].float() / 255:
+        given = degradation.degrade(digit).lq
+        read = degradation.read(degradation.encode(digit), "x").lq
+        wanted = degradation.coordinates(given[None])
+        assert (degradation.coordinates(read[None]) - wanted).norm() < 3e-3 * wanted.norm()
+        assert (read - given).abs().max() < 0.05
+
+
 def test_idx_files_are_read_gzipped_or_not(tmp_path):
     plain = read_digits(str(idx_file(tmp_path / "plain-idx3-ubyte", compress=False)))
     assert torch.equal(read_digits(str(idx_file(tmp_path / "a-idx3-ubyte.gz"))), plain)
@@ -124,6 +133,17 @@ def test_a_digits_file_may_be_28_or_32_pixels_wide(degradation, tmp_path):
         degradation.read((tmp_path / "photo.png").read_bytes(), "photo.png")
 
 
+@pytest.mark.parametrize("number", [0, -3, True, "10", 2.0])
+def test_a_number_of_components_that_cannot_be_is_refused(number):
+    with pytest.raises(TimError, match="num_components .* must be a whole number from 1"):
+        PrincipalComponents.from_options(TRAIN, number)
+
+
+def test_a_crop_of_a_digit_is_refused(degradation):
+    with pytest.raises(TimError, match="a digit must be 32x32 pixels, not 16x16: use gt_size: 32"):
+        degradation.degrade(torch.rand(1, 16, 16))
+
+
 def test_too_few_images_for_a_basis():
     with pytest.raises(TimError, match="10 principal components need more"):
         principal_components(torch.rand(8, 30), 10)
@@ -134,6 +154,13 @@ def test_a_checkpoint_can_stand_for_the_digits(degradation, tmp_path):
     torch.save({"params": {"a": torch.zeros(1)}, "network_g": section}, tmp_path / "net.pth")
     again = PrincipalComponents.from_options(str(tmp_path / "net.pth"))
     assert torch.equal(again.components, degradation.components)
+    with pytest.raises(TimError, match="num_components 3: .*net.pth was trained with 10"):
+        PrincipalComponents.from_options(str(tmp_path / "net.pth"), 3)
+    degradation.require_same(section["degradation"], "net.pth")
+    degradation.require_same({}, "net.pth")
+    for other in (PrincipalComponents.from_options(TRAIN, 5), PrincipalComponents.from_options(TEST)):
+        with pytest.raises(TimError, match="net.pth: was trained with another PCA basis"):
+            other.require_same(section["degradation"], "net.pth")
     torch.save({"params": {"a": torch.zeros(1)}}, tmp_path / "other.pth")
     with pytest.raises(TimError, match="other.pth: holds no PCA basis"):
         PrincipalComponents.from_options(str(tmp_path / "other.pth"))

@@ -19,9 +19,7 @@ from torch.nn.utils.parametrizations import weight_norm as apply_weight_norm
 
 from tim_plugin.archs.mapping_arch import MappingNetwork
 from tim_plugin.color import L_MAX, lab_to_rgb
-from tim_plugin.degradations.base import Degradation
-from tim_plugin.degradations.table import build_degradation
-from tim_plugin.errors import TimError
+from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.options import LevelSpec, TowerSpec
@@ -117,7 +115,7 @@ class TowerGenerator(nn.Module):
             normalise=normalise,
             weight_norm=weight_norm,
         )
-        self.degradation = _degradation(self.spec)
+        self.degradation = build_for_tower(self.spec.degradation, self.spec.scale, num_in_ch, num_out_ch)
         self.levels = nn.ModuleList(TowerLevel(level, self.spec) for level in self.spec.levels)
         initialise(self)
         if weight_norm:
@@ -240,22 +238,6 @@ class TowerLevel(nn.Module):
             out = F.instance_norm(out) if self.normalise else out
             out = out * (1 + scales[:, index, :, None, None]) + offsets[:, index, :, None, None]
         return out
-
-
-def _degradation(spec: TowerSpec) -> Degradation:
-    arguments = {key: value for key, value in spec.degradation.items() if key != "type"}
-    if spec.degradation["type"] in ("bicubic", "unknown"):
-        arguments["scale"] = spec.scale
-    degradation = build_degradation(spec.degradation["type"], arguments, "network_g: degradation")
-    if spec.degradation["type"] in ("bicubic", "unknown"):
-        return degradation  # pictures of any kind
-    for key, needed in (("num_in_ch", degradation.channels), ("num_out_ch", degradation.image_channels)):
-        if getattr(spec, key) != needed:
-            raise TimError(
-                f"network_g: {key} {getattr(spec, key)} does not fit degradation '{spec.degradation['type']}', which "
-                f"has {needed} channels: use {key}: {needed}"
-            )
-    return degradation
 
 
 def initialise(tower: nn.Module) -> None:

@@ -35,7 +35,8 @@ class DegradedImageDataset(Dataset):
 
     Args:
         opt: BasicSR's dataset options. Read here: ``task`` and its own options, ``dataroot_gt``, ``dataroot_lq``,
-            ``meta_info_file``, ``io_backend`` (disk), ``phase``, ``gt_size`` (a side, or [height, width]), ``resize``
+            ``meta_info_file``, ``io_backend`` (disk), ``max_images`` (the first so many), ``phase``, ``gt_size`` (a
+            side, or [height, width]), ``resize``
             (``none``; ``short_side``: the short side becomes ``gt_size`` first; ``whole``: the image is resized to
             ``gt_size``), ``use_hflip``, ``use_rot``, ``rarity`` (``{file, resample, weight}``), ``seed`` (0).
 
@@ -91,8 +92,8 @@ class DegradedImageDataset(Dataset):
             raise TimError(f"{self.name}: resize: {self.resize}: LQ files cannot be resized: use resize: none")
         if self.training and not self.degradation.can_flip and (self.opt.get("use_hflip") or self.opt.get("use_rot")):
             raise TimError(
-                f"{self.name}: use_hflip and use_rot: a {self.degradation.suffix} file's blocks cannot be mirrored: "
-                "set both to false, or leave dataroot_lq out, so that the LQ is made after mirroring"
+                f"{self.name}: use_hflip and use_rot: LQ files of {self.task.title} cannot be mirrored: set both to "
+                "false, or leave dataroot_lq out, so that the LQ is made after mirroring"
             )
 
     def _pair(self) -> list[Path] | None:

@@ -16,7 +16,7 @@ def pair_files(gt_files: Sequence[Path], lq_folder: Path) -> list[Path]:
     """Return the LQ file of each GT file: the one of the same stem, or of the same stem without a known ending.
 
     Raises:
-        TimError: There is no such folder, or a GT has no LQ file, or two.
+        TimError: There is no such folder, or a GT has no LQ file, or two, or two have the same.
     """
     if not lq_folder.is_dir():
         raise TimError(f"{lq_folder}: there is no such folder; give the folder that holds the LQ files")
@@ -26,13 +26,15 @@ def pair_files(gt_files: Sequence[Path], lq_folder: Path) -> list[Path]:
             if key in found:
                 raise TimError(f"{path}: and {found[key].name} have one name ({key}): keep one of them")
             found[key] = path
-    pairs = []
+    pairs: dict[Path, Path] = {}  # LQ -> GT
     for gt in gt_files:
         lq = found.get(gt.stem) or found.get(_shared(gt.stem))
         if lq is None:
             raise TimError(f"{gt}: has no LQ file of that name in {lq_folder}")
-        pairs.append(lq)
-    return pairs
+        if lq in pairs:
+            raise TimError(f"{gt}: and {pairs[lq]} would both have the LQ file {lq}: give them different names")
+        pairs[lq] = gt
+    return list(pairs)
 
 
 def _shared(stem: str) -> str:

@@ -32,7 +32,8 @@ def prepare_digits(
 ) -> tuple[int, int]:
     """Write ``output/gt/NAME.png`` and ``output/lq/NAME.png``, with a progress bar; what is there already stays.
 
-    An 8-bit LQ file holds the reconstruction clipped and rounded; a dataset that degrades on the fly keeps it whole.
+    An LQ file holds the 8-bit image nearest to the reconstruction that has its coordinates, to 0.1 %; a dataset that
+    degrades on the fly has the reconstruction itself.
 
     Args:
         source: The digits, see :func:`tim_plugin.digits.read_digits`.

@@ -8,6 +8,7 @@ from being all that is learned.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tim_plugin.errors import TimError
-from tim_plugin.images import write_atomically
+from tim_plugin.images import read_bytes, write_atomically
 
 BANDWIDTH = 0.1  # of mean colours in [0, 1]
 COMMAND = "python tools/prepare_data.py layouts"
@@ -73,13 +74,16 @@ class Rarity:
 
     Attributes:
         scores: (M, C), see :func:`rarity_scores`.
-        sources: For each pair [image name, bytes, label map name, bytes].
+        sources: For each pair [image name, bytes, label map name, bytes, digest of both contents].
         palette: What kind of label maps, see :meth:`tim_plugin.degradations.labels.Labels.describe`.
+        computed_at: When, in seconds since 1970: contents of files that are older are not read to see whether they have
+            changed.
     """
 
     scores: Tensor
     sources: list[list[Any]]
     palette: dict[str, Any]
+    computed_at: float = 0.0
 
     @cached_property
     def probabilities(self) -> Tensor:
@@ -104,7 +108,8 @@ class Rarity:
         Raises:
             TimError: It cannot be written.
         """
-        content = {"palette": self.palette, "sources": self.sources, "scores": self.scores.tolist()}
+        content = {"palette": self.palette, "computed_at": self.computed_at, "sources": self.sources}
+        content["scores"] = self.scores.tolist()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, (json.dumps(content) + "\n").encode())
@@ -123,7 +128,7 @@ class Rarity:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             scores = torch.tensor(content["scores"], dtype=torch.float64)
-            return cls(scores, content["sources"], content["palette"])
+            return cls(scores, content["sources"], content["palette"], float(content["computed_at"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TimError(f"rarity: file {path} is damaged; write it again: {COMMAND}") from error
 
@@ -133,23 +138,36 @@ class Rarity:
             raise TimError(
                 f"rarity: is stale: it was computed with {self.palette}, not {dict(palette)}: run {COMMAND} again"
             )
-        now = [source_of(*pair) for pair in pairs]
-        if now != self.sources:
-            changed = next((a for a, b in zip(now, self.sources, strict=False) if a != b), None)
-            what = (
-                f"{changed[0]} or its label map {changed[2]} is new or has changed" if changed else "files were added"
-            )
-            what = what if len(now) >= len(self.sources) or changed else "files are missing"
+        for pair, known in zip(pairs, self.sources, strict=False):
+            if self._has_changed(pair, known):
+                what = f"{pair[0].name} or its label map {pair[1].name} is new or has changed"
+                raise TimError(f"rarity: is stale: {what}: run {COMMAND} again")
+        if len(pairs) != len(self.sources):
+            what = "files were added" if len(pairs) > len(self.sources) else "files are missing"
             raise TimError(f"rarity: is stale: {what}: run {COMMAND} again")
 
+    def _has_changed(self, pair: tuple[Path, Path], known: Sequence[Any]) -> bool:
+        *size_now, image_time, label_time = fingerprint_of(*pair)
+        if size_now != list(known[:4]):
+            return True
+        newer = max(image_time, label_time) >= self.computed_at
+        return newer and digest_of(read_bytes(pair[0]), read_bytes(pair[1])) != known[4]
 
-def source_of(image: Path, label: Path) -> list[Any]:
-    """Return what tells a pair from another, or from what it was before it changed: names and numbers of bytes.
+
+def fingerprint_of(image: Path, label: Path) -> list[Any]:
+    """Return what tells a pair from another, or from what it was: names, numbers of bytes, times of change.
 
     Raises:
         TimError: A file cannot be read.
     """
     try:
-        return [image.name, image.stat().st_size, label.name, label.stat().st_size]
+        states = [path.stat() for path in (image, label)]
     except OSError as error:
         raise TimError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    sizes, times = [state.st_size for state in states], [state.st_mtime for state in states]
+    return [image.name, sizes[0], label.name, sizes[1], *times]
+
+
+def digest_of(image: bytes, label: bytes) -> str:
+    """Return a short hash of a pair's contents."""
+    return hashlib.blake2b(image + label, digest_size=16).hexdigest()

@@ -77,7 +77,7 @@ class Digits:
 
 
 def open_source(options: Mapping[str, Any], where: str) -> Source:
-    """Open what ``dataroot_gt`` names.
+    """Open what ``dataroot_gt`` names; of it the first ``max_images``, if that is given.
 
     Raises:
         TimError: It is missing, or cannot be read.
@@ -85,7 +85,9 @@ def open_source(options: Mapping[str, Any], where: str) -> Source:
     root = options.get("dataroot_gt")
     if root is None:
         raise TimError(f"{where}: dataroot_gt is missing: the folder of photographs")
-    return Digits(str(root)) if is_digits(str(root)) else Photographs(options, where)
+    source = Digits(str(root)) if is_digits(str(root)) else Photographs(options, where)
+    source.names = source.names[: options.get("max_images")]
+    return source
 
 
 def first_words(path: Path, where: str) -> list[str]:

@@ -47,6 +47,7 @@ class Degradation(ABC):
         can_flip: Whether an observation that was read from a file can be mirrored and transposed.
         can_resize: Whether an observation that was read from a file can be resized with its GT.
         keeps_alpha: Whether a user's file may hold an alpha channel that samples get back.
+        needs_files: Whether the LQ cannot be made from a GT and has to be read from files.
         needs: Keys of ``Observed.given`` without which neither projection nor measure is possible.
         projects: Whether there is a projection.
         measured: The re-degradation measures that :meth:`measure` gives.
@@ -60,6 +61,7 @@ class Degradation(ABC):
     can_flip: bool = True
     can_resize: bool = False
     keeps_alpha: bool = False
+    needs_files: bool = False
     needs: tuple[str, ...] = ()
     projects: bool = False
     measured: Mapping[str, Measure] = {}
@@ -142,6 +144,10 @@ class Degradation(ABC):
     def picture(self, lq: Tensor) -> Tensor:
         """Return an LQ (C, h, w) as a picture (3, h, w) in [0, 1]."""
         return lq.clamp(0, 1).expand(3, -1, -1)
+
+    def require_same(self, stored: Mapping[str, Any], where: str) -> None:
+        """Raise TimError if a checkpoint's degradation, as :meth:`portable` stored it, reads inputs in another way."""
+        return
 
     def portable(self) -> dict[str, Any]:
         """Return options that rebuild this without the files that it was made from, in place of those it was given."""

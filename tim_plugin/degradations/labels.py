@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,17 +31,27 @@ class Labels(Degradation):
         void: ``channel``: void is a class of its own, the last channel; ``mask``: it is zero in every channel, and the
             loss leaves it out.
         num_classes: With ``indices``.
+        void_index: With ``indices``: which raw index is void, if there is void.
 
     Raises:
         TimError: A value that is none of these.
     """
 
     can_resize = True
+    needs_files = True
 
-    def __init__(self, palette: str = "gta", void: str = "channel", num_classes: int | None = None) -> None:
+    def __init__(
+        self,
+        palette: str = "gta",
+        void: str = "channel",
+        num_classes: int | None = None,
+        void_index: int | None = None,
+    ) -> None:
         if void not in VOIDS:
             raise TimError(f"void {void!r} is not known: {did_you_mean(str(void), VOIDS)}")
-        self.palette = get_palette(palette, num_classes)
+        self.palette = get_palette(palette, num_classes, void_index)
+        if void == "mask" and not self.palette.has_void:
+            raise TimError("void 'mask': which index is void? Give void_index (255, for instance), or leave void out")
         self.void_has_channel = self.palette.has_void and void == "channel"
         self.channels = len(self.palette.classes) + self.void_has_channel
 
@@ -77,9 +89,10 @@ class Labels(Degradation):
         classed = observed.lq.sum(dim=0, keepdim=True)
         return classed / classed.mean().clamp_min(1 / classed.numel())
 
-    def describe(self) -> dict[str, str | int]:
+    def describe(self) -> dict[str, Any]:
         """Return what tells two kinds of label maps apart."""
-        return {"palette": self.palette.name, "channels": self.channels}
+        void = [raw for raw, index in self.palette.indices.items() if index == self.palette.void]
+        return {"palette": self.palette.name, "channels": self.channels, "void": void}
 
     def picture(self, lq: Tensor) -> Tensor:
         """Return the palette's colours, mixed by shares; masked void is black."""
@@ -95,18 +108,34 @@ def _class_indices(content: bytes, palette: Palette, name: str) -> np.ndarray:
             single = image.mode in ("1", "L", "P", "I", "I;16")
             raw = np.array(image).astype(np.int64) if single else None
             colours = np.array(image.convert("RGB")).astype(np.int64) if image.mode not in ("L", "I", "I;16") else None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise TimError(f"{name}: cannot be decoded: damaged, or no image") from error
-    if colours is not None:
-        packed = colours @ np.array([1 << 16, 1 << 8, 1])
-        known = {(r << 16) + (g << 8) + b: index for (r, g, b), index in palette.colours.items()}
-        # A file with a palette of its own may mean its colours or its raw indices.
-        if raw is None or all(int(value) in known for value in np.unique(packed)):
-            return _looked_up(packed, known, "colour", palette, name)
+    packed = None if colours is None else colours @ np.array([1 << 16, 1 << 8, 1])
+    known = {(r << 16) + (g << 8) + b: index for (r, g, b), index in palette.colours.items()}
+    if raw is None:
+        return _looked_up(packed, known, "colour", palette, name)
+    if packed is not None and _are_all_in(packed, known):  # a file with a palette of its own, which says all
+        by_colour = _looked_up(packed, known, "colour", palette, name)
+        if _are_all_in(raw, palette.indices):
+            _require_one_meaning(by_colour, _looked_up(raw, palette.indices, "class index", palette, name), name)
+        return by_colour
     return _looked_up(raw, palette.indices, "class index", palette, name)
 
 
-def _looked_up(raw: np.ndarray, known: dict[int, int], what: str, palette: Palette, name: str) -> np.ndarray:
+def _are_all_in(raw: np.ndarray, known: Mapping[int, int]) -> bool:
+    return all(int(value) in known for value in np.unique(raw))
+
+
+def _require_one_meaning(by_colour: np.ndarray, by_index: np.ndarray, name: str) -> None:
+    if (by_colour != by_index).any():
+        y, x = np.argwhere(by_colour != by_index)[0]
+        raise TimError(
+            f"{name}: is ambiguous: at x {x}, y {y} its colour means class {by_colour[y, x]} and its raw index class "
+            f"{by_index[y, x]}: save it as RGB (colours) or as grey (indices)"
+        )
+
+
+def _looked_up(raw: np.ndarray, known: Mapping[int, int], what: str, palette: Palette, name: str) -> np.ndarray:
     values, positions = np.unique(raw, return_inverse=True)
     found = np.array([known.get(int(value), -1) for value in values])
     indices = found[positions].reshape(raw.shape)

@@ -112,21 +112,28 @@ PALETTES = {
 }
 
 
-def get_palette(name: str, num_classes: int | None = None) -> Palette:
+def get_palette(name: str, num_classes: int | None = None, void_index: int | None = None) -> Palette:
     """Look a palette up.
 
     Args:
-        name: A key of :data:`PALETTES`, or ``indices``: maps of plain class indices, without void.
-        num_classes: With ``indices``: how many classes.
+        name: A key of :data:`PALETTES`, or ``indices``: maps of plain class indices.
+        num_classes: With ``indices``: how many classes, without void.
+        void_index: With ``indices``: which raw index is void (255, for instance); None: there is no void.
 
     Raises:
-        TimError: There is none of that name, or ``num_classes`` is missing or does not fit.
+        TimError: There is none of that name, or ``num_classes`` or ``void_index`` is missing or does not fit.
     """
     if name == NUMBERED:
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
             raise TimError(f"palette '{NUMBERED}' needs num_classes, the number of classes, not {num_classes!r}")
-        classes = tuple(f"class {index}" for index in range(num_classes))
-        return Palette(NUMBERED, classes, {}, {index: index for index in range(num_classes)}, has_void=False)
+        classes, indices = tuple(f"class {index}" for index in range(num_classes)), {k: k for k in range(num_classes)}
+        if void_index is None:
+            return Palette(NUMBERED, classes, {}, indices, has_void=False)
+        if isinstance(void_index, bool) or not isinstance(void_index, int) or void_index < num_classes:
+            raise TimError(f"void_index {void_index!r} must be a whole number beyond the {num_classes} classes, as 255")
+        return Palette(NUMBERED, classes, {}, {**indices, void_index: num_classes}, has_void=True)
+    if void_index is not None:
+        raise TimError(f"void_index is for palette '{NUMBERED}'; palette '{name}' knows its void")
     if name not in PALETTES:
         raise TimError(f"palette {name!r} is not known: {did_you_mean(str(name), [*PALETTES, NUMBERED])}")
     palette = PALETTES[name]

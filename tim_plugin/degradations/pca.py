@@ -14,7 +14,7 @@ from tim_plugin.checkpoints import read_checkpoint
 from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
 from tim_plugin.digits import DIGIT_PX, PADDED_PX, fit_to_digits
 from tim_plugin.errors import TimError
-from tim_plugin.images import decode_image, round_to_8_bit
+from tim_plugin.images import decode_image, encode_png, round_to_8_bit
 
 SAVING_ROUNDS = 100
 SAVED_WELL = 1e-3  # relative error of the coordinates at which a saved image is done; rounding alone gives about this
@@ -31,6 +31,7 @@ class PrincipalComponents(Degradation):
 
     channels = 1
     image_channels = 1
+    can_flip = False  # a mirrored digit has other coordinates
     projects = True
     measured = {"pca_error": Measure("relative error of the given coordinates", "lower")}
 
@@ -46,11 +47,30 @@ class PrincipalComponents(Degradation):
         Raises:
             TimError: The digits cannot be read, or are too few.
         """
+        if isinstance(num_components, bool) or not isinstance(num_components, int) or num_components < 1:
+            raise TimError(f"num_components {num_components!r} must be a whole number from 1")
         if isinstance(basis, str) and basis.endswith(".pth"):
-            basis = _stored(basis)
+            stored = _stored(basis)
+            if len(stored["components"]) != num_components:
+                raise TimError(
+                    f"num_components {num_components}: {basis} was trained with {len(stored['components'])}: use that"
+                )
+            basis = stored
         if isinstance(basis, Mapping):
             return cls(basis["mean"], basis["components"])
         return cls(*fit_to_digits(str(basis), num_components))
+
+    def require_same(self, stored: Mapping[str, Any], where: str) -> None:
+        """Compare bases; see :meth:`Degradation.require_same`."""
+        basis = stored.get("basis")
+        if not isinstance(basis, Mapping):
+            return
+        ours, theirs = self.components, basis["components"]
+        if ours.shape != theirs.shape or not torch.allclose(ours, theirs, atol=1e-3):
+            raise TimError(
+                f"{where}: was trained with another PCA basis ({len(theirs)} components) than network_g: degradation: "
+                f"basis gives ({len(ours)}): use basis: {where} there and in the datasets"
+            )
 
     def portable(self) -> dict[str, Any]:
         """Return the basis itself in place of the digits that it was computed from."""
@@ -61,9 +81,23 @@ class PrincipalComponents(Degradation):
         return (images.flatten(-3) - self.mean.to(images)) @ self.components.to(images).T
 
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
-        """Reconstruct a GT (1, H, W) from its coordinates; see :meth:`Degradation.degrade`."""
+        """Reconstruct a GT (1, H, W) from its coordinates; see :meth:`Degradation.degrade`.
+
+        Raises:
+            TimError: It is no square of ``size_px``.
+        """
+        if tuple(gt.shape[-2:]) != (self.size_px, self.size_px):
+            raise TimError(
+                f"a digit must be {self.size_px}x{self.size_px} pixels, not {gt.shape[-1]}x{gt.shape[-2]}: use "
+                f"gt_size: {self.size_px}"
+            )
         flat = self.mean.to(gt) + self.coordinates(gt) @ self.components.to(gt)
         return Observed(flat.view(gt.shape))
+
+    def encode(self, gt: Tensor, generator: torch.Generator | None = None) -> bytes:
+        """Return the PNG nearest to the reconstruction whose coordinates are right to 0.1 %, inside [0, 1]."""
+        observed = Observed(self.degrade(gt).lq[None])
+        return encode_png(self.project_for_saving(observed.lq, observed)[0])
 
     def read(self, content: bytes, name: str) -> Observed:
         """Take the coordinates of a digit, white on black, 28x28 or padded to 32x32; see :meth:`Degradation.read`."""
@@ -86,15 +120,17 @@ class PrincipalComponents(Degradation):
     @torch.no_grad()
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
         """Project, clip and round until the saved coordinates are right to 0.1 %; the best that was found."""
-        best = round_to_8_bit(images)
-        errors, current = self.measure(best, observed)["pca_error"], images
+        best, current = round_to_8_bit(images), images.clone()
+        errors = self.measure(best, observed)["pca_error"]
         for _ in range(SAVING_ROUNDS):
-            if (errors <= SAVED_WELL).all():
+            todo = (errors > SAVED_WELL).nonzero().flatten()  # each image by itself, whatever it is saved with
+            if not len(todo):
                 break
-            current = self.project(current, {"lq": observed.lq}).clamp(0, 1)
-            found = self.measure(current, observed)["pca_error"]
-            better = found < errors
-            best[better], errors = round_to_8_bit(current[better]), torch.minimum(found, errors)
+            lq = observed.lq[todo]
+            current[todo] = self.project(current[todo], {"lq": lq}).clamp(0, 1)
+            found = self.measure(current[todo], Observed(lq))["pca_error"]
+            better = found < errors[todo]
+            best[todo[better]], errors[todo[better]] = round_to_8_bit(current[todo[better]]), found[better]
         return best
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:

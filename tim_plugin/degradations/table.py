@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.errors import TimError
 
+OF_ANY_PICTURE = ("bicubic", "unknown")  # of any number of channels; they have a scale
 BUILDERS: dict[str, Callable[..., Degradation]] = {
     "bicubic": Bicubic,
     "jpeg": Jpeg,
@@ -35,9 +37,38 @@ def build_degradation(kind: str, arguments: Mapping[str, Any], where: str) -> De
     Raises:
         TimError: An argument is missing or wrong.
     """
+    for name, parameter in inspect.signature(BUILDERS[kind]).parameters.items():
+        if parameter.default is parameter.empty and arguments.get(name) is None:
+            raise TimError(f"{where}: {name} is missing, which '{kind}' needs")
     try:
         return BUILDERS[kind](**arguments)
-    except TypeError as error:
+    except (TypeError, TimError) as error:
         raise TimError(f"{where}: {error}") from error
-    except TimError as error:
-        raise TimError(f"{where}: {error}") from error
+
+
+def build_for_tower(section: Mapping[str, Any], scale: int, num_in_ch: int, num_out_ch: int) -> Degradation:
+    """Build what ``network_g: degradation`` names.
+
+    Args:
+        section: ``type`` and the degradation's own keys.
+        scale: The tower's.
+        num_in_ch: The tower's.
+        num_out_ch: The tower's.
+
+    Raises:
+        TimError: An argument is missing or wrong, or the tower has other channels.
+    """
+    kind, arguments = section["type"], {key: value for key, value in section.items() if key != "type"}
+    if kind in OF_ANY_PICTURE:
+        return build_degradation(kind, {**arguments, "scale": scale}, "network_g: degradation")
+    degradation = build_degradation(kind, arguments, "network_g: degradation")
+    for key, given, needed in (
+        ("num_in_ch", num_in_ch, degradation.channels),
+        ("num_out_ch", num_out_ch, degradation.image_channels),
+    ):
+        if given != needed:
+            raise TimError(
+                f"network_g: {key} {given} does not fit degradation '{kind}', which has {needed} channels: use "
+                f"{key}: {needed}"
+            )
+    return degradation

@@ -14,6 +14,7 @@ class Unknown(Degradation):
     """LQ files of the user's own, of the GT's size or smaller by ``scale``."""
 
     keeps_alpha = True
+    needs_files = True
 
     def __init__(self, scale: int = 1) -> None:
         self.scale = scale

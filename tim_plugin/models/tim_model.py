@@ -267,8 +267,12 @@ class TIMModel(SRModel):
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
     ) -> None:
         """Load weights of any layout (flat, ``params``, ``params_ema``); a mismatch names the first differing keys."""
-        state = checkpoints.parameters_of(checkpoints.read_checkpoint(load_path), load_path, param_key)
-        for line in checkpoints.load_into(self.get_bare_model(net), state, load_path, strict):
+        checkpoint = checkpoints.read_checkpoint(load_path)
+        state = checkpoints.parameters_of(checkpoint, load_path, param_key)
+        bare, stored = self.get_bare_model(net), checkpoint.get("network_g")
+        if strict and hasattr(bare, "degradation") and isinstance(stored, Mapping):
+            bare.degradation.require_same(_section(stored.get("degradation")), str(load_path))
+        for line in checkpoints.load_into(bare, state, load_path, strict):
             get_root_logger().warning(f"Not loaded from {load_path}: {line}")
         get_root_logger().info(f"Loaded {net.__class__.__name__} from {load_path} [{param_key}].")
 
@@ -319,6 +323,10 @@ class TIMModel(SRModel):
 def _require_finite(what: str, value: Tensor) -> None:
     if not torch.isfinite(value).all():
         raise NonFiniteError(f"{what} is {float(value)}")
+
+
+def _section(degradation: Any) -> Mapping[str, Any]:
+    return degradation if isinstance(degradation, Mapping) else {}
 
 
 def _plain(options: Any) -> Any:
