@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 import yaml
 
-from tim_plugin.demos import comparison, digits, photos, restoration, runs
+from tim_plugin.demos import comparison, digits, layouts, photos, restoration, runs
 from tim_plugin.errors import TimError
 from tim_plugin.option_file import read_option_file
 
@@ -31,16 +32,28 @@ def tiny_demos(project_copy, tiny_network):
     return project_copy
 
 
+@pytest.fixture
+def camvid(tmp_path, request):
+    """CamVid's folders, with other photographs and random label maps."""
+    parts = {"images": request.getfixturevalue("photos"), "labels": request.getfixturevalue("label_maps")}
+    for phase in ("train", "val"):
+        for part, folder in parts.items():
+            shutil.copytree(folder, tmp_path / "camvid" / phase / part)
+    return tmp_path / "camvid"
+
+
 AGREEMENT = {
     "sr16x": ("lr_psnr", lambda one: one["worst"] >= 45),
+    "sr8x": ("lr_psnr", lambda one: one["worst"] >= 45),
+    "sr4x": ("lr_psnr", lambda one: one["worst"] >= 45),
     "colorization": ("l_in_step", lambda one: one["worst"] == 1),
     "decompression": ("dct_agreement", lambda one: one["worst"] >= 0.99),
 }
 
 
 @pytest.mark.parametrize("name", sorted(restoration.DEMOS))
-def test_demo_trains_samples_measures_and_says_where_to_look(name, tiny_demos, capfd):
-    measures = restoration.run_demo(name, tiny_demos)
+def test_demo_trains_samples_measures_and_says_where_to_look(name, tiny_demos, camvid, capfd):
+    measures = restoration.run_demo(name, tiny_demos, camvid if name == layouts.LAYOUTS else None)
     result = tiny_demos / "results" / f"demo_{name}"
     assert json.loads((result / "metrics.json").read_text()) == measures
     assert measures["iterations"] == 3 and measures["parameters"] > 0 and measures["seconds"] > 0
@@ -48,20 +61,53 @@ def test_demo_trains_samples_measures_and_says_where_to_look(name, tiny_demos, c
         assert set(measures[key]) == {"start", "end"} and measures[key]["start"] > 0
     assert 0 < measures["best_of_8_distance"] <= measures["mean_distance"]
     assert measures["diversity"] > 0
-    key, holds = AGREEMENT[name]
-    assert holds(measures["agreement"][key])
     assert measures["distance"] == "squeezenet1_1 feature distance (random weights, seed 0)"
     assert (measures["training_seed"], measures["sampling_seed"]) == (0, 0)
-    sheet = cv2.imread(str(result / "contact_sheet.png"))
-    assert sheet.shape[1] > 9 * 128 and sheet.shape[0] > len(photos.HELD_OUT) * 128
+    shown = cv2.imread(str(result / "contact_sheet.png"))
+    assert shown.shape[1] > 9 * 128 and shown.shape[0] > min(measures["validation_images"], 6) * 96
     printed, bar = capfd.readouterr()
-    assert "Look at" in printed and "tools/sample.py" in printed and key in printed
+    assert "Look at" in printed and "tools/sample.py" in printed
     assert f"demo_{name}: 3/3" in bar and "selected distance" in bar and "left" in bar
-    folder = tiny_demos / "datasets" / "demo_photos"
+    if name in AGREEMENT:
+        key, holds = AGREEMENT[name]
+        assert key in printed and holds(measures["agreement"][key])
+    else:
+        assert measures["agreement"] == {} and "the input gives nothing to compare with" in printed
+
+
+def test_demo_photographs_that_are_held_out_are_not_trained_on(tmp_path):
+    pytest.importorskip("sklearn")
+    photos.write_photos(tmp_path)
     train, held_out = (
-        {file.name.rsplit("_", 1)[0] for file in (folder / phase).iterdir()} for phase in ("train", "val")
+        {file.name.rsplit("_", 1)[0] for file in (tmp_path / phase).iterdir()} for phase in ("train", "val")
     )
     assert held_out == set(photos.HELD_OUT) and not train & held_out and len(train) >= 4
+
+
+def test_noisy_photographs_are_the_same_each_time_and_blurred(tmp_path):
+    pytest.importorskip("sklearn")
+    photos.write_photos(tmp_path / "gt")
+    for name in ("a", "b"):
+        photos.write_noisy(tmp_path / "gt", tmp_path / name)
+    files = sorted(path.relative_to(tmp_path / "gt") for path in (tmp_path / "gt").glob("*/*.png"))
+    for file in files:
+        gt, first, second = (cv2.imread(str(tmp_path / name / file)).astype(float) for name in ("gt", "a", "b"))
+        assert gt.shape == first.shape and np.array_equal(first, second)
+        assert 255 * photos.NOISE_STD * 0.8 < (first - gt).std() < 60
+    assert len(files) >= 10
+
+
+def test_layouts_without_data_say_which_folder_is_missing(tiny_demos, tmp_path):
+    with pytest.raises(TimError, match="camvid/train/images: there is no such folder: .* with --data"):
+        restoration.run_demo(layouts.LAYOUTS, tiny_demos)
+    with pytest.raises(TimError, match="elsewhere/train/images: there is no such folder"):
+        restoration.run_demo(layouts.LAYOUTS, tiny_demos, tmp_path / "elsewhere")
+
+
+def test_a_task_without_projection_is_not_compared(tiny_demos):
+    with pytest.raises(TimError, match="there is nothing to project for degradation 'unknown'"):
+        restoration.compare_demo("generic", tiny_demos)
+    assert not (tiny_demos / "experiments").exists()
 
 
 def test_digits_demo_writes_figure_1_and_its_numbers(tiny_demos, monkeypatch, capfd):
@@ -92,7 +138,7 @@ def test_density_quantiles_are_those_of_a_known_distribution():
 
 
 def test_comparison_trains_twice_and_measures_three_ways(tiny_demos, capfd):
-    table = restoration.compare_photographs("colorization", tiny_demos)
+    table = restoration.compare_demo("colorization", tiny_demos)
     assert json.loads((tiny_demos / "results" / "demo_colorization" / "consistency.json").read_text()) == table
     assert list(table) == ["off", "at the end only", "trained through"]
     within = {way: row["agreement"]["l_in_step"]["worst"] for way, row in table.items()}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
 from tim_plugin.demos.digits import compare_digits_consistency, run_digits_demo
-from tim_plugin.demos.restoration import DEMOS, compare_photographs, run_demo
+from tim_plugin.demos.layouts import LAYOUTS
+from tim_plugin.demos.restoration import DEMOS, compare_demo, run_demo
 from tim_plugin.train_pipeline import run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,15 +23,19 @@ def main() -> None:
         help="train without and with consistency and measure: off, on at the end only, trained through",
     )
     parser.add_argument(
-        "--mnist", type=Path, default=None, help=f"{DIGITS}: folder of MNIST's idx files (default: bundled digits)"
+        "--data",
+        type=Path,
+        default=None,
+        help=f"{DIGITS}: folder of MNIST's idx files (default: bundled digits); "
+        f"{LAYOUTS}: CamVid, with train/images, train/labels, val/images, val/labels (default: datasets/camvid)",
     )
     args = parser.parse_args()
+    if args.data is not None and args.name not in (DIGITS, LAYOUTS):
+        parser.error(f"--data is for {DIGITS} and {LAYOUTS}; {args.name} has its own photographs")
     if args.name == DIGITS:
-        run(partial(compare_digits_consistency if args.compare else run_digits_demo, ROOT, args.mnist))
-    elif args.mnist is not None:
-        parser.error(f"--mnist is for {DIGITS}")
+        run(partial(compare_digits_consistency if args.compare else run_digits_demo, ROOT, args.data))
     else:
-        run(partial(compare_photographs if args.compare else run_demo, args.name, ROOT))
+        run(partial(compare_demo if args.compare else run_demo, args.name, ROOT, args.data))
 
 
 if __name__ == "__main__":

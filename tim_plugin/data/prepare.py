@@ -8,20 +8,18 @@ pair is made from; a pair whose photograph has changed is removed first. So an i
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
-import torch
 from mmengine.utils import track_parallel_progress, track_progress
 from torch import Tensor
 
 from tim_plugin.data.photographs import crop_centre, resize_short_side
 from tim_plugin.data.prepare_record import read_record, write_record
+from tim_plugin.data.workers import single_threaded_opencv, start_worker
 from tim_plugin.degradations.base import Degradation
 from tim_plugin.errors import TimError
 from tim_plugin.images import is_image, read_image, write_atomically, write_png
@@ -196,14 +194,8 @@ def _track(make: partial[Outcome], pairs: Sequence[Pair], workers: int) -> list[
         return []
     if min(workers, len(pairs)) == 1:
         return track_progress(make, pairs)
-    return track_parallel_progress(make, pairs, min(workers, len(pairs)), initializer=start_worker)
-
-
-def start_worker() -> None:
-    """Set a worker process up: one thread, and Ctrl-C left to the main process."""
-    torch.set_num_threads(1)  # a process for each core is enough
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the main process, which ends its workers
+    with single_threaded_opencv():
+        return track_parallel_progress(make, pairs, min(workers, len(pairs)), initializer=start_worker)
 
 
 def _make_pair(settings: Settings, pair: Pair) -> Outcome:

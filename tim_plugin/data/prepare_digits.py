@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from mmengine.utils import track_parallel_progress, track_progress
 
-from tim_plugin.data.prepare import start_worker
 from tim_plugin.data.prepare_record import read_record, write_record
 from tim_plugin.data.sources import Digits
+from tim_plugin.data.workers import single_threaded_opencv, start_worker
 from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.errors import TimError
 from tim_plugin.images import write_atomically, write_png
@@ -71,7 +71,8 @@ def _track(write: partial[None], pairs: list[_Pair], workers: int) -> None:
     if workers == 1 or len(pairs) <= TOGETHER:
         track_progress(write, pairs)
     else:
-        track_parallel_progress(write, pairs, workers, initializer=start_worker, chunksize=TOGETHER)
+        with single_threaded_opencv():
+            track_parallel_progress(write, pairs, workers, initializer=start_worker, chunksize=TOGETHER)
 
 
 @lru_cache(maxsize=1)

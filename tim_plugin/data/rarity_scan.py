@@ -16,8 +16,8 @@ import torch
 from tqdm import tqdm
 
 from tim_plugin.data.pairs import pair_files
-from tim_plugin.data.prepare import start_worker
 from tim_plugin.data.rarity import BANDWIDTH, Rarity, digest_of, fingerprint_of, mean_colours, rarity_scores
+from tim_plugin.data.workers import single_threaded_opencv, start_worker
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.errors import TimError
 from tim_plugin.images import decode_image, list_images, read_bytes, write_atomically
@@ -86,6 +86,7 @@ def _measured(
 ) -> Iterable[Found | str]:
     if min(workers, len(pairs)) <= 1:
         return map(measure, pairs)
+    stack.enter_context(single_threaded_opencv())
     pool = stack.enter_context(Pool(min(workers, len(pairs)), initializer=start_worker))
     return pool.imap(measure, pairs)
 

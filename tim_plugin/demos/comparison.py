@@ -22,6 +22,9 @@ def compare_consistency(name: str, demo: Demo, root: Path, forced: Mapping[str, 
 
     Returns:
         The measures of each of the three, by name.
+
+    Raises:
+        TimError: The demo's task has no projection.
     """
     runs = {
         value: train(
@@ -29,7 +32,7 @@ def compare_consistency(name: str, demo: Demo, root: Path, forced: Mapping[str, 
             root,
             {"name": f"compare_{name}_{value}", "network_g:consistency": value, **(forced or {})},
         )
-        for value in ("off", "project")
+        for value in ("project", "off")  # where nothing can be projected, this is said first
     }
     ways = {"off": ("off", "off"), "at the end only": ("off", "project"), "trained through": ("project", "project")}
     table = {
@@ -54,5 +57,6 @@ def _table(name: str, demo: Demo, table: Mapping[str, Mapping[str, Any]]) -> str
 
 
 def agreement_text(row: Mapping[str, Any]) -> str:
-    """Return ``NAME mean (worst), ...`` of a row's measures of agreement with the input."""
-    return ", ".join(f"{key} {one['mean']:.4g} ({one['worst']:.4g})" for key, one in row["agreement"].items())
+    """Return ``NAME mean (worst), ...`` of a row's measures of agreement with the input, if it has any."""
+    parts = [f"{key} {one['mean']:.4g} ({one['worst']:.4g})" for key, one in row["agreement"].items()]
+    return ", ".join(parts) or "the input gives nothing to compare with"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import torch
+
 from tim_plugin.errors import TimError
 from tim_plugin.images import read_image, write_png
 from tim_plugin.resize import bicubic_resize
@@ -21,6 +23,8 @@ PHOTOS = {  # where each photograph stands: package and path inside it
     "flower": ("sklearn", "datasets/images/flower.jpg"),
 }
 HELD_OUT = ("chelsea", "flower", "coffee", "rocket")
+BLUR = 3  # of the noisy photographs, in pixels
+NOISE_STD = 0.05
 SHORT_SIDES_PX = (96, 144, 216)  # each training photograph is there in several sizes, so that a crop shows more or less
 
 
@@ -38,6 +42,22 @@ def write_photos(folder: Path) -> None:
                 rgb = read_image(_installed(name)).rgb
                 height, width = (round(size * side / min(rgb.shape[-2:])) for size in rgb.shape[-2:])
                 write_png(target, bicubic_resize(rgb, (height, width)).clamp(0, 1))
+
+
+def write_noisy(photos: Path, folder: Path) -> None:
+    """Write an LQ of the same size for each photograph, once: blurred (shrunk by 3 and enlarged) and noisy.
+
+    Args:
+        photos: What :func:`write_photos` has written.
+        folder: ``train`` and ``val`` are made in it, with files of the photographs' names.
+    """
+    for number, path in enumerate(sorted(photos.glob("*/*.png"))):
+        target = folder / path.parent.name / path.name
+        if not target.exists():
+            rgb, generator = read_image(path).rgb, torch.Generator().manual_seed(number)
+            size = tuple(rgb.shape[-2:])
+            blurred = bicubic_resize(bicubic_resize(rgb, tuple(side // BLUR for side in size)), size)
+            write_png(target, (blurred + NOISE_STD * torch.randn(rgb.shape, generator=generator)).clamp(0, 1))
 
 
 def _installed(name: str) -> Path:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from basicsr.data import build_dataset
 from basicsr.losses import build_loss
 from torch import nn
 
 from tim_plugin.checkpoints import load_network
-from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.evaluation import Answers, Row, evaluate, summarise
 from tim_plugin.images import write_atomically
 from tim_plugin.imle.selection import Distance
-from tim_plugin.option_file import read_option_file
+from tim_plugin.option_file import force_option, read_option_file
 from tim_plugin.resize import bicubic_resize
 from tim_plugin.train_pipeline import train_pipeline
 
@@ -28,11 +28,22 @@ OnImage = Callable[[Answers, Row], None]
 
 @dataclass(frozen=True)
 class Demo:
-    """A demo: its option file below options/demo, and how many samples are measured and shown."""
+    """A demo: its option file below options/demo, what differs from it, and how much is measured and shown.
+
+    Attributes:
+        option_file: Its name.
+        forced: Options that replace the file's, as ``--force_yml`` names them.
+        num_samples: Samples of each held-out image.
+        shown_samples: So many of them in the contact sheet.
+        shown_images: At most so many rows in the contact sheet, evenly spread over the held-out images.
+        seed: Of the samples.
+    """
 
     option_file: str
+    forced: Mapping[str, Any] = field(default_factory=dict)
     num_samples: int = 8
     shown_samples: int = 6
+    shown_images: int = 6
     seed: int = 0
 
 
@@ -71,24 +82,22 @@ def train(demo: Demo, root: Path, forced: Mapping[str, Any] | None = None) -> Tr
     Args:
         demo: Names the option file.
         root: The project's folder; ``experiments/`` is made below it.
-        forced: Options that replace the file's, as ``--force_yml`` names them.
+        forced: Options that replace the demo's, as ``--force_yml`` names them.
     """
     option_file, started, history = root / "options" / "demo" / demo.option_file, time.perf_counter(), History()
     opt = read_option_file(option_file)
-    forced = {**_below(root, opt), **(forced or {})}
+    forced = {**_below(root, opt), **demo.forced, **(forced or {})}
     entries = [f"{key}={json.dumps(value)}" for key, value in forced.items()]
+    for entry in entries:
+        force_option(opt, entry)
     argv = ["-opt", str(option_file), *(["--force_yml", *entries] if entries else [])]
     print(
         f"Training a small tower for {opt['train']['total_iter']} iterations ({option_file.relative_to(root)}).",
         flush=True,
     )
     train_pipeline(str(root), argv, history.record)
-    seconds, name = time.perf_counter() - started, forced.get("name", opt["name"])
-    for phase in opt["datasets"]:
-        for key in ("dataroot_gt", "basis"):
-            if f"datasets:{phase}:{key}" in forced:
-                opt["datasets"][phase][key] = forced[f"datasets:{phase}:{key}"]
-    checkpoint = root / "experiments" / name / "models" / "net_g_latest.pth"
+    seconds = time.perf_counter() - started
+    checkpoint = root / "experiments" / opt["name"] / "models" / "net_g_latest.pth"
     tower, _ = load_network(checkpoint)
     measures = {
         "parameters": sum(p.numel() for p in tower.parameters()),
@@ -105,9 +114,10 @@ def train(demo: Demo, root: Path, forced: Mapping[str, Any] | None = None) -> Tr
 def _below(root: Path, opt: Mapping[str, Any]) -> dict[str, str]:
     """The option file's folders are below the project, wherever the command is started."""
     return {
-        f"datasets:{phase}:dataroot_gt": str(root / dataset["dataroot_gt"])
+        f"datasets:{phase}:{key}": str(root / dataset[key])
         for phase, dataset in opt["datasets"].items()
-        if not str(dataset["dataroot_gt"]).startswith("sklearn:")
+        for key in ("dataroot_gt", "dataroot_lq")
+        if key in dataset and not dataset[key].startswith("sklearn:")
     }
 
 
@@ -138,7 +148,7 @@ def measure(
         if on_image is not None:
             on_image(answers, row)
 
-    loader = torch.utils.data.DataLoader(DegradedImageDataset(section))
+    loader = torch.utils.data.DataLoader(build_dataset(section))
     rows = evaluate(
         trained.tower,
         loader,

@@ -1,0 +1,28 @@
+"""Worker processes start and end also from a process that has used OpenCV's threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import cv2
+import numpy as np
+import tim_plugin
+from tim_plugin.data.rarity_scan import compute_rarity
+from tim_plugin.degradations.labels import Labels
+
+if __name__ == "__main__":
+    cv2.setNumThreads(4)
+    cv2.cvtColor(np.zeros((3000, 3000, 3), np.uint8), cv2.COLOR_RGB2BGR)
+    photos, label_maps = map(Path, sys.argv[1:])
+    print(len(compute_rarity(photos, label_maps, Labels("camvid"), workers=2).sources), cv2.getNumThreads())
+"""
+
+
+def test_workers_do_not_wait_for_threads_of_opencv(photos, label_maps):
+    command = [sys.executable, "-c", SCRIPT, str(photos), str(label_maps)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.split()) == (0, ["6", "4"]), done.stderr
