@@ -38,7 +38,10 @@ MAY_IMPORT = {
     "imle": {"errors", "seeds", "imle"},
     "archs": {"errors", "options", "color", "degradations", "archs", "imle.latents", "imle.conditions"},
     "losses": {"errors", "imle"},
-    "metrics": {"errors", "imle", "options", "option_sections"},
+    "metrics": {"errors", "imle", "metrics", "options", "option_sections"},
+    "scoring": BASE
+    | {"scoring", "checkpoints", "data", "degradations", "evaluation", "imle", "inference", "metrics", "option_file"}
+    | {"tasks"},
     "data": BASE | {"data", "tasks", "degradations", "options", "imle.conditions", "imle.distance"},
     "evaluation": BASE | {"data", "degradations", "imle", "metrics", "options"},
     "outputs": BASE | {"evaluation"},

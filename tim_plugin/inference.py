@@ -81,7 +81,7 @@ def sample_files(
     _check_arguments(num_samples, seed, max_samples_per_batch)
     files = list_images(source)
     names = _output_names(files, suffix)
-    device = _device(device)
+    device = choose_device(device)
     tower, options = load_network(checkpoint, device)
     num_levels = tower.spec.num_levels
     if level_seeds is not None and len(level_seeds) > num_levels:
@@ -128,7 +128,12 @@ def _output_names(files: Sequence[Path], suffix: str) -> list[str]:
     return [f"{name}_{suffix}" if suffix else name for name in names]
 
 
-def _device(name: str | None) -> torch.device:
+def choose_device(name: str | None) -> torch.device:
+    """Return the device that ``--device`` names; None takes CUDA where there is one.
+
+    Raises:
+        TimError: It is not to be had on this machine.
+    """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

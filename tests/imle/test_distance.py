@@ -74,6 +74,20 @@ def test_equals_the_lpips_package(backbone, reference, loaded, calibration):
         assert expected.min() > 1e-4
 
 
+def test_maps_equal_the_lpips_packages_spatial_ones(reference, loaded):
+    package = reference[0]
+    package.lpips = package.spatial = True
+    first, second = pair(2, 64, 40)
+    try:
+        with torch.no_grad():
+            wanted = package(first * 2 - 1, second * 2 - 1)[:, 0]
+            found = loaded.maps(loaded.features(first), loaded.features(second), (64, 40))
+    finally:
+        package.spatial = False
+    assert found.shape == (2, 64, 40)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
 def test_gradient_equals_the_lpips_package(reference, loaded):
     package, _ = reference
     package.lpips = True

@@ -127,6 +127,16 @@ class PerceptualDistance(nn.Module):
         """Return (N,) for features of N items each; ``b`` may be those of a weighted target."""
         return torch.stack([part.mean(dim=(1, 2)) for part in _differences(a, b)]).sum(dim=0)
 
+    def maps(self, a: list[Tensor], b: Features, size: tuple[int, int]) -> Tensor:
+        """Return the distance position by position, (N, H, W): each layer's enlarged bilinearly to ``size`` = (H, W).
+
+        As the lpips package's ``spatial=True``.
+        """
+        parts = [
+            F.interpolate(part[:, None], size, mode="bilinear", align_corners=False) for part in _differences(a, b)
+        ]
+        return torch.cat(parts, dim=1).sum(dim=1)
+
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return (N,) for images (N, 3, H, W) nominally in [0, 1]."""
         return self.distance(self.features(a), self.features(b))

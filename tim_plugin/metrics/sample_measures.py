@@ -1,0 +1,99 @@
+"""Measures of the samples of one input, as pure functions of distances: how good, how different, how well spread."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from tim_plugin.errors import TimError
+
+FWV_SIGMAS = (0.3, 0.2, 0.15)  # of table 3
+
+
+def pair_mean(distances: Tensor) -> float:
+    """Return the mean distance over pairs of samples of one input: the LPIPS diversity score (Zhu et al. 2017).
+
+    Args:
+        distances: (n, n), symmetric, of each sample to each.
+
+    Raises:
+        TimError: There is one sample only, so there is no pair.
+    """
+    count = len(distances)
+    _require_several(count, "diversity")
+    upper = torch.triu_indices(count, count, offset=1)
+    return float(distances[upper[0], upper[1]].double().mean())
+
+
+def faithfulness_weighted_variance(
+    to_gt: Tensor, to_mean: Tensor, sigma: float, *, squared: bool = False, reduction: str = "mean"
+) -> float:
+    """Return the faithfulness-weighted variance of one input's samples (Li et al. 2020; table 3 of the paper).
+
+    Each sample's distance to the mean sample, weighted by ``exp(-d / (2 sigma^2))`` where d is its distance to the GT.
+    The paper gives no formula; this form fits the ratios between the columns of its table 3.
+
+    Args:
+        to_gt: (n,) distances of the samples to the GT.
+        to_mean: (n,) distances of the samples to their mean.
+        sigma: Bandwidth, more than 0.
+        squared: Put the distance to the GT squared into the exponent.
+        reduction: Over samples, ``mean`` or ``sum``.
+
+    Raises:
+        TimError: There is one sample only, or ``sigma`` or ``reduction`` is wrong.
+    """
+    _require_several(len(to_gt), "fwv")
+    if not (sigma > 0 and math.isfinite(sigma)):
+        raise TimError(f"fwv: sigma {sigma} must be more than 0")
+    if reduction not in ("mean", "sum"):
+        raise TimError(f"fwv: reduction {reduction!r} must be mean or sum")
+    distances = to_gt.double().square() if squared else to_gt.double()
+    weighted = torch.exp(-distances / (2 * sigma**2)) * to_mean.double()
+    return float(weighted.mean() if reduction == "mean" else weighted.sum())
+
+
+def space_score(maps: Tensor) -> float:
+    """Return how much better the best sample of each position is than the best sample as a whole, in percent.
+
+    The score of the NTIRE challenges 'learning the super-resolution space' (2021, 2022): 100 (G - L) / G, where G is
+    the least of the samples' mean distances to the GT and L the mean over positions of the least distance there.
+
+    Args:
+        maps: (n, H, W) distances of each sample to the GT, position by position.
+
+    Returns:
+        From 0 (all samples are alike) to 100; 0 where a sample equals the GT.
+
+    Raises:
+        TimError: There is one sample only.
+    """
+    _require_several(len(maps), "the score of the NTIRE challenge")
+    maps = maps.double()
+    least_of_means = float(maps.flatten(1).mean(dim=1).min())
+    mean_of_least = float(maps.amin(dim=0).mean())
+    return 100 * (least_of_means - mean_of_least) / least_of_means if least_of_means > 0 else 0.0
+
+
+def best_of_curve(distances: Tensor) -> list[float]:
+    """Return the expected least of k samples for k = 1 .. n, averaged over inputs.
+
+    The expectation over all choices of k of the n samples, so that the order of samples does not matter.
+
+    Args:
+        distances: (inputs, n), of each sample to its GT; the less the better.
+    """
+    ordered = distances.double().sort(dim=1).values  # the i-th least is that of k samples if the others rank behind it
+    count = ordered.shape[1]
+    curve = []
+    for k in range(1, count + 1):
+        weights = [math.comb(count - 1 - i, k - 1) / math.comb(count, k) for i in range(count)]
+        curve.append(float((ordered * ordered.new_tensor(weights)).sum(dim=1).mean()))
+    return curve
+
+
+def _require_several(count: int, what: str) -> None:
+    if count < 2:
+        raise TimError(f"{what} compares samples with one another and needs at least 2 of each input, not {count}")

@@ -1,0 +1,48 @@
+"""Training runs that are made once: named by the hash of their options, resumed where they stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tim_plugin.errors import TimError
+from tim_plugin.images import write_atomically
+from tim_plugin.option_file import force_option, read_option_file
+from tim_plugin.train_pipeline import train_pipeline
+
+NOT_HASHED = ("name", "logger", "path")  # what changes no weight
+RECORD = "options.json"
+
+
+def trained_checkpoint(option_file: Path, forced: Mapping[str, Any], label: str, root: Path) -> Path:
+    """Return the checkpoint of a training run, training it first if that was not done to its end.
+
+    Args:
+        option_file: Of the run.
+        forced: Options that replace the file's, as ``--force_yml`` names them.
+        label: For people; the run is ``experiments/LABEL_HASH`` below ``root``.
+        root: The project's folder.
+
+    Raises:
+        TimError: An option is wrong, or the run's record is of other options.
+    """
+    entries = [f"{key}={json.dumps(value)}" for key, value in forced.items()]
+    opt = read_option_file(option_file)
+    for entry in entries:
+        force_option(opt, entry)
+    options = json.loads(json.dumps({key: value for key, value in opt.items() if key not in NOT_HASHED}))
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
+    folder = root / "experiments" / f"{label}_{digest}"
+    checkpoint = folder / "models" / "net_g_latest.pth"
+    if not (folder / RECORD).is_file():  # it is written when training has come to its end
+        states = folder / "training_states"
+        resume = ["--auto_resume"] if states.is_dir() and any(states.iterdir()) else []
+        argv = ["-opt", str(option_file), *resume, "--force_yml", *entries, f"name={folder.name}"]
+        train_pipeline(str(root), argv)
+        write_atomically(folder / RECORD, (json.dumps(options, indent=2) + "\n").encode())
+    if json.loads((folder / RECORD).read_text()) != options or not checkpoint.is_file():
+        raise TimError(f"{folder}: holds a run of other options, or no checkpoint: remove it, and it is trained again")
+    return checkpoint

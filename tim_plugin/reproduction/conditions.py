@@ -1,0 +1,43 @@
+"""What stands beside each figure: option file, checkpoint, commit and hardware."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tim_plugin._version import __version__
+from tim_plugin.option_file import read_option_file
+
+
+def conditions_of(option_file: Path, checkpoint: Path, data: Path, root: Path) -> dict[str, Any]:
+    """Return the conditions of a run of an option file; paths are shortened to what means something elsewhere."""
+    opt = read_option_file(option_file)
+    return {
+        "option_file": str(option_file.relative_to(root)),
+        "run": checkpoint.parent.parent.name,
+        "iterations": opt["train"]["total_iter"],
+        "training_seed": opt["manual_seed"],
+        "data_set": data.resolve().name,
+        "commit": _commit(root),
+        "hardware": f"{torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()}, "
+        f"{os.cpu_count()} cores",
+        "versions": f"tim_plugin {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+    }
+
+
+def _commit(root: Path) -> str:
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,154 @@
+"""Figure 3 from data to page: train (once), measure ten times, write the numbers, a table and the plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from tim_plugin.checkpoints import load_network
+from tim_plugin.errors import TimError
+from tim_plugin.images import list_images, read_image, write_atomically
+from tim_plugin.imle.distance import PerceptualDistance
+from tim_plugin.reproduction.cached_runs import trained_checkpoint
+from tim_plugin.reproduction.conditions import conditions_of
+from tim_plugin.reproduction.photographs import halved
+from tim_plugin.reproduction.sample_efficiency import CRITERIA, Efficiency, measure_efficiency
+
+OPTION_FILE = "train_small_sr16x.yml"
+COUNTS = (2, 4, 8, 16)
+VANILLA_SAMPLES = 512
+RUNS = 10
+INPUTS = 8
+GT_PX = 64
+PAPER = "the paper's figure 3, read off its text: 2 to 8 times as many, more as m grows"
+NAMES = {"last": "distance of the last level", "sum": "sum of all levels' distances"}
+
+
+def reproduce_figure3(root: Path, data: Path, features: str, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Measure figure 3 on halved photographs and write ``docs/results/small/fig3.{json,md,png}``.
+
+    Args:
+        root: The project's folder.
+        data: Folder with ``train`` and ``val``, photographs of at least 128 pixels.
+        features: Weights of squeezenet1_1 for the distance: ``random``, ``imagenet`` or a state dict's path.
+        device: Where.
+
+    Returns:
+        What the JSON file holds.
+
+    Raises:
+        TimError: The data or the weights cannot be read.
+    """
+    folders = {phase: halved(data / phase, root / "datasets" / "reproduce_half" / phase) for phase in ("train", "val")}
+    weights = features if features in ("random", "imagenet") else str(Path(features).expanduser().resolve())
+    forced = {f"datasets:{phase}:dataroot_gt": str(folder) for phase, folder in folders.items()}
+    forced["train:perceptual_opt:weights"] = weights
+    option_file = root / "options" / "reproduce" / OPTION_FILE
+    checkpoint = trained_checkpoint(option_file, forced, "reproduce_small_sr16x", root)
+    tower, _ = load_network(checkpoint, device)
+    distance = PerceptualDistance(backbone="squeezenet1_1", weights=weights, calibration="none").to(device)
+    lq, gt = _inputs(folders["val"], tower, device)
+    per_run = sum(COUNTS) + VANILLA_SAMPLES
+    with tqdm(total=RUNS * per_run, unit="sample") as bar:
+        runs = [
+            measure_efficiency(tower, distance, lq, gt, COUNTS, VANILLA_SAMPLES, seed, progress=bar.update)
+            for seed in range(RUNS)
+        ]
+    content = {
+        "figure": _figures(runs),
+        "conditions": {
+            "runs": RUNS,
+            "inputs": len(lq),
+            "vanilla_samples_drawn": VANILLA_SAMPLES,
+            "output_px": GT_PX,
+            "parameters": sum(p.numel() for p in tower.parameters()),
+            "distance": distance.name,
+            "seeds": list(range(RUNS)),
+            **conditions_of(option_file, checkpoint, data, root),
+        },
+    }
+    _write(content, root / "docs" / "results" / "small")
+    return content
+
+
+def _inputs(folder: Path, tower: torch.nn.Module, device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The centres of photographs that are spread evenly over the folder."""
+    files = list_images(folder)
+    if len(files) < INPUTS:
+        raise TimError(f"{folder}: holds {len(files)} photographs; figure 3 measures {INPUTS}")
+    crops = []
+    for path in files[:: len(files) // INPUTS][:INPUTS]:
+        image = read_image(path).rgb
+        top, left = ((side - GT_PX) // 2 for side in image.shape[-2:])
+        crops.append(image[:, top : top + GT_PX, left : left + GT_PX])
+    lq = torch.stack([tower.degradation.degrade(crop).lq for crop in crops])
+    return lq.to(device), torch.stack(crops).to(device)
+
+
+def _figures(runs: Sequence[Efficiency]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for criterion in CRITERIA:
+        of_counts: dict[str, Any] = {}
+        for m in COUNTS:
+            needed = [run.needed(criterion, m) for run in runs]
+            reached = [one / m for one in needed if one is not None]
+            of_counts[str(m)] = {
+                "needed": needed,
+                "not_reached": needed.count(None),
+                "ratio_mean": float(np.mean(reached)) if reached else None,
+                "ratio_std": float(np.std(reached)) if reached else None,
+                "hierarchical_distance": float(np.mean([run.hierarchical[criterion][m] for run in runs])),
+                "vanilla_distance_of_as_many": float(np.mean([run.vanilla[criterion][m - 1] for run in runs])),
+            }
+        result[criterion] = of_counts
+    return result
+
+
+def _write(content: Mapping[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "fig3.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(folder / "fig3.md", _page(content).encode())
+    _draw(content["figure"], folder / "fig3.png")
+
+
+def _page(content: Mapping[str, Any]) -> str:
+    lines = ["# Figure 3: vanilla samples needed for the distance that hierarchical sampling reaches", ""]
+    titles = ["m a level", "judged by", "vanilla / hierarchical samples", "runs that did not reach it"]
+    titles += ["distance, hierarchical", "distance, as many vanilla samples"]
+    lines += [f"| {' | '.join(titles)} |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for criterion, of_counts in content["figure"].items():
+        for m, one in of_counts.items():
+            mean, std = one["ratio_mean"], one["ratio_std"]
+            ratio = f"more than {VANILLA_SAMPLES // int(m)}" if mean is None else f"{mean:.2f} +- {std:.2f}"
+            lines.append(
+                f"| {m} | {NAMES[criterion]} | {ratio} | {one['not_reached']} | {one['hierarchical_distance']:.3f} "
+                f"| {one['vanilla_distance_of_as_many']:.3f} |"
+            )
+    lines += ["", f"Beside it: {PAPER}.", "", "![Figure 3](fig3.png)", ""]
+    lines += [f"- {key}: {value}" for key, value in content["conditions"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _draw(figures: Mapping[str, Any], path: Path) -> None:
+    figure = Figure(figsize=(5.2, 3.6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for criterion, of_counts in figures.items():
+        known = [(int(m), one["ratio_mean"], one["ratio_std"]) for m, one in of_counts.items() if one["ratio_mean"]]
+        if known:
+            m, mean, std = zip(*known, strict=True)
+            axes.errorbar(m, mean, yerr=std, marker="o", capsize=3, label=NAMES[criterion])
+    axes.axhline(1, color="0.6", linewidth=1, label="hierarchical sampling")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(COUNTS, [str(m) for m in COUNTS])
+    axes.set_xlabel("samples a level, hierarchical")
+    axes.set_ylabel("vanilla samples needed, relative")
+    axes.legend(fontsize=8)
+    figure.savefig(path)

@@ -1,0 +1,31 @@
+"""Photographs at half their size, so that a small crop shows something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tim_plugin.errors import TimError
+from tim_plugin.images import list_images, read_image, write_png
+from tim_plugin.resize import bicubic_resize
+
+SMALLEST_PX = 128
+
+
+def halved(folder: Path, target: Path) -> Path:
+    """Write a folder's photographs at half their size, antialiased, those that are not there yet; return ``target``.
+
+    Raises:
+        TimError: There is no such folder, or a photograph is damaged or small.
+    """
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise TimError(f"--data: there is no folder {folder}; give a folder that holds train and val")
+    for path in list_images(folder):
+        out = target / f"{path.stem}.png"
+        if not out.exists():
+            rgb = read_image(path).rgb
+            height, width = rgb.shape[-2:]
+            if min(height, width) < SMALLEST_PX:
+                raise TimError(f"{path}: is {width}x{height} pixels large; {SMALLEST_PX} are needed")
+            write_png(out, bicubic_resize(rgb, (height // 2, width // 2)).clamp(0, 1))
+    return target

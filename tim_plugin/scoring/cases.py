@@ -1,0 +1,221 @@
+"""One input with its samples at a time: from folders of files, or sampled by a network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from basicsr.data import build_dataset
+from torch import Tensor
+
+from tim_plugin.checkpoints import load_network
+from tim_plugin.degradations.base import Degradation, Measure, Observed
+from tim_plugin.errors import TimError
+from tim_plugin.evaluation import answer, repeat
+from tim_plugin.images import is_image, list_images, read_bytes, read_image, round_to_8_bit
+from tim_plugin.imle.trees import move
+
+PATTERN = "{name}_s{index}"
+
+
+class Case(NamedTuple):
+    """One input.
+
+    Attributes:
+        name: Of its file, without suffix.
+        samples: (n, 3, H, W) in [0, 1], on the 8-bit grid.
+        gt: (3, H, W) in [0, 1].
+        agreement: Measures of agreement with the input, a value for each sample; empty where they are not asked for.
+    """
+
+    name: str
+    samples: Tensor
+    gt: Tensor
+    agreement: Mapping[str, list[float]]
+
+
+class FolderCases:
+    """The samples of any method, as files.
+
+    Args:
+        pred: Folder of samples.
+        gt: Folder of ground truths; each has samples.
+        pattern: The samples' file names without suffix, with ``{name}`` (of the GT) and ``{index}`` (a number).
+        degradation: Measures agreement with the input; None measures none.
+        lq: Folder of inputs, of the GTs' names; None degrades the GT.
+
+    Raises:
+        TimError: A folder, or a GT's samples, or an input is not there; or the numbers of samples differ.
+    """
+
+    def __init__(
+        self,
+        pred: Path,
+        gt: Path,
+        pattern: str = PATTERN,
+        degradation: Degradation | None = None,
+        lq: Path | None = None,
+    ) -> None:
+        self.degradation = degradation
+        self.gts = {path.stem: path for path in _listed(gt, "--gt")}
+        self.samples = _grouped(_listed(pred, "--pred"), pattern, set(self.gts), pred)
+        missing = sorted(set(self.gts) - set(self.samples))
+        if missing:
+            raise TimError(
+                f"--pred {pred}: holds no samples of {self.gts[missing[0]].name} ({len(missing)} of {len(self.gts)} "
+                f"ground truths have none): they are to be named {pattern.format(name=missing[0], index='00')}.png"
+            )
+        counts = {name: len(files) for name, files in self.samples.items()}
+        self.num_samples = next(iter(counts.values()))
+        odd = next((name for name, count in counts.items() if count != self.num_samples), None)
+        if odd is not None:
+            raise TimError(
+                f"--pred {pred}: holds {counts[odd]} samples of {odd}, but {self.num_samples} of {next(iter(counts))}: "
+                "each needs as many"
+            )
+        self.inputs = {} if lq is None else _inputs(lq, self.gts)
+
+    @property
+    def measured(self) -> Mapping[str, Measure]:
+        """The measures of agreement that the cases have."""
+        return {} if self.degradation is None else self.degradation.measured
+
+    def __len__(self) -> int:
+        return len(self.gts)
+
+    def __iter__(self) -> Iterator[Case]:
+        """Read one input's files after the other.
+
+        Raises:
+            TimError: A file is damaged, or of another size than its GT.
+        """
+        for name, path in self.gts.items():
+            gt, files = read_image(path).rgb, self.samples[name]
+            samples = [read_image(file).rgb for file in files]
+            for file, one in zip(files, samples, strict=True):
+                if one.shape != gt.shape:
+                    sizes = [f"{image.shape[-1]}x{image.shape[-2]}" for image in (one, gt)]
+                    raise TimError(f"{file}: is {sizes[0]} pixels large, its ground truth {path.name} {sizes[1]}")
+            batch = round_to_8_bit(torch.stack(samples))
+            yield Case(name, batch, gt, self._agreement(name, batch, gt))
+
+    def _agreement(self, name: str, samples: Tensor, gt: Tensor) -> Mapping[str, list[float]]:
+        if self.degradation is None:
+            return {}
+        if name in self.inputs:
+            path = self.inputs[name]
+            observed = self.degradation.read(read_bytes(path), str(path))
+            fits = tuple(side * self.degradation.scale for side in observed.lq.shape[-2:]) == tuple(gt.shape[-2:])
+            if not fits:
+                raise TimError(
+                    f"{path}: is {observed.lq.shape[-1]}x{observed.lq.shape[-2]} pixels large, which does not fit the "
+                    f"ground truth's {gt.shape[-1]}x{gt.shape[-2]} at scale {self.degradation.scale}"
+                )
+        else:  # as the NTIRE challenges crop for scales 4 and 8: what the scale does not divide is left out
+            height, width = (side - side % self.degradation.scale for side in gt.shape[-2:])
+            gt, samples = gt[..., :height, :width], samples[..., :height, :width]
+            observed = self.degradation.degrade(gt)
+        batch = Observed(observed.lq[None], {key: value[None] for key, value in observed.given.items()})
+        values = self.degradation.measure(samples, repeat(batch, len(samples)))
+        return {key: value.tolist() for key, value in values.items()}
+
+
+def _listed(folder: Path, option: str) -> list[Path]:
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise TimError(f"{option} {folder}: there is no such folder")
+    files = list_images(folder)
+    if not files:
+        raise TimError(f"{option} {folder}: holds no image")
+    return files
+
+
+def _grouped(files: Sequence[Path], pattern: str, names: set[str], pred: Path) -> dict[str, list[Path]]:
+    for part in ("{name}", "{index}"):
+        if pattern.count(part) != 1:
+            raise TimError(f"--pattern {pattern}: must hold {part} once, as in {PATTERN}")
+    text = re.escape(pattern).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{index\}", r"(?P<index>\d+)")
+    found: dict[str, dict[int, Path]] = {}
+    for path in files:
+        match = re.fullmatch(text, path.stem)
+        if match is None or match["name"] not in names:
+            continue  # contact sheets and the like
+        of_name = found.setdefault(match["name"], {})
+        if int(match["index"]) in of_name:
+            raise TimError(f"{path}: and {of_name[int(match['index'])].name} are one sample: keep one of them")
+        of_name[int(match["index"])] = path
+    if not found:
+        raise TimError(
+            f"--pred {pred}: no file is named {pattern} with a ground truth's name; the first is {files[0].name}: "
+            "name others' files with --pattern"
+        )
+    return {name: [of_name[index] for index in sorted(of_name)] for name, of_name in found.items()}
+
+
+def _inputs(lq: Path, gts: Mapping[str, Path]) -> dict[str, Path]:
+    folder = lq.expanduser()
+    if not folder.is_dir():
+        raise TimError(f"--lq {folder}: there is no such folder")
+    found = {path.stem: path for path in sorted(folder.iterdir()) if is_image(path)}
+    missing = sorted(set(gts) - set(found))
+    if missing:
+        raise TimError(f"--lq {folder}: holds no input of {gts[missing[0]].name}")
+    return {name: found[name] for name in gts}
+
+
+class NetworkCases:
+    """The samples of a network, computed one input after the other and never written.
+
+    Args:
+        dataset: The section of a data set with GT, as an option file has it, with ``phase`` and ``scale``.
+        checkpoint: Of the network.
+        num_samples: For each input.
+        seed: Of the samples.
+        device: Where.
+        max_samples_per_batch: Samples computed at once.
+
+    Raises:
+        TimError: The data or the checkpoint cannot be read.
+    """
+
+    def __init__(
+        self,
+        dataset: Mapping[str, Any],
+        checkpoint: Path,
+        num_samples: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        max_samples_per_batch: int = 4,
+    ) -> None:
+        self.dataset = build_dataset(dict(dataset))
+        self.tower, _ = load_network(checkpoint, device)
+        self.num_samples, self.seed, self.device, self.at_once = num_samples, seed, device, max_samples_per_batch
+
+    @property
+    def measured(self) -> Mapping[str, Measure]:
+        """The measures of agreement that the cases have."""
+        return self.tower.degradation.measured
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[Case]:
+        """Sample one input after the other.
+
+        Raises:
+            TimError: An input has no GT.
+        """
+        for index, data in enumerate(torch.utils.data.DataLoader(self.dataset)):
+            name = Path(data["lq_path"][0]).stem
+            if "gt" not in data:
+                raise TimError(f"{data['lq_path'][0]}: has no ground truth to compare with: use a data set with GT")
+            observed = Observed(data["lq"], data.get("given", {}))
+            samples = answer(
+                self.tower, move(observed, self.device), self.num_samples, self.seed, index, None, self.at_once
+            )
+            values = self.tower.degradation.measure(samples, repeat(observed, len(samples))) if self.measured else {}
+            agreement = {key: value.tolist() for key, value in values.items()}
+            yield Case(name, samples.expand(-1, 3, -1, -1), data["gt"][0].expand(3, -1, -1), agreement)

@@ -1,0 +1,202 @@
+"""From cases to figures: what is measured of each input, and what of all together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.metrics import calculate_psnr, calculate_ssim
+from basicsr.utils import tensor2img
+from torch import Tensor
+from tqdm import tqdm
+
+from tim_plugin.errors import TimError, did_you_mean
+from tim_plugin.images import round_to_8_bit
+from tim_plugin.imle.distance import PerceptualDistance
+from tim_plugin.metrics.feature_extractors import Extractor
+from tim_plugin.metrics.image_sets import FeatureSet, frechet_distance, kernel_distance, precision_recall
+from tim_plugin.metrics.sample_measures import (
+    FWV_SIGMAS,
+    best_of_curve,
+    faithfulness_weighted_variance,
+    pair_mean,
+    space_score,
+)
+from tim_plugin.scoring.cases import Case
+from tim_plugin.scoring.feature_cache import cached_features
+
+OF_SETS = ("fid", "kid", "prc")
+OF_DISTANCE = ("lpips", "lpips_diversity", "fwv")
+OF_PIXELS = ("psnr", "ssim")
+SPACE_SAMPLES = 10
+SPACE = f"s{SPACE_SAMPLES}"
+AGREEMENT = "agreement"
+METRICS = (*OF_SETS, *OF_DISTANCE, SPACE, *OF_PIXELS, AGREEMENT)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What measures need.
+
+    Attributes:
+        metrics: Of :data:`METRICS`, or measures of agreement by name (``lr_psnr``).
+        distance: For ``lpips``, ``lpips_diversity`` and ``fwv``.
+        space_distance: For the NTIRE score.
+        extractor: For measures of sets.
+        device: Where.
+        fwv_squared: See :func:`tim_plugin.metrics.sample_measures.faithfulness_weighted_variance`.
+        fwv_reduction: Likewise.
+        samples_in_sets: So many samples of each input count in measures of sets; None counts all.
+        cache: Folder for the features of the ground truths; None keeps none.
+    """
+
+    metrics: tuple[str, ...]
+    distance: PerceptualDistance | None = None
+    space_distance: PerceptualDistance | None = None
+    extractor: Extractor | None = None
+    device: torch.device | str = "cpu"
+    fwv_squared: bool = False
+    fwv_reduction: str = "mean"
+    samples_in_sets: int | None = None
+    cache: Path | None = None
+
+
+def check_metrics(names: Iterable[str], measured: Mapping[str, Any], num_samples: int) -> tuple[str, ...]:
+    """Return the metrics' names, each known and possible.
+
+    Args:
+        names: As the user gave them.
+        measured: The measures of agreement that there are.
+        num_samples: Of each input.
+
+    Raises:
+        TimError: A name is not known, or its measure needs an input or more samples.
+    """
+    names = tuple(names)
+    for name in names:
+        if name in ("lr_psnr", AGREEMENT) and not measured:
+            raise TimError(f"--metrics {name}: compares samples with their input: say which --task made it")
+        if name not in METRICS and name not in measured:
+            raise TimError(f"--metrics {name}: is not known: {did_you_mean(name, [*METRICS, *measured])}")
+        if name in ("lpips_diversity", "fwv") and num_samples < 2:
+            raise TimError(f"--metrics {name}: compares samples of one input, and there is one only")
+        if name == SPACE and num_samples < SPACE_SAMPLES:
+            raise TimError(
+                f"--metrics {name}: takes {SPACE_SAMPLES} samples of each input, and there are {num_samples}"
+            )
+    return names
+
+
+@torch.no_grad()
+def score(cases: Iterable[Case], tools: Tools, measured: Mapping[str, Any], total: int) -> dict[str, Any]:
+    """Measure cases one after the other, with a progress bar.
+
+    Args:
+        cases: At least one; each with the same number of samples.
+        tools: What is measured, and with what.
+        measured: The measures of agreement that the cases have.
+        total: Number of cases, for the bar.
+
+    Returns:
+        The figures by name, as they stand in the JSON file.
+
+    Raises:
+        TimError: A file is wrong, or there are too few images for a measure.
+    """
+    wants_sets = any(name in OF_SETS for name in tools.metrics)
+    generated = FeatureSet(tools.extractor, tools.device) if wants_sets else None
+    real = FeatureSet(tools.extractor, tools.device) if wants_sets else None
+    rows: list[dict[str, Any]] = []
+    for case in tqdm(cases, total=total, unit="image"):
+        rows.append(_row(case, tools))
+        if wants_sets:
+            generated.take(generated.compute(case.samples[: tools.samples_in_sets]))
+            real.take(cached_features(real, case.gt, tools.cache))
+    return {**_summary(rows, tools, measured), **(_of_sets(generated, real, tools) if wants_sets else {})}
+
+
+def _row(case: Case, tools: Tools) -> dict[str, Any]:
+    row: dict[str, Any] = {"agreement": case.agreement}
+    samples, gt = case.samples.to(tools.device), case.gt[None].to(tools.device)
+    mean = samples.mean(dim=0, keepdim=True)
+    if any(name in OF_DISTANCE for name in tools.metrics):
+        distance = tools.distance
+        features = [distance.features(one[None]) for one in samples]
+        row["to_gt"] = _each(distance, features, distance.features(gt))
+        if "lpips_diversity" in tools.metrics:
+            pairs = torch.zeros(len(features), len(features))
+            for i, one in enumerate(features):
+                for j in range(i):
+                    pairs[i, j] = pairs[j, i] = float(distance.distance(one, features[j]))
+            row["diversity"] = pair_mean(pairs)
+        if "fwv" in tools.metrics:
+            to_mean = _each(distance, features, distance.features(mean))
+            row["fwv"] = [
+                faithfulness_weighted_variance(
+                    row["to_gt"], to_mean, sigma, squared=tools.fwv_squared, reduction=tools.fwv_reduction
+                )
+                for sigma in FWV_SIGMAS
+            ]
+    if SPACE in tools.metrics:
+        row["space"] = _space(samples[:SPACE_SAMPLES], gt, tools.space_distance)
+    for name, function in (("psnr", calculate_psnr), ("ssim", calculate_ssim)):
+        if name in tools.metrics:
+            target = tensor2img(case.gt)
+            row[name] = [function(tensor2img(one), target, 0) for one in case.samples]
+            row[f"{name}_of_mean"] = function(tensor2img(round_to_8_bit(mean[0]).cpu()), target, 0)
+    return row
+
+
+def _each(distance: PerceptualDistance, features: list, target: Any) -> Tensor:
+    return torch.tensor([float(distance.distance(one, target)) for one in features])
+
+
+def _space(samples: Tensor, gt: Tensor, distance: PerceptualDistance) -> float:
+    target, size = distance.features(gt), tuple(gt.shape[-2:])
+    return space_score(torch.cat([distance.maps(distance.features(one[None]), target, size) for one in samples]))
+
+
+def _summary(rows: list[dict[str, Any]], tools: Tools, measured: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    if "lpips" in tools.metrics:
+        curve = best_of_curve(torch.stack([row["to_gt"] for row in rows]))
+        result["lpips"] = {"mean": curve[0], f"best_of_{len(curve)}": curve[-1], "best_of_curve": curve}
+    if "lpips_diversity" in tools.metrics:
+        result["lpips_diversity"] = _mean(row["diversity"] for row in rows)
+    if "fwv" in tools.metrics:
+        result["fwv"] = {str(sigma): _mean(row["fwv"][at] for row in rows) for at, sigma in enumerate(FWV_SIGMAS)}
+    if SPACE in tools.metrics:
+        result[SPACE] = _mean(row["space"] for row in rows)
+    for name in OF_PIXELS:
+        if name in tools.metrics:
+            result[name] = {
+                "mean": _mean(np.mean(row[name]) for row in rows),
+                "best": _mean(np.max(row[name]) for row in rows),
+                "of_mean_sample": _mean(row[f"{name}_of_mean"] for row in rows),
+            }
+    for name, one in measured.items():
+        if name in tools.metrics or AGREEMENT in tools.metrics:
+            values = [value for row in rows for value in row["agreement"][name]]
+            worst = max(values) if one.better == "lower" else min(values)
+            result[name] = {"mean": _mean(values), "worst": worst, "unit": one.unit}
+    return result
+
+
+def _of_sets(generated: FeatureSet, real: FeatureSet, tools: Tools) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    if "fid" in tools.metrics:
+        result[tools.extractor.frechet] = frechet_distance(generated, real)
+    if "kid" in tools.metrics:
+        result[tools.extractor.kid] = kernel_distance(generated, real)
+    if "prc" in tools.metrics:
+        result["prc"] = precision_recall(generated, real)
+    result["images_in_sets"] = {"samples": generated.count, "ground_truths": real.count}
+    return result
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
