@@ -97,7 +97,7 @@ def test_no_task_is_named_in(folder):
 
 
 def test_everything_in_the_list_is_registered():
-    assert len({entry.__name__ for _, entry in REGISTERED}) == len(REGISTERED) == 7
+    assert len({entry.__name__ for _, entry in REGISTERED}) == len(REGISTERED) == 10
     for registry, entry in REGISTERED:
         assert registry.get(entry.__name__) is entry
 

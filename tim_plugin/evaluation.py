@@ -22,6 +22,7 @@ from tim_plugin.imle.sampling import LevelSeeds, sample
 from tim_plugin.imle.selection import Distance
 from tim_plugin.imle.trees import map_tensors, move
 from tim_plugin.metrics.image_metrics import Metric
+from tim_plugin.metrics.sample_measures import pair_distances, pair_mean
 
 
 class Answers(NamedTuple):
@@ -42,11 +43,11 @@ class Answers(NamedTuple):
 
 @dataclass
 class Row:
-    """Measures of one image: ``scores[metric]`` holds one value a sample."""
+    """Measures of one image: ``scores[metric]`` holds one value a sample, ``of_all[metric]`` one of them together."""
 
     name: str
     scores: dict[str, list[float]] = field(default_factory=dict)
-    diversity: float | None = None
+    of_all: dict[str, float] = field(default_factory=dict)
 
 
 def answer(
@@ -183,22 +184,18 @@ def measure(
                 f"val: metrics: {name} compares with the GT, and {answers.name} has none: remove the metric, "
                 "or use a dataset with GT"
             )
-        row.scores[name] = [float(metric.function(image, gt_image)) for image in images]
+        if metric.of_all:
+            row.of_all[name] = float(metric.function(images, gt_image))
+        else:
+            row.scores[name] = [float(metric.function(image, gt_image)) for image in images]
     if distance is not None:
         features = [distance.features(one[None].to(device)) for one in answers.samples]
-        row.diversity = mean_pair_distance(distance, features)
+        if len(features) > 1:
+            row.of_all["diversity"] = pair_mean(pair_distances(distance, features))
         if answers.gt is not None:
             gt_features = distance.features(answers.gt[None].to(device))
             row.scores["distance"] = [float(distance.distance(one, gt_features)) for one in features]
     return row
-
-
-def mean_pair_distance(distance: Distance, features: Sequence[list[Tensor]]) -> float | None:
-    """Mean distance over pairs of samples of one input (Zhu et al. 2017); None for a single sample."""
-    pairs = [(i, j) for i in range(len(features)) for j in range(i)]
-    if not pairs:
-        return None
-    return float(sum(float(distance.distance(features[i], features[j])) for i, j in pairs) / len(pairs))
 
 
 def summarise(rows: Sequence[Row], better: Mapping[str, str], agreement: Set[str] = frozenset()) -> dict[str, float]:
@@ -211,7 +208,7 @@ def summarise(rows: Sequence[Row], better: Mapping[str, str], agreement: Set[str
             ``NAME_worst``, the worst sample of all.
 
     Returns:
-        Also ``diversity`` where it was measured.
+        Metrics of all samples together have their mean over images only; so has ``diversity`` where it was measured.
     """
     result: dict[str, float] = {}
     for name in rows[0].scores if rows else ():
@@ -222,6 +219,6 @@ def summarise(rows: Sequence[Row], better: Mapping[str, str], agreement: Set[str
             result[f"{name}_worst"] = float(values.max() if lower else values.min())
         else:
             result[f"{name}_best"] = float((values.min(axis=1) if lower else values.max(axis=1)).mean())
-    if rows and rows[0].diversity is not None:
-        result["diversity"] = float(np.mean([row.diversity for row in rows]))
+    for name in rows[0].of_all if rows else ():
+        result[name] = float(np.mean([row.of_all[name] for row in rows]))
     return result

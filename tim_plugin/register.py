@@ -16,6 +16,7 @@ from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.losses.perceptual_loss import PerceptualDistanceLoss, PixelDistanceLoss
 from tim_plugin.metrics.lpips_metric import calculate_lpips
+from tim_plugin.metrics.several_samples import calculate_fwv, calculate_lpips_diversity, calculate_s10
 from tim_plugin.models.tim_model import TIMModel
 
 REGISTERED: tuple[tuple[Registry, object], ...] = (
@@ -26,6 +27,9 @@ REGISTERED: tuple[tuple[Registry, object], ...] = (
     (LOSS_REGISTRY, PerceptualDistanceLoss),
     (LOSS_REGISTRY, PixelDistanceLoss),
     (METRIC_REGISTRY, calculate_lpips),
+    (METRIC_REGISTRY, calculate_lpips_diversity),
+    (METRIC_REGISTRY, calculate_fwv),
+    (METRIC_REGISTRY, calculate_s10),
 )
 
 

@@ -77,7 +77,7 @@ def test_figure_3_is_trained_once_measured_and_written(small, monkeypatch):
     assert set(content["figure"]) == {"last", "sum"} and set(content["figure"]["last"]) == {"2", "4"}
     for one in content["figure"]["last"].values():
         assert len(one["needed"]) == 2 and one["hierarchical_distance"] > 0
-        assert (one["ratio_mean"] is None) == (one["not_reached"] == 2)
+        assert one["not_reached"] == one["needed"].count(None) and one["ratio_mean"] > 0
     assert content["conditions"]["iterations"] == 3 and "random weights" in content["conditions"]["distance"]
     page = (folder / "fig3.md").read_text()
     assert "| 4 | distance of the last level |" in page and "2 to 8 times" in page
@@ -89,13 +89,20 @@ def test_figure_3_is_trained_once_measured_and_written(small, monkeypatch):
     monkeypatch.setattr(cached_runs, "train_pipeline", no_training)
     again = figure3.reproduce_figure3(small, small / "data", "random")
     assert again["figure"] == content["figure"]
+    shutil.copytree(small / "datasets", small / "elsewhere")
+    option_file, moved = small / "options" / "reproduce" / figure3.OPTION_FILE, small / "elsewhere" / "reproduce_half"
+    forced = {f"datasets:{phase}:dataroot_gt": str(moved / phase) for phase in ("train", "val")}
+    forced["train:perceptual_opt:weights"] = "random"
+    checkpoint = cached_runs.trained_checkpoint(option_file, forced, figure3.LABEL, small)
+    assert checkpoint.parent.parent.name == content["conditions"]["run"]  # the same data elsewhere are the same run
+    next((moved / "train").iterdir()).unlink()
+    with pytest.raises(AssertionError, match="trained again"):  # other data are another run
+        cached_runs.trained_checkpoint(option_file, forced, figure3.LABEL, small)
     with pytest.raises(AssertionError, match="trained again"):  # other options are another run
-        cached_runs.trained_checkpoint(
-            small / "options" / "reproduce" / figure3.OPTION_FILE, {"train:total_iter": 2}, "x", small
-        )
+        cached_runs.trained_checkpoint(option_file, {"train:total_iter": 2}, "x", small)
 
 
-def test_a_run_that_was_killed_goes_on_and_a_changed_one_is_refused(small, monkeypatch, caplog):
+def test_a_run_that_was_killed_goes_on_and_a_changed_one_is_refused(small, monkeypatch):
     option_file = small / "options" / "reproduce" / figure3.OPTION_FILE
     forced = {
         f"datasets:{phase}:dataroot_gt": str(figure3.halved(small / "data" / phase, small / "half" / phase))

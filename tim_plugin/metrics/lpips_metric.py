@@ -12,13 +12,22 @@ from tim_plugin.errors import TimError
 from tim_plugin.imle.distance import PerceptualDistance
 
 
-@lru_cache(maxsize=4)
-def _distance(backbone: str, weights: str, calibration: str, seed: int, device: str) -> PerceptualDistance:
+def shared_distance(metric: str, backbone: str, weights: str, calibration: str, seed: int) -> PerceptualDistance:
+    """Return the distance of a metric, built once; on the GPU where this process already uses one.
+
+    Raises:
+        TimError: An unknown name, or weights that are not to be had; ``metric`` is named.
+    """
+    device = "cuda" if torch.cuda.is_initialized() else "cpu"
     try:
-        distance = PerceptualDistance(backbone=backbone, weights=weights, calibration=calibration, seed=seed)
+        return _built(str(backbone), str(weights), str(calibration), seed, device)
     except TimError as error:
-        raise TimError(f"calculate_lpips: {error}") from error
-    return distance.to(device)
+        raise TimError(f"{metric}: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _built(backbone: str, weights: str, calibration: str, seed: int, device: str) -> PerceptualDistance:
+    return PerceptualDistance(backbone=backbone, weights=weights, calibration=calibration, seed=seed).to(device)
 
 
 def calculate_lpips(
@@ -51,14 +60,13 @@ def calculate_lpips(
         raise ValueError(f"calculate_lpips: the images differ in size: {img.shape[:2]} and {img2.shape[:2]}")
     if min(img.shape[:2]) <= 2 * crop_border:
         raise ValueError(f"calculate_lpips: crop_border {crop_border} leaves nothing of an image of {img.shape[:2]}")
-    device = "cuda" if torch.cuda.is_initialized() else "cpu"
-    distance = _distance(str(backbone), str(weights), str(calibration), seed, device)
+    distance = shared_distance("calculate_lpips", backbone, weights, calibration, seed)
     with torch.no_grad():
-        return distance(*(_rgb_01(image, crop_border).to(device) for image in (img, img2))).item()
+        return distance(*(rgb_01(image, crop_border).to(distance.scale.device) for image in (img, img2))).item()
 
 
-def _rgb_01(image: np.ndarray, border: int) -> Tensor:
-    """Return (1, 3, H, W); a grey image's channel is repeated."""
+def rgb_01(image: np.ndarray, border: int = 0) -> Tensor:
+    """Return (1, 3, H, W) in [0, 1] of an image as BasicSR has it; a grey image's channel is repeated."""
     height, width = image.shape[:2]
     bgr = image.reshape(height, width, -1)[border : height - border, border : width - border]
     rgb = np.broadcast_to(bgr[..., ::-1], (*bgr.shape[:2], 3)).astype(np.float32) / 255

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from tim_plugin.errors import TimError
+from tim_plugin.imle.distance import Features, PerceptualDistance
+from tim_plugin.imle.selection import Distance
 
 FWV_SIGMAS = (0.3, 0.2, 0.15)  # of table 3
+
+
+def distances_to(distance: Distance, features: Sequence[Features], target: Features) -> Tensor:
+    """Return (n,) distances of n samples to a target, given the features of each (a batch of one)."""
+    return torch.tensor([float(distance.distance(one, target)) for one in features])
+
+
+def pair_distances(distance: Distance, features: Sequence[Features]) -> Tensor:
+    """Return (n, n) distances of n samples to one another, given the features of each (a batch of one)."""
+    found = torch.zeros(len(features), len(features))
+    for i, one in enumerate(features):
+        for j in range(i):
+            found[i, j] = found[j, i] = float(distance.distance(one, features[j]))
+    return found
+
+
+def distance_maps(distance: PerceptualDistance, samples: Tensor, gt: Tensor) -> Tensor:
+    """Return (n, H, W) distances of samples (n, 3, H, W) to a GT (1, 3, H, W), position by position."""
+    target, size = distance.features(gt), tuple(gt.shape[-2:])
+    return torch.cat([distance.maps(distance.features(one[None]), target, size) for one in samples])
 
 
 def pair_mean(distances: Tensor) -> float:

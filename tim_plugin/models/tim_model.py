@@ -60,7 +60,7 @@ class TIMModel(SRModel):
         check_degradations(opt)
         self.imle = build_spec(ImleSpec, "imle", opt.get("imle"))
         self.val_spec = ValSpec.from_options(opt.get("val"))
-        self.metrics = metrics_from_options((opt.get("val") or {}).get("metrics"))
+        self.metrics = metrics_from_options((opt.get("val") or {}).get("metrics"), self.val_spec.num_samples)
         self.on_step: Callable[[int, Mapping[str, float]], None] | None = None
         self.distance = None
         super().__init__(opt)

@@ -1,4 +1,4 @@
-"""Training runs that are made once: named by the hash of their options, resumed where they stopped."""
+"""Training runs that are made once: named by the hash of their options and data, resumed where they stopped."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tim_plugin.images import write_atomically
 from tim_plugin.option_file import force_option, read_option_file
 from tim_plugin.train_pipeline import train_pipeline
 
+OF_FILES = ("dataroot_gt", "dataroot_lq", "weights")
 NOT_HASHED = ("name", "logger", "path")  # what changes no weight
 RECORD = "options.json"
 
@@ -33,7 +34,7 @@ def trained_checkpoint(option_file: Path, forced: Mapping[str, Any], label: str,
     opt = read_option_file(option_file)
     for entry in entries:
         force_option(opt, entry)
-    options = json.loads(json.dumps({key: value for key, value in opt.items() if key not in NOT_HASHED}))
+    options = _by_content(json.loads(json.dumps({key: value for key, value in opt.items() if key not in NOT_HASHED})))
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
     folder = root / "experiments" / f"{label}_{digest}"
     checkpoint = folder / "models" / "net_g_latest.pth"
@@ -46,3 +47,22 @@ def trained_checkpoint(option_file: Path, forced: Mapping[str, Any], label: str,
     if json.loads((folder / RECORD).read_text()) != options or not checkpoint.is_file():
         raise TimError(f"{folder}: holds a run of other options, or no checkpoint: remove it, and it is trained again")
     return checkpoint
+
+
+def _by_content(options: Any) -> Any:
+    """Put what data and weights are in place of where they are, so that a run's name is the same everywhere."""
+    if isinstance(options, dict):
+        return {
+            key: _content_of(Path(value)) if key in OF_FILES and Path(str(value)).exists() else _by_content(value)
+            for key, value in options.items()
+        }
+    return [_by_content(one) for one in options] if isinstance(options, list) else options
+
+
+def _content_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(f"{file.relative_to(path) if path.is_dir() else ''}\0".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.utils import tensor2img
-from torch import Tensor
 from tqdm import tqdm
 
 from tim_plugin.errors import TimError, did_you_mean
@@ -22,17 +21,20 @@ from tim_plugin.metrics.image_sets import FeatureSet, frechet_distance, kernel_d
 from tim_plugin.metrics.sample_measures import (
     FWV_SIGMAS,
     best_of_curve,
+    distance_maps,
+    distances_to,
     faithfulness_weighted_variance,
+    pair_distances,
     pair_mean,
     space_score,
 )
+from tim_plugin.metrics.several_samples import SPACE_SAMPLES
 from tim_plugin.scoring.cases import Case
 from tim_plugin.scoring.feature_cache import cached_features
 
 OF_SETS = ("fid", "kid", "prc")
 OF_DISTANCE = ("lpips", "lpips_diversity", "fwv")
 OF_PIXELS = ("psnr", "ssim")
-SPACE_SAMPLES = 10
 SPACE = f"s{SPACE_SAMPLES}"
 AGREEMENT = "agreement"
 METRICS = (*OF_SETS, *OF_DISTANCE, SPACE, *OF_PIXELS, AGREEMENT)
@@ -126,15 +128,11 @@ def _row(case: Case, tools: Tools) -> dict[str, Any]:
     if any(name in OF_DISTANCE for name in tools.metrics):
         distance = tools.distance
         features = [distance.features(one[None]) for one in samples]
-        row["to_gt"] = _each(distance, features, distance.features(gt))
+        row["to_gt"] = distances_to(distance, features, distance.features(gt))
         if "lpips_diversity" in tools.metrics:
-            pairs = torch.zeros(len(features), len(features))
-            for i, one in enumerate(features):
-                for j in range(i):
-                    pairs[i, j] = pairs[j, i] = float(distance.distance(one, features[j]))
-            row["diversity"] = pair_mean(pairs)
+            row["diversity"] = pair_mean(pair_distances(distance, features))
         if "fwv" in tools.metrics:
-            to_mean = _each(distance, features, distance.features(mean))
+            to_mean = distances_to(distance, features, distance.features(mean))
             row["fwv"] = [
                 faithfulness_weighted_variance(
                     row["to_gt"], to_mean, sigma, squared=tools.fwv_squared, reduction=tools.fwv_reduction
@@ -142,22 +140,13 @@ def _row(case: Case, tools: Tools) -> dict[str, Any]:
                 for sigma in FWV_SIGMAS
             ]
     if SPACE in tools.metrics:
-        row["space"] = _space(samples[:SPACE_SAMPLES], gt, tools.space_distance)
+        row["space"] = space_score(distance_maps(tools.space_distance, samples[:SPACE_SAMPLES], gt))
     for name, function in (("psnr", calculate_psnr), ("ssim", calculate_ssim)):
         if name in tools.metrics:
             target = tensor2img(case.gt)
             row[name] = [function(tensor2img(one), target, 0) for one in case.samples]
             row[f"{name}_of_mean"] = function(tensor2img(round_to_8_bit(mean[0]).cpu()), target, 0)
     return row
-
-
-def _each(distance: PerceptualDistance, features: list, target: Any) -> Tensor:
-    return torch.tensor([float(distance.distance(one, target)) for one in features])
-
-
-def _space(samples: Tensor, gt: Tensor, distance: PerceptualDistance) -> float:
-    target, size = distance.features(gt), tuple(gt.shape[-2:])
-    return space_score(torch.cat([distance.maps(distance.features(one[None]), target, size) for one in samples]))
 
 
 def _summary(rows: list[dict[str, Any]], tools: Tools, measured: Mapping[str, Any]) -> dict[str, Any]:

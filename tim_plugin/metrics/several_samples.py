@@ -1,0 +1,119 @@
+"""Metrics of all samples of an input together, for ``val: metrics`` of TIMModel.
+
+They are registered with BasicSR, but take ``samples`` where BasicSR's metrics take ``img``: a list of HWC BGR uint8
+images. TIMModel's validation hands it over; models that give one image cannot use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from tim_plugin.metrics.lpips_metric import rgb_01, shared_distance
+from tim_plugin.metrics.sample_measures import (
+    distance_maps,
+    distances_to,
+    faithfulness_weighted_variance,
+    pair_distances,
+    pair_mean,
+    space_score,
+)
+
+SPACE_SAMPLES = 10
+LEAST_SAMPLES = {"calculate_lpips_diversity": 2, "calculate_fwv": 2, "calculate_s10": SPACE_SAMPLES}
+
+
+@torch.no_grad()
+def calculate_lpips_diversity(
+    samples: Sequence[np.ndarray],
+    *,
+    backbone: str = "vgg16",
+    weights: str = "imagenet",
+    calibration: str = "lpips",
+    seed: int = 0,
+    better: str = "higher",
+) -> float:
+    """Return the mean LPIPS distance between two samples (Zhu et al. 2017; table 4 of the paper).
+
+    better: higher; range: 0 (all alike) to about 1.
+
+    Args:
+        samples: At least two, HWC BGR or HW grey, in [0, 255].
+        backbone: See PerceptualDistance; likewise ``weights``, ``calibration`` and ``seed``.
+        better: Not used here; validation reads it.
+
+    Raises:
+        TimError: One sample only, an unknown name, or weights that are not to be had.
+    """
+    distance = shared_distance("calculate_lpips_diversity", backbone, weights, calibration, seed)
+    features = [distance.features(rgb_01(one).to(distance.scale.device)) for one in samples]
+    return pair_mean(pair_distances(distance, features))
+
+
+@torch.no_grad()
+def calculate_fwv(
+    samples: Sequence[np.ndarray],
+    img2: np.ndarray,
+    *,
+    sigma: float = 0.3,
+    squared: bool = False,
+    reduction: str = "mean",
+    backbone: str = "vgg16",
+    weights: str = "imagenet",
+    calibration: str = "lpips",
+    seed: int = 0,
+    better: str = "higher",
+) -> float:
+    """Return the faithfulness-weighted variance of the samples (table 3 of the paper).
+
+    better: higher; see :func:`tim_plugin.metrics.sample_measures.faithfulness_weighted_variance` for its form.
+
+    Args:
+        samples: At least two, HWC BGR or HW grey, in [0, 255].
+        img2: The ground truth, likewise.
+        sigma: Bandwidth.
+        squared: Put the distance to the GT squared into the exponent.
+        reduction: Over samples, ``mean`` or ``sum``.
+        backbone: See PerceptualDistance; likewise ``weights``, ``calibration`` and ``seed``.
+        better: Not used here; validation reads it.
+
+    Raises:
+        TimError: One sample only, a wrong option, or weights that are not to be had.
+    """
+    distance = shared_distance("calculate_fwv", backbone, weights, calibration, seed)
+    images = [rgb_01(one).to(distance.scale.device) for one in samples]
+    features = [distance.features(one) for one in images]
+    to_gt = distances_to(distance, features, distance.features(rgb_01(img2).to(distance.scale.device)))
+    to_mean = distances_to(distance, features, distance.features(torch.cat(images).mean(dim=0, keepdim=True)))
+    return faithfulness_weighted_variance(to_gt, to_mean, sigma, squared=squared, reduction=reduction)
+
+
+@torch.no_grad()
+def calculate_s10(
+    samples: Sequence[np.ndarray],
+    img2: np.ndarray,
+    *,
+    backbone: str = "alexnet",
+    weights: str = "imagenet",
+    calibration: str = "lpips",
+    seed: int = 0,
+    better: str = "higher",
+) -> float:
+    """Return the score of the first ten samples as in the NTIRE challenges 'learning the super-resolution space'.
+
+    better: higher; range: 0 to 100, see :func:`tim_plugin.metrics.sample_measures.space_score`.
+
+    Args:
+        samples: At least ten, HWC BGR or HW grey, in [0, 255].
+        img2: The ground truth, likewise.
+        backbone: See PerceptualDistance; likewise ``weights``, ``calibration`` and ``seed``.
+        better: Not used here; validation reads it.
+
+    Raises:
+        TimError: An unknown name, or weights that are not to be had.
+    """
+    distance = shared_distance("calculate_s10", backbone, weights, calibration, seed)
+    images = torch.cat([rgb_01(one) for one in samples[:SPACE_SAMPLES]]).to(distance.scale.device)
+    return space_score(distance_maps(distance, images, rgb_01(img2).to(distance.scale.device)))
