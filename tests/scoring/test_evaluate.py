@@ -24,6 +24,7 @@ from tim_plugin.errors import TimError
 from tim_plugin.evaluation import answer
 from tim_plugin.images import read_image, write_png
 from tim_plugin.imle.distance import PerceptualDistance
+from tim_plugin.tasks import get_task
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "evaluate.py"
@@ -142,6 +143,35 @@ def test_sets_count_all_samples_or_so_many(folders, monkeypatch, tmp_path):
     assert figures[None]["frechet_squeezenet"] != figures[1]["frechet_squeezenet"]
     assert set(figures[1]) == {"frechet_squeezenet", "kid_squeezenet", "prc", "images_in_sets"}
     assert len(list((tmp_path / "cache").iterdir())) == 6
+
+
+TASKS_WITH_INPUTS = [("colorization", True), ("decompression", True), ("mnist_pca", True), ("sr4x", True)]
+
+
+@pytest.mark.parametrize(
+    ("task", "given"), [*TASKS_WITH_INPUTS, ("colorization", False), ("mnist_pca", False), ("sr4x", False)]
+)
+def test_agreement_of_every_task_is_that_of_its_degradation(task, given, photos, tmp_path, monkeypatch):
+    section = {"basis": "sklearn:digits/train"} if task == "mnist_pca" else {}
+    degradation = get_task(task).build({**section, **({"quality": 30} if task == "decompression" else {})}, "here")
+    for number, path in enumerate(sorted(photos.iterdir())[:2]):
+        gt = read_image(path).rgb[: degradation.image_channels, :32, :32]
+        write_png(tmp_path / "gt" / f"{path.stem}.png", gt)
+        (tmp_path / "lq").mkdir(exist_ok=True)
+        (tmp_path / "lq" / f"{path.stem}{degradation.suffix}").write_bytes(degradation.encode(gt))
+        write_png(tmp_path / "pred" / f"{path.stem}_s0.png", gt)
+        generator = torch.Generator().manual_seed(number)
+        noisy = (gt + 0.2 * torch.randn(gt.shape, generator=generator)).clamp(0, 1)
+        write_png(tmp_path / "pred" / f"{path.stem}_s1.png", noisy)
+    arguments = ["--pred", tmp_path / "pred", "--gt", tmp_path / "gt", "--task", task, "--metrics", "agreement"]
+    arguments += ["--lq", tmp_path / "lq"] if given else []
+    arguments += ["--basis", section["basis"]] if section else []
+    evaluate(monkeypatch, *arguments, "-o", tmp_path / "f.json")
+    figures = json.loads((tmp_path / "f.json").read_text())["figures"]
+    assert set(figures) == set(degradation.measured)
+    for name, measure in degradation.measured.items():
+        better = {"higher": np.greater, "lower": np.less}[measure.better]
+        assert better(figures[name]["mean"], figures[name]["worst"])  # the GT agrees better than the noisy one
 
 
 def test_a_network_is_evaluated_without_writing_images(photos, tiny_tower, tmp_path, monkeypatch):

@@ -105,6 +105,7 @@ class FolderCases:
     def _agreement(self, name: str, samples: Tensor, gt: Tensor) -> Mapping[str, list[float]]:
         if self.degradation is None:
             return {}
+        gt, samples = gt[: self.degradation.image_channels], samples[:, : self.degradation.image_channels]
         if name in self.inputs:
             path = self.inputs[name]
             observed = self.degradation.read(read_bytes(path), str(path))
