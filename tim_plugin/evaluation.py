@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tim_plugin.data.pyramid import condition_pyramid
-from tim_plugin.degradations.base import Observed
+from tim_plugin.degradations.base import Degradation, Observed
 from tim_plugin.errors import TimError
 from tim_plugin.images import round_to_8_bit
 from tim_plugin.imle.sampling import LevelSeeds, sample
@@ -110,12 +110,36 @@ def repeat(observed: Observed, times: int) -> Observed:
     return map_tensors(lambda tensor: tensor.expand(times, *tensor.shape[1:]), observed)
 
 
-def re_degradation(tower: nn.Module, samples: Tensor, observed: Observed) -> dict[str, list[float]]:
+def re_degradation(degradation: Degradation, samples: Tensor, observed: Observed) -> dict[str, list[float]]:
     """Return how well saved samples (n, C, H, W) of one image agree with its input, by measure, where that is known."""
-    if not tower.degradation.is_complete(observed):
+    if not degradation.is_complete(observed):
         return {}
-    measures = tower.degradation.measure(samples, repeat(observed, len(samples)))
+    measures = degradation.measure(samples, repeat(observed, len(samples)))
     return {name: values.tolist() for name, values in measures.items()}
+
+
+def answers_of(
+    tower: nn.Module,
+    loader: Iterable[Mapping[str, Any]],
+    num_samples: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    max_samples_per_batch: int = 4,
+    consistency: str | None = None,
+) -> Iterator[tuple[Answers, dict[str, list[float]]]]:
+    """Sample one image of a loader after the other; yield its answers and how well they agree with the input.
+
+    Arguments as for :func:`evaluate`; the agreement is as :func:`re_degradation` gives it.
+    """
+    for index, data in enumerate(loader):
+        observed = Observed(data["lq"], data.get("given", {}))
+        samples = answer(
+            tower, move(observed, device), num_samples, seed, index, None, max_samples_per_batch, consistency
+        )
+        gt = data["gt"][0] if "gt" in data else None
+        picture = tower.degradation.picture(data["lq"][0])
+        answers = Answers(Path(data["lq_path"][0]).stem, picture, samples, gt)
+        yield answers, re_degradation(tower.degradation, samples, observed)
 
 
 def evaluate(
@@ -150,16 +174,10 @@ def evaluate(
         ``lr_psnr`` (dB) in super-resolution.
     """
     rows = []
-    for index, data in enumerate(loader):
-        observed = Observed(data["lq"], data.get("given", {}))
-        samples = answer(
-            tower, move(observed, device), num_samples, seed, index, None, max_samples_per_batch, consistency
-        )
-        gt = data["gt"][0] if "gt" in data else None
-        picture = tower.degradation.picture(data["lq"][0])
-        answers = Answers(Path(data["lq_path"][0]).stem, picture, samples, gt)
+    sampled = answers_of(tower, loader, num_samples, seed, device, max_samples_per_batch, consistency)
+    for answers, agreement in sampled:
         row = measure(answers, metrics, distance, device)
-        row.scores.update(re_degradation(tower, samples, observed))
+        row.scores.update(agreement)
         rows.append(row)
         if callback is not None:
             callback(answers, row)

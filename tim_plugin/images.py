@@ -1,10 +1,11 @@
-"""Image files: any that OpenCV reads, as RGB tensors in [0, 1]; PNGs written whole or not at all."""
+"""Image files: any that OpenCV reads, as RGB tensors in [0, 1]; files written whole or not at all."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -177,3 +178,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file whole or not at all; folders are made.
+
+    Raises:
+        OSError: It cannot be written; what was there is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from tim_plugin._version import __version__
 from tim_plugin.checkpoints import load_network
 from tim_plugin.errors import TimError
 from tim_plugin.evaluation import Answers, answer, re_degradation
-from tim_plugin.images import decode_image, list_images, read_bytes
+from tim_plugin.images import decode_image, list_images, read_bytes, write_json
 from tim_plugin.imle.trees import map_tensors, move
 from tim_plugin.outputs import save_answers
 from tim_plugin.resize import bicubic_resize
@@ -95,13 +93,13 @@ def sample_files(
         _check_size(path, observed.lq, tower, max_megapixels)
         batch = move(map_tensors(lambda tensor: tensor[None], observed), device)
         samples = answer(tower, batch, num_samples, seed, path.stem, level_seeds, max_samples_per_batch)
-        agreement = re_degradation(tower, samples, move(batch, "cpu"))
+        agreement = re_degradation(tower.degradation, samples, move(batch, "cpu"))
         if tower.degradation.keeps_alpha:
             samples = _with_alpha(samples, decode_image(content, str(path)).alpha)
         answers = Answers(name, tower.degradation.picture(observed.lq), samples, None)
         written = save_answers(answers, output, name, with_contact_sheet)
         entries.append(_describe(path, written, agreement, seed, level_seeds, tower))
-        _write_json(
+        write_json(
             output / "samples.json",
             {
                 "tim_plugin": __version__,
@@ -193,9 +191,3 @@ def _describe(
         for j, file in enumerate(written)
     ]
     return {"input": str(path), "samples": entries}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

@@ -7,9 +7,11 @@ processes on CPUs too, keeps ``path: experiments_root``, and checks everything b
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,25 @@ def force_option(opt: dict[str, Any], entry: str) -> None:
     except yaml.YAMLError as error:
         raise TimError(f"--force_yml {entry}: {text!r} is not a YAML value") from error
     section[key] = _as_number(value)
+
+
+def read_forced(path: Path, forced: Mapping[str, Any]) -> tuple[OrderedDict, list[str]]:
+    """Read an option file and replace options, for a run that a program starts.
+
+    Args:
+        path: Of the option file.
+        forced: Values by ``SECTION:KEY``.
+
+    Returns:
+        The options, and the arguments that give :func:`parse_options` the same.
+
+    Raises:
+        TimError: The file or a section's name is wrong.
+    """
+    opt, entries = read_option_file(path), [f"{key}={json.dumps(value)}" for key, value in forced.items()]
+    for entry in entries:
+        force_option(opt, entry)
+    return opt, ["-opt", str(path), *(["--force_yml", *entries] if entries else [])]
 
 
 def _as_number(value: Any) -> Any:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
+from tim_plugin.degradations.saving import improve_for_saving
 from tim_plugin.images import decode_image, round_to_8_bit
 from tim_plugin.resize import bicubic_matrix, bicubic_resize, kept_matrix
 
@@ -103,7 +104,6 @@ def lr_psnr(images: Tensor, lq: Tensor) -> Tensor:
     return (10 * torch.log10(255**2 / error)).clamp(max=EQUAL_DB)
 
 
-@torch.no_grad()
 def project_for_saving(
     images: Tensor, lq: Tensor, target_db: float = 45.0, max_rounds: int = 100
 ) -> tuple[Tensor, Tensor]:
@@ -118,16 +118,10 @@ def project_for_saving(
     Returns:
         The images in [0, 1] on the 8-bit grid and their LR-PSNR (N,), the best that was found.
     """
-    best = _to_8_bit(images) / 255
-    best_db = lr_psnr(best, lq)
-    current = images.clone()
-    for _ in range(max_rounds):
-        open_ = (best_db < target_db).nonzero().flatten()  # images that are not done
-        if not len(open_):
-            break
-        current[open_] = project(current[open_], lq[open_]).clamp(0, 1)
-        rounded = _to_8_bit(current[open_]) / 255
-        db = lr_psnr(rounded, lq[open_])
-        better = db > best_db[open_]
-        best[open_[better]], best_db[open_[better]] = rounded[better], db[better]
-    return best, best_db
+    return improve_for_saving(
+        images,
+        lambda some, items: project(some, lq[items]),
+        lambda some, items: lr_psnr(some, lq[items]),
+        target_db,
+        max_rounds,
+    )

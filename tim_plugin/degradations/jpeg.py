@@ -22,6 +22,7 @@ from tim_plugin.degradations.jpeg_blocks import (
     ycc_to_rgb,
 )
 from tim_plugin.degradations.jpeg_file import read_jpeg
+from tim_plugin.degradations.saving import improve_for_saving
 from tim_plugin.errors import TimError, did_you_mean
 from tim_plugin.images import round_to_8_bit
 
@@ -111,23 +112,20 @@ class Jpeg(Degradation):
             planes.append(torch.cat(parts)[order])
         return ycc_to_rgb(torch.stack(planes, dim=1))
 
-    @torch.no_grad()
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
         """Project, clip and round until 99.95 % of the coefficients agree or no more can be had; the best of each."""
-        best, given = round_to_8_bit(images), dict(observed.given)
-        shares, current = self.measure(best, observed)["dct_agreement"], images.clone()
-        since = torch.zeros_like(shares)  # rounds in which an image did not get better
-        for _ in range(SAVING_ROUNDS):
-            todo = ((shares < SAVED_WELL) & (since < PATIENCE)).nonzero().flatten()
-            if not len(todo):
-                break
-            part = {key: value[todo] for key, value in given.items()}
-            current[todo] = _cut(self.project(_padded(current[todo]), part), images).clamp(0, 1)
-            rounded = round_to_8_bit(current[todo])
-            found = self.measure(rounded, Observed(observed.lq[todo], part))["dct_agreement"]
-            better = found > shares[todo]
-            since[todo] = torch.where(better, 0, since[todo] + 1)
-            best[todo[better]], shares[todo[better]] = rounded[better], found[better]
+
+        def of(items: Tensor) -> Observed:
+            return Observed(observed.lq[items], {key: value[items] for key, value in observed.given.items()})
+
+        best, _ = improve_for_saving(
+            images,
+            lambda some, items: _cut(self.project(_padded(some), of(items).given), images),
+            lambda some, items: self.measure(some, of(items))["dct_agreement"],
+            SAVED_WELL,
+            SAVING_ROUNDS,
+            PATIENCE,
+        )
         return best
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:

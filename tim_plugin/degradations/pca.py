@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from tim_plugin.checkpoints import read_checkpoint
 from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
+from tim_plugin.degradations.saving import improve_for_saving
 from tim_plugin.digits import DIGIT_PX, PADDED_PX, fit_to_digits
 from tim_plugin.errors import TimError
 from tim_plugin.images import decode_image, encode_png, round_to_8_bit
@@ -117,20 +118,15 @@ class PrincipalComponents(Degradation):
         missing = (given["lq"] - images).flatten(1) @ components.T  # (N, k)
         return images + (missing @ components).view(images.shape)
 
-    @torch.no_grad()
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
         """Project, clip and round until the saved coordinates are right to 0.1 %; the best that was found."""
-        best, current = round_to_8_bit(images), images.clone()
-        errors = self.measure(best, observed)["pca_error"]
-        for _ in range(SAVING_ROUNDS):
-            todo = (errors > SAVED_WELL).nonzero().flatten()  # each image by itself, whatever it is saved with
-            if not len(todo):
-                break
-            lq = observed.lq[todo]
-            current[todo] = self.project(current[todo], {"lq": lq}).clamp(0, 1)
-            found = self.measure(current[todo], Observed(lq))["pca_error"]
-            better = found < errors[todo]
-            best[todo[better]], errors[todo[better]] = round_to_8_bit(current[todo[better]]), found[better]
+        best, _ = improve_for_saving(
+            images,
+            lambda some, items: self.project(some, {"lq": observed.lq[items]}),
+            lambda some, items: -self.measure(some, Observed(observed.lq[items]))["pca_error"],
+            -SAVED_WELL,
+            SAVING_ROUNDS,
+        )
         return best
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tim_plugin.demos.runs import Demo, measure, train, write_json
+from tim_plugin.demos.runs import Demo, measure, train
+from tim_plugin.images import write_json
 
 
 def compare_consistency(name: str, demo: Demo, root: Path, forced: Mapping[str, Any] | None = None) -> dict[str, Any]:

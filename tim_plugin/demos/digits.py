@@ -22,10 +22,10 @@ from torch import Tensor
 from tim_plugin.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.degradations.base import Observed
 from tim_plugin.demos.comparison import compare_consistency
-from tim_plugin.demos.runs import Demo, Trained, measure, train, write_json
+from tim_plugin.demos.runs import Demo, Trained, measure, train
 from tim_plugin.digits import fit_to_digits, read_digits
 from tim_plugin.evaluation import Answers, Row, answer, re_degradation
-from tim_plugin.images import write_png
+from tim_plugin.images import write_json, write_png
 from tim_plugin.outputs import sheet_row
 
 DEMO = Demo("demo_mnist_pca.yml", num_samples=8, shown_samples=8)
@@ -136,7 +136,7 @@ def _predict(trained: Trained) -> tuple[list[Plane], list[float], list[float]]:
         planes.append(
             Plane(*(part[..., 10:].double().numpy() for part in (_coordinates(samples, basis), real, known[nearest])))
         )
-        errors += re_degradation(trained.tower, samples, observed)["pca_error"]
+        errors += re_degradation(trained.tower.degradation, samples, observed)["pca_error"]
         spread.append(float(samples.var(dim=0, unbiased=False).mean().sqrt()))
     return planes, errors, spread
 

@@ -11,9 +11,9 @@ from tim_plugin.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.demos.comparison import agreement_text, compare_consistency
 from tim_plugin.demos.layouts import LAYOUTS, layout_data
 from tim_plugin.demos.photos import write_noisy, write_photos
-from tim_plugin.demos.runs import Demo, Trained, measure, train, write_json
+from tim_plugin.demos.runs import Demo, Trained, measure, train
 from tim_plugin.evaluation import Answers, Row
-from tim_plugin.images import write_png
+from tim_plugin.images import write_json, write_png
 from tim_plugin.outputs import sheet_row
 
 PHOTOS = Path("datasets/demo_photos")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +15,8 @@ from torch import nn
 
 from tim_plugin.checkpoints import load_network
 from tim_plugin.evaluation import Answers, Row, evaluate, summarise
-from tim_plugin.images import write_atomically
 from tim_plugin.imle.selection import Distance
-from tim_plugin.option_file import force_option, read_option_file
+from tim_plugin.option_file import read_forced, read_option_file
 from tim_plugin.resize import bicubic_resize
 from tim_plugin.train_pipeline import train_pipeline
 
@@ -85,12 +83,8 @@ def train(demo: Demo, root: Path, forced: Mapping[str, Any] | None = None) -> Tr
         forced: Options that replace the demo's, as ``--force_yml`` names them.
     """
     option_file, started, history = root / "options" / "demo" / demo.option_file, time.perf_counter(), History()
-    opt = read_option_file(option_file)
-    forced = {**_below(root, opt), **demo.forced, **(forced or {})}
-    entries = [f"{key}={json.dumps(value)}" for key, value in forced.items()]
-    for entry in entries:
-        force_option(opt, entry)
-    argv = ["-opt", str(option_file), *(["--force_yml", *entries] if entries else [])]
+    below = _below(root, read_option_file(option_file))
+    opt, argv = read_forced(option_file, {**below, **demo.forced, **(forced or {})})
     print(
         f"Training a small tower for {opt['train']['total_iter']} iterations ({option_file.relative_to(root)}).",
         flush=True,
@@ -177,9 +171,3 @@ def measure(
         "num_samples": demo.num_samples,
         "sampling_seed": demo.seed,
     }
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write measures, whole or not at all; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())

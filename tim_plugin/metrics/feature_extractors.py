@@ -110,6 +110,9 @@ def build_extractor(choice: str) -> Extractor:
         TimError: The weights are not there, or are of another network.
     """
     path = None if choice in KNOWN else Path(choice).expanduser()
+    if choice == "inception":
+        path = _inception_file()
+    # torch-fidelity reads the file with pickle: only what holds nothing but tensors is handed over.
     kind = choice if path is None else _kind_of(path)
     if kind == "squeezenet":
         if SQUEEZENET not in FEATURE_EXTRACTORS_REGISTRY:
@@ -117,8 +120,6 @@ def build_extractor(choice: str) -> Extractor:
         network = SqueezeNetFeatures(SQUEEZENET, ["512"], None if path is None else str(path))
         name = f"squeezenet1_1 ({'torchvision' if path is None else path.name}), last map, 512 features"
         return Extractor(network, name, "frechet_squeezenet", "kid_squeezenet", _digest(network))
-    path = path or _inception_file()
-    _kind_of(path)  # torch-fidelity reads the file with pickle: only what holds nothing but tensors is handed over
     network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=str(path))
     return Extractor(network, f"Inception v3 ({path.name}), 2048 features", "fid", "kid", _digest(network))
 

@@ -15,8 +15,8 @@ from tim_plugin.metrics.several_samples import LEAST_SAMPLES
 from tim_plugin.option_sections import refuse_near_misses, require
 from tim_plugin.options import check_keys
 
-# What a metric's best value is where `better` is not given; BasicSR takes every metric for `higher`.
 IMAGES = {"img", "img2", "samples"}  # arguments that hold images
+# What a metric's best value is where `better` is not given; BasicSR takes every metric for `higher`.
 LOWER_IS_BETTER = {"calculate_lpips", "calculate_niqe"}
 
 
@@ -76,11 +76,7 @@ def _metric(name: str, options: dict[str, Any], num_samples: int) -> Metric:
 
 def _check_arguments(section: str, options: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> None:
     """Refuse a key that the metric does not take; BasicSR's own take any, of which only a near miss is refused."""
-    named = {key for key, value in parameters.items() if value.kind is not value.VAR_KEYWORD} - {
-        "img",
-        "img2",
-        "samples",
-    }
+    named = {key for key, value in parameters.items() if value.kind is not value.VAR_KEYWORD} - IMAGES
     takes_any = any(value.kind is value.VAR_KEYWORD for value in parameters.values())
     (refuse_near_misses if takes_any else check_keys)(section, options, named | {"type", "better"})
     require(section, options, tuple(key for key in named if parameters[key].default is inspect.Parameter.empty))

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.metrics.lpips_metric import rgb_01, shared_distance
 from tim_plugin.metrics.sample_measures import (
     distance_maps,
@@ -48,7 +50,7 @@ def calculate_lpips_diversity(
         TimError: One sample only, an unknown name, or weights that are not to be had.
     """
     distance = shared_distance("calculate_lpips_diversity", backbone, weights, calibration, seed)
-    features = [distance.features(rgb_01(one).to(distance.scale.device)) for one in samples]
+    features = [distance.features(one) for one in _images(distance, samples)]
     return pair_mean(pair_distances(distance, features))
 
 
@@ -83,9 +85,9 @@ def calculate_fwv(
         TimError: One sample only, a wrong option, or weights that are not to be had.
     """
     distance = shared_distance("calculate_fwv", backbone, weights, calibration, seed)
-    images = [rgb_01(one).to(distance.scale.device) for one in samples]
+    gt, *images = _images(distance, [img2, *samples])
     features = [distance.features(one) for one in images]
-    to_gt = distances_to(distance, features, distance.features(rgb_01(img2).to(distance.scale.device)))
+    to_gt = distances_to(distance, features, distance.features(gt))
     to_mean = distances_to(distance, features, distance.features(torch.cat(images).mean(dim=0, keepdim=True)))
     return faithfulness_weighted_variance(to_gt, to_mean, sigma, squared=squared, reduction=reduction)
 
@@ -115,5 +117,10 @@ def calculate_s10(
         TimError: An unknown name, or weights that are not to be had.
     """
     distance = shared_distance("calculate_s10", backbone, weights, calibration, seed)
-    images = torch.cat([rgb_01(one) for one in samples[:SPACE_SAMPLES]]).to(distance.scale.device)
-    return space_score(distance_maps(distance, images, rgb_01(img2).to(distance.scale.device)))
+    gt, *images = _images(distance, [img2, *samples[:SPACE_SAMPLES]])
+    return space_score(distance_maps(distance, torch.cat(images), gt))
+
+
+def _images(distance: PerceptualDistance, images: Sequence[np.ndarray]) -> list[Tensor]:
+    """Return each image as (1, 3, H, W) in [0, 1], where the distance is."""
+    return [rgb_01(one).to(distance.scale.device) for one in images]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tim_plugin.errors import TimError
-from tim_plugin.images import write_atomically
-from tim_plugin.option_file import force_option, read_option_file
+from tim_plugin.images import write_json
+from tim_plugin.option_file import read_forced
 from tim_plugin.train_pipeline import train_pipeline
 
 OF_FILES = ("dataroot_gt", "dataroot_lq", "weights")
@@ -30,10 +30,7 @@ def trained_checkpoint(option_file: Path, forced: Mapping[str, Any], label: str,
     Raises:
         TimError: An option is wrong, or the run's record is of other options.
     """
-    entries = [f"{key}={json.dumps(value)}" for key, value in forced.items()]
-    opt = read_option_file(option_file)
-    for entry in entries:
-        force_option(opt, entry)
+    opt, _ = read_forced(option_file, forced)
     options = _by_content(json.loads(json.dumps({key: value for key, value in opt.items() if key not in NOT_HASHED})))
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
     folder = root / "experiments" / f"{label}_{digest}"
@@ -41,9 +38,9 @@ def trained_checkpoint(option_file: Path, forced: Mapping[str, Any], label: str,
     if not (folder / RECORD).is_file():  # it is written when training has come to its end
         states = folder / "training_states"
         resume = ["--auto_resume"] if states.is_dir() and any(states.iterdir()) else []
-        argv = ["-opt", str(option_file), *resume, "--force_yml", *entries, f"name={folder.name}"]
-        train_pipeline(str(root), argv)
-        write_atomically(folder / RECORD, (json.dumps(options, indent=2) + "\n").encode())
+        _, argv = read_forced(option_file, {**forced, "name": folder.name})
+        train_pipeline(str(root), [*resume, *argv])
+        write_json(folder / RECORD, options)
     if json.loads((folder / RECORD).read_text()) != options or not checkpoint.is_file():
         raise TimError(f"{folder}: holds a run of other options, or no checkpoint: remove it, and it is trained again")
     return checkpoint

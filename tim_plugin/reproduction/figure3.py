@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from tim_plugin.checkpoints import load_network
 from tim_plugin.errors import TimError
-from tim_plugin.images import list_images, read_image, write_atomically
+from tim_plugin.images import list_images, read_image, write_atomically, write_json
 from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.reproduction.cached_runs import trained_checkpoint
 from tim_plugin.reproduction.conditions import conditions_of
@@ -113,8 +112,7 @@ def _figures(runs: Sequence[Efficiency]) -> dict[str, Any]:
 
 
 def _write(content: Mapping[str, Any], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "fig3.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_json(folder / "fig3.json", content)
     write_atomically(folder / "fig3.md", _page(content).encode())
     _draw(content["figure"], folder / "fig3.png")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradations.base import Observed
@@ -92,15 +93,16 @@ def _vanilla_distances(
     shapes = tower.latent_shapes(*conditions[0].image.shape[-2:])
     features = [distance.features(target) for target in targets]
     parts, step = [], max(at_once // inputs, 1)
-    for start in range(0, count, step):
-        times = min(step, count - start)
-        latents = Latents.draw(shapes, times * inputs, generator)
-        images = tower([tile(one, times) for one in conditions], latents)
-        levels = [
-            distance.distance(distance.features(image), tile(target, times))
-            for image, target in zip(images, features, strict=True)
-        ]
-        parts.append(torch.stack(levels, dim=1).view(times, inputs, len(levels)).double())
-        if progress is not None:
-            progress(times)
+    with parametrize.cached():  # a weight-normalised weight is computed once, as in the search
+        for start in range(0, count, step):
+            times = min(step, count - start)
+            latents = Latents.draw(shapes, times * inputs, generator)
+            images = tower([tile(one, times) for one in conditions], latents)
+            levels = [
+                distance.distance(distance.features(image), tile(target, times))
+                for image, target in zip(images, features, strict=True)
+            ]
+            parts.append(torch.stack(levels, dim=1).view(times, inputs, len(levels)).double())
+            if progress is not None:
+                progress(times)
     return torch.cat(parts)

@@ -12,11 +12,11 @@ from basicsr.data import build_dataset
 from torch import Tensor
 
 from tim_plugin.checkpoints import load_network
+from tim_plugin.data.pairs import pair_files
 from tim_plugin.degradations.base import Degradation, Measure, Observed
 from tim_plugin.errors import TimError
-from tim_plugin.evaluation import answer, repeat
-from tim_plugin.images import is_image, list_images, read_bytes, read_image, round_to_8_bit
-from tim_plugin.imle.trees import move
+from tim_plugin.evaluation import answers_of, re_degradation
+from tim_plugin.images import list_images, read_bytes, read_image, round_to_8_bit
 
 PATTERN = "{name}_s{index}"
 
@@ -76,7 +76,9 @@ class FolderCases:
                 f"--pred {pred}: holds {counts[odd]} samples of {odd}, but {self.num_samples} of {next(iter(counts))}: "
                 "each needs as many"
             )
-        self.inputs = {} if lq is None else _inputs(lq, self.gts)
+        self.inputs = {}
+        if lq is not None:
+            self.inputs = dict(zip(self.gts, pair_files(list(self.gts.values()), lq.expanduser()), strict=True))
 
     @property
     def measured(self) -> Mapping[str, Measure]:
@@ -120,18 +122,14 @@ class FolderCases:
             gt, samples = gt[..., :height, :width], samples[..., :height, :width]
             observed = self.degradation.degrade(gt)
         batch = Observed(observed.lq[None], {key: value[None] for key, value in observed.given.items()})
-        values = self.degradation.measure(samples, repeat(batch, len(samples)))
-        return {key: value.tolist() for key, value in values.items()}
+        return re_degradation(self.degradation, samples, batch)
 
 
 def _listed(folder: Path, option: str) -> list[Path]:
     folder = folder.expanduser()
     if not folder.is_dir():
         raise TimError(f"{option} {folder}: there is no such folder")
-    files = list_images(folder)
-    if not files:
-        raise TimError(f"{option} {folder}: holds no image")
-    return files
+    return list_images(folder)
 
 
 def _grouped(files: Sequence[Path], pattern: str, names: set[str], pred: Path) -> dict[str, list[Path]]:
@@ -154,17 +152,6 @@ def _grouped(files: Sequence[Path], pattern: str, names: set[str], pred: Path) -
             "name others' files with --pattern"
         )
     return {name: [of_name[index] for index in sorted(of_name)] for name, of_name in found.items()}
-
-
-def _inputs(lq: Path, gts: Mapping[str, Path]) -> dict[str, Path]:
-    folder = lq.expanduser()
-    if not folder.is_dir():
-        raise TimError(f"--lq {folder}: there is no such folder")
-    found = {path.stem: path for path in sorted(folder.iterdir()) if is_image(path)}
-    missing = sorted(set(gts) - set(found))
-    if missing:
-        raise TimError(f"--lq {folder}: holds no input of {gts[missing[0]].name}")
-    return {name: found[name] for name in gts}
 
 
 class NetworkCases:
@@ -209,14 +196,10 @@ class NetworkCases:
         Raises:
             TimError: An input has no GT.
         """
-        for index, data in enumerate(torch.utils.data.DataLoader(self.dataset)):
-            name = Path(data["lq_path"][0]).stem
-            if "gt" not in data:
-                raise TimError(f"{data['lq_path'][0]}: has no ground truth to compare with: use a data set with GT")
-            observed = Observed(data["lq"], data.get("given", {}))
-            samples = answer(
-                self.tower, move(observed, self.device), self.num_samples, self.seed, index, None, self.at_once
-            )
-            values = self.tower.degradation.measure(samples, repeat(observed, len(samples))) if self.measured else {}
-            agreement = {key: value.tolist() for key, value in values.items()}
-            yield Case(name, samples.expand(-1, 3, -1, -1), data["gt"][0].expand(3, -1, -1), agreement)
+        loader = torch.utils.data.DataLoader(self.dataset)
+        for answers, agreement in answers_of(
+            self.tower, loader, self.num_samples, self.seed, self.device, self.at_once
+        ):
+            if answers.gt is None:
+                raise TimError(f"{answers.name}: has no ground truth to compare with: use a data set with GT")
+            yield Case(answers.name, answers.samples.expand(-1, 3, -1, -1), answers.gt.expand(3, -1, -1), agreement)

@@ -11,7 +11,7 @@ import torch
 
 from tim_plugin._version import __version__
 from tim_plugin.errors import TimError
-from tim_plugin.images import write_atomically
+from tim_plugin.images import write_json
 from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.inference import choose_device
 from tim_plugin.metrics.feature_extractors import build_extractor
@@ -56,8 +56,7 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
     content = {"figures": figures, "conditions": {key: value for key, value in conditions.items() if value is not None}}
     print(table(figures, conditions), flush=True)
     if args.output is not None:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(args.output, (json.dumps(content, indent=2) + "\n").encode())
+        write_json(args.output, content)
     return content
 
 

@@ -28,13 +28,13 @@ from tim_plugin.metrics.sample_measures import (
     pair_mean,
     space_score,
 )
-from tim_plugin.metrics.several_samples import SPACE_SAMPLES
+from tim_plugin.metrics.several_samples import LEAST_SAMPLES, SPACE_SAMPLES
 from tim_plugin.scoring.cases import Case
 from tim_plugin.scoring.feature_cache import cached_features
 
 OF_SETS = ("fid", "kid", "prc")
 OF_DISTANCE = ("lpips", "lpips_diversity", "fwv")
-OF_PIXELS = ("psnr", "ssim")
+OF_PIXELS = {"psnr": calculate_psnr, "ssim": calculate_ssim}
 SPACE = f"s{SPACE_SAMPLES}"
 AGREEMENT = "agreement"
 METRICS = (*OF_SETS, *OF_DISTANCE, SPACE, *OF_PIXELS, AGREEMENT)
@@ -84,12 +84,9 @@ def check_metrics(names: Iterable[str], measured: Mapping[str, Any], num_samples
             raise TimError(f"--metrics {name}: compares samples with their input: say which --task made it")
         if name not in METRICS and name not in measured:
             raise TimError(f"--metrics {name}: is not known: {did_you_mean(name, [*METRICS, *measured])}")
-        if name in ("lpips_diversity", "fwv") and num_samples < 2:
-            raise TimError(f"--metrics {name}: compares samples of one input, and there is one only")
-        if name == SPACE and num_samples < SPACE_SAMPLES:
-            raise TimError(
-                f"--metrics {name}: takes {SPACE_SAMPLES} samples of each input, and there are {num_samples}"
-            )
+        least = LEAST_SAMPLES.get(f"calculate_{name}", 1)
+        if num_samples < least:
+            raise TimError(f"--metrics {name}: takes {least} samples of each input, and there are {num_samples}")
     return names
 
 
@@ -141,11 +138,13 @@ def _row(case: Case, tools: Tools) -> dict[str, Any]:
             ]
     if SPACE in tools.metrics:
         row["space"] = space_score(distance_maps(tools.space_distance, samples[:SPACE_SAMPLES], gt))
-    for name, function in (("psnr", calculate_psnr), ("ssim", calculate_ssim)):
-        if name in tools.metrics:
-            target = tensor2img(case.gt)
-            row[name] = [function(tensor2img(one), target, 0) for one in case.samples]
-            row[f"{name}_of_mean"] = function(tensor2img(round_to_8_bit(mean[0]).cpu()), target, 0)
+    wanted = {name: function for name, function in OF_PIXELS.items() if name in tools.metrics}
+    if wanted:
+        target, images = tensor2img(case.gt), [tensor2img(one) for one in case.samples]
+        mean_image = tensor2img(round_to_8_bit(mean[0]).cpu())
+        for name, function in wanted.items():
+            row[name] = [function(image, target, 0) for image in images]
+            row[f"{name}_of_mean"] = function(mean_image, target, 0)
     return row
 
 
