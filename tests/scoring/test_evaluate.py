@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -201,6 +202,25 @@ def test_a_network_is_evaluated_without_writing_images(photos, tiny_tower, tmp_p
     assert 5 < figures["psnr"]["mean"] < 40
 
 
+def test_a_data_set_without_coefficients_has_no_agreement_to_measure(photos, tiny_tower, tmp_path, monkeypatch):
+    tower = tiny_tower(placement="same", degradation={"type": "jpeg"})
+    section = {"type": "TowerGenerator", "num_levels": 4, "trunk_channels": 4, "growth_channels": 4, "num_blocks": 1}
+    section |= {"noise_channels": 2, "style_dim": 4, "mapping_width": 8, "mapping_layers": 2, "mapping_init": "he"}
+    section |= {"placement": "same", "degradation": {"type": "jpeg"}}
+    torch.save({"params_ema": tower.state_dict(), "network_g": section}, tmp_path / "net.pth")
+    dataset = {"name": "mine", "type": "PairedImageDataset", "dataroot_gt": str(photos), "dataroot_lq": str(photos)}
+    opt = {"name": "t", "model_type": "TIMModel", "scale": 1, "num_gpu": 0, "manual_seed": 0}
+    opt |= {"datasets": {"test_1": {**dataset, "io_backend": {"type": "disk"}}}, "network_g": section}
+    opt |= {"path": {"pretrain_network_g": None}, "val": {"save_img": False}}
+    (tmp_path / "t.yml").write_text(yaml.safe_dump(opt))
+    monkeypatch.chdir(tmp_path)
+    common = ["-opt", tmp_path / "t.yml", "-m", tmp_path / "net.pth", "-n", 2, "-o", tmp_path / "f.json"]
+    with pytest.raises(TimError, match="--metrics agreement: compares samples with their input"):
+        evaluate(monkeypatch, *common, "--metrics", "agreement")
+    evaluate(monkeypatch, *common, "--metrics", "psnr")
+    assert set(json.loads((tmp_path / "f.json").read_text())["figures"]) == {"psnr"}
+
+
 WRONG = [
     ((), "give --pred DIR and --gt DIR, or -opt FILE"),
     (("--pred", "nowhere", "--gt", "gt"), "--pred .*nowhere: there is no such folder"),
@@ -245,6 +265,13 @@ def test_missing_odd_and_misfitting_samples_are_named(folders, monkeypatch):
         path.unlink()
     with pytest.raises(TimError, match=r"holds no samples of .*\(1 of 6"):
         evaluate(monkeypatch, *common)
+
+
+def test_two_ground_truths_of_one_name_are_refused(folders, monkeypatch):
+    path = sorted((folders / "gt").iterdir())[0]
+    path.with_suffix(".bmp").write_bytes(cv2.imencode(".bmp", cv2.imread(str(path)))[1].tobytes())
+    with pytest.raises(TimError, match=f"--gt .*: holds {path.stem}.bmp and {path.name}, which have one name"):
+        evaluate(monkeypatch, "--pred", folders / "pred", "--gt", folders / "gt", "--metrics", "psnr")
 
 
 def test_others_names_are_matched_and_the_command_runs_as_a_user_runs_it(folders):

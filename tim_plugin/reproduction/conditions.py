@@ -14,7 +14,9 @@ from tim_plugin._version import __version__
 from tim_plugin.option_file import read_option_file
 
 
-def conditions_of(option_file: Path, checkpoint: Path, data: Path, root: Path) -> dict[str, Any]:
+def conditions_of(
+    option_file: Path, checkpoint: Path, data: Path, root: Path, device: str | torch.device
+) -> dict[str, Any]:
     """Return the conditions of a run of an option file; paths are shortened to what means something elsewhere."""
     opt = read_option_file(option_file)
     return {
@@ -24,8 +26,7 @@ def conditions_of(option_file: Path, checkpoint: Path, data: Path, root: Path) -
         "training_seed": opt["manual_seed"],
         "data_set": data.resolve().name,
         "commit": _commit(root),
-        "hardware": f"{torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()}, "
-        f"{os.cpu_count()} cores",
+        "hardware": f"{_device_name(torch.device(device))}, {os.cpu_count()} cores",
         "versions": f"tim_plugin {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }
 
@@ -33,6 +34,10 @@ def conditions_of(option_file: Path, checkpoint: Path, data: Path, root: Path) -
 def _commit(root: Path) -> str:
     done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
 
 
 def _processor() -> str:

@@ -71,7 +71,7 @@ def reproduce_figure3(root: Path, data: Path, features: str, device: str | torch
             "parameters": sum(p.numel() for p in tower.parameters()),
             "distance": distance.name,
             "seeds": list(range(RUNS)),
-            **conditions_of(option_file, checkpoint, data, root),
+            **conditions_of(option_file, checkpoint, data, root, device),
         },
     }
     _write(content, root / "docs" / "results" / "small")

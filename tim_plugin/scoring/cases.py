@@ -60,7 +60,7 @@ class FolderCases:
         lq: Path | None = None,
     ) -> None:
         self.degradation = degradation
-        self.gts = {path.stem: path for path in _listed(gt, "--gt")}
+        self.gts = _by_stem(_listed(gt, "--gt"), gt)
         self.samples = _grouped(_listed(pred, "--pred"), pattern, set(self.gts), pred)
         missing = sorted(set(self.gts) - set(self.samples))
         if missing:
@@ -132,6 +132,15 @@ def _listed(folder: Path, option: str) -> list[Path]:
     return list_images(folder)
 
 
+def _by_stem(files: Sequence[Path], gt: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in files:
+        if path.stem in found:
+            raise TimError(f"--gt {gt}: holds {found[path.stem].name} and {path.name}, which have one name: keep one")
+        found[path.stem] = path
+    return found
+
+
 def _grouped(files: Sequence[Path], pattern: str, names: set[str], pred: Path) -> dict[str, list[Path]]:
     for part in ("{name}", "{index}"):
         if pattern.count(part) != 1:
@@ -165,6 +174,9 @@ class NetworkCases:
         device: Where.
         max_samples_per_batch: Samples computed at once.
 
+    Attributes:
+        measured: The measures of agreement that the cases have; none where the data set does not give what they need.
+
     Raises:
         TimError: The data or the checkpoint cannot be read.
     """
@@ -181,11 +193,9 @@ class NetworkCases:
         self.dataset = build_dataset(dict(dataset))
         self.tower, _ = load_network(checkpoint, device)
         self.num_samples, self.seed, self.device, self.at_once = num_samples, seed, device, max_samples_per_batch
-
-    @property
-    def measured(self) -> Mapping[str, Measure]:
-        """The measures of agreement that the cases have."""
-        return self.tower.degradation.measured
+        first = self.dataset[0]
+        complete = self.tower.degradation.is_complete(Observed(first["lq"], first.get("given", {})))
+        self.measured: Mapping[str, Measure] = self.tower.degradation.measured if complete else {}
 
     def __len__(self) -> int:
         return len(self.dataset)
