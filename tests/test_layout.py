@@ -28,17 +28,28 @@ MAY_IMPORT = {
     "digits": {"errors", "resize"},
     "contact_sheet": set(),
     "checkpoints": {"errors"},
-    "options": {"errors"},
-    "option_sections": {"errors", "options"},
-    "dataset_checks": {"errors", "options", "option_sections"},
+    "option_values": {"errors"},
+    "options": {"errors", "option_values"},
+    "option_sections": {"errors", "option_values"},
+    "dataset_checks": {"errors", "options", "option_values", "option_sections"},
     "option_checks": {"errors", "options", "option_sections", "dataset_checks"},
     "degradations": {"errors", "constants", "resize", "color", "images", "digits", "checkpoints", "degradations"},
     "tasks": {"errors", "degradations"},
     "degradation_checks": {"errors", "options", "option_sections", "degradations", "tasks"},
     "imle": {"errors", "seeds", "imle"},
-    "archs": {"errors", "options", "color", "degradations", "archs", "imle.latents", "imle.conditions"},
+    "archs": {
+        "errors",
+        "options",
+        "option_values",
+        "color",
+        "resize",
+        "degradations",
+        "archs",
+        "imle.latents",
+        "imle.conditions",
+    },
     "losses": {"errors", "imle"},
-    "metrics": {"errors", "imle", "metrics", "options", "option_sections"},
+    "metrics": {"errors", "imle", "metrics", "options", "option_values", "option_sections"},
     "scoring": BASE
     | {"scoring", "checkpoints", "data", "degradations", "evaluation", "imle", "inference", "metrics", "option_file"}
     | {"tasks"},
@@ -47,9 +58,9 @@ MAY_IMPORT = {
     "outputs": BASE | {"evaluation"},
     "models": BASE
     | {"checkpoints", "data", "degradations", "degradation_checks", "evaluation", "imle", "metrics"}
-    | {"option_checks", "options", "outputs"},
+    | {"models", "option_checks", "options", "outputs"},
 }
-NO_TORCH = ("options", "option_sections", "dataset_checks", "option_checks", "errors")
+NO_TORCH = ("options", "option_values", "option_sections", "dataset_checks", "option_checks", "errors")
 
 
 def module_of(path: Path) -> str:
@@ -97,7 +108,7 @@ def test_no_task_is_named_in(folder):
 
 
 def test_everything_in_the_list_is_registered():
-    assert len({entry.__name__ for _, entry in REGISTERED}) == len(REGISTERED) == 10
+    assert len({entry.__name__ for _, entry in REGISTERED}) == len(REGISTERED) == 21
     for registry, entry in REGISTERED:
         assert registry.get(entry.__name__) is entry
 

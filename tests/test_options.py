@@ -11,7 +11,7 @@ import torch
 
 from tim_plugin.degradation_checks import check_degradations
 from tim_plugin.errors import TimError
-from tim_plugin.option_checks import check_options
+from tim_plugin.option_checks import check_by_model, check_options
 from tim_plugin.option_file import force_option, parse_options, read_option_file
 from tim_plugin.options import ImleSpec, TowerSpec
 
@@ -44,7 +44,7 @@ def test_every_option_file_passes(path, photos, tmp_path):
         if "rarity" in dataset:
             dataset["rarity"]["file"] = str(tmp_path / "rarity.json")
             (tmp_path / "rarity.json").touch()
-    check_options(options)
+    check_by_model(options)
     check_degradations(options)
 
 

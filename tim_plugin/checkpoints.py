@@ -58,7 +58,9 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     return dict(content)
 
 
-def parameters_of(checkpoint: Mapping[str, Any], path: Path | str, param_key: str | None = None) -> dict[str, Tensor]:
+def parameters_of(
+    checkpoint: Mapping[str, Any], path: Path | str, param_key: str | None = None, network: nn.Module | None = None
+) -> dict[str, Tensor]:
     """Pick the state dict out of a checkpoint of any of the layouts.
 
     Args:
@@ -66,6 +68,7 @@ def parameters_of(checkpoint: Mapping[str, Any], path: Path | str, param_key: st
         path: For errors.
         param_key: ``params`` or ``params_ema``; where the file has not got it, or for None, the other is taken
             (EMA first), and last the file itself if it is flat.
+        network: If it has ``renamed``, a public file's keys become its own by that.
 
     Raises:
         TimError: No layout fits.
@@ -82,7 +85,7 @@ def parameters_of(checkpoint: Mapping[str, Any], path: Path | str, param_key: st
             f"{path}: has no parameters: expected 'params', 'params_ema' or a flat state dict, "
             f"found the keys {list(checkpoint)[:SHOWN_KEYS]}"
         )
-    return state
+    return network.renamed(state) if hasattr(network, "renamed") else state
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor], path: Path | str, strict: bool = True) -> list[str]:
@@ -126,8 +129,15 @@ def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list
     return shapes + missing + unknown
 
 
-def load_network(path: Path | str, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+def load_network(
+    path: Path | str, device: torch.device | str = "cpu", options: Mapping[str, Any] | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
     """Rebuild a network from its checkpoint alone, with the EMA weights where it has them, in eval mode.
+
+    Args:
+        path: Of the checkpoint.
+        device: Where the network is to be.
+        options: A ``network_g`` section for a checkpoint that holds none (BasicSR's own, or another project's).
 
     Returns:
         The network and the checkpoint's ``network_g`` section.
@@ -138,12 +148,12 @@ def load_network(path: Path | str, device: torch.device | str = "cpu") -> tuple[
     from basicsr.archs import build_network
 
     checkpoint = read_checkpoint(path)
-    options = checkpoint.get("network_g")
+    options = checkpoint.get("network_g", options)
     if not isinstance(options, Mapping):
         raise TimError(
             f"{path}: does not hold its network's arguments ('network_g'); checkpoints written by tim_plugin "
             "do. Use tools/test.py with an option file that has the network_g section instead"
         )
     network = build_network(dict(options))
-    load_into(network, parameters_of(checkpoint, path), path)
+    load_into(network, parameters_of(checkpoint, path, network=network), path)
     return network.eval().requires_grad_(False).to(device), dict(options)

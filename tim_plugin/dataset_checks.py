@@ -8,7 +8,8 @@ from typing import Any
 
 from tim_plugin.errors import TimError
 from tim_plugin.option_sections import check_numbers, refuse_misspelling, require
-from tim_plugin.options import TowerSpec, check_keys, require_bool, require_choice, require_number
+from tim_plugin.option_values import require_bool, require_choice, require_number
+from tim_plugin.options import TowerSpec, check_keys
 
 LOADER_KEYS = set(
     "name type phase scale io_backend dataroot_gt dataroot_lq "

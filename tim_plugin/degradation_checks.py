@@ -25,10 +25,13 @@ def check_degradations(opt: Mapping[str, Any]) -> None:
             is missing or wrong.
     """
     network = section_of(opt, "network_g")
-    if network.get("type") != "TowerGenerator":
+    datasets = [(f"datasets: {phase}", dataset) for phase, dataset in section_of(opt, "datasets").items()]
+    if network.get("type") != "TowerGenerator":  # another network checks what it is given by itself
+        for section, dataset in datasets:
+            if dataset.get("type") == "DegradedImageDataset":
+                _check_files(section, dataset)
         return
     spec = build_spec(TowerSpec, "network_g", network, ignore=("type",))
-    datasets = [(f"datasets: {phase}", dataset) for phase, dataset in section_of(opt, "datasets").items()]
     for section, dataset in datasets:
         if dataset.get("type") == "DegradedImageDataset":
             _compare(section, dataset, spec)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from tim_plugin.data.pyramid import condition_pyramid
 from tim_plugin.degradations.base import Degradation, Observed
+from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.errors import TimError
 from tim_plugin.images import round_to_8_bit
 from tim_plugin.imle.sampling import LevelSeeds, sample
@@ -23,6 +24,7 @@ from tim_plugin.imle.selection import Distance
 from tim_plugin.imle.trees import map_tensors, move
 from tim_plugin.metrics.image_metrics import Metric
 from tim_plugin.metrics.sample_measures import pair_distances, pair_mean
+from tim_plugin.seeds import keyed_generator
 
 
 class Answers(NamedTuple):
@@ -63,7 +65,7 @@ def answer(
     """Return the samples of one image as they are to be saved.
 
     Args:
-        tower: A generator with a ``spec`` and a ``degradation``.
+        tower: A generator with a ``spec`` and a ``degradation``; or any other network, see :func:`one_pass`.
         observed: What is known of the image, a batch of one on the tower's device; or its LQ (1, C, h, w) alone.
         num_samples: How many.
         seed: See :func:`tim_plugin.imle.sampling.sample`; likewise the arguments that follow.
@@ -75,10 +77,33 @@ def answer(
         it holds after rounding and clipping.
     """
     observed = Observed(observed) if isinstance(observed, Tensor) else observed
+    if not hasattr(tower, "forward_level"):
+        images = one_pass(tower, observed.lq, num_samples, seed, image_key).cpu()
+        return finish(images, move(observed, "cpu"), tower, consistency)
     conditions = condition_pyramid(_padded(observed, tower), tower.spec, tower.degradation)
     images = sample(tower, conditions, num_samples, seed, [image_key], level_seeds, max_samples_per_batch)[0].cpu()
     height, width = (side * tower.spec.scale for side in observed.lq.shape[-2:])
     return finish(images[..., :height, :width], move(observed, "cpu"), tower, consistency)
+
+
+@torch.no_grad()
+def one_pass(network: nn.Module, lq: Tensor, num_samples: int, seed: int, image_key: int | str) -> Tensor:
+    """Return the samples (n, C, H, W) of a network that is no tower, of one LQ (1, C, h, w).
+
+    They are those of the network's own ``answers(lq, generators)``, sample j with a generator of (seed, image, j)
+    alone; a network that has no such method gives one answer, which is repeated.
+    """
+    if not hasattr(network, "answers"):
+        return network(lq).expand(num_samples, -1, -1, -1)
+    return network.answers(lq, [keyed_generator(seed, image_key, j, device=lq.device) for j in range(num_samples)])
+
+
+def degradation_of(network: nn.Module, dataset: Any = None) -> Degradation:
+    """Return the degradation that a network knows, or else its dataset, or else the unknown one."""
+    for owner in (network, dataset):
+        if hasattr(owner, "degradation"):
+            return owner.degradation
+    return Unknown()
 
 
 def _padded(observed: Observed, tower: nn.Module) -> Observed:
@@ -97,10 +122,11 @@ def finish(images: Tensor, observed: Observed, tower: nn.Module, consistency: st
     Args:
         images: Samples of one image.
         observed: What is known of it, a batch of one on the CPU.
-        tower: Knows the degradation.
+        tower: Knows the degradation, if there is anything to project.
         consistency: ``off`` or ``project``; None does as the tower does.
     """
-    if (consistency or tower.spec.consistency) == "project":
+    own = tower.spec.consistency if hasattr(tower, "spec") else "off"
+    if (consistency or own) == "project":
         return tower.degradation.project_for_saving(images, repeat(observed, len(images)))
     return round_to_8_bit(images)
 
@@ -131,15 +157,16 @@ def answers_of(
 
     Arguments as for :func:`evaluate`; the agreement is as :func:`re_degradation` gives it.
     """
+    degradation = degradation_of(tower, getattr(loader, "dataset", None))
     for index, data in enumerate(loader):
         observed = Observed(data["lq"], data.get("given", {}))
         samples = answer(
             tower, move(observed, device), num_samples, seed, index, None, max_samples_per_batch, consistency
         )
         gt = data["gt"][0] if "gt" in data else None
-        picture = tower.degradation.picture(data["lq"][0])
+        picture = degradation.picture(data["lq"][0])
         answers = Answers(Path(data["lq_path"][0]).stem, picture, samples, gt)
-        yield answers, re_degradation(tower.degradation, samples, observed)
+        yield answers, re_degradation(degradation, samples, observed)
 
 
 def evaluate(

@@ -35,8 +35,9 @@ TOP_KEYS = set(
     "find_unused_parameters dist rank world_size auto_resume is_train root_path".split()
 )
 TRAIN_KEYS = set("ema_decay optim_g scheduler total_iter warmup_iter perceptual_opt".split())
+BASELINE_TRAIN_KEYS = TRAIN_KEYS | {"pixel_opt"}
 VAL_KEYS = set("val_freq save_img suffix metrics pbar".split()) | field_names(ValSpec)
-OPTIM_KEYS = set("type lr betas eps weight_decay amsgrad fused foreach mapping_lr_mult".split())
+OPTIM_KEYS = set("type lr betas eps weight_decay amsgrad fused foreach momentum rho mapping_lr_mult".split())
 PATH_KEYS = set(
     "pretrain_network_g param_key_g strict_load_g resume_state ignore_resume_networks experiments_root models "
     "training_states log visualization results_root".split()
@@ -69,14 +70,7 @@ def check_options(opt: Mapping[str, Any]) -> None:
     for section, keys in REQUIRED.items():
         if training or section == "":
             require(section, section_of(opt, section), keys)
-    for section, keys in NUMBERS.items():
-        check_numbers(section, section_of(opt, section), keys)
-    for section, known in (("", TOP_KEYS), ("path", PATH_KEYS), ("logger", LOGGER_KEYS)):
-        refuse_near_misses(section, section_of(opt, section), known)
-    check_keys("val", section_of(opt, "val"), VAL_KEYS)
-    if opt.get("val") or not training:
-        require("val", section_of(opt, "val"), ("save_img", "val_freq") if training else ("save_img",))
-    ValSpec.from_options(opt.get("val"))
+    _check_shared(opt, training, BASELINE_TRAIN_KEYS)
     imle = build_spec(ImleSpec, "imle", opt.get("imle"))
     spec = _check_network(opt)
     if training:
@@ -87,6 +81,21 @@ def check_options(opt: Mapping[str, Any]) -> None:
         _check_pool(opt, imle)
     else:
         require("path", section_of(opt, "path"), ("pretrain_network_g",))  # an untrained network is never meant
+
+
+def _check_shared(opt: Mapping[str, Any], training: bool, train_keys: set[str]) -> None:
+    """What TIMModel and BaselineModel have in common."""
+    for section, keys in NUMBERS.items():
+        check_numbers(section, section_of(opt, section), keys)
+    for section, known in (("", TOP_KEYS), ("path", PATH_KEYS), ("logger", LOGGER_KEYS)):
+        refuse_near_misses(section, section_of(opt, section), known)
+    check_keys("val", section_of(opt, "val"), VAL_KEYS)
+    if opt.get("val") or not training:
+        require("val", section_of(opt, "val"), ("save_img", "val_freq") if training else ("save_img",))
+    ValSpec.from_options(opt.get("val"))
+    if training:
+        check_keys("train", section_of(opt, "train"), train_keys)
+        check_keys("train: optim_g", section_of(opt, "train: optim_g"), OPTIM_KEYS)
 
 
 def _check_network(opt: Mapping[str, Any]) -> TowerSpec | None:
@@ -105,8 +114,6 @@ def _check_train(opt: Mapping[str, Any], imle: ImleSpec, spec: TowerSpec | None)
             "train: pixel_opt is not used by TIMModel, which trains on the distance that it searches with: "
             "remove it, or set perceptual_opt: {type: PixelDistanceLoss}"
         )
-    check_keys("train", train, TRAIN_KEYS | {"pixel_opt"})
-    check_keys("train: optim_g", section_of(opt, "train: optim_g"), OPTIM_KEYS)
     distance = section_of(opt, "train: perceptual_opt")
     require("train: perceptual_opt", distance, ("type",))
     refuse_misspelling("train: perceptual_opt: type", distance["type"], DISTANCES)
@@ -121,6 +128,7 @@ def _check_train(opt: Mapping[str, Any], imle: ImleSpec, spec: TowerSpec | None)
         check_keys("train: perceptual_opt", distance, {"type", "loss_weight"})
     if spec is not None:
         imle.samples(spec.num_levels)
+        imle.radii(spec.num_levels)
     if imle.search_batch > imle.max_candidates_per_batch:
         raise TimError(
             f"imle: search_batch {imle.search_batch} is more than max_candidates_per_batch "
@@ -149,15 +157,34 @@ def _check_pool(opt: Mapping[str, Any], imle: ImleSpec) -> None:
         )
 
 
-def check_model_type(opt: Mapping[str, Any]) -> bool:
-    """Tell whether the option file is for TIMModel; other models of BasicSR are none of our business.
+def check_baseline_options(opt: Mapping[str, Any]) -> None:
+    """Check the options of a BaselineModel, as :func:`check_options` does those of a TIMModel.
 
     Raises:
-        TimError: ``model_type`` is missing or a misspelling of TIMModel.
+        TimError: For the first thing that is wrong.
+    """
+    training = opt.get("is_train", "train" in opt)
+    for section, keys in REQUIRED.items():
+        if training or section == "":
+            require(section, section_of(opt, section), tuple(key for key in keys if key != "perceptual_opt"))
+    _check_shared(opt, training, BASELINE_TRAIN_KEYS)
+    require("network_g", section_of(opt, "network_g"), ("type",))
+    check_datasets(section_of(opt, "datasets"), training, None)
+
+
+def check_by_model(opt: Mapping[str, Any]) -> None:
+    """Check the options of our models; other models of BasicSR are none of our business.
+
+    Raises:
+        TimError: ``model_type`` is missing or a misspelling of one of ours, or an option is wrong.
     """
     kind = opt.get("model_type")
     if kind is None:
         raise TimError("model_type is missing: use model_type: TIMModel")
-    if kind != "TIMModel" and difflib.get_close_matches(str(kind), ["TIMModel"], cutoff=0.8):
-        raise TimError(f"model_type {kind!r} is not known: {did_you_mean(str(kind), ['TIMModel'])}")
-    return kind == "TIMModel"
+    if kind not in CHECKS and difflib.get_close_matches(str(kind), CHECKS, cutoff=0.8):
+        raise TimError(f"model_type {kind!r} is not known: {did_you_mean(str(kind), CHECKS)}")
+    if kind in CHECKS:
+        CHECKS[kind](opt)
+
+
+CHECKS = {"TIMModel": check_options, "BaselineModel": check_baseline_options}

@@ -22,7 +22,7 @@ from basicsr.utils.dist_util import get_dist_info, init_dist
 
 from tim_plugin.degradation_checks import check_degradations
 from tim_plugin.errors import TimError, did_you_mean
-from tim_plugin.option_checks import check_model_type, check_options
+from tim_plugin.option_checks import check_by_model
 
 
 def parse_options(
@@ -48,9 +48,8 @@ def parse_options(
     if args.debug and not str(opt.get("name", "debug")).startswith("debug"):
         opt["name"] = f"debug_{opt['name']}"
     _expand_paths(opt)
-    if check_model_type(opt):
-        check_options(opt)
-        check_degradations(opt)
+    check_by_model(opt)
+    check_degradations(opt)
     _start_processes(opt, args.launcher)
     _choose_devices(opt)
     _seed(opt)

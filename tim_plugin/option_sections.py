@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tim_plugin.errors import TimError
-from tim_plugin.options import number_hint
+from tim_plugin.option_values import number_hint
 
 
 def section_of(opt: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tim_plugin.errors import TimError, did_you_mean
+from tim_plugin.option_values import per_level, require_bool, require_choice, require_number
 
 Spec = TypeVar("Spec")
 
@@ -173,6 +174,9 @@ class ImleSpec:
     ``samples_per_level`` is m, one number or one a level; vanilla sampling draws all levels' codes at once and takes
     the first. ``pool_size`` examples are searched together and each is used ``reuse`` times before the next pool.
 
+    Beyond the paper: ``reject_radius`` (a distance, one number or one a level: nearer candidates are not taken),
+    ``jitter`` (deviation of the noise on the chosen code, drawn anew for each step), ``beam`` (winners kept a level).
+
     Raises:
         TimError: A value is outside what it may be.
     """
@@ -184,10 +188,13 @@ class ImleSpec:
     search_batch: int = 1
     max_candidates_per_batch: int = 20
     intermediate_supervision: bool = True
+    reject_radius: float | tuple[float, ...] = 0.0
+    jitter: float = 0.0
+    beam: int = 1
 
     def __post_init__(self) -> None:
         require_choice("imle: sampling", self.sampling, SAMPLINGS)
-        for name in ("pool_size", "reuse", "search_batch", "max_candidates_per_batch"):
+        for name in ("pool_size", "reuse", "search_batch", "max_candidates_per_batch", "beam"):
             require_number(f"imle: {name}", getattr(self, name), int, minimum=1)
         require_bool("imle: intermediate_supervision", self.intermediate_supervision)
         samples = self.samples_per_level
@@ -200,10 +207,34 @@ class ImleSpec:
                 )
         for value in self.samples_per_level if isinstance(self.samples_per_level, tuple) else (samples,):
             require_number("imle: samples_per_level", value, int, minimum=1)
+            if value % self.beam:
+                raise TimError(
+                    f"imle: samples_per_level {value} is not divisible by beam {self.beam}, over whose winners the "
+                    f"candidates are divided: use {-(-value // self.beam) * self.beam}"
+                )
+        if self.beam > 1 and self.sampling != "hierarchical":
+            raise TimError("imle: beam keeps winners of each level: it needs sampling: hierarchical")
+        if isinstance(self.reject_radius, (list, tuple)):
+            object.__setattr__(self, "reject_radius", tuple(self.reject_radius))
+        radii = self.reject_radius if isinstance(self.reject_radius, tuple) else (self.reject_radius,)
+        for name, values in (("reject_radius", radii), ("jitter", (self.jitter,))):
+            for value in values:
+                require_number(f"imle: {name}", value, float, minimum=0)
 
     def samples(self, num_levels: int) -> tuple[int, ...]:
         """Return the number of candidates of each level, coarse to fine."""
         return per_level("imle: samples_per_level", self.samples_per_level, num_levels)
+
+    def radii(self, num_levels: int) -> tuple[float, ...]:
+        """Return the radius of rejection of each level, coarse to fine.
+
+        Raises:
+            TimError: There is not one a level.
+        """
+        radii = self.reject_radius if isinstance(self.reject_radius, tuple) else (self.reject_radius,) * num_levels
+        if len(radii) != num_levels:
+            raise TimError(f"imle: reject_radius has {len(radii)} entries for {num_levels} levels: give one number")
+        return radii
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,49 +305,3 @@ def check_keys(section: str, options: Mapping[str, Any], valid: set[str]) -> Non
     for key in options:
         if key not in valid:
             raise TimError(f"{section}: unknown key '{key}': {did_you_mean(str(key), valid)}")
-
-
-def per_level(name: str, value: Any, num_levels: int) -> tuple[int, ...]:
-    """Return one positive integer a level; a single number stands for all levels.
-
-    Raises:
-        TimError: Not integers, or not one a level.
-    """
-    values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * num_levels
-    if len(values) != num_levels:
-        raise TimError(f"{name} has {len(values)} entries for {num_levels} levels: give one number or {num_levels}")
-    for item in values:
-        require_number(name, item, int, minimum=1)
-    return values
-
-
-def require_number(name: str, value: Any, kind: type, minimum: float | None = None) -> None:
-    """Raise TimError for what is no number of this kind (int or float), or less than ``minimum``."""
-    if isinstance(value, str):
-        raise TimError(f"{name} is the text {value!r}, a number is needed: {number_hint(value)}")
-    allowed = int if kind is int else (int, float)
-    if isinstance(value, bool) or not isinstance(value, allowed):
-        raise TimError(f"{name} must be {'a whole number' if kind is int else 'a number'}, not {value!r}")
-    if minimum is not None and value < minimum:
-        raise TimError(f"{name} must be at least {minimum}, not {value}")
-
-
-def number_hint(text: str) -> str:
-    """Say how a number that YAML took for text has to be written."""
-    try:
-        number = float(text)
-    except ValueError:
-        return "write it without quotes"
-    return f"YAML reads it as text without a decimal point; write !!float {text} (or {number!r})"
-
-
-def require_bool(name: str, value: Any) -> None:
-    """Raise TimError for what is neither true nor false."""
-    if not isinstance(value, bool):
-        raise TimError(f"{name} must be true or false, not {value!r}")
-
-
-def require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raise TimError for what is none of the choices; the nearest is offered."""
-    if value not in choices:
-        raise TimError(f"{name} {value!r} is not known: {did_you_mean(str(value), choices)}")

@@ -31,7 +31,8 @@ def show_progress(name: str, total_iters: int, start_iter: int = 0) -> Callable[
     )
 
     def step(current_iter: int, log: Mapping[str, float]) -> None:
-        bar.set_postfix_str(f"loss {log['l_total']:.4f}, selected distance {log['d_selected']:.4f}", refresh=False)
+        selected = f", selected distance {log['d_selected']:.4f}" if "d_selected" in log else ""
+        bar.set_postfix_str(f"loss {log['l_total']:.4f}{selected}", refresh=False)
         bar.update(current_iter - bar.n)
         if current_iter >= total_iters:
             bar.close()

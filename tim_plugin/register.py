@@ -11,18 +11,38 @@ from basicsr.utils.registry import (
     Registry,
 )
 
+from tim_plugin.archs.crn_arch import CRN, CRNGenerator
+from tim_plugin.archs.dncnn_arch import DnCNN
+from tim_plugin.archs.iizuka_arch import Iizuka2016
+from tim_plugin.archs.larsson_arch import Larsson2016
 from tim_plugin.archs.mapping_arch import MappingNetwork
+from tim_plugin.archs.reference_archs import BicubicUpsampler, RepeatedRRDBNet
+from tim_plugin.archs.rfb_esrgan_arch import RFBESRGAN
+from tim_plugin.archs.stacked_arch import StackedGenerator
 from tim_plugin.archs.tower_arch import TowerGenerator
+from tim_plugin.archs.zhang_arch import Zhang2016
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.losses.perceptual_loss import PerceptualDistanceLoss, PixelDistanceLoss
 from tim_plugin.metrics.lpips_metric import calculate_lpips
 from tim_plugin.metrics.several_samples import calculate_fwv, calculate_lpips_diversity, calculate_s10
+from tim_plugin.models.baseline_model import BaselineModel
 from tim_plugin.models.tim_model import TIMModel
 
 REGISTERED: tuple[tuple[Registry, object], ...] = (
     (ARCH_REGISTRY, TowerGenerator),
     (ARCH_REGISTRY, MappingNetwork),
+    (ARCH_REGISTRY, StackedGenerator),
+    (ARCH_REGISTRY, CRNGenerator),
+    (ARCH_REGISTRY, CRN),
+    (ARCH_REGISTRY, RFBESRGAN),
+    (ARCH_REGISTRY, RepeatedRRDBNet),
+    (ARCH_REGISTRY, BicubicUpsampler),
+    (ARCH_REGISTRY, DnCNN),
+    (ARCH_REGISTRY, Zhang2016),
+    (ARCH_REGISTRY, Iizuka2016),
+    (ARCH_REGISTRY, Larsson2016),
     (MODEL_REGISTRY, TIMModel),
+    (MODEL_REGISTRY, BaselineModel),
     (DATASET_REGISTRY, DegradedImageDataset),
     (LOSS_REGISTRY, PerceptualDistanceLoss),
     (LOSS_REGISTRY, PixelDistanceLoss),

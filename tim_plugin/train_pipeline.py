@@ -7,6 +7,7 @@ the batch where it stopped), the check that an epoch holds a batch at all, and a
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 import basicsr.test
 import basicsr.train
 import torch
+from basicsr.utils.logger import initialized_logger
 
 from tim_plugin.compat import load_resume_state
 from tim_plugin.data.keyed_sampler import KeyedSampler
@@ -39,6 +41,7 @@ def train_pipeline(root_path: str, argv: list[str] | None = None, on_step: Obser
         TimError: An option, a folder or a file is wrong.
         NonFiniteError: A loss became NaN or infinite.
     """
+    _forget_log_file()
     resumed: dict[str, int] = {}
     original = basicsr.train.create_train_val_dataloader
     with _replaced(
@@ -78,6 +81,14 @@ def run(command: Callable[[], None]) -> None:
 def _fail(message: str, status: int) -> int:
     print(f"error: {message}", file=sys.stderr, flush=True)
     return status
+
+
+def _forget_log_file() -> None:
+    """BasicSR opens one log file a process; a second run in the same one would be logged in the first one's folder."""
+    initialized_logger.clear()
+    for handler in list(logging.getLogger("basicsr").handlers):
+        logging.getLogger("basicsr").removeHandler(handler)
+        handler.close()
 
 
 @contextmanager

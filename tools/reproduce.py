@@ -1,36 +1,36 @@
-"""Tables and figures of the paper, each by one command.
+"""Tables and figures of the paper, each by one command, with its conditions, into docs/results/PRESET.
 
-python tools/reproduce.py fig3 --preset small --data PHOTOGRAPHS --features SQUEEZENET_STATE_DICT
+python tools/reproduce.py table5 --preset small --data PHOTOGRAPHS --features SQUEEZENET_STATE_DICT --jobs 2
 """
 
 import argparse
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
-from tim_plugin.inference import choose_device
-from tim_plugin.reproduction.figure3 import reproduce_figure3
+from tim_plugin.reproduction.presets import PRESETS
+from tim_plugin.reproduction.targets import ALL, TARGETS, reproduce
 from tim_plugin.train_pipeline import run
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = {"fig3": reproduce_figure3}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", choices=sorted(TARGETS))
-    parser.add_argument("--preset", choices=["small"], default="small", help="small: what two CPU cores finish")
-    parser.add_argument("--data", type=Path, required=True, help="folder of photographs, with train and val")
+    parser.add_argument("target", choices=[*TARGETS, ALL])
     parser.add_argument(
-        "--features", default="random", help="squeezenet1_1's weights for the distance: random, imagenet, or a path"
+        "--preset", choices=list(PRESETS), default="small", help="small: what two CPU cores finish; paper: as published"
     )
+    parser.add_argument("--data", type=Path, help="folder of photographs, with train and val")
+    parser.add_argument("--mnist", type=Path, help="fig1: folder of MNIST's idx files (default: scikit-learn's digits)")
+    parser.add_argument(
+        "--features", help="the feature network's weights: imagenet, random (fig3 only), or a state dict's path"
+    )
+    parser.add_argument("--tasks", help="comma-separated, of those that the target has (default: all)")
+    parser.add_argument("--seeds", type=int, help="training runs of each variant (default: the preset's)")
+    parser.add_argument("--jobs", type=int, default=1, help="training runs at a time (default: 1)")
     parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     args = parser.parse_args()
-    run(lambda: print_result(args))
-
-
-def print_result(args: argparse.Namespace) -> None:
-    TARGETS[args.target](ROOT, args.data, args.features, choose_device(args.device))
-    print((ROOT / "docs" / "results" / args.preset / f"{args.target}.md").read_text(), flush=True)
+    run(lambda: reproduce(ROOT, args))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,13 @@ from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.latents import Latents
 from tim_plugin.option_file import read_option_file
 from tim_plugin.reproduction import cached_runs, figure3
+from tim_plugin.reproduction.photographs import halved
+from tim_plugin.reproduction.presets import SMALL
 from tim_plugin.reproduction.sample_efficiency import Efficiency, measure_efficiency
+from tim_plugin.reproduction.workbench import Workbench
 from tim_plugin.resize import bicubic_resize
+
+OPTION_FILE, LABEL = "train_small_sr16x.yml", "reproduce_small_sr16x"
 
 
 def test_needed_is_the_first_count_that_is_as_near():
@@ -52,7 +57,7 @@ def test_efficiency_is_brute_force(tiny_tower, at_once):
 @pytest.fixture
 def small(project_copy, photos, tiny_network, monkeypatch):
     """The preset with a tiny network and three iterations, and photographs large enough to be halved."""
-    path = project_copy / "options" / "reproduce" / figure3.OPTION_FILE
+    path = project_copy / "options" / "reproduce" / OPTION_FILE
     opt = json.loads(json.dumps(read_option_file(path)))
     opt["network_g"].update({key: value for key, value in tiny_network.items() if key != "type"})
     opt["imle"].update(samples_per_level=2, pool_size=8, reuse=2)
@@ -71,7 +76,8 @@ def small(project_copy, photos, tiny_network, monkeypatch):
 
 
 def test_figure_3_is_trained_once_measured_and_written(small, monkeypatch):
-    content = figure3.reproduce_figure3(small, small / "data", "random")
+    bench = Workbench(small, SMALL, small / "data", "random")
+    content = figure3.reproduce_figure3(bench)
     folder = small / "docs" / "results" / "small"
     assert json.loads((folder / "fig3.json").read_text()) == content
     assert set(content["figure"]) == {"last", "sum"} and set(content["figure"]["last"]) == {"2", "4"}
@@ -87,31 +93,31 @@ def test_figure_3_is_trained_once_measured_and_written(small, monkeypatch):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(cached_runs, "train_pipeline", no_training)
-    again = figure3.reproduce_figure3(small, small / "data", "random")
+    again = figure3.reproduce_figure3(Workbench(small, SMALL, small / "data", "random"))
     assert again["figure"] == content["figure"]
     shutil.copytree(small / "datasets", small / "elsewhere")
-    option_file, moved = small / "options" / "reproduce" / figure3.OPTION_FILE, small / "elsewhere" / "reproduce_half"
+    option_file, moved = small / "options" / "reproduce" / OPTION_FILE, small / "elsewhere" / "reproduce_half"
     forced = {f"datasets:{phase}:dataroot_gt": str(moved / phase) for phase in ("train", "val")}
     forced["train:perceptual_opt:weights"] = "random"
-    checkpoint = cached_runs.trained_checkpoint(option_file, forced, figure3.LABEL, small)
+    checkpoint = cached_runs.trained_checkpoint(option_file, forced, LABEL, small)
     assert checkpoint.parent.parent.name == content["conditions"]["run"]  # the same data elsewhere are the same run
     next((moved / "train").iterdir()).unlink()
     with pytest.raises(AssertionError, match="trained again"):  # other data are another run
-        cached_runs.trained_checkpoint(option_file, forced, figure3.LABEL, small)
+        cached_runs.trained_checkpoint(option_file, forced, LABEL, small)
     with pytest.raises(AssertionError, match="trained again"):  # other options are another run
         cached_runs.trained_checkpoint(option_file, {"train:total_iter": 2}, "x", small)
 
 
 def test_a_run_that_was_killed_goes_on_and_a_changed_one_is_refused(small, monkeypatch):
-    option_file = small / "options" / "reproduce" / figure3.OPTION_FILE
+    option_file = small / "options" / "reproduce" / OPTION_FILE
     forced = {
-        f"datasets:{phase}:dataroot_gt": str(figure3.halved(small / "data" / phase, small / "half" / phase))
+        f"datasets:{phase}:dataroot_gt": str(halved(small / "data" / phase, small / "half" / phase))
         for phase in ("train", "val")
     }
     whole = cached_runs.trained_checkpoint(option_file, forced, "whole", small)
     train, seen = cached_runs.train_pipeline, []
 
-    def killed(root, argv):
+    def killed(root, argv, on_step):
         def stop(current_iter, log):
             seen.append(current_iter)
             if current_iter == 2:
@@ -123,7 +129,7 @@ def test_a_run_that_was_killed_goes_on_and_a_changed_one_is_refused(small, monke
     with pytest.raises(KeyboardInterrupt):
         cached_runs.trained_checkpoint(option_file, forced, "killed", small)
     monkeypatch.setattr(
-        cached_runs, "train_pipeline", lambda root, argv: train(root, argv, lambda i, log: seen.append(i))
+        cached_runs, "train_pipeline", lambda root, argv, on_step: train(root, argv, lambda i, log: seen.append(i))
     )
     resumed = cached_runs.trained_checkpoint(option_file, forced, "killed", small)
     assert seen == [1, 2, 2, 3]
@@ -138,4 +144,4 @@ def test_a_run_that_was_killed_goes_on_and_a_changed_one_is_refused(small, monke
 def test_wrong_data_is_named(small):
     shutil.rmtree(small / "data" / "val")
     with pytest.raises(TimError, match="--data: there is no folder .*val; give a folder that holds train and val"):
-        figure3.reproduce_figure3(small, small / "data", "random")
+        figure3.reproduce_figure3(Workbench(small, SMALL, small / "data", "random"))

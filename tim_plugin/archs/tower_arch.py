@@ -17,14 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm as apply_weight_norm
 
+from tim_plugin.archs.heads import AB_MAX, with_lightness
 from tim_plugin.archs.mapping_arch import MappingNetwork
-from tim_plugin.color import L_MAX, lab_to_rgb
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.options import LevelSpec, TowerSpec
-
-AB_MAX = 110.0  # a and b of every sRGB colour lie within
 
 
 class TowerState(NamedTuple):
@@ -168,7 +166,7 @@ class TowerGenerator(nn.Module):
         """From what the last convolution gives to an image, nominally in [0, 1]."""
         if self.spec.head == "rgb":
             return (raw.tanh() + 1) / 2
-        return lab_to_rgb(torch.cat([lightness * L_MAX, raw.tanh() * AB_MAX], dim=1))
+        return with_lightness(raw.tanh() * AB_MAX, lightness)
 
     def _to_reading_size(self, state: TowerState, size: torch.Size) -> tuple[Tensor, Tensor]:
         if self.spec.placement == "upsample":  # the level below wrote at this level's size already

@@ -104,6 +104,15 @@ class Latents:
         """Move to a device."""
         return self.map(lambda tensor: tensor.to(device))
 
+    def jittered(self, deviation: float, generator: torch.Generator) -> Latents:
+        """Add normal noise of this standard deviation to every code."""
+        return self.map(
+            lambda tensor: (
+                tensor
+                + deviation * torch.randn(tensor.shape, generator=generator, device=generator.device).to(tensor.device)
+            )
+        )
+
     def blend(self, other: Latents, weight: float) -> Latents:
         """Interpolate spherically: 0 gives these codes, 1 the other; what lies between is as long as a normal draw.
 

@@ -69,6 +69,7 @@ class _Best(NamedTuple):
 
 
 Callback = Callable[[int, int], None]
+REJECTED = 1e6  # added to the key of a rejected candidate: above any distance
 
 
 @torch.no_grad()
@@ -81,6 +82,7 @@ def hierarchical(
     generator: torch.Generator,
     max_candidates_per_batch: int = 20,
     callback: Callback | None = None,
+    reject_radius: Sequence[float] | None = None,
 ) -> Selection:
     """Choose level by level, coarse to fine, each time the code whose output is nearest to that level's target.
 
@@ -93,6 +95,8 @@ def hierarchical(
         generator: Source of the codes, on the tower's device.
         max_candidates_per_batch: Items that a module is run on at once; at least N.
         callback: Called with (level, candidates done) after each chunk.
+        reject_radius: One a level: candidates that are nearer than this are taken only if there are no others (the
+            farthest of them), so that the chosen code is one that sampling is likely to draw too (RS-IMLE, per input).
 
     Returns:
         The selection; ``evaluations[k]`` is exactly N * m_k.
@@ -101,22 +105,23 @@ def hierarchical(
         ValueError: More examples than ``max_candidates_per_batch``.
         NonFiniteError: A level's distances are NaN or infinite for every candidate.
     """
-    shapes, batch_size = _shapes(tower, conditions), len(coarsest(conditions))
+    shapes, batch_size = shapes_for(tower, conditions), len(coarsest(conditions))
     state, latents, distances = None, [], []
     with parametrize.cached():  # a weight-normalised weight is computed once for the whole search
         for level, (condition, target) in enumerate(zip(conditions, targets, strict=True)):
             target_features = distance.features(target)
             best = None
-            for done, chunk in _chunks(
+            for done, chunk in chunks_of_candidates(
                 shapes[level : level + 1], num_candidates[level], batch_size, generator, max_candidates_per_batch
             ):
                 times = chunk[0].style.shape[0] // batch_size
                 image, new = tower.forward_level(level, tile(condition, times), chunk[0], tile(state, times))
                 found = distance.distance(distance.features(image), tile(target_features, times))
-                best = _nearer(best, found, found[:, None], chunk, new, times)
+                key = rank_keys(found, 0.0 if reject_radius is None else reject_radius[level])
+                best = _nearer(best, key, found[:, None], chunk, new, times)
                 if callback is not None:
                     callback(level, done)
-            _require_finite(best.score, level)
+            require_finite(best.distances[:, 0], level)
             state = best.state
             latents.append(best.latents[0])
             distances.append(best.distances)
@@ -134,18 +139,23 @@ def vanilla(
     max_candidates_per_batch: int = 20,
     callback: Callback | None = None,
     supervised_levels: Sequence[int] | None = None,
+    reject_radius: Sequence[float] | None = None,
 ) -> Selection:
     """Draw all levels' codes of a candidate at once and choose the one with the smallest sum of distances.
 
     Arguments as for :func:`hierarchical`; ``num_candidates`` holds the same m for every level. ``supervised_levels``
-    are the levels whose distances are summed (None: all), which is what the loss uses.
+    are the levels whose distances are summed (None: all), which is what the loss uses. The radius of rejection is the
+    sum of ``reject_radius`` over them.
     """
-    shapes, batch_size = _shapes(tower, conditions), len(coarsest(conditions))
+    shapes, batch_size = shapes_for(tower, conditions), len(coarsest(conditions))
     supervised = list(range(len(targets)) if supervised_levels is None else supervised_levels)
+    radius = 0.0 if reject_radius is None else sum(reject_radius[level] for level in supervised)
     best = None
     with parametrize.cached():
         target_features = {level: distance.features(targets[level]) for level in supervised}
-        for done, chunk in _chunks(shapes, num_candidates[0], batch_size, generator, max_candidates_per_batch):
+        for done, chunk in chunks_of_candidates(
+            shapes, num_candidates[0], batch_size, generator, max_candidates_per_batch
+        ):
             times = chunk[0].style.shape[0] // batch_size
             distances = torch.zeros(times * batch_size, len(targets), device=chunk[0].style.device)
             state = None
@@ -155,22 +165,24 @@ def vanilla(
                     distances[:, level] = distance.distance(
                         distance.features(image), tile(target_features[level], times)
                     )
-            best = _nearer(best, distances.sum(dim=1), distances, chunk, None, times)
+            key = rank_keys(distances.sum(dim=1), radius)
+            best = _nearer(best, key, distances, chunk, None, times)
             if callback is not None:
                 callback(len(targets) - 1, done)
     for level in supervised:
-        _require_finite(best.distances[:, level], level)
+        require_finite(best.distances[:, level], level)
     return Selection(Latents(best.latents), best.distances, tuple(batch_size * m for m in num_candidates))
 
 
 SEARCHES = {"hierarchical": hierarchical, "vanilla": vanilla}
 
 
-def _shapes(tower: Tower, conditions: Sequence[Condition]) -> list[LevelShape]:
+def shapes_for(tower: Tower, conditions: Sequence[Condition]) -> list[LevelShape]:
+    """Return the shapes of the codes for these conditions."""
     return tower.latent_shapes(*coarsest(conditions).shape[-2:])
 
 
-def _chunks(
+def chunks_of_candidates(
     shapes: Sequence[LevelShape], num_candidates: int, batch_size: int, generator: torch.Generator, limit: int
 ) -> Iterator[tuple[int, tuple[LevelLatent, ...]]]:
     """Yield (candidates done, codes of a chunk, candidate-major); each candidate is drawn by itself."""
@@ -189,13 +201,23 @@ def _chunks(
         )
 
 
+def rank_keys(distances: Tensor, radius: float) -> Tensor:
+    """Return what candidates are ranked by, lowest first: the distance, but what lies within the radius comes last.
+
+    Among those within, the farthest comes first. NaN comes behind everything: it must neither win nor hide the others.
+    """
+    keys = torch.where(distances.isnan(), torch.full_like(distances, torch.inf), distances)
+    if radius <= 0:
+        return keys
+    return torch.where(keys < radius, REJECTED + radius - keys, keys)
+
+
 def _nearer(
     best: _Best | None, score: Tensor, distances: Tensor, latents: tuple[LevelLatent, ...], state: Any, times: int
 ) -> _Best:
     """Reduce a chunk of ``times`` candidates an example to its nearest, and keep the nearer of that and ``best``."""
     batch_size = score.shape[0] // times
-    # NaN must neither win nor hide the others; if all are NaN the score stays infinite and is reported.
-    ranked = torch.where(score.isnan(), torch.full_like(score, torch.inf), score).view(times, batch_size)
+    ranked = score.view(times, batch_size)
     winner = ranked.argmin(dim=0) * batch_size + torch.arange(batch_size, device=score.device)  # (N,)
     found = _Best(ranked.flatten()[winner], *take((distances, latents, state), winner))
     if best is None:
@@ -203,6 +225,7 @@ def _nearer(
     return choose(found.score < best.score, found, best)
 
 
-def _require_finite(distances: Tensor, level: int) -> None:
+def require_finite(distances: Tensor, level: int) -> None:
+    """Raise NonFiniteError where a level's chosen distances are NaN or infinite."""
     if not torch.isfinite(distances).all():
         raise NonFiniteError(f"level {level + 1}: the distance of every candidate is NaN or infinite")

@@ -25,6 +25,13 @@ def conditions_of(
         "iterations": opt["train"]["total_iter"],
         "training_seed": opt["manual_seed"],
         "data_set": data.resolve().name,
+        **machine(root, device),
+    }
+
+
+def machine(root: Path, device: str | torch.device) -> dict[str, str]:
+    """Return commit, hardware and versions."""
+    return {
         "commit": _commit(root),
         "hardware": f"{_device_name(torch.device(device))}, {os.cpu_count()} cores",
         "versions": f"tim_plugin {__version__}, torch {torch.__version__}, Python {platform.python_version()}",

@@ -11,34 +11,27 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from tim_plugin.checkpoints import load_network
 from tim_plugin.errors import TimError
 from tim_plugin.images import list_images, read_image, write_atomically, write_json
-from tim_plugin.imle.distance import PerceptualDistance
-from tim_plugin.reproduction.cached_runs import trained_checkpoint
 from tim_plugin.reproduction.conditions import conditions_of
-from tim_plugin.reproduction.photographs import halved
+from tim_plugin.reproduction.pages import folder_of
 from tim_plugin.reproduction.sample_efficiency import CRITERIA, Efficiency, measure_efficiency
+from tim_plugin.reproduction.workbench import Workbench
 
-OPTION_FILE = "train_small_sr16x.yml"
-LABEL = "reproduce_small_sr16x"
+TASK = "sr16x"
 COUNTS = (2, 4, 8, 16)
 VANILLA_SAMPLES = 512
 RUNS = 10
 INPUTS = 8
-GT_PX = 64
 PAPER = "the paper's figure 3, read off its text: 2 to 8 times as many, more as m grows"
 NAMES = {"last": "distance of the last level", "sum": "sum of all levels' distances"}
 
 
-def reproduce_figure3(root: Path, data: Path, features: str, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Measure figure 3 on halved photographs and write ``docs/results/small/fig3.{json,md,png}``.
+def reproduce_figure3(bench: Workbench) -> dict[str, Any]:
+    """Measure figure 3 on unseen photographs and write ``fig3.{json,md,png}``.
 
     Args:
-        root: The project's folder.
-        data: Folder with ``train`` and ``val``, photographs of at least 128 pixels.
-        features: Weights of squeezenet1_1 for the distance: ``random``, ``imagenet`` or a state dict's path.
-        device: Where.
+        bench: Preset, data, features, machine.
 
     Returns:
         What the JSON file holds.
@@ -46,19 +39,15 @@ def reproduce_figure3(root: Path, data: Path, features: str, device: str | torch
     Raises:
         TimError: The data or the weights cannot be read.
     """
-    folders = {phase: halved(data / phase, root / "datasets" / "reproduce_half" / phase) for phase in ("train", "val")}
-    weights = features if features in ("random", "imagenet") else str(Path(features).expanduser().resolve())
-    forced = {f"datasets:{phase}:dataroot_gt": str(folder) for phase, folder in folders.items()}
-    forced["train:perceptual_opt:weights"] = weights
-    option_file = root / "options" / "reproduce" / OPTION_FILE
-    checkpoint = trained_checkpoint(option_file, forced, LABEL, root)
-    tower, _ = load_network(checkpoint, device)
-    distance = PerceptualDistance(backbone="squeezenet1_1", weights=weights, calibration="none").to(device)
-    lq, gt = _inputs(folders["val"], tower, device)
+    root, device, side = bench.root, bench.device, bench.preset.gt_px
+    run = bench.run(bench.preset.tim(TASK), bench.preset.seeds[0])
+    (checkpoint,) = bench.train([run])
+    tower = bench.network(bench.preset.tim(TASK), checkpoint)
+    lq, gt = _inputs(bench.folders["val"], tower, side, device)
     per_run = sum(COUNTS) + VANILLA_SAMPLES
     with tqdm(total=RUNS * per_run, unit="sample") as bar:
         runs = [
-            measure_efficiency(tower, distance, lq, gt, COUNTS, VANILLA_SAMPLES, seed, progress=bar.update)
+            measure_efficiency(tower, bench.distance, lq, gt, COUNTS, VANILLA_SAMPLES, seed, progress=bar.update)
             for seed in range(RUNS)
         ]
     content = {
@@ -67,18 +56,20 @@ def reproduce_figure3(root: Path, data: Path, features: str, device: str | torch
             "runs": RUNS,
             "inputs": len(lq),
             "vanilla_samples_drawn": VANILLA_SAMPLES,
-            "output_px": GT_PX,
+            "output_px": side,
             "parameters": sum(p.numel() for p in tower.parameters()),
-            "distance": distance.name,
+            "distance": bench.distance.name,
             "seeds": list(range(RUNS)),
-            **conditions_of(option_file, checkpoint, data, root, device),
+            **conditions_of(run.option_file, checkpoint, bench.data, root, device),
         },
     }
-    _write(content, root / "docs" / "results" / "small")
+    _write(content, folder_of(root, bench.preset.name))
     return content
 
 
-def _inputs(folder: Path, tower: torch.nn.Module, device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _inputs(
+    folder: Path, tower: torch.nn.Module, crop_px: int, device: str | torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The centres of photographs that are spread evenly over the folder."""
     files = list_images(folder)
     if len(files) < INPUTS:
@@ -86,8 +77,8 @@ def _inputs(folder: Path, tower: torch.nn.Module, device: str | torch.device) ->
     crops = []
     for path in files[:: len(files) // INPUTS][:INPUTS]:
         image = read_image(path).rgb
-        top, left = ((side - GT_PX) // 2 for side in image.shape[-2:])
-        crops.append(image[:, top : top + GT_PX, left : left + GT_PX])
+        top, left = ((side - crop_px) // 2 for side in image.shape[-2:])
+        crops.append(image[:, top : top + crop_px, left : left + crop_px])
     lq = torch.stack([tower.degradation.degrade(crop).lq for crop in crops])
     return lq.to(device), torch.stack(crops).to(device)
 

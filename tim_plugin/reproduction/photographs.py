@@ -29,3 +29,25 @@ def halved(folder: Path, target: Path) -> Path:
                 raise TimError(f"{path}: is {width}x{height} pixels large; {SMALLEST_PX} are needed")
             write_png(out, bicubic_resize(rgb, (height // 2, width // 2)).clamp(0, 1))
     return target
+
+
+def tiles(folder: Path, target: Path, side: int) -> Path:
+    """Cut squares out of a folder's images, every other one of those that fit, as on a chessboard; return ``target``.
+
+    Args:
+        folder: Of images that are at least ``side`` pixels wide and high.
+        target: Files are ``NAME_ROW_COLUMN.png``; those that are there already stay.
+        side: Of the squares, in pixels.
+    """
+    for path in list_images(folder):
+        rgb = read_image(path).rgb
+        rows, columns = (length // side for length in rgb.shape[-2:])
+        top, left = (
+            (length - count * side) // 2 for length, count in zip(rgb.shape[-2:], (rows, columns), strict=True)
+        )
+        for row in range(rows):
+            for column in range(row % 2, columns, 2):
+                y, x, out = top + row * side, left + column * side, target / f"{path.stem}_{row}_{column}.png"
+                if not out.exists():
+                    write_png(out, rgb[:, y : y + side, x : x + side])
+    return target

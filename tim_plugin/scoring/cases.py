@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 from basicsr.data import build_dataset
-from torch import Tensor
+from torch import Tensor, nn
 
-from tim_plugin.checkpoints import load_network
 from tim_plugin.data.pairs import pair_files
 from tim_plugin.degradations.base import Degradation, Measure, Observed
 from tim_plugin.errors import TimError
-from tim_plugin.evaluation import answers_of, re_degradation
+from tim_plugin.evaluation import answers_of, degradation_of, re_degradation
 from tim_plugin.images import list_images, read_bytes, read_image, round_to_8_bit
 
 PATTERN = "{name}_s{index}"
@@ -168,7 +167,7 @@ class NetworkCases:
 
     Args:
         dataset: The section of a data set with GT, as an option file has it, with ``phase`` and ``scale``.
-        checkpoint: Of the network.
+        network: In eval mode.
         num_samples: For each input.
         seed: Of the samples.
         device: Where.
@@ -178,24 +177,25 @@ class NetworkCases:
         measured: The measures of agreement that the cases have; none where the data set does not give what they need.
 
     Raises:
-        TimError: The data or the checkpoint cannot be read.
+        TimError: The data cannot be read.
     """
 
     def __init__(
         self,
         dataset: Mapping[str, Any],
-        checkpoint: Path,
+        network: nn.Module,
         num_samples: int,
         seed: int,
         device: torch.device | str = "cpu",
         max_samples_per_batch: int = 4,
     ) -> None:
         self.dataset = build_dataset(dict(dataset))
-        self.tower, _ = load_network(checkpoint, device)
+        self.network = network.to(device)
         self.num_samples, self.seed, self.device, self.at_once = num_samples, seed, device, max_samples_per_batch
         first = self.dataset[0]
-        complete = self.tower.degradation.is_complete(Observed(first["lq"], first.get("given", {})))
-        self.measured: Mapping[str, Measure] = self.tower.degradation.measured if complete else {}
+        degradation = degradation_of(network, self.dataset)
+        complete = degradation.is_complete(Observed(first["lq"], first.get("given", {})))
+        self.measured: Mapping[str, Measure] = degradation.measured if complete else {}
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -208,7 +208,7 @@ class NetworkCases:
         """
         loader = torch.utils.data.DataLoader(self.dataset)
         for answers, agreement in answers_of(
-            self.tower, loader, self.num_samples, self.seed, self.device, self.at_once
+            self.network, loader, self.num_samples, self.seed, self.device, self.at_once
         ):
             if answers.gt is None:
                 raise TimError(f"{answers.name}: has no ground truth to compare with: use a data set with GT")

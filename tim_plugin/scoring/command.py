@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from basicsr.archs import build_network
 
 from tim_plugin._version import __version__
+from tim_plugin.checkpoints import load_network
 from tim_plugin.errors import TimError
 from tim_plugin.images import write_json
 from tim_plugin.imle.distance import PerceptualDistance
@@ -95,11 +97,15 @@ def _network(args: argparse.Namespace, device: torch.device) -> tuple[NetworkCas
     opt, _ = parse_options(str(Path.cwd()), is_train=False, argv=argv)
     checkpoint = opt["path"].get("pretrain_network_g")
     if checkpoint is None:
-        raise TimError(f"-opt {args.opt}: names no path: pretrain_network_g; give the checkpoint with -m")
+        network = build_network(dict(opt["network_g"])).eval()
+        if any(True for _ in network.parameters()):
+            raise TimError(f"-opt {args.opt}: names no path: pretrain_network_g; give the checkpoint with -m")
+    else:
+        network, _ = load_network(Path(checkpoint), device, opt["network_g"])
     (phase, dataset), *others = [(key, one) for key, one in opt["datasets"].items() if key.startswith("test")]
     if others:
         raise TimError(f"-opt {args.opt}: holds {len(others) + 1} data sets; keep the one that is to be evaluated")
-    cases = NetworkCases(dataset, Path(checkpoint), args.num_samples, args.seed, device, args.batch)
+    cases = NetworkCases(dataset, network, args.num_samples, args.seed, device, args.batch)
     source = {"option_file": str(args.opt), "data_set": dataset.get("name", phase), "checkpoint": str(checkpoint)}
     return cases, {**source, "seed": args.seed}
 

@@ -52,6 +52,7 @@ class Tools:
         device: Where.
         fwv_squared: See :func:`tim_plugin.metrics.sample_measures.faithfulness_weighted_variance`.
         fwv_reduction: Likewise.
+        fwv_scale: Distances are divided by it before sigma is applied; 1 for LPIPS, which sigma is meant for.
         samples_in_sets: So many samples of each input count in measures of sets; None counts all.
         cache: Folder for the features of the ground truths; None keeps none.
     """
@@ -63,6 +64,7 @@ class Tools:
     device: torch.device | str = "cpu"
     fwv_squared: bool = False
     fwv_reduction: str = "mean"
+    fwv_scale: float = 1.0
     samples_in_sets: int | None = None
     cache: Path | None = None
 
@@ -108,14 +110,17 @@ def score(cases: Iterable[Case], tools: Tools, measured: Mapping[str, Any], tota
     """
     wants_sets = any(name in OF_SETS for name in tools.metrics)
     generated = FeatureSet(tools.extractor, tools.device) if wants_sets else None
+    single = FeatureSet(tools.extractor, tools.device) if wants_sets else None
     real = FeatureSet(tools.extractor, tools.device) if wants_sets else None
     rows: list[dict[str, Any]] = []
     for case in tqdm(cases, total=total, unit="image"):
         rows.append(_row(case, tools))
         if wants_sets:
-            generated.take(generated.compute(case.samples[: tools.samples_in_sets]))
+            features = generated.compute(case.samples[: tools.samples_in_sets])
+            generated.take(features)
+            single.take(features[:1])
             real.take(cached_features(real, case.gt, tools.cache))
-    return {**_summary(rows, tools, measured), **(_of_sets(generated, real, tools) if wants_sets else {})}
+    return {**_summary(rows, tools, measured), **(_of_sets(generated, single, real, tools) if wants_sets else {})}
 
 
 def _row(case: Case, tools: Tools) -> dict[str, Any]:
@@ -132,7 +137,11 @@ def _row(case: Case, tools: Tools) -> dict[str, Any]:
             to_mean = distances_to(distance, features, distance.features(mean))
             row["fwv"] = [
                 faithfulness_weighted_variance(
-                    row["to_gt"], to_mean, sigma, squared=tools.fwv_squared, reduction=tools.fwv_reduction
+                    row["to_gt"] / tools.fwv_scale,
+                    to_mean / tools.fwv_scale,
+                    sigma,
+                    squared=tools.fwv_squared,
+                    reduction=tools.fwv_reduction,
                 )
                 for sigma in FWV_SIGMAS
             ]
@@ -174,10 +183,12 @@ def _summary(rows: list[dict[str, Any]], tools: Tools, measured: Mapping[str, An
     return result
 
 
-def _of_sets(generated: FeatureSet, real: FeatureSet, tools: Tools) -> dict[str, Any]:
+def _of_sets(generated: FeatureSet, single: FeatureSet, real: FeatureSet, tools: Tools) -> dict[str, Any]:
     result: dict[str, Any] = {}
     if "fid" in tools.metrics:
         result[tools.extractor.frechet] = frechet_distance(generated, real)
+        if generated.count > single.count:  # comparable with a method that gives one answer
+            result[f"{tools.extractor.frechet}_of_first_samples"] = frechet_distance(single, real)
     if "kid" in tools.metrics:
         result[tools.extractor.kid] = kernel_distance(generated, real)
     if "prc" in tools.metrics:

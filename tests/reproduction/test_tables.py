@@ -1,0 +1,185 @@
+"""Tables 2 to 5 and the sheets, from photographs to pages, with tiny networks: trained once, by two processes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import shutil
+
+import pytest
+import torch
+import torchvision
+import yaml
+
+from tim_plugin.errors import TimError
+from tim_plugin.images import list_images, read_image, write_png
+from tim_plugin.option_file import read_option_file
+from tim_plugin.reproduction import ablation, comparison, training
+from tim_plugin.reproduction.pages import spread, table
+from tim_plugin.reproduction.photographs import tiles
+from tim_plugin.reproduction.presets import ABLATIONS, PAPER, SMALL
+from tim_plugin.reproduction.sample_figures import reproduce_samples
+from tim_plugin.reproduction.step_time import logged_step_seconds
+from tim_plugin.reproduction.targets import reproduce
+from tim_plugin.reproduction.workbench import Workbench
+from tim_plugin.resize import bicubic_resize
+
+ROOT_TARGETS = {"preset": "small", "mnist": None, "features": None, "tasks": None, "seeds": None, "jobs": 1}
+TINY_SYSTEMS = {
+    "train_cimle_sr16x.yml": {"width": 4},
+    "train_rfb_esrgan_sr16x.yml": {"num_feat": 16, "num_block": 1, "num_rfb_block": 1, "num_grow_ch": 16},
+    "train_esrgan_sr16x.yml": {"num_feat": 4, "num_block": 1, "num_grow_ch": 4},
+}
+
+
+def tiny_system(system):
+    changes = {}
+    if system.trained:
+        changes = {"train:total_iter": 2, "logger:save_checkpoint_freq": 1, "logger:print_freq": 1}
+        changes["datasets:train:batch_size_per_gpu"] = 2
+    for key, value in TINY_SYSTEMS.get(system.option_file.rsplit("/", 1)[-1], {}).items():
+        changes[f"network_g:{key}"] = value
+    if any(key.startswith("imle:") for key in system.forced):
+        changes |= {"imle:samples_per_level": 2, "imle:pool_size": 2, "imle:reuse": 1, "imle:search_batch": 2}
+    return dataclasses.replace(system, forced={**system.forced, **changes})
+
+
+@pytest.fixture
+def bench(project_copy, photos, tiny_network, tmp_path):
+    """The small preset with tiny networks, two iterations, one seed, two samples, and random SqueezeNet weights."""
+    for task in ("sr16x",):
+        path = project_copy / "options" / "reproduce" / f"train_small_{task}.yml"
+        opt = json.loads(json.dumps(read_option_file(path)))
+        opt["network_g"].update({key: value for key, value in tiny_network.items() if key != "type"})
+        opt["imle"].update(samples_per_level=2, pool_size=4, reuse=2, search_batch=2)
+        path.write_text(yaml.safe_dump(opt, sort_keys=False))
+    for phase in ("train", "val"):
+        for file in sorted(photos.iterdir())[:3]:
+            image = bicubic_resize(read_image(file).rgb, (272, 272)).clamp(0, 1)
+            write_png(project_copy / "data" / phase / file.name, image)
+    torch.manual_seed(0)
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "squeeze.pth")
+    systems = {"sr16x": tuple(tiny_system(one) for one in SMALL.systems["sr16x"])}
+    preset = dataclasses.replace(SMALL, systems=systems, seeds=(0,), num_samples=2)
+    return Workbench(project_copy, preset, project_copy / "data", str(tmp_path / "squeeze.pth"), "cpu", jobs=2)
+
+
+def no_training(*arguments):
+    raise AssertionError("trained again")
+
+
+def test_tables_2_to_4(bench, monkeypatch):
+    content = comparison.reproduce_table2(bench, ["sr16x"])
+    folder = bench.root / "docs" / "results" / "small"
+    assert json.loads((folder / "table2.json").read_text()) == content
+    rows = content["tasks"]["sr16x"]
+    assert list(rows) == [one.name for one in SMALL.systems["sr16x"]]
+    for name, row in rows.items():
+        assert row["frechet_squeezenet"] > 0 and row["images_in_sets"]["ground_truths"] == 6
+        assert (row["training"] is None) == (name == "bicubic")
+        assert ("lpips_diversity" in row) == (name not in ("bicubic",) and "ESRGAN" not in name)
+    assert rows["TIM"]["training"]["iterations"] == 2 and rows["TIM"]["training"]["minutes"] > 0
+    assert rows["TIM"]["images_in_sets"]["samples"] == 12 and rows["bicubic"]["images_in_sets"]["samples"] == 6
+    page = (folder / "table2.md").read_text()
+    assert "| TIM | 16.75 |" in page and "| bicubic | - |" in page and "- commit: " in page
+    assert "halved; measured on 64x64 tiles of val" in page and "squeeze.pth" in page
+    monkeypatch.setattr(training, "_trained", no_training)
+    monkeypatch.setattr("tim_plugin.reproduction.workbench.score", no_training)  # figures are kept with the runs
+    third = comparison.reproduce_table3(bench, ["sr16x"])
+    assert third["tasks"] == content["tasks"]
+    assert "| TIM | 0.0572 | 0.00586 | 0.000344 |" in (folder / "table3.md").read_text()
+    comparison.reproduce_table4(bench, ["sr16x"])
+    diversity = rows["TIM"]["lpips_diversity"]
+    assert f"| TIM | 0.18 | {diversity:.4f} |" in (folder / "table4.md").read_text()
+    assert "bicubic" not in (folder / "table4.md").read_text()
+    # Figures of another checkpoint than the one on disk are never taken.
+    checkpoint = next((bench.root / "experiments").glob("reproduce_small_sr16x_*/models/net_g_latest.pth"))
+    shutil.copy(checkpoint.with_name("net_g_1.pth"), checkpoint)
+    with pytest.raises(AssertionError, match="trained again"):
+        comparison.reproduce_table2(bench, ["sr16x"])
+
+
+def test_table_5_and_figure_9(bench, monkeypatch):
+    monkeypatch.setattr(ablation, "step_seconds", lambda runs, device: {name: 1.0 + (name == "full") for name in runs})
+    content = ablation.reproduce_table5(bench, ["sr16x"])
+    folder = bench.root / "docs" / "results" / "small"
+    variants = content["tasks"]["sr16x"]
+    assert list(variants) == ["full", "-HS", "-MN", "-IS", "-WN"]
+    assert variants["full"]["iterations_at_equal_time"] == 1 and variants["-WN"]["iterations_at_equal_time"] == 2
+    assert variants["-MN"]["equal_iterations"][0]["parameters"] < variants["-HS"]["equal_iterations"][0]["parameters"]
+    assert variants["full"]["equal_time"][0]["lpips"] != variants["full"]["equal_iterations"][0]["lpips"]
+    assert variants["-WN"]["equal_time"] == variants["-WN"]["equal_iterations"]
+    for one in variants.values():
+        assert one["equal_iterations"][0]["selected_distance"] > 0
+    page = (folder / "table5.md").read_text()
+    assert re.search(r"\| -WN \| 22.51 \| \d", page) and "## sr16x, equal time" in page
+    assert (folder / "table5.png").stat().st_size > 5000 and (folder / "fig9.png").stat().st_size > 5000
+    monkeypatch.setattr(training, "_trained", no_training)
+    assert ablation.reproduce_table5(bench, ["sr16x"])["tasks"] == content["tasks"]
+    assert reproduce_samples(bench, "fig6")["images"] and (folder / "fig6.png").stat().st_size > 5000
+
+
+def test_variants_are_cumulative():
+    found = dict(ablation.cumulative())
+    assert found["full"] == {} and len(found["-WN"]) == len(ABLATIONS) - 1
+    assert found["-IS"] == {
+        "imle:sampling": "vanilla",
+        "network_g:mapping": False,
+        "imle:intermediate_supervision": False,
+    }
+
+
+def test_the_paper_preset_changes_nothing_of_the_published_files():
+    for systems in PAPER.systems.values():
+        assert all(one.forced == {} for one in systems)
+    assert PAPER.inception and PAPER.distance == {"backbone": "vgg16", "calibration": "lpips"}
+
+
+def test_a_worker_that_fails_says_why(bench):
+    run = bench.run(bench.preset.tim("sr16x"), 0, {"datasets:train:batch_size_per_gpu": 999})
+    with pytest.raises(TimError, match="do not fill one batch of 999|pool_size"):
+        bench.train([run])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "table2"}, "--data: table2 needs a folder of photographs"),
+        ({"target": "table5", "tasks": "sr8x", "data": "x"}, "--tasks sr8x: is not one of table5's"),
+        ({"target": "table5", "seeds": 0, "data": "x"}, "--seeds 0: must be 1 or more"),
+        ({"target": "fig3", "data": "x"}, "--data: there is no folder"),
+    ],
+)
+def test_arguments_are_checked(tmp_path, project_copy, changes, message):
+    given = {**ROOT_TARGETS, "data": None, "device": "cpu", **changes}
+    given["data"] = None if given["data"] is None else tmp_path / given["data"]
+    with pytest.raises(TimError, match=message):
+        reproduce(project_copy, argparse.Namespace(**given))
+
+
+def test_random_features_cannot_compare_sets(bench):
+    with pytest.raises(TimError, match="--features random: sets of images need trained features"):
+        _ = dataclasses.replace(bench, features="random").extractor
+
+
+def test_tiles_cover_the_middle(tmp_path):
+    image = torch.rand(3, 134, 140).mul(255).round().div(255)
+    write_png(tmp_path / "in" / "a.png", image)
+    tiles(tmp_path / "in", tmp_path / "out", 64)
+    names = [path.name for path in list_images(tmp_path / "out")]
+    assert names == ["a_0_0.png", "a_1_1.png"]
+    assert torch.allclose(read_image(tmp_path / "out" / "a_1_1.png").rgb, image[:, 67:131, 70:134])
+
+
+def test_pages():
+    assert table(["a", "b"], [["1", "2"]]) == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]
+    assert spread([1.0]) == "1.000" and spread([1.0, 3.0], 1) == "2.0 +- 1.4" and spread([]) == "-"
+
+
+def test_two_runs_of_one_process_are_logged_apart(bench):
+    system = bench.preset.tim("sr16x")
+    paths = bench.train([bench.run(system, 0), bench.run(system, 1), bench.run(system, 2)])  # by two processes
+    assert all(list(path.parent.parent.glob("train_*.log")) for path in paths)
+    assert all(logged_step_seconds(path.parent.parent) > 0 for path in paths)

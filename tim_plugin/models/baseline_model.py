@@ -1,0 +1,110 @@
+"""Train the compared systems, each by its own losses, in BasicSR's loop."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from torch import nn
+
+from tim_plugin.errors import NonFiniteError, TimError, did_you_mean
+from tim_plugin.models.sampling_model import SamplingModel
+from tim_plugin.option_checks import check_baseline_options
+
+OPTIMIZERS = ("Adam", "AdamW", "SGD", "Adadelta")
+
+
+class BaselineModel(SamplingModel):
+    """Train a network by the losses it brings, or by ``pixel_opt`` and ``perceptual_opt`` as SRModel does.
+
+    A network that trains in its own way has ``losses(lq, gt, distance) -> {name: scalar}``; ``distance`` is
+    ``perceptual_opt``'s. A network with several answers has ``answers`` (see :func:`tim_plugin.evaluation.one_pass`).
+
+    Args:
+        opt: BasicSR's options.
+
+    Raises:
+        TimError: An option is wrong.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        check_baseline_options(opt)
+        super().__init__(opt)
+
+    def init_training_settings(self) -> None:
+        """Build EMA, losses, optimizer and scheduler as SRModel does; a network with its own losses needs none.
+
+        Raises:
+            TimError: There is nothing to train by.
+        """
+        self.net_g.train()
+        train = self.opt["train"]
+        self.ema_decay = train.get("ema_decay", 0)
+        if self.ema_decay > 0:
+            self.net_g_ema = build_network(self.opt["network_g"]).to(self.device)
+            self.model_ema(0)
+            self.net_g_ema.eval()
+        self.cri_pix, self.cri_perceptual = (
+            build_loss(train[key]).to(self.device) if train.get(key) else None
+            for key in ("pixel_opt", "perceptual_opt")
+        )
+        self.distance = getattr(self.cri_perceptual, "distance", None)
+        self.own_losses = getattr(self.get_bare_model(self.net_g), "losses", None)
+        if self.own_losses is not None and self.opt["dist"]:
+            raise TimError(f"--launcher: {self.opt['network_g']['type']} is trained in one process; leave it out")
+        if self.own_losses is None and self.cri_pix is None and self.cri_perceptual is None:
+            raise TimError("train: pixel_opt or perceptual_opt is missing: the network has no losses of its own")
+        self.setup_optimizers()
+        self.setup_schedulers()
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Average the parameters as BasicSR does, and copy the buffers (batch norm's statistics), which it forgets."""
+        super().model_ema(decay)
+        for own, current in zip(self.net_g_ema.buffers(), self.get_bare_model(self.net_g).buffers(), strict=True):
+            own.copy_(current)
+
+    def get_optimizer(self, optim_type: str, params: Iterable[nn.Parameter], lr: float, **kwargs: Any) -> Any:
+        """Build one of :data:`OPTIMIZERS`; BasicSR knows Adam only.
+
+        Raises:
+            TimError: It is another.
+        """
+        if optim_type not in OPTIMIZERS:
+            raise TimError(f"train: optim_g: type {optim_type!r} is not known: {did_you_mean(optim_type, OPTIMIZERS)}")
+        return getattr(torch.optim, optim_type)(params, lr, **kwargs)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """Take one optimizer step.
+
+        Raises:
+            NonFiniteError: A loss is NaN or infinite; the weights are as before the step.
+        """
+        self.optimizer_g.zero_grad()
+        losses = OrderedDict(self._losses())
+        total = torch.stack(tuple(losses.values())).sum()
+        if not torch.isfinite(total):
+            raise NonFiniteError(
+                f"iteration {current_iter}: the loss is {float(total)}. The weights are as they were before this "
+                "iteration; resume from the last checkpoint with a lower train: optim_g: lr"
+            )
+        total.backward()
+        self.optimizer_g.step()
+        self.log_dict = self.reduce_loss_dict(OrderedDict(l_total=total, **losses))
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+        if self.on_step is not None:
+            self.on_step(current_iter, self.log_dict)
+
+    def _losses(self) -> dict[str, torch.Tensor]:
+        if self.own_losses is not None:
+            return self.own_losses(self.lq, self.gt, self.distance)
+        self.output = self.net_g(self.lq)
+        losses = {} if self.cri_pix is None else {"l_pix": self.cri_pix(self.output, self.gt)}
+        if self.cri_perceptual is not None:
+            perceptual, style = self.cri_perceptual(self.output, self.gt)
+            losses |= {k: v for k, v in (("l_percep", perceptual), ("l_style", style)) if v is not None}
+        return losses

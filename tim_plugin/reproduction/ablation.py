@@ -1,0 +1,236 @@
+"""Table 5 and figure 9: what the parts of the method are worth, removed one after the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.data import build_dataset
+from matplotlib.figure import Figure
+from torch.utils.data import DataLoader
+
+from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.degradations.base import Observed
+from tim_plugin.evaluation import answers_of
+from tim_plugin.imle.selection import SEARCHES
+from tim_plugin.option_file import read_forced
+from tim_plugin.reproduction.cached_runs import content_of
+from tim_plugin.reproduction.pages import folder_of, spread, table, write_target
+from tim_plugin.reproduction.presets import ABLATIONS
+from tim_plugin.reproduction.step_time import step_seconds
+from tim_plugin.reproduction.training import Run
+from tim_plugin.reproduction.workbench import Workbench
+
+TASKS = ("sr16x", "decompression")
+PAPER = {  # FID
+    "sr16x": (16.75, 17.70, 18.58, 21.66, 22.51),
+    "decompression": (72.75, 81.24, 84.57, 99.54, 102.82),
+}
+SEARCHED_INPUTS = 96
+SEARCH_BATCH = 16
+SHOWN_INPUTS = 3
+Variants = list[tuple[str, dict[str, Any]]]
+
+
+def reproduce_table5(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
+    """Train and measure every variant with every seed; write ``table5.{json,md,png}`` and ``fig9.*``.
+
+    Args:
+        bench: Preset, data, features, machine.
+        tasks: Of :data:`TASKS`.
+
+    Returns:
+        What ``table5.json`` holds.
+
+    Raises:
+        TimError: The data or the features cannot be read.
+    """
+    content, pictures = measure_variants(bench, tasks, cumulative())
+    folder = folder_of(bench.root, bench.preset.name)
+    title = "# Table 5: parts of the method removed, one after the other"
+    about = "HS: hierarchical sampling, MN: mapping network, IS: intermediate supervision, WN: weight normalisation."
+    write_target(folder, "table5", content, variants_page(content, bench, title, about, "table5", PAPER))
+    draw_variants(content["tasks"], bench.extractor.frechet, folder / "table5.png")
+    _draw_samples(pictures, folder / "fig9.png")
+    page = ["# Figure 9: samples as parts of the method are removed", "", "![Figure 9](fig9.png)"]
+    page += ["", "One input a row, each variant's first sample, seed 0; the last column is the ground truth."]
+    write_target(folder, "fig9", {"tasks": list(tasks), "conditions": content["conditions"]}, page)
+    return content
+
+
+def measure_variants(
+    bench: Workbench, tasks: Sequence[str], variants: Variants
+) -> tuple[dict[str, Any], dict[str, dict[str, list]]]:
+    """Train TIM with each of several changes and every seed, and measure at equal iterations and at equal time.
+
+    Args:
+        bench: Preset, data, features, machine.
+        tasks: Of the preset's.
+        variants: Names and options; the first name is what the others are compared with.
+
+    Returns:
+        The target's content, and for each task and variant a few inputs, samples and ground truths.
+    """
+    content: dict[str, Any] = {"tasks": {}, "conditions": {**bench.conditions(), "seeds": list(bench.preset.seeds)}}
+    pictures = {}
+    for task in tasks:
+        system = bench.preset.tim(task)
+        runs = {
+            (name, seed): bench.run(system, seed, forced) for seed in bench.preset.seeds for name, forced in variants
+        }
+        paths = dict(zip(runs, bench.train(list(runs.values())), strict=True))
+        first = bench.preset.seeds[0]
+        seconds = step_seconds({name: runs[name, first] for name, _ in variants}, bench.device)
+        content["tasks"][task] = _measured(bench, task, runs, paths, seconds)
+        pictures[task] = {name: _samples(bench, task, paths[name, first]) for name, _ in variants}
+    return content, pictures
+
+
+def cumulative() -> Variants:
+    """Return each variant's options: its own change and those before it."""
+    so_far: dict[str, Any] = {}
+    found = []
+    for name, change in ABLATIONS:
+        so_far |= change
+        found.append((name, dict(so_far)))
+    return found
+
+
+def _measured(
+    bench: Workbench, task: str, runs: Mapping, paths: Mapping[Any, Path], seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Figures by variant: at equal iterations, and at the time that the fastest variant takes for them."""
+    system, result = bench.preset.tim(task), {}
+    total, step = _iterations(next(iter(runs.values())))
+    budget = total * min(seconds.values())
+    for name in seconds:
+        reached = min(int(budget / seconds[name] / step) * step, total)
+        one: dict[str, Any] = {"seconds_an_iteration": seconds[name], "iterations": total}
+        one["iterations_at_equal_time"] = reached
+        for label, iteration in (("equal_iterations", total), ("equal_time", reached)):
+            rows = []
+            for seed in bench.preset.seeds:
+                last = paths[name, seed]
+                path = last if iteration == total else last.with_name(f"net_g_{iteration}.pth")
+                figures = dict(bench.figures(system, path))
+                figures["selected_distance"] = _selected(bench, task, path, runs[name, seed])
+                figures["run"] = path.parent.parent.name
+                rows.append(figures)
+            one[label] = rows
+        result[name] = one
+    return result
+
+
+def _iterations(run: Run) -> tuple[int, int]:
+    opt, _ = read_forced(run.option_file, run.forced)
+    return int(opt["train"]["total_iter"]), int(opt["logger"]["save_checkpoint_freq"])
+
+
+@torch.no_grad()
+def _selected(bench: Workbench, task: str, checkpoint: Path, run: Run) -> float:
+    """The last level's distance of what a variant's own search finds on images that were not trained on."""
+    opt, _ = read_forced(run.option_file, run.forced)
+    tower = bench.network(bench.preset.tim(task), checkpoint)
+    kept = checkpoint.parent.parent / f"selected_{content_of(checkpoint)}_{bench.extractor.digest}.json"
+    if kept.is_file():
+        return json.loads(kept.read_text())["selected_distance"]
+    imle, levels = opt["imle"], tower.spec.num_levels
+    options = (
+        {}
+        if imle["sampling"] == "hierarchical"
+        else {"supervised_levels": range(levels) if imle["intermediate_supervision"] else [levels - 1]}
+    )
+    loader = DataLoader(build_dataset(bench.dataset(bench.preset.tim(task))), batch_size=SEARCH_BATCH)
+    generator, found = torch.Generator(bench.device).manual_seed(0), []
+    for batch in loader:
+        given = {key: value.to(bench.device) for key, value in batch.get("given", {}).items()}
+        observed = Observed(batch["lq"].to(bench.device), given)
+        conditions = condition_pyramid(observed, tower.spec, tower.degradation)
+        targets = target_pyramid(batch["gt"].to(bench.device), levels)
+        count = [imle["samples_per_level"]] * levels
+        search = SEARCHES[imle["sampling"]]
+        selection = search(tower, bench.distance, conditions, targets, count, generator, 4 * SEARCH_BATCH, **options)
+        found += selection.distances[:, -1].tolist()
+        if len(found) >= SEARCHED_INPUTS:
+            break
+    mean = sum(found) / len(found)
+    kept.write_text(json.dumps({"selected_distance": mean, "inputs": len(found)}))
+    return mean
+
+
+def _samples(bench: Workbench, task: str, checkpoint: Path) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Input, first sample and GT of a few measured images."""
+    system = bench.preset.tim(task)
+    dataset = build_dataset(bench.dataset(system))
+    chosen = torch.utils.data.Subset(dataset, range(0, len(dataset), max(len(dataset) // SHOWN_INPUTS, 1)))
+    answers = answers_of(bench.network(system, checkpoint), DataLoader(chosen), 1, 0, bench.device)
+    return [(one.lq, one.samples[0], one.gt) for one, _ in answers][:SHOWN_INPUTS]
+
+
+def variants_page(
+    content: Mapping[str, Any],
+    bench: Workbench,
+    title: str,
+    about: str,
+    picture: str,
+    paper: Mapping[str, Sequence[float]] | None = None,
+) -> list[str]:
+    """Return the page of :func:`measure_variants`, for each task a table at equal iterations and one at equal time."""
+    frechet, lines = bench.extractor.frechet, [title, "", about]
+    for task, variants in content["tasks"].items():
+        for label, text in (("equal_iterations", "equal iterations"), ("equal_time", "equal time")):
+            header = ["variant", *(["paper: FID"] if paper else []), frechet, "mean distance"]
+            header += [f"best of {bench.preset.num_samples}", "diversity", "distance of the selected"]
+            header += ["s/iteration", "iterations", "parameters"]
+            rows = []
+            for index, (name, one) in enumerate(variants.items()):
+                theirs = [f"{paper[task][index]:.2f}"] if paper else []
+                rows.append([name, *theirs, *_row(one, label, frechet, bench)])
+            lines += ["", f"## {task}, {text}", "", *table(header, rows)]
+    return [*lines, "", f"![Frechet distance by variant]({picture}.png)"]
+
+
+def _row(one: Mapping[str, Any], label: str, frechet: str, bench: Workbench) -> list[str]:
+    figures, best = one[label], f"best_of_{bench.preset.num_samples}"
+    return [
+        spread([row[frechet] for row in figures]),
+        spread([row["lpips"]["mean"] for row in figures]),
+        spread([row["lpips"][best] for row in figures]),
+        spread([row["lpips_diversity"] for row in figures]),
+        spread([row["selected_distance"] for row in figures]),
+        f"{one['seconds_an_iteration']:.3f}",
+        str(one["iterations" if label == "equal_iterations" else "iterations_at_equal_time"]),
+        f"{figures[0]['parameters']:,}",
+    ]
+
+
+def draw_variants(tasks: Mapping[str, Any], frechet: str, path: Path) -> None:
+    """Draw the Frechet distance of each variant, mean and deviation over seeds."""
+    figure = Figure(figsize=(4.4 * len(tasks), 3.4), dpi=120, layout="constrained")
+    for axes, (task, variants) in zip(figure.subplots(1, len(tasks), squeeze=False).flat, tasks.items(), strict=True):
+        for label in ("equal_iterations", "equal_time"):
+            values = np.array([[row[frechet] for row in one[label]] for one in variants.values()])
+            error = values.std(axis=1, ddof=1) if values.shape[1] > 1 else None
+            axes.errorbar(list(variants), values.mean(axis=1), yerr=error, marker="o", capsize=3, label=label)
+        axes.set(title=task, ylabel=frechet)
+        axes.legend(fontsize=8)
+    figure.savefig(path)
+
+
+def _draw_samples(pictures: Mapping[str, Mapping[str, Sequence]], path: Path) -> None:
+    rows = [(task, index) for task, variants in pictures.items() for index in range(len(next(iter(variants.values()))))]
+    columns = ["input", *next(iter(pictures.values())), "ground truth"]
+    figure = Figure(figsize=(1.5 * len(columns), 1.6 * len(rows)), dpi=110, layout="constrained")
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for line, (task, index) in zip(grid, rows, strict=True):
+        shown = [variants[index] for variants in pictures[task].values()]
+        tiles = [shown[0][0], *(one[1] for one in shown), shown[0][2]]
+        for axes, title, tile in zip(line, columns, tiles, strict=True):
+            axes.imshow(tile.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+            axes.set_axis_off()
+            axes.set_title(title if axes in grid[0] else "", fontsize=9)
+    figure.savefig(path)

@@ -1,0 +1,150 @@
+"""Tables 2, 3 and 4: TIM beside the compared systems, trained for about the same time, by the same measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tim_plugin.metrics.sample_measures import FWV_SIGMAS
+from tim_plugin.reproduction.pages import folder_of, table, write_target
+from tim_plugin.reproduction.presets import System
+from tim_plugin.reproduction.workbench import Workbench
+
+TASKS = ("sr16x", "decompression", "colorization")
+PAPER_FID = {
+    "sr16x": {"TIM": 16.75, "cIMLE": 27.34, "RFB-ESRGAN (regression)": 19.56},
+    "decompression": {"TIM": 72.75, "cIMLE": 100.48, "DnCNN": 109.38},
+    "colorization": {
+        "TIM": 33.19,
+        "cIMLE": 36.38,
+        "Zhang et al. 2016": 57.95,
+        "Iizuka et al. 2016": 85.88,
+        "Larsson et al. 2016": 47.44,
+    },
+}
+PAPER_FWV = {
+    "sr16x": {"TIM": (0.0572, 0.00586, 0.000344), "cIMLE": (0.0548, 0.00522, 0.000273)},
+    "decompression": {"TIM": (0.0513, 0.00380, 0.000223), "cIMLE": (0.0493, 0.00314, 0.000132)},
+    "colorization": {
+        "TIM": (0.124, 0.0621, 0.0284),
+        "cIMLE": (0.105, 0.0456, 0.0179),
+        "Zhang et al. 2016": (0.0789, 0.0318, 0.0110),
+    },
+}
+PAPER_DIVERSITY = {
+    "sr16x": {"TIM": 0.180, "cIMLE": 0.168},
+    "decompression": {"TIM": 0.276, "cIMLE": 0.236},
+    "colorization": {"TIM": 0.0364, "cIMLE": 0.0334, "Zhang et al. 2016": 0.0108},
+}
+Row = Mapping[str, Any]
+Measured = dict[str, dict[str, Row]]
+
+
+def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
+    """Train what is missing and return each system's figures by task and name.
+
+    Args:
+        bench: Preset, data, features, machine.
+        tasks: Of :data:`TASKS`.
+
+    Raises:
+        TimError: The data or the features cannot be read.
+    """
+    seed = bench.preset.seeds[0]
+    trained = [(task, one) for task in tasks for one in bench.preset.systems[task] if one.trained]
+    runs = [bench.run(one, seed) for _, one in trained]
+    paths = dict(zip([(task, one.name) for task, one in trained], bench.train(runs), strict=True))
+    result: Measured = {}
+    for task in tasks:
+        for one in bench.preset.systems[task]:
+            path = paths.get((task, one.name))
+            figures = dict(bench.figures(one, path))
+            figures["run"] = None if path is None else path.parent.parent.name
+            figures["training"] = None if path is None else bench.training_of(one, seed, path)
+            figures["note"] = one.note
+            result.setdefault(task, {})[one.name] = figures
+    return result
+
+
+def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
+    """Write ``table2.{json,md}``: the distance between the sets of samples and of ground truths."""
+    frechet, best = bench.extractor.frechet, f"best_of_{bench.preset.num_samples}"
+    header = ["system", "paper: FID", f"{frechet}, all samples", f"{frechet}, one sample an input", "mean distance"]
+    header += [best.replace("_", " "), "PSNR, dB", "precision, recall", "agreement: mean, worst"]
+    header += ["parameters", "iterations", "minutes"]
+
+    def cells(task: str, system: System, row: Row) -> list[str]:
+        training = row["training"] or {"iterations": 0, "minutes": 0.0}
+        paper = PAPER_FID[task].get(system.name)
+        return [
+            "-" if paper is None else f"{paper:.2f}",
+            f"{row[frechet]:.3f}",
+            f"{row.get(f'{frechet}_of_first_samples', row[frechet]):.3f}",
+            f"{row['lpips']['mean']:.3f}",
+            f"{row['lpips'][best]:.3f}" if system.several else "-",
+            f"{row['psnr']['mean']:.2f}",
+            f"{row['prc']['precision']:.3f}, {row['prc']['recall']:.3f}",
+            _agreement(row),
+            f"{row['parameters']:,}",
+            str(training["iterations"]),
+            f"{training['minutes']:.1f}",
+        ]
+
+    return _write(bench, tasks, "table2", "Table 2: distance between samples and ground truths", header, cells)
+
+
+def reproduce_table3(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
+    """Write ``table3.{json,md}``: faithfulness-weighted variance of the systems with several answers."""
+    header = ["system", *(f"paper: sigma {one}" for one in FWV_SIGMAS), *(f"sigma {one}" for one in FWV_SIGMAS)]
+
+    def cells(task: str, system: System, row: Row) -> list[str] | None:
+        if not system.several:
+            return None
+        paper = PAPER_FWV[task].get(system.name)
+        theirs = ["-"] * len(FWV_SIGMAS) if paper is None else [f"{one:.3g}" for one in paper]
+        return [*theirs, *(f"{row['fwv'][str(one)]:.3g}" for one in FWV_SIGMAS)]
+
+    return _write(bench, tasks, "table3", "Table 3: faithfulness-weighted variance, higher is better", header, cells)
+
+
+def reproduce_table4(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
+    """Write ``table4.{json,md}``: the mean distance between two samples of one input."""
+    header = ["system", "paper: LPIPS diversity", "diversity"]
+
+    def cells(task: str, system: System, row: Row) -> list[str] | None:
+        paper = PAPER_DIVERSITY[task].get(system.name)
+        return ["-" if paper is None else f"{paper}", f"{row['lpips_diversity']:.4f}"] if system.several else None
+
+    return _write(bench, tasks, "table4", "Table 4: diversity of samples, higher is more diverse", header, cells)
+
+
+def _agreement(row: Row) -> str:
+    found = [one for one in row.values() if isinstance(one, dict) and "worst" in one]
+    return "; ".join(f"{one['mean']:.2f}, {one['worst']:.2f} {one['unit']}" for one in found) or "-"
+
+
+def _write(
+    bench: Workbench,
+    tasks: Sequence[str],
+    target: str,
+    title: str,
+    header: Sequence[str],
+    cells: Callable[[str, System, Row], list[str] | None],
+) -> dict[str, Any]:
+    measured, page = compare(bench, tasks), [f"# {title}"]
+    for task in tasks:
+        rows = []
+        for system in bench.preset.systems[task]:
+            found = cells(task, system, measured[task][system.name])
+            if found is not None:
+                rows.append([system.name + (f" ({system.note})" if system.note else ""), *found])
+        page += ["", f"## {task}", "", *table(header, rows)]
+    scale = bench.preset.fwv_scale
+    conditions = {**bench.conditions(), "training_seed": bench.preset.seeds[0]}
+    conditions["faithfulness_weighted_variance"] = (
+        "mean over samples of exp(-d / (2 sigma^2)) times the distance to the mean sample; "
+        + (f"distances divided by {scale:g}, which brings them to LPIPS's size" if scale != 1 else "d as it is")
+    )
+    content = {"tasks": measured, "conditions": conditions}
+    write_target(folder_of(bench.root, bench.preset.name), target, content, page)
+    return content

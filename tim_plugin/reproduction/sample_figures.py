@@ -1,0 +1,57 @@
+"""Figures 6, 7 and 8: samples of TIM beside their input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from basicsr.data import build_dataset
+from torch.utils.data import DataLoader, Subset
+
+from tim_plugin.contact_sheet import contact_sheet
+from tim_plugin.evaluation import answers_of
+from tim_plugin.images import write_png
+from tim_plugin.outputs import sheet_row
+from tim_plugin.reproduction.pages import folder_of, write_target
+from tim_plugin.reproduction.workbench import SAMPLING_SEED, Workbench
+
+FIGURES = {"fig6": "sr16x", "fig7": "colorization", "fig8": "decompression"}
+SHOWN_INPUTS = 6
+SHOWN_SAMPLES = 6
+
+
+@torch.no_grad()
+def reproduce_samples(bench: Workbench, figure: str) -> dict[str, Any]:
+    """Write a contact sheet of images spread evenly over those measured, none picked: ``FIGURE.{json,md,png}``.
+
+    Args:
+        bench: Preset, data, features, machine.
+        figure: A key of :data:`FIGURES`.
+
+    Raises:
+        TimError: The data or the features cannot be read.
+    """
+    task, seed = FIGURES[figure], bench.preset.seeds[0]
+    system = bench.preset.tim(task)
+    (checkpoint,) = bench.train([bench.run(system, seed)])
+    dataset = build_dataset(bench.dataset(system))
+    chosen = list(range(0, len(dataset), max(len(dataset) // SHOWN_INPUTS, 1)))[:SHOWN_INPUTS]
+    answers = answers_of(
+        bench.network(system, checkpoint),
+        DataLoader(Subset(dataset, chosen)),
+        SHOWN_SAMPLES,
+        SAMPLING_SEED,
+        bench.device,
+    )
+    sheet = contact_sheet([sheet_row(one._replace(name="")) for one, _ in answers], max_samples=SHOWN_SAMPLES)
+    folder = folder_of(bench.root, bench.preset.name)
+    write_png(folder / f"{figure}.png", sheet)
+    content = {
+        "task": task,
+        "images": [dataset.paths[index].rsplit("/", 1)[-1] for index in chosen],
+        "conditions": {**bench.conditions(), "run": checkpoint.parent.parent.name, "training_seed": seed},
+    }
+    page = [f"# Figure {figure.removeprefix('fig')}: samples of TIM, {task}", "", f"![Samples]({figure}.png)", ""]
+    page += ["Input, samples, where they differ, ground truth; images evenly spread, none picked."]
+    write_target(folder, figure, content, page)
+    return content

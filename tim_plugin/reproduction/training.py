@@ -1,0 +1,93 @@
+"""Several training runs, one or more at a time, each in a process of its own, with one bar for all of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from tim_plugin.option_file import read_forced
+from tim_plugin.reproduction.cached_runs import finished_checkpoint, trained_checkpoint
+
+POLL_S = 0.5
+_steps: Any = None  # a worker's counter, shared with the parent
+
+
+class Run(NamedTuple):
+    """A training run: see :func:`tim_plugin.reproduction.cached_runs.trained_checkpoint`."""
+
+    option_file: Path
+    forced: Mapping[str, Any]
+    label: str
+
+
+def train_all(runs: Sequence[Run], root: Path, jobs: int = 1) -> list[Path]:
+    """Return the checkpoints of runs, training those that are missing or unfinished.
+
+    Args:
+        runs: What to train.
+        root: The project's folder.
+        jobs: Runs at a time, each with its share of the processor's cores: two small networks side by side take less
+            time than one after the other.
+
+    Raises:
+        TimError: An option or the data are wrong; runs that were going on stop and can be resumed.
+    """
+    done = {run_index: finished_checkpoint(*run, root) for run_index, run in enumerate(runs)}
+    missing = [index for index, path in done.items() if path is None]
+    if missing:
+        done |= _trained(missing, runs, root, jobs)
+    return [done[index] for index in range(len(runs))]
+
+
+def _trained(missing: Sequence[int], runs: Sequence[Run], root: Path, jobs: int) -> dict[int, Path]:
+    total = sum(int(read_forced(runs[i].option_file, runs[i].forced)[0]["train"]["total_iter"]) for i in missing)
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    steps = context.Value("q", 0)
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    found: dict[int, Path] = {}
+    bar = tqdm(total=total, unit="it", desc=f"{len(missing)} training runs", smoothing=0.02)
+    pool = ProcessPoolExecutor(jobs, context, _start_worker, (steps, threads))
+    try:
+        waiting = {pool.submit(_train, runs[index], root): index for index in missing}
+        while waiting:
+            finished, _ = wait(waiting, POLL_S, FIRST_COMPLETED)
+            bar.update(steps.value - bar.n)
+            for future in finished:
+                found[waiting.pop(future)] = future.result()
+    finally:
+        bar.close()
+        for process in list((pool._processes or {}).values()):  # a failed run must not leave the others running
+            if len(found) < len(missing):
+                process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
+    return found
+
+
+def _start_worker(steps: Any, threads: int) -> None:
+    global _steps
+    _steps = steps
+    torch.set_num_threads(threads)
+
+
+def _train(run: Run, root: Path) -> Path:
+    """Train in this process; what BasicSR prints goes to a file beside the run."""
+    log = root / "experiments" / f"{run.label}.console.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "a", encoding="utf-8") as file:
+        sys.stdout.flush()
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        return trained_checkpoint(*run, root, _count)
+
+
+def _count(current_iter: int, log: Mapping[str, float]) -> None:
+    with _steps.get_lock():
+        _steps.value += 1

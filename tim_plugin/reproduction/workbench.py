@@ -1,0 +1,186 @@
+"""What all targets need: data at the preset's size, runs, figures of a checkpoint (once), conditions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+from torch import nn
+
+from tim_plugin._version import __version__
+from tim_plugin.checkpoints import load_network
+from tim_plugin.errors import TimError
+from tim_plugin.images import write_json
+from tim_plugin.imle.distance import PerceptualDistance
+from tim_plugin.metrics.feature_extractors import Extractor, build_extractor
+from tim_plugin.option_file import read_forced
+from tim_plugin.reproduction.cached_runs import content_of
+from tim_plugin.reproduction.conditions import machine
+from tim_plugin.reproduction.photographs import halved, tiles
+from tim_plugin.reproduction.presets import Preset, System
+from tim_plugin.reproduction.step_time import logged_step_seconds
+from tim_plugin.reproduction.training import Run, train_all
+from tim_plugin.scoring.cases import NetworkCases
+from tim_plugin.scoring.measures import Tools, score
+
+SAMPLING_SEED = 0
+AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A preset with data, features and a machine.
+
+    Attributes:
+        root: The project's folder.
+        preset: Sizes, seeds, systems.
+        data: Folder with ``train`` and ``val``.
+        features: Weights of the distance's network: ``random``, ``imagenet`` or a state dict's path.
+        device: Where.
+        jobs: Training runs at a time.
+    """
+
+    root: Path
+    preset: Preset
+    data: Path
+    features: str
+    device: str | torch.device = "cpu"
+    jobs: int = 1
+
+    @cached_property
+    def weights(self) -> str:
+        """The distance's weights; a path made absolute."""
+        known = self.features in ("random", "imagenet")
+        return self.features if known else str(Path(self.features).expanduser().resolve())
+
+    @cached_property
+    def distance(self) -> PerceptualDistance:
+        """What images are compared by, in training and in the tables."""
+        return PerceptualDistance(weights=self.weights, **self.preset.distance).to(self.device)
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """What sets of images are compared by.
+
+        Raises:
+            TimError: Its weights are not there.
+        """
+        if self.preset.inception:
+            return build_extractor("inception")
+        if self.weights == "random":
+            raise TimError("--features random: sets of images need trained features: give squeezenet1_1's state dict")
+        return build_extractor("squeezenet" if self.weights == "imagenet" else self.weights)
+
+    @cached_property
+    def folders(self) -> dict[str, Path]:
+        """Photographs to train on, to validate on, and what is measured.
+
+        Raises:
+            TimError: They are not there, or damaged, or small.
+        """
+        if not self.preset.halve:
+            found = {phase: self.data.expanduser().resolve() / phase for phase in ("train", "val")}
+            return {**found, "measured": found["val"]}
+        work = self.root / "datasets" / "reproduce_half"
+        found = {phase: halved(self.data / phase, work / phase) for phase in ("train", "val")}
+        return {**found, "measured": tiles(found["val"], work / f"val_{self.preset.gt_px}", self.preset.gt_px)}
+
+    def run(self, system: System, seed: int, changes: Mapping[str, Any] | None = None) -> Run:
+        """Return a system's training run."""
+        file = self.root / "options" / system.option_file
+        forced = {**system.forced, **(changes or {}), "manual_seed": seed}
+        forced |= {f"datasets:{phase}:dataroot_gt": str(self.folders[phase]) for phase in ("train", "val")}
+        if "perceptual_opt" in read_forced(file, {})[0]["train"]:
+            forced["train:perceptual_opt:weights"] = self.weights
+        return Run(file, forced, f"reproduce_{file.stem.removeprefix('train_')}")
+
+    def train(self, runs: Sequence[Run]) -> list[Path]:
+        """Return the runs' checkpoints, training what is missing."""
+        return train_all(runs, self.root, self.jobs)
+
+    def training_of(self, system: System, seed: int, checkpoint: Path) -> dict[str, float]:
+        """Return a run's iterations and the minutes that they took, from BasicSR's own log of the run."""
+        run = self.run(system, seed)
+        opt, _ = read_forced(run.option_file, run.forced)
+        iterations = int(opt["train"]["total_iter"])
+        return {"iterations": iterations, "minutes": iterations * logged_step_seconds(checkpoint.parent.parent) / 60}
+
+    def network(self, system: System, checkpoint: Path | None) -> nn.Module:
+        """Return a trained network, or one that needs no training."""
+        if checkpoint is not None:
+            return load_network(checkpoint, self.device)[0]
+        opt, _ = read_forced(self.root / "options" / system.option_file, system.forced)
+        return build_network(dict(opt["network_g"])).eval().to(self.device)
+
+    def dataset(self, system: System) -> dict[str, Any]:
+        """Return the section of the data set that a system is measured on."""
+        opt, _ = read_forced(self.root / "options" / system.option_file, system.forced)
+        section = dict(next(one for phase, one in opt["datasets"].items() if phase != "train"))
+        section.pop("resize", None) if self.preset.halve else None
+        return {
+            **section,
+            "dataroot_gt": str(self.folders["measured"]),
+            "gt_size": self.preset.gt_px,
+            "phase": "val",
+            "scale": opt["scale"],
+        }
+
+    def figures(self, system: System, checkpoint: Path | None) -> dict[str, Any]:
+        """Return the measures of a network on the measured images, from the run's folder if they are there.
+
+        They are kept under a digest of the checkpoint, the images, the features and how much is measured.
+        """
+        count = self.preset.num_samples if system.several else 1
+        dataset = self.dataset(system)
+        place = self.root / "experiments" / "reproduce_untrained" if checkpoint is None else checkpoint.parent.parent
+        key = {
+            "system": system.option_file if checkpoint is None else content_of(checkpoint),
+            "dataset": {**dataset, "dataroot_gt": content_of(Path(dataset["dataroot_gt"]))},
+            "distance": self.distance.name,
+            "weights": content_of(Path(self.weights)) if Path(self.weights).is_file() else self.weights,
+            "features": self.extractor.digest,
+            "samples": count,
+            "seed": SAMPLING_SEED,
+            "fwv_scale": self.preset.fwv_scale,
+            "version": __version__,
+        }
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        file = place / f"figures_{digest}.json"
+        if file.is_file():
+            return json.loads(file.read_text())
+        network = self.network(system, checkpoint)
+        cases = NetworkCases(dataset, network, count, SAMPLING_SEED, self.device, AT_ONCE)
+        several = ("lpips_diversity", "fwv") if system.several else ()
+        tools = Tools(
+            ("lpips", *several, "psnr", "fid", "prc", *cases.measured),
+            self.distance,
+            extractor=self.extractor,
+            device=self.device,
+            fwv_scale=self.preset.fwv_scale,
+            cache=self.root / "datasets" / "reproduce_features",
+        )
+        found = score(cases, tools, cases.measured, len(cases))
+        found["parameters"] = sum(one.numel() for one in network.parameters())
+        write_json(file, found)
+        return found
+
+    def conditions(self) -> dict[str, Any]:
+        """Return what stands beside every figure."""
+        side = self.preset.gt_px
+        cut = f", halved; measured on {side}x{side} tiles of val" if self.preset.halve else ""
+        return {
+            "data_set": f"{self.data.resolve().name}{cut}",
+            "output_px": self.preset.gt_px,
+            "samples_of_each_input": self.preset.num_samples,
+            "sampling_seed": SAMPLING_SEED,
+            "distance": self.distance.name,
+            "features_of_sets": self.extractor.name,
+            **machine(self.root, self.device),
+        }
