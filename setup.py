@@ -33,6 +33,14 @@ setup(
     ],
     extras_require={
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3", "scipy", "matplotlib"],
-        "test": ["pytest>=8", "ruff>=0.6", "scikit-image>=0.22", "scikit-learn>=1.3", "scipy", "matplotlib"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ruff>=0.6",
+            "scikit-image>=0.22",
+            "scikit-learn>=1.3",
+            "scipy",
+            "matplotlib",
+        ],
     },
 )

@@ -41,23 +41,25 @@ def train_pipeline(root_path: str, argv: list[str] | None = None, on_step: Obser
         TimError: An option, a folder or a file is wrong.
         NonFiniteError: A loss became NaN or infinite.
     """
-    _forget_log_file()
     resumed: dict[str, int] = {}
     original = basicsr.train.create_train_val_dataloader
-    with _replaced(
-        basicsr.train,
-        parse_options=partial(parse_options, argv=argv),
-        load_resume_state=partial(_load_resume_state, resumed),
-        EnlargedSampler=KeyedSampler,
-        create_train_val_dataloader=partial(_create_dataloaders, original, resumed),
-        build_model=partial(_build_model, basicsr.train.build_model, resumed, on_step),
+    with (
+        _own_log_file(),
+        _replaced(
+            basicsr.train,
+            parse_options=partial(parse_options, argv=argv),
+            load_resume_state=partial(_load_resume_state, resumed),
+            EnlargedSampler=KeyedSampler,
+            create_train_val_dataloader=partial(_create_dataloaders, original, resumed),
+            build_model=partial(_build_model, basicsr.train.build_model, resumed, on_step),
+        ),
     ):
         basicsr.train.train_pipeline(root_path)
 
 
 def test_pipeline(root_path: str, argv: list[str] | None = None) -> None:
     """Test as ``python basicsr/test.py`` does; results go to ``root_path/results/NAME``."""
-    with _replaced(basicsr.test, parse_options=partial(parse_options, argv=argv)):
+    with _own_log_file(), _replaced(basicsr.test, parse_options=partial(parse_options, argv=argv)):
         basicsr.test.test_pipeline(root_path)
 
 
@@ -83,12 +85,17 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _forget_log_file() -> None:
+@contextmanager
+def _own_log_file() -> Iterator[None]:
     """BasicSR opens one log file a process; a second run in the same one would be logged in the first one's folder."""
-    initialized_logger.clear()
-    for handler in list(logging.getLogger("basicsr").handlers):
-        logging.getLogger("basicsr").removeHandler(handler)
-        handler.close()
+    logger = logging.getLogger("basicsr")
+    try:
+        yield
+    finally:
+        initialized_logger.clear()
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
 
 
 @contextmanager

@@ -143,6 +143,8 @@ def test_sets_count_all_samples_or_so_many(folders, monkeypatch, tmp_path):
     assert figures[1]["images_in_sets"] == {"samples": 6, "ground_truths": 6}
     assert figures[None]["frechet_squeezenet"] != figures[1]["frechet_squeezenet"]
     assert set(figures[1]) == {"frechet_squeezenet", "kid_squeezenet", "prc", "images_in_sets"}
+    first = figures[None]["frechet_squeezenet_of_first_samples"]
+    assert first == pytest.approx(figures[1]["frechet_squeezenet"], rel=1e-4)
     assert len(list((tmp_path / "cache").iterdir())) == 6
 
 

@@ -126,10 +126,10 @@ def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.dev
         space,
         extractor,
         device,
-        args.fwv_squared,
-        args.fwv_reduction,
-        args.samples_in_sets,
-        cache,
+        fwv_squared=args.fwv_squared,
+        fwv_reduction=args.fwv_reduction,
+        samples_in_sets=args.samples_in_sets,
+        cache=cache,
     )
 
 
