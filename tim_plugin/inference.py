@@ -81,6 +81,11 @@ def sample_files(
     names = _output_names(files, suffix)
     device = choose_device(device)
     tower, options = load_network(checkpoint, device)
+    if not hasattr(tower, "forward_level"):
+        raise TimError(
+            f"{checkpoint}: is a {options.get('type')}, whose inputs only a data set knows how to read: use tools/test.py "
+            "or tools/evaluate.py with its option file"
+        )
     num_levels = tower.spec.num_levels
     if level_seeds is not None and len(level_seeds) > num_levels:
         raise TimError(f"--level-seeds has {len(level_seeds)} entries, the network has {num_levels} levels")

@@ -286,3 +286,34 @@ def test_others_names_are_matched_and_the_command_runs_as_a_user_runs_it(folders
     assert "psnr of_mean_sample" in done.stdout and "samples_of_each: 3" in done.stdout and "6/6" in done.stderr
     done = subprocess.run([*command, "--task", "sr16"], cwd=folders, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_network_without_parameters_needs_no_checkpoint(photos, monkeypatch, tmp_path):
+    option_file = ROOT / "options" / "baselines" / "test_bicubic_sr16x.yml"
+    forced = [f"datasets:test_1:dataroot_gt={photos}", "datasets:test_1:gt_size=32", "num_gpu=0"]
+    evaluate(
+        monkeypatch,
+        "-opt",
+        option_file,
+        "-n",
+        1,
+        "--metrics",
+        "psnr,lr_psnr",
+        "-o",
+        tmp_path / "f.json",
+        "--force_yml",
+        *forced,
+    )
+    figures = json.loads((tmp_path / "f.json").read_text())["figures"]
+    assert figures["psnr"]["mean"] > 10 and figures["lr_psnr"]["worst"] > 20
+    with pytest.raises(TimError, match="names no path: pretrain_network_g; give the checkpoint with -m"):
+        evaluate(
+            monkeypatch,
+            "-opt",
+            option_file,
+            "--metrics",
+            "psnr",
+            "--force_yml",
+            *forced,
+            "network_g:type=RepeatedRRDBNet",
+        )
