@@ -83,8 +83,8 @@ def sample_files(
     tower, options = load_network(checkpoint, device)
     if not hasattr(tower, "forward_level"):
         raise TimError(
-            f"{checkpoint}: is a {options.get('type')}, whose inputs only a data set knows how to read: use tools/test.py "
-            "or tools/evaluate.py with its option file"
+            f"{checkpoint}: is a {options.get('type')}, whose inputs only a data set knows how to read: use "
+            "tools/test.py or tools/evaluate.py with its option file"
         )
     num_levels = tower.spec.num_levels
     if level_seeds is not None and len(level_seeds) > num_levels:

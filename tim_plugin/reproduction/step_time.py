@@ -19,7 +19,7 @@ from tim_plugin.reproduction.training import Run
 from tim_plugin.train_pipeline import train_pipeline
 
 REPEATS = 3
-POOLS = 3  # searches that are timed in each repeat; the first pools, which fill up, are not
+POOLS = 2  # searches that are timed in each repeat; the first pools, which fill up, are not
 
 
 def step_seconds(runs: Mapping[str, Run], device: str | torch.device = "cpu") -> dict[str, float]:
