@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tim_plugin.archs.heads import at_multiples
+from tim_plugin.archs.levels import all_levels
 from tim_plugin.archs.stacked_arch import StackSpec
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.conditions import Condition
@@ -136,7 +137,7 @@ class CRNGenerator(nn.Module):
 
     def forward(self, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
         """Run the one level; as :meth:`TowerGenerator.forward`."""
-        return [self.forward_level(0, conditions[0], latents[0])[0]]
+        return all_levels(self, conditions, latents)
 
     def forward_level(
         self, level: int, condition: Condition, latent: LevelLatent, state: Any = None

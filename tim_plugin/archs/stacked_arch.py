@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from tim_plugin.archs.heads import AB_MAX, with_lightness
+from tim_plugin.archs.levels import all_levels
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.errors import TimError
 from tim_plugin.imle.conditions import Condition
@@ -95,12 +96,7 @@ class StackedGenerator(nn.Module):
 
     def forward(self, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
         """Run all levels; as :meth:`TowerGenerator.forward`."""
-        images: list[Tensor] = []
-        state = None
-        for level, (condition, latent) in enumerate(zip(conditions, latents, strict=True)):
-            image, state = self.forward_level(level, condition, latent, state)
-            images.append(image)
-        return images
+        return all_levels(self, conditions, latents)
 
     def forward_level(
         self, level: int, condition: Condition, latent: LevelLatent, state: StackState | None = None

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm as apply_weight_norm
 
 from tim_plugin.archs.heads import AB_MAX, with_lightness
+from tim_plugin.archs.levels import all_levels
 from tim_plugin.archs.mapping_arch import MappingNetwork
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.conditions import Condition
@@ -129,12 +130,7 @@ class TowerGenerator(nn.Module):
         Returns:
             L images (N, C, H, W), coarse to fine, nominally in [0, 1]; the projection may leave the range slightly.
         """
-        images: list[Tensor] = []
-        state = None
-        for level, (condition, latent) in enumerate(zip(conditions, latents, strict=True)):
-            image, state = self.forward_level(level, condition, latent, state)
-            images.append(image)
-        return images
+        return all_levels(self, conditions, latents)
 
     def forward_level(
         self, level: int, condition: Condition, latent: LevelLatent, state: TowerState | None = None

@@ -108,6 +108,14 @@ def _small(
     return System(name, f"baselines/{file}", forced, **rest)
 
 
+OUR_ADAPTATION = "our adaptation: no architecture was published for the task"
+
+
+def _adapted_cimle(task: str) -> System:
+    network = {"width": 16, "num_stacks": 2}
+    return _small("cIMLE", f"train_cimle_{task}.yml", 1200, 1e-3, network, searches=True, note=OUR_ADAPTATION)
+
+
 def _regression(task: str, iterations: int) -> System:
     """The small tower with one candidate: nothing is selected."""
     forced = {
@@ -121,7 +129,6 @@ def _regression(task: str, iterations: int) -> System:
     return System("regression (the tower)", f"reproduce/train_small_{task}.yml", forced)
 
 
-OUR_ADAPTATION = "our adaptation: no architecture was published for the task"
 # Iterations give each system about the time that TIM's 1,200 take on the same machine.
 SMALL = Preset(
     name="small",
@@ -150,29 +157,13 @@ SMALL = Preset(
         ),
         "decompression": (
             System("TIM", "reproduce/train_small_decompression.yml"),
-            _small(
-                "cIMLE",
-                "train_cimle_decompression.yml",
-                1200,
-                1e-3,
-                {"width": 16, "num_stacks": 2},
-                searches=True,
-                note=OUR_ADAPTATION,
-            ),
+            _adapted_cimle("decompression"),
             _small("DnCNN", "train_dncnn_decompression.yml", 2000, 1e-3, {"num_feat": 24}, several=False),
             _regression("decompression", 1200),
         ),
         "colorization": (
             System("TIM", "reproduce/train_small_colorization.yml"),
-            _small(
-                "cIMLE",
-                "train_cimle_colorization.yml",
-                1200,
-                1e-3,
-                {"width": 16, "num_stacks": 2},
-                searches=True,
-                note=OUR_ADAPTATION,
-            ),
+            _adapted_cimle("colorization"),
             _small("Zhang et al. 2016", "train_zhang_colorization.yml", 3000, 1e-3, {"widths": [12, 24, 48, 96]}),
             _small(
                 "Iizuka et al. 2016",
