@@ -97,6 +97,8 @@ class Workbench:
         file = self.root / "options" / system.option_file
         forced = {**system.forced, **(changes or {}), "manual_seed": seed}
         forced |= {f"datasets:{phase}:dataroot_gt": str(self.folders[phase]) for phase in ("train", "val")}
+        if torch.device(self.device).type == "cuda":
+            forced["num_gpu"] = 1
         if "perceptual_opt" in read_forced(file, {})[0]["train"]:
             forced["train:perceptual_opt:weights"] = self.weights
         return Run(file, forced, f"reproduce_{file.stem.removeprefix('train_')}")
