@@ -13,6 +13,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from tim_plugin.option_file import read_forced
 from tim_plugin.reproduction.training import Run
@@ -30,10 +31,10 @@ def step_seconds(runs: Mapping[str, Run], device: str | torch.device = "cpu") ->
         device: What is waited for; the runs' own options say where they train.
     """
     found: dict[str, list[float]] = {name: [] for name in runs}
+    turns = [(name, run) for _ in range(REPEATS) for name, run in runs.items()]
     with tempfile.TemporaryDirectory() as scratch:
-        for _ in range(REPEATS):
-            for name, run in runs.items():
-                found[name].append(_timed(run, Path(scratch)))
+        for name, run in tqdm(turns, unit="run", desc="seconds an iteration"):
+            found[name].append(_timed(run, Path(scratch)))
     return {name: statistics.median(times) for name, times in found.items()}
 
 
