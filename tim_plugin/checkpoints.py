@@ -145,7 +145,7 @@ def load_network(
     Raises:
         TimError: The file cannot be read, does not hold its network's arguments, or does not fit them.
     """
-    from basicsr.archs import build_network
+    from basicsr.archs import ARCH_REGISTRY  # and not build_network, which logs to the console
 
     checkpoint = read_checkpoint(path)
     options = checkpoint.get("network_g", options)
@@ -154,6 +154,7 @@ def load_network(
             f"{path}: does not hold its network's arguments ('network_g'); checkpoints written by tim_plugin "
             "do. Use tools/test.py with an option file that has the network_g section instead"
         )
-    network = build_network(dict(options))
+    arguments = {key: value for key, value in options.items() if key != "type"}
+    network = ARCH_REGISTRY.get(options["type"])(**arguments)
     load_into(network, parameters_of(checkpoint, path, network=network), path)
     return network.eval().requires_grad_(False).to(device), dict(options)
