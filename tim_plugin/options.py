@@ -225,6 +225,10 @@ class ImleSpec:
         """Return the number of candidates of each level, coarse to fine."""
         return per_level("imle: samples_per_level", self.samples_per_level, num_levels)
 
+    def supervised(self, num_levels: int) -> range:
+        """Return the levels that the loss sees: all, or without intermediate supervision the last."""
+        return range(num_levels) if self.intermediate_supervision else range(num_levels - 1, num_levels)
+
     def radii(self, num_levels: int) -> tuple[float, ...]:
         """Return the radius of rejection of each level, coarse to fine.
 

@@ -8,10 +8,10 @@ import torch
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import TimError
-from tim_plugin.imle.beam import beam
 from tim_plugin.imle.distance import PixelDistance
-from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.selection import REJECTED, hierarchical, rank_keys, vanilla
+from tim_plugin.imle.latents import Latents, draw_level
+from tim_plugin.imle.selection import REJECTED, Selection, hierarchical, rank_keys, vanilla
+from tim_plugin.imle.trees import join, take, tile
 from tim_plugin.options import ImleSpec, build_spec
 
 
@@ -27,10 +27,29 @@ def generator():
     return torch.Generator().manual_seed(7)
 
 
+@torch.no_grad()
+def greedy(tower, conditions, targets, source):
+    """The paper's search by itself: two candidates at a time, twice a level, and the nearest is kept."""
+    shapes, state, latents, distances = tower.latent_shapes(2, 2), None, [], []
+    for level, (condition, target) in enumerate(zip(conditions, targets, strict=True)):
+        tried = []
+        for _ in range(2):
+            codes = [draw_level(shapes[level], 3, source) for _ in range(2)]
+            codes = type(codes[0])(*(torch.cat(parts) for parts in zip(*codes, strict=True)))
+            image, new = tower.forward_level(level, tile(condition, 2), codes, tile(state, 2))
+            tried.append((PixelDistance()(image, target.repeat(2, 1, 1, 1)), codes, new))
+        own, codes, new = join(tried)
+        nearest = own.view(4, 3).argmin(dim=0) * 3 + torch.arange(3)
+        state = take(new, nearest)
+        latents.append(take(codes, nearest))
+        distances.append(own[nearest])
+    return Selection(Latents(latents), torch.stack(distances, dim=1), (12,) * 4)
+
+
 def test_one_winner_is_the_papers_search(problem):
     tower, conditions, targets = problem
-    mine = beam(tower, PixelDistance(), conditions, targets, [4] * 4, generator(), 7, width=1)
-    plain = hierarchical(tower, PixelDistance(), conditions, targets, [4] * 4, generator(), 7)
+    mine = hierarchical(tower, PixelDistance(), conditions, targets, [4] * 4, generator(), 7, width=1)
+    plain = greedy(tower, conditions, targets, generator())
     assert torch.equal(mine.distances, plain.distances) and mine.evaluations == plain.evaluations
     assert all(
         torch.equal(a, b) for x, y in zip(mine.latents, plain.latents, strict=True) for a, b in zip(x, y, strict=True)
@@ -48,7 +67,7 @@ def test_several_winners_count_the_same_and_are_what_they_say(problem, limit):
         return original(level, condition, latent, state)
 
     tower.forward_level = counting
-    found = beam(tower, PixelDistance(), conditions, targets, [6] * 4, generator(), limit, width=3)
+    found = hierarchical(tower, PixelDistance(), conditions, targets, [6] * 4, generator(), limit, width=3)
     assert counted == [18] * 4 == list(found.evaluations)
     tower.forward_level = original
     with torch.no_grad():
@@ -69,7 +88,7 @@ def test_the_kept_winners_are_the_best_of_all_paths(problem):
         return image, new
 
     tower.forward_level = watching
-    found = beam(tower, PixelDistance(), conditions, targets, [4] * 4, generator(), 100, width=2)
+    found = hierarchical(tower, PixelDistance(), conditions, targets, [4] * 4, generator(), 100, width=2)
     first, second = (one.view(-1, 3) for _, one in drawn[:2])
     order = first.argsort(dim=0)[:2]
     totals = first.gather(0, order).repeat(2, 1) + second  # candidate-major, winners within
@@ -83,6 +102,7 @@ def test_what_is_too_near_is_not_taken():
     assert keys.argsort().tolist()[:3] == [1, 2, 0] and keys[3] == torch.inf
     all_near = rank_keys(torch.tensor([0.5, 0.7, 0.1]), 0.8)
     assert all_near.argmin() == 1 and all_near.min() > REJECTED / 2
+    assert rank_keys(torch.tensor([0.5, 0.501, 0.4999]), 0.8).argsort().tolist() == [1, 0, 2]
 
 
 @pytest.mark.parametrize("search", [hierarchical, vanilla])

@@ -10,6 +10,7 @@ target's features are computed once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -20,7 +21,7 @@ from tim_plugin.errors import NonFiniteError
 from tim_plugin.imle.conditions import Condition, coarsest
 from tim_plugin.imle.distance import Features, Weighted
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape, draw_level
-from tim_plugin.imle.trees import choose, take, tile
+from tim_plugin.imle.trees import choose, join, take, tile
 
 
 class Tower(Protocol):
@@ -60,12 +61,16 @@ class Selection(NamedTuple):
 
 
 class _Best(NamedTuple):
-    """The nearest candidate so far; ``score`` (N,) is compared, the rest is kept."""
+    """The nearest candidates so far, K an example, nearest first: item k of example n stands at k * N + n.
 
-    score: Tensor
+    ``key`` is compared, the rest is kept; ``parent`` is the item of the level below that a candidate builds on.
+    """
+
+    key: Tensor
     distances: Tensor
     latents: tuple[LevelLatent, ...]
-    state: Any
+    state: Any = None
+    parent: Tensor | None = None
 
 
 Callback = Callable[[int, int], None]
@@ -83,6 +88,7 @@ def hierarchical(
     max_candidates_per_batch: int = 20,
     callback: Callback | None = None,
     reject_radius: Sequence[float] | None = None,
+    width: int = 1,
 ) -> Selection:
     """Choose level by level, coarse to fine, each time the code whose output is nearest to that level's target.
 
@@ -97,6 +103,8 @@ def hierarchical(
         callback: Called with (level, candidates done) after each chunk.
         reject_radius: One a level: candidates that are nearer than this are taken only if there are no others (the
             farthest of them), so that the chosen code is one that sampling is likely to draw too (RS-IMLE, per input).
+        width: Winners kept a level, by the sum of distances so far, where the paper keeps one; the next level's
+            candidates are divided over them, so that modules are evaluated as often. Divides ``num_candidates``.
 
     Returns:
         The selection; ``evaluations[k]`` is exactly N * m_k.
@@ -105,27 +113,34 @@ def hierarchical(
         ValueError: More examples than ``max_candidates_per_batch``.
         NonFiniteError: A level's distances are NaN or infinite for every candidate.
     """
-    shapes, batch_size = shapes_for(tower, conditions), len(coarsest(conditions))
+    shapes, batch_size = _shapes(tower, conditions), len(coarsest(conditions))
     state, latents, distances = None, [], []
     with parametrize.cached():  # a weight-normalised weight is computed once for the whole search
         for level, (condition, target) in enumerate(zip(conditions, targets, strict=True)):
             target_features = distance.features(target)
+            prefixes = width if level else 1
+            parent = torch.arange(prefixes * batch_size, device=coarsest(conditions).device)
+            limit = max_candidates_per_batch if prefixes == 1 else max(max_candidates_per_batch, len(parent))
             best = None
-            for done, chunk in chunks_of_candidates(
-                shapes[level : level + 1], num_candidates[level], batch_size, generator, max_candidates_per_batch
+            for done, chunk in _chunks(
+                shapes[level : level + 1], num_candidates[level] // prefixes, len(parent), generator, limit
             ):
-                times = chunk[0].style.shape[0] // batch_size
-                image, new = tower.forward_level(level, tile(condition, times), chunk[0], tile(state, times))
-                found = distance.distance(distance.features(image), tile(target_features, times))
+                times = len(chunk[0].style) // len(parent)
+                image, new = tower.forward_level(level, tile(condition, times * prefixes), chunk[0], tile(state, times))
+                found = distance.distance(distance.features(image), tile(target_features, times * prefixes))
                 key = rank_keys(found, 0.0 if reject_radius is None else reject_radius[level])
-                best = _nearer(best, key, found[:, None], chunk, new, times)
+                if prefixes > 1:
+                    key = key + torch.stack(distances).sum(dim=0).repeat(times)
+                best = _nearer(best, _Best(key, found, chunk, new, parent.repeat(times)), batch_size, width)
                 if callback is not None:
-                    callback(level, done)
-            require_finite(best.distances[:, 0], level)
+                    callback(level, done * prefixes)
+            _require_finite(best.distances, level)
             state = best.state
+            latents, distances = take((latents, distances), best.parent)
             latents.append(best.latents[0])
             distances.append(best.distances)
-    return Selection(Latents(latents), torch.cat(distances, dim=1), tuple(batch_size * m for m in num_candidates))
+    latents, distances = take((latents, distances), slice(batch_size))  # of several winners the nearest
+    return Selection(Latents(latents), torch.stack(distances, dim=1), tuple(batch_size * m for m in num_candidates))
 
 
 @torch.no_grad()
@@ -147,15 +162,13 @@ def vanilla(
     are the levels whose distances are summed (None: all), which is what the loss uses. The radius of rejection is the
     sum of ``reject_radius`` over them.
     """
-    shapes, batch_size = shapes_for(tower, conditions), len(coarsest(conditions))
+    shapes, batch_size = _shapes(tower, conditions), len(coarsest(conditions))
     supervised = list(range(len(targets)) if supervised_levels is None else supervised_levels)
     radius = 0.0 if reject_radius is None else sum(reject_radius[level] for level in supervised)
     best = None
     with parametrize.cached():
         target_features = {level: distance.features(targets[level]) for level in supervised}
-        for done, chunk in chunks_of_candidates(
-            shapes, num_candidates[0], batch_size, generator, max_candidates_per_batch
-        ):
+        for done, chunk in _chunks(shapes, num_candidates[0], batch_size, generator, max_candidates_per_batch):
             times = chunk[0].style.shape[0] // batch_size
             distances = torch.zeros(times * batch_size, len(targets), device=chunk[0].style.device)
             state = None
@@ -166,23 +179,35 @@ def vanilla(
                         distance.features(image), tile(target_features[level], times)
                     )
             key = rank_keys(distances.sum(dim=1), radius)
-            best = _nearer(best, key, distances, chunk, None, times)
+            best = _nearer(best, _Best(key, distances, chunk), batch_size)
             if callback is not None:
                 callback(len(targets) - 1, done)
     for level in supervised:
-        require_finite(best.distances[:, level], level)
+        _require_finite(best.distances[:, level], level)
     return Selection(Latents(best.latents), best.distances, tuple(batch_size * m for m in num_candidates))
 
 
-SEARCHES = {"hierarchical": hierarchical, "vanilla": vanilla}
+def search_by(
+    sampling: str, supervised_levels: Sequence[int], reject_radius: Sequence[float], width: int = 1
+) -> Callable[..., Selection]:
+    """Return :func:`hierarchical` or :func:`vanilla` with what an ``imle`` section says of it.
+
+    Args:
+        sampling: ``hierarchical`` or ``vanilla``.
+        supervised_levels: Levels that the loss sees; vanilla sampling sums their distances.
+        reject_radius: One a level.
+        width: Winners a level, of hierarchical sampling.
+    """
+    if sampling == "vanilla":
+        return partial(vanilla, supervised_levels=supervised_levels, reject_radius=reject_radius)
+    return partial(hierarchical, reject_radius=reject_radius, width=width)
 
 
-def shapes_for(tower: Tower, conditions: Sequence[Condition]) -> list[LevelShape]:
-    """Return the shapes of the codes for these conditions."""
+def _shapes(tower: Tower, conditions: Sequence[Condition]) -> list[LevelShape]:
     return tower.latent_shapes(*coarsest(conditions).shape[-2:])
 
 
-def chunks_of_candidates(
+def _chunks(
     shapes: Sequence[LevelShape], num_candidates: int, batch_size: int, generator: torch.Generator, limit: int
 ) -> Iterator[tuple[int, tuple[LevelLatent, ...]]]:
     """Yield (candidates done, codes of a chunk, candidate-major); each candidate is drawn by itself."""
@@ -204,28 +229,31 @@ def chunks_of_candidates(
 def rank_keys(distances: Tensor, radius: float) -> Tensor:
     """Return what candidates are ranked by, lowest first: the distance, but what lies within the radius comes last.
 
-    Among those within, the farthest comes first. NaN comes behind everything: it must neither win nor hide the others.
+    Among those within, the farthest comes first, told apart in double precision. NaN comes behind everything: it must
+    neither win nor hide the others.
     """
     keys = torch.where(distances.isnan(), torch.full_like(distances, torch.inf), distances)
     if radius <= 0:
         return keys
+    keys = keys.double()
     return torch.where(keys < radius, REJECTED + radius - keys, keys)
 
 
-def _nearer(
-    best: _Best | None, score: Tensor, distances: Tensor, latents: tuple[LevelLatent, ...], state: Any, times: int
-) -> _Best:
-    """Reduce a chunk of ``times`` candidates an example to its nearest, and keep the nearer of that and ``best``."""
-    batch_size = score.shape[0] // times
-    ranked = score.view(times, batch_size)
-    winner = ranked.argmin(dim=0) * batch_size + torch.arange(batch_size, device=score.device)  # (N,)
-    found = _Best(ranked.flatten()[winner], *take((distances, latents, state), winner))
+def _nearer(best: _Best | None, found: _Best, batch_size: int, width: int = 1) -> _Best:
+    """Reduce a chunk to the nearest ``width`` candidates of each example, and those and ``best`` to the nearest."""
+    found = _front(found, batch_size, width)
     if best is None:
         return found
-    return choose(found.score < best.score, found, best)
+    if width == 1:  # the paper's search: nothing to sort
+        return choose(found.key < best.key, found, best)
+    return _front(join([best, found]), batch_size, width)
 
 
-def require_finite(distances: Tensor, level: int) -> None:
-    """Raise NonFiniteError where a level's chosen distances are NaN or infinite."""
+def _front(items: _Best, batch_size: int, width: int) -> _Best:
+    order = items.key.view(-1, batch_size).argsort(dim=0, stable=True)[:width]  # (K, N)
+    return take(items, (order * batch_size + torch.arange(batch_size, device=order.device)).flatten())
+
+
+def _require_finite(distances: Tensor, level: int) -> None:
     if not torch.isfinite(distances).all():
         raise NonFiniteError(f"level {level + 1}: the distance of every candidate is NaN or infinite")

@@ -15,12 +15,11 @@ from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradation_checks import check_degradations
 from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import NonFiniteError, TimError
-from tim_plugin.imle.beam import beam
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.distance import Weighted
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, ExamplePool, size_of
-from tim_plugin.imle.selection import SEARCHES
+from tim_plugin.imle.selection import search_by
 from tim_plugin.imle.trees import split
 from tim_plugin.models.sampling_model import SamplingModel
 from tim_plugin.option_checks import check_options
@@ -109,9 +108,7 @@ class TIMModel(SamplingModel):
             self.on_step(current_iter, self.log_dict)
 
     def _supervised(self) -> range:
-        """Levels that the loss sees: all, or without intermediate supervision the last."""
-        levels = self.get_bare_model(self.net_g).spec.num_levels
-        return range(levels) if self.imle.intermediate_supervision else range(levels - 1, levels)
+        return self.imle.supervised(self.get_bare_model(self.net_g).spec.num_levels)
 
     def _pyramids(self, batch: Batch) -> tuple[list[Condition], list[Tensor | Weighted]]:
         tower = self.get_bare_model(self.net_g)
@@ -143,17 +140,14 @@ class TIMModel(SamplingModel):
         generator = keyed_generator(
             "search", self.opt["manual_seed"], self.opt["rank"], current_iter, device=batch["lq"].device
         )
-        search = partial(SEARCHES[self.imle.sampling], reject_radius=self.imle.radii(tower.spec.num_levels))
-        if self.imle.sampling == "vanilla":
-            search = partial(search, supervised_levels=self._supervised())
-        elif self.imle.beam > 1:
-            search = partial(beam, reject_radius=search.keywords["reject_radius"], width=self.imle.beam)
+        levels = tower.spec.num_levels
+        search = search_by(self.imle.sampling, self._supervised(), self.imle.radii(levels), self.imle.beam)
         found = [
             search(
                 tower,
                 self.distance,
                 *self._pyramids(part),
-                self.imle.samples(tower.spec.num_levels),
+                self.imle.samples(levels),
                 generator,
                 self.imle.max_candidates_per_batch,
             )
