@@ -145,8 +145,6 @@ def load_network(
     Raises:
         TimError: The file cannot be read, does not hold its network's arguments, or does not fit them.
     """
-    from basicsr.archs import ARCH_REGISTRY  # and not build_network, which logs to the console
-
     checkpoint = read_checkpoint(path)
     options = checkpoint.get("network_g", options)
     if not isinstance(options, Mapping):
@@ -154,7 +152,14 @@ def load_network(
             f"{path}: does not hold its network's arguments ('network_g'); checkpoints written by tim_plugin "
             "do. Use tools/test.py with an option file that has the network_g section instead"
         )
-    arguments = {key: value for key, value in options.items() if key != "type"}
-    network = ARCH_REGISTRY.get(options["type"])(**arguments)
+    network = network_of(options)
     load_into(network, parameters_of(checkpoint, path, network=network), path)
-    return network.eval().requires_grad_(False).to(device), dict(options)
+    return network.requires_grad_(False).to(device), dict(options)
+
+
+def network_of(options: Mapping[str, Any]) -> nn.Module:
+    """Build the network of a ``network_g`` section, untrained, in eval mode."""
+    from basicsr.archs import ARCH_REGISTRY  # and not build_network, which logs to the console
+
+    arguments = {key: value for key, value in options.items() if key != "type"}
+    return ARCH_REGISTRY.get(options["type"])(**arguments).eval()

@@ -26,20 +26,17 @@ def check_degradations(opt: Mapping[str, Any]) -> None:
     """
     network = section_of(opt, "network_g")
     datasets = [(f"datasets: {phase}", dataset) for phase, dataset in section_of(opt, "datasets").items()]
-    if network.get("type") != "TowerGenerator":  # another network checks what it is given by itself
+    is_tower = network.get("type") == "TowerGenerator"  # another network checks what it is given by itself
+    if is_tower:
+        spec = build_spec(TowerSpec, "network_g", network, ignore=("type",))
         for section, dataset in datasets:
             if dataset.get("type") == "DegradedImageDataset":
-                _check_files(section, dataset)
-        return
-    spec = build_spec(TowerSpec, "network_g", network, ignore=("type",))
-    for section, dataset in datasets:
-        if dataset.get("type") == "DegradedImageDataset":
-            _compare(section, dataset, spec)
-    degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, spec.num_out_ch)
+                _compare(section, dataset, spec)
+        degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, spec.num_out_ch)
     for section, dataset in datasets:
         if dataset.get("type") == "DegradedImageDataset":
             _check_files(section, dataset)
-        elif dataset.get("type") == "PairedImageDataset":
+        elif is_tower and dataset.get("type") == "PairedImageDataset":
             _check_paired(section, spec, degradation)
 
 

@@ -34,8 +34,7 @@ TOP_KEYS = set(
     "name model_type scale num_gpu manual_seed datasets network_g imle path train val logger dist_params "
     "find_unused_parameters dist rank world_size auto_resume is_train root_path".split()
 )
-TRAIN_KEYS = set("ema_decay optim_g scheduler total_iter warmup_iter perceptual_opt".split())
-BASELINE_TRAIN_KEYS = TRAIN_KEYS | {"pixel_opt"}
+TRAIN_KEYS = set("ema_decay optim_g scheduler total_iter warmup_iter perceptual_opt pixel_opt".split())
 VAL_KEYS = set("val_freq save_img suffix metrics pbar".split()) | field_names(ValSpec)
 OPTIM_KEYS = set("type lr betas eps weight_decay amsgrad fused foreach momentum rho mapping_lr_mult".split())
 PATH_KEYS = set(
@@ -66,11 +65,7 @@ def check_options(opt: Mapping[str, Any]) -> None:
     Raises:
         TimError: For the first thing that is wrong: the section and key, what was given, and what would be right.
     """
-    training = opt.get("is_train", "train" in opt)
-    for section, keys in REQUIRED.items():
-        if training or section == "":
-            require(section, section_of(opt, section), keys)
-    _check_shared(opt, training, BASELINE_TRAIN_KEYS)
+    training = _check_shared(opt)
     imle = build_spec(ImleSpec, "imle", opt.get("imle"))
     spec = _check_network(opt)
     if training:
@@ -83,8 +78,15 @@ def check_options(opt: Mapping[str, Any]) -> None:
         require("path", section_of(opt, "path"), ("pretrain_network_g",))  # an untrained network is never meant
 
 
-def _check_shared(opt: Mapping[str, Any], training: bool, train_keys: set[str]) -> None:
-    """What TIMModel and BaselineModel have in common."""
+def _check_shared(opt: Mapping[str, Any], optional: str | None = None) -> bool:
+    """Check what TIMModel and BaselineModel have in common, and tell whether it is for training.
+
+    ``optional`` is a key of :data:`REQUIRED` that the model can do without.
+    """
+    training = opt.get("is_train", "train" in opt)
+    for section, keys in REQUIRED.items():
+        if training or section == "":
+            require(section, section_of(opt, section), tuple(key for key in keys if key != optional))
     for section, keys in NUMBERS.items():
         check_numbers(section, section_of(opt, section), keys)
     for section, known in (("", TOP_KEYS), ("path", PATH_KEYS), ("logger", LOGGER_KEYS)):
@@ -94,8 +96,9 @@ def _check_shared(opt: Mapping[str, Any], training: bool, train_keys: set[str]) 
         require("val", section_of(opt, "val"), ("save_img", "val_freq") if training else ("save_img",))
     ValSpec.from_options(opt.get("val"))
     if training:
-        check_keys("train", section_of(opt, "train"), train_keys)
+        check_keys("train", section_of(opt, "train"), TRAIN_KEYS)
         check_keys("train: optim_g", section_of(opt, "train: optim_g"), OPTIM_KEYS)
+    return training
 
 
 def _check_network(opt: Mapping[str, Any]) -> TowerSpec | None:
@@ -163,11 +166,7 @@ def check_baseline_options(opt: Mapping[str, Any]) -> None:
     Raises:
         TimError: For the first thing that is wrong.
     """
-    training = opt.get("is_train", "train" in opt)
-    for section, keys in REQUIRED.items():
-        if training or section == "":
-            require(section, section_of(opt, section), tuple(key for key in keys if key != "perceptual_opt"))
-    _check_shared(opt, training, BASELINE_TRAIN_KEYS)
+    training = _check_shared(opt, optional="perceptual_opt")
     require("network_g", section_of(opt, "network_g"), ("type",))
     check_datasets(section_of(opt, "datasets"), training, None)
 

@@ -113,8 +113,7 @@ class CRNGenerator(nn.Module):
         degradation: str | Mapping[str, Any] = "unknown",
     ) -> None:
         super().__init__()
-        section = {"type": degradation} if isinstance(degradation, str) else dict(degradation)
-        self.degradation = build_for_tower(section, 1, num_in_ch, 3)
+        self.degradation = build_for_tower(degradation, 1, num_in_ch, 3)
         self.spec = StackSpec(num_levels=1, placement="same", scale=1, gt_multiple=1)
         self.noise_channels = noise_channels
         read = num_in_ch + noise_channels

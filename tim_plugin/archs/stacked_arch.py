@@ -88,7 +88,6 @@ class StackedGenerator(nn.Module):
         self.spec = StackSpec(num_stacks if enlarges else 1, placement, scale, scale)
         self.head, self.code_channels = head, code_channels
         section = degradation or ("bicubic" if enlarges else "unknown")
-        section = {"type": section} if isinstance(section, str) else dict(section)
         self.degradation = build_for_tower(section, scale, num_in_ch, num_out_ch)
         out = 2 if head == "ab" else num_out_ch
         read = [num_in_ch, *[num_out_ch] * (num_stacks - 1)]

@@ -46,11 +46,11 @@ def build_degradation(kind: str, arguments: Mapping[str, Any], where: str) -> De
         raise TimError(f"{where}: {error}") from error
 
 
-def build_for_tower(section: Mapping[str, Any], scale: int, num_in_ch: int, num_out_ch: int) -> Degradation:
+def build_for_tower(section: str | Mapping[str, Any], scale: int, num_in_ch: int, num_out_ch: int) -> Degradation:
     """Build what ``network_g: degradation`` names.
 
     Args:
-        section: ``type`` and the degradation's own keys.
+        section: ``type`` and the degradation's own keys; or the type alone.
         scale: The tower's.
         num_in_ch: The tower's.
         num_out_ch: The tower's.
@@ -58,6 +58,7 @@ def build_for_tower(section: Mapping[str, Any], scale: int, num_in_ch: int, num_
     Raises:
         TimError: An argument is missing or wrong, or the tower has other channels.
     """
+    section = {"type": section} if isinstance(section, str) else section
     kind, arguments = section["type"], {key: value for key, value in section.items() if key != "type"}
     if kind in OF_ANY_PICTURE:
         return build_degradation(kind, {**arguments, "scale": scale}, "network_g: degradation")

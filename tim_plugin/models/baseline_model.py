@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,8 +10,8 @@ from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from torch import nn
 
-from tim_plugin.errors import NonFiniteError, TimError, did_you_mean
-from tim_plugin.models.sampling_model import SamplingModel
+from tim_plugin.errors import TimError, did_you_mean
+from tim_plugin.models.sampling_model import SamplingModel, require_finite
 from tim_plugin.option_checks import check_baseline_options
 
 OPTIMIZERS = ("Adam", "AdamW", "SGD", "Adadelta")
@@ -81,23 +80,14 @@ class BaselineModel(SamplingModel):
         """Take one optimizer step.
 
         Raises:
-            NonFiniteError: A loss is NaN or infinite; the weights are as before the step.
+            NonFiniteError: The loss or the gradient is NaN or infinite; the weights are as before the step.
         """
-        self.optimizer_g.zero_grad()
-        losses = OrderedDict(self._losses())
-        total = torch.stack(tuple(losses.values())).sum()
-        if not torch.isfinite(total):
-            raise NonFiniteError(
-                f"iteration {current_iter}: the loss is {float(total)}. The weights are as they were before this "
-                "iteration; resume from the last checkpoint with a lower train: optim_g: lr"
-            )
-        total.backward()
-        self.optimizer_g.step()
-        self.log_dict = self.reduce_loss_dict(OrderedDict(l_total=total, **losses))
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
-        if self.on_step is not None:
-            self.on_step(current_iter, self.log_dict)
+        self.take_step(current_iter, self._finite_losses)
+
+    def _finite_losses(self) -> dict[str, torch.Tensor]:
+        losses = self._losses()
+        require_finite("the loss", torch.stack(tuple(losses.values())).sum())
+        return losses
 
     def _losses(self) -> dict[str, torch.Tensor]:
         if self.own_losses is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,13 @@ import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from tim_plugin import checkpoints
 from tim_plugin.degradations.base import Observed
+from tim_plugin.errors import NonFiniteError
 from tim_plugin.evaluation import Answers, Row, answer, degradation_of, evaluate, summarise
 from tim_plugin.imle.trees import move
 from tim_plugin.metrics.image_metrics import metrics_from_options
@@ -54,6 +56,36 @@ class SamplingModel(SRModel):
         """Take a batch with BasicSR's keys, and maybe ``given`` and ``weight`` (see DegradedImageDataset)."""
         super().feed_data(data)
         self.extra = move({key: data[key] for key in ("given", "weight") if key in data}, self.device)
+
+    def take_step(self, current_iter: int, compute_losses: Callable[[], dict[str, Tensor]]) -> None:
+        """Take one optimizer step by the sum of the losses, average the weights, and log.
+
+        Raises:
+            NonFiniteError: A loss, or the gradient, is NaN or infinite; the weights are as before the step.
+        """
+        self.optimizer_g.zero_grad()  # first: the old gradients need not lie beside the activations
+        try:
+            losses = compute_losses()
+            total = torch.stack(tuple(losses.values())).sum()
+            total.backward()
+            gradients = [p.grad for p in self.net_g.parameters() if p.grad is not None]
+            require_finite("the gradient", nn.utils.get_total_norm(gradients))
+        except NonFiniteError as error:
+            raise NonFiniteError(
+                f"iteration {current_iter}: {error}. The weights are as they were before this iteration; resume from "
+                "the last checkpoint with a lower train: optim_g: lr"
+            ) from error
+        self.optimizer_g.step()
+        self.log_dict = self.reduce_loss_dict(OrderedDict(l_total=total, **losses))
+        self.log_dict.update(self.logged())
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+        if self.on_step is not None:
+            self.on_step(current_iter, self.log_dict)
+
+    def logged(self) -> dict[str, float]:
+        """Return what is logged beside the losses."""
+        return {}
 
     # validation and test ----------------------------------------------------------------------------------------------
 
@@ -201,6 +233,12 @@ class SamplingModel(SRModel):
     def own_state(self) -> dict[str, Any]:
         """Return what a resumed run needs beyond BasicSR's states, as CPU tensors and plain values."""
         return {}
+
+
+def require_finite(what: str, value: Tensor) -> None:
+    """Raise NonFiniteError, which names it, for a value that is NaN or infinite."""
+    if not torch.isfinite(value).all():
+        raise NonFiniteError(f"{what} is {float(value.detach())}")
 
 
 def _section(degradation: Any) -> Mapping[str, Any]:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from functools import partial
 from typing import Any
 
 import torch
 from basicsr.utils import get_root_logger
-from torch import Tensor, nn
+from torch import Tensor
 
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradation_checks import check_degradations
 from tim_plugin.degradations.base import Observed
-from tim_plugin.errors import NonFiniteError, TimError
+from tim_plugin.errors import TimError
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.distance import Weighted
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, ExamplePool, size_of
 from tim_plugin.imle.selection import search_by
 from tim_plugin.imle.trees import split
-from tim_plugin.models.sampling_model import SamplingModel
+from tim_plugin.models.sampling_model import SamplingModel, require_finite
 from tim_plugin.option_checks import check_options
 from tim_plugin.options import ImleSpec, build_spec
 from tim_plugin.seeds import keyed_generator
@@ -83,29 +82,18 @@ class TIMModel(SamplingModel):
             NonFiniteError: A loss or gradient is NaN or infinite; the weights are as before the step.
         """
         self.pool.offer({"lq": self.lq, "gt": self.gt, **self.extra})
-        try:
-            examples = self.pool.next_batch(len(self.lq), partial(self._search, current_iter))
-            self.optimizer_g.zero_grad()
-            losses = self._level_losses(examples.batch, self._jittered(examples.latents, current_iter))
-            for name, loss in losses.items():
-                _require_finite(f"the loss {name}", loss)
-            total = torch.stack(tuple(losses.values())).sum()
-            total.backward()
-            _require_finite(
-                "the gradient", nn.utils.get_total_norm([p.grad for p in self.net_g.parameters() if p.grad is not None])
-            )
-        except NonFiniteError as error:
-            raise NonFiniteError(
-                f"iteration {current_iter}: {error}. The weights are as they were before this iteration; resume from "
-                "the last checkpoint with a lower train: optim_g: lr"
-            ) from error
-        self.optimizer_g.step()
-        self.log_dict = self.reduce_loss_dict(OrderedDict(l_total=total, **losses))
-        self.log_dict["d_selected"] = self.selected_distance
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
-        if self.on_step is not None:
-            self.on_step(current_iter, self.log_dict)
+        self.take_step(current_iter, partial(self._pool_losses, current_iter))
+
+    def _pool_losses(self, current_iter: int) -> dict[str, Tensor]:
+        examples = self.pool.next_batch(len(self.lq), partial(self._search, current_iter))
+        losses = self._level_losses(examples.batch, self._jittered(examples.latents, current_iter))
+        for name, loss in losses.items():
+            require_finite(f"the loss {name}", loss)
+        return losses
+
+    def logged(self) -> dict[str, float]:
+        """Return the distance of the candidates that were selected last."""
+        return {"d_selected": self.selected_distance}
 
     def _supervised(self) -> range:
         return self.imle.supervised(self.get_bare_model(self.net_g).spec.num_levels)
@@ -172,8 +160,3 @@ class TIMModel(SamplingModel):
         if self.opt["rank"] == 0 and "pool" in resume_state:
             self.pool.load_state_dict(resume_state["pool"], self.device)
             self.selected_distance = resume_state["selected_distance"]
-
-
-def _require_finite(what: str, value: Tensor) -> None:
-    if not torch.isfinite(value).all():
-        raise NonFiniteError(f"{what} is {float(value)}")

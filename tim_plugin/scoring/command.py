@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
 
 from tim_plugin._version import __version__
-from tim_plugin.checkpoints import load_network
+from tim_plugin.checkpoints import load_network, network_of
 from tim_plugin.errors import TimError
 from tim_plugin.images import write_json
 from tim_plugin.imle.distance import PerceptualDistance
@@ -97,7 +96,7 @@ def _network(args: argparse.Namespace, device: torch.device) -> tuple[NetworkCas
     opt, _ = parse_options(str(Path.cwd()), is_train=False, argv=argv)
     checkpoint = opt["path"].get("pretrain_network_g")
     if checkpoint is None:
-        network = build_network(dict(opt["network_g"])).eval()
+        network = network_of(opt["network_g"])
         if any(True for _ in network.parameters()):
             raise TimError(f"-opt {args.opt}: names no path: pretrain_network_g; give the checkpoint with -m")
     else:
