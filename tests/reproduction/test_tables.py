@@ -102,7 +102,7 @@ def test_tables_2_to_4(bench, monkeypatch):
 
 
 def test_table_5_and_figure_9(bench, monkeypatch):
-    monkeypatch.setattr(ablation, "step_seconds", lambda runs, device: {name: 1.0 + (name == "full") for name in runs})
+    monkeypatch.setattr(ablation, "step_seconds", lambda runs: {name: 1.0 + (name == "full") for name in runs})
     content = ablation.reproduce_table5(bench, ["sr16x"])
     folder = bench.root / "docs" / "results" / "small"
     variants = content["tasks"]["sr16x"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from torch.utils.data import DataLoader
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradations.base import Observed
 from tim_plugin.evaluation import answers_of
-from tim_plugin.imle.selection import SEARCHES
-from tim_plugin.option_file import read_forced
-from tim_plugin.reproduction.cached_runs import content_of
+from tim_plugin.imle.selection import search_by
+from tim_plugin.imle.trees import move
+from tim_plugin.options import ImleSpec, build_spec
 from tim_plugin.reproduction.pages import folder_of, spread, table, write_target
-from tim_plugin.reproduction.presets import ABLATIONS
+from tim_plugin.reproduction.presets import ABLATIONS, System
 from tim_plugin.reproduction.step_time import step_seconds
 from tim_plugin.reproduction.training import Run
-from tim_plugin.reproduction.workbench import Workbench
+from tim_plugin.reproduction.workbench import SAMPLING_SEED, Workbench
 
 TASKS = ("sr16x", "decompression")
 PAPER = {  # FID
@@ -84,7 +84,7 @@ def measure_variants(
         }
         paths = dict(zip(runs, bench.train(list(runs.values())), strict=True))
         first = bench.preset.seeds[0]
-        seconds = step_seconds({name: runs[name, first] for name, _ in variants}, bench.device)
+        seconds = step_seconds({name: runs[name, first] for name, _ in variants})
         content["tasks"][task] = _measured(bench, task, runs, paths, seconds)
         pictures[task] = {name: _samples(bench, task, paths[name, first]) for name, _ in variants}
     return content, pictures
@@ -105,7 +105,8 @@ def _measured(
 ) -> dict[str, Any]:
     """Figures by variant: at equal iterations, and at the time that the fastest variant takes for them."""
     system, result = bench.preset.tim(task), {}
-    total, step = _iterations(next(iter(runs.values())))
+    run = next(iter(runs.values()))
+    total, step = run.iterations(), int(run.options()["logger"]["save_checkpoint_freq"])
     budget = total * min(seconds.values())
     for name in seconds:
         reached = min(int(budget / seconds[name] / step) * step, total)
@@ -125,50 +126,43 @@ def _measured(
     return result
 
 
-def _iterations(run: Run) -> tuple[int, int]:
-    opt, _ = read_forced(run.option_file, run.forced)
-    return int(opt["train"]["total_iter"]), int(opt["logger"]["save_checkpoint_freq"])
+def _selected(bench: Workbench, task: str, checkpoint: Path, run: Run) -> float:
+    """The last level's distance of what a variant's own search finds on images that were not trained on."""
+    imle = build_spec(ImleSpec, "imle", run.options()["imle"])
+    what = {"imle": dataclasses.asdict(imle), "inputs": SEARCHED_INPUTS, "batch": SEARCH_BATCH}
+    system = bench.preset.tim(task)
+    kept = bench.kept(
+        "selected", system, checkpoint, what, lambda: {"distance": _search(bench, system, checkpoint, imle)}
+    )
+    return kept["distance"]
 
 
 @torch.no_grad()
-def _selected(bench: Workbench, task: str, checkpoint: Path, run: Run) -> float:
-    """The last level's distance of what a variant's own search finds on images that were not trained on."""
-    opt, _ = read_forced(run.option_file, run.forced)
-    tower = bench.network(bench.preset.tim(task), checkpoint)
-    kept = checkpoint.parent.parent / f"selected_{content_of(checkpoint)}_{bench.extractor.digest}.json"
-    if kept.is_file():
-        return json.loads(kept.read_text())["selected_distance"]
-    imle, levels = opt["imle"], tower.spec.num_levels
-    options = (
-        {}
-        if imle["sampling"] == "hierarchical"
-        else {"supervised_levels": range(levels) if imle["intermediate_supervision"] else [levels - 1]}
-    )
-    loader = DataLoader(build_dataset(bench.dataset(bench.preset.tim(task))), batch_size=SEARCH_BATCH)
+def _search(bench: Workbench, system: System, checkpoint: Path, imle: ImleSpec) -> float:
+    tower = bench.network(system, checkpoint)
+    levels = tower.spec.num_levels
+    search = search_by(imle.sampling, imle.supervised(levels), imle.radii(levels), imle.beam)
+    loader = DataLoader(build_dataset(bench.dataset(system)), batch_size=SEARCH_BATCH)
     generator, found = torch.Generator(bench.device).manual_seed(0), []
     for batch in loader:
-        given = {key: value.to(bench.device) for key, value in batch.get("given", {}).items()}
-        observed = Observed(batch["lq"].to(bench.device), given)
+        observed = move(Observed(batch["lq"], batch.get("given", {})), bench.device)
         conditions = condition_pyramid(observed, tower.spec, tower.degradation)
         targets = target_pyramid(batch["gt"].to(bench.device), levels)
-        count = [imle["samples_per_level"]] * levels
-        search = SEARCHES[imle["sampling"]]
-        selection = search(tower, bench.distance, conditions, targets, count, generator, 4 * SEARCH_BATCH, **options)
+        selection = search(
+            tower, bench.distance, conditions, targets, imle.samples(levels), generator, 4 * SEARCH_BATCH
+        )
         found += selection.distances[:, -1].tolist()
         if len(found) >= SEARCHED_INPUTS:
             break
-    mean = sum(found) / len(found)
-    kept.write_text(json.dumps({"selected_distance": mean, "inputs": len(found)}))
-    return mean
+    return sum(found) / len(found)
 
 
 def _samples(bench: Workbench, task: str, checkpoint: Path) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Input, first sample and GT of a few measured images."""
     system = bench.preset.tim(task)
-    dataset = build_dataset(bench.dataset(system))
-    chosen = torch.utils.data.Subset(dataset, range(0, len(dataset), max(len(dataset) // SHOWN_INPUTS, 1)))
-    answers = answers_of(bench.network(system, checkpoint), DataLoader(chosen), 1, 0, bench.device)
-    return [(one.lq, one.samples[0], one.gt) for one, _ in answers][:SHOWN_INPUTS]
+    loader = DataLoader(bench.spread_images(system, SHOWN_INPUTS))
+    answers = answers_of(bench.network(system, checkpoint), loader, 1, SAMPLING_SEED, bench.device)
+    return [(one.lq, one.samples[0], one.gt) for one, _ in answers]
 
 
 def variants_page(

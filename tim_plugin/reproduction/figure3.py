@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from tim_plugin.errors import TimError
-from tim_plugin.images import list_images, read_image, write_atomically, write_json
+from tim_plugin.images import list_images, read_image
 from tim_plugin.reproduction.conditions import conditions_of
-from tim_plugin.reproduction.pages import folder_of
+from tim_plugin.reproduction.pages import folder_of, table, write_target
 from tim_plugin.reproduction.sample_efficiency import CRITERIA, Efficiency, measure_efficiency
 from tim_plugin.reproduction.workbench import Workbench
 
@@ -63,7 +63,9 @@ def reproduce_figure3(bench: Workbench) -> dict[str, Any]:
             **conditions_of(run.option_file, checkpoint, bench.data, root, device),
         },
     }
-    _write(content, folder_of(root, bench.preset.name))
+    folder = folder_of(root, bench.preset.name)
+    write_target(folder, "fig3", content, _page(content))
+    _draw(content["figure"], folder / "fig3.png")
     return content
 
 
@@ -102,30 +104,19 @@ def _figures(runs: Sequence[Efficiency]) -> dict[str, Any]:
     return result
 
 
-def _write(content: Mapping[str, Any], folder: Path) -> None:
-    write_json(folder / "fig3.json", content)
-    write_atomically(folder / "fig3.md", _page(content).encode())
-    _draw(content["figure"], folder / "fig3.png")
-
-
-def _page(content: Mapping[str, Any]) -> str:
-    lines = ["# Figure 3: vanilla samples needed for the distance that hierarchical sampling reaches", ""]
-    titles = ["m a level", "judged by", "vanilla / hierarchical samples", "runs that did not reach it"]
-    titles += ["distance, hierarchical", "distance, as many vanilla samples"]
-    lines += [f"| {' | '.join(titles)} |"]
-    lines += ["|---|---|---|---|---|---|"]
+def _page(content: Mapping[str, Any]) -> list[str]:
+    header = ["m a level", "judged by", "vanilla / hierarchical samples", "runs that did not reach it"]
+    header += ["distance, hierarchical", "distance, as many vanilla samples"]
+    rows = []
     for criterion, of_counts in content["figure"].items():
         for m, one in of_counts.items():
             ratio = f"{one['ratio_mean']:.2f} +- {one['ratio_std']:.2f}"
             if one["not_reached"]:
                 ratio = f"more than {ratio}"
-            lines.append(
-                f"| {m} | {NAMES[criterion]} | {ratio} | {one['not_reached']} | {one['hierarchical_distance']:.3f} "
-                f"| {one['vanilla_distance_of_as_many']:.3f} |"
-            )
-    lines += ["", f"Beside it: {PAPER}.", "", "![Figure 3](fig3.png)", ""]
-    lines += [f"- {key}: {value}" for key, value in content["conditions"].items()]
-    return "\n".join(lines) + "\n"
+            distances = [f"{one[key]:.3f}" for key in ("hierarchical_distance", "vanilla_distance_of_as_many")]
+            rows.append([m, NAMES[criterion], ratio, str(one["not_reached"]), *distances])
+    title = "# Figure 3: vanilla samples needed for the distance that hierarchical sampling reaches"
+    return [title, "", *table(header, rows), "", f"Beside it: {PAPER}.", "", "![Figure 3](fig3.png)"]
 
 
 def _draw(figures: Mapping[str, Any], path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.data import build_dataset
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from tim_plugin.contact_sheet import contact_sheet
 from tim_plugin.evaluation import answers_of
@@ -34,11 +34,10 @@ def reproduce_samples(bench: Workbench, figure: str) -> dict[str, Any]:
     task, seed = FIGURES[figure], bench.preset.seeds[0]
     system = bench.preset.tim(task)
     (checkpoint,) = bench.train([bench.run(system, seed)])
-    dataset = build_dataset(bench.dataset(system))
-    chosen = list(range(0, len(dataset), max(len(dataset) // SHOWN_INPUTS, 1)))[:SHOWN_INPUTS]
+    images = bench.spread_images(system, SHOWN_INPUTS)
     answers = answers_of(
         bench.network(system, checkpoint),
-        DataLoader(Subset(dataset, chosen)),
+        DataLoader(images),
         SHOWN_SAMPLES,
         SAMPLING_SEED,
         bench.device,
@@ -48,7 +47,7 @@ def reproduce_samples(bench: Workbench, figure: str) -> dict[str, Any]:
     write_png(folder / f"{figure}.png", sheet)
     content = {
         "task": task,
-        "images": [dataset.paths[index].rsplit("/", 1)[-1] for index in chosen],
+        "images": [Path(images.dataset.paths[index]).name for index in images.indices],
         "conditions": {**bench.conditions(), "run": checkpoint.parent.parent.name, "training_seed": seed},
     }
     page = [f"# Figure {figure.removeprefix('fig')}: samples of TIM, {task}", "", f"![Samples]({figure}.png)", ""]

@@ -23,13 +23,8 @@ REPEATS = 3
 POOLS = 2  # searches that are timed in each repeat; the first pools, which fill up, are not
 
 
-def step_seconds(runs: Mapping[str, Run], device: str | torch.device = "cpu") -> dict[str, float]:
-    """Return the median over repeats of each run's seconds an iteration, search included.
-
-    Args:
-        runs: By name.
-        device: What is waited for; the runs' own options say where they train.
-    """
+def step_seconds(runs: Mapping[str, Run]) -> dict[str, float]:
+    """Return the median over repeats of the seconds an iteration of TIM's runs, by name, search included."""
     found: dict[str, list[float]] = {name: [] for name in runs}
     turns = [(name, run) for _ in range(REPEATS) for name, run in runs.items()]
     with tempfile.TemporaryDirectory() as scratch:
@@ -46,8 +41,8 @@ def logged_step_seconds(folder: Path) -> float:
 
 
 def _timed(run: Run, scratch: Path) -> float:
-    opt, _ = read_forced(run.option_file, run.forced)
-    imle = opt.get("imle") or {"pool_size": 1, "reuse": 4}
+    opt = run.options()
+    imle = opt["imle"]
     cycle = imle["reuse"] * max(imle["pool_size"] // opt["datasets"]["train"]["batch_size_per_gpu"], 1)
     skipped = 1 + imle["reuse"] * (1 + imle["reuse"]) if imle["reuse"] > 1 else 2
     total, times = skipped + POOLS * cycle, []

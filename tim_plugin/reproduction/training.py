@@ -27,6 +27,14 @@ class Run(NamedTuple):
     forced: Mapping[str, Any]
     label: str
 
+    def options(self) -> dict[str, Any]:
+        """Return the options that the run is made with."""
+        return read_forced(self.option_file, self.forced)[0]
+
+    def iterations(self) -> int:
+        """Return how many steps it takes."""
+        return int(self.options()["train"]["total_iter"])
+
 
 def train_all(runs: Sequence[Run], root: Path, jobs: int = 1) -> list[Path]:
     """Return the checkpoints of runs, training those that are missing or unfinished.
@@ -40,7 +48,7 @@ def train_all(runs: Sequence[Run], root: Path, jobs: int = 1) -> list[Path]:
     Raises:
         TimError: An option or the data are wrong; runs that were going on stop and can be resumed.
     """
-    done = {run_index: finished_checkpoint(*run, root) for run_index, run in enumerate(runs)}
+    done = {index: finished_checkpoint(*run, root) for index, run in enumerate(runs)}
     missing = [index for index, path in done.items() if path is None]
     if missing:
         done |= _trained(missing, runs, root, jobs)
@@ -48,7 +56,7 @@ def train_all(runs: Sequence[Run], root: Path, jobs: int = 1) -> list[Path]:
 
 
 def _trained(missing: Sequence[int], runs: Sequence[Run], root: Path, jobs: int) -> dict[int, Path]:
-    total = sum(int(read_forced(runs[i].option_file, runs[i].forced)[0]["train"]["total_iter"]) for i in missing)
+    total = sum(runs[index].iterations() for index in missing)
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     steps = context.Value("q", 0)
     threads = max((os.cpu_count() or 1) // jobs, 1)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
+from basicsr.data import build_dataset
 from torch import nn
+from torch.utils.data import Subset
 
 from tim_plugin._version import __version__
-from tim_plugin.checkpoints import load_network
+from tim_plugin.checkpoints import load_network, network_of
 from tim_plugin.errors import TimError
 from tim_plugin.images import write_json
 from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.metrics.feature_extractors import Extractor, build_extractor
-from tim_plugin.option_file import read_forced
+from tim_plugin.option_file import read_forced, read_option_file
 from tim_plugin.reproduction.cached_runs import content_of
 from tim_plugin.reproduction.conditions import machine
 from tim_plugin.reproduction.photographs import halved, tiles
@@ -99,7 +100,7 @@ class Workbench:
         forced |= {f"datasets:{phase}:dataroot_gt": str(self.folders[phase]) for phase in ("train", "val")}
         if torch.device(self.device).type == "cuda":
             forced["num_gpu"] = 1
-        if "perceptual_opt" in read_forced(file, {})[0]["train"]:
+        if "perceptual_opt" in read_option_file(file)["train"]:
             forced["train:perceptual_opt:weights"] = self.weights
         return Run(file, forced, f"reproduce_{file.stem.removeprefix('train_')}")
 
@@ -109,30 +110,34 @@ class Workbench:
 
     def training_of(self, system: System, seed: int, checkpoint: Path) -> dict[str, float]:
         """Return a run's iterations and the minutes that they took, from BasicSR's own log of the run."""
-        run = self.run(system, seed)
-        opt, _ = read_forced(run.option_file, run.forced)
-        iterations = int(opt["train"]["total_iter"])
+        iterations = self.run(system, seed).iterations()
         return {"iterations": iterations, "minutes": iterations * logged_step_seconds(checkpoint.parent.parent) / 60}
 
     def network(self, system: System, checkpoint: Path | None) -> nn.Module:
         """Return a trained network, or one that needs no training."""
         if checkpoint is not None:
             return load_network(checkpoint, self.device)[0]
-        opt, _ = read_forced(self.root / "options" / system.option_file, system.forced)
-        return build_network(dict(opt["network_g"])).eval().to(self.device)
+        return network_of(self._options(system)["network_g"]).to(self.device)
 
     def dataset(self, system: System) -> dict[str, Any]:
         """Return the section of the data set that a system is measured on."""
-        opt, _ = read_forced(self.root / "options" / system.option_file, system.forced)
-        section = dict(next(one for phase, one in opt["datasets"].items() if phase != "train"))
-        section.pop("resize", None) if self.preset.halve else None
+        opt = self._options(system)
+        section = next(one for phase, one in opt["datasets"].items() if phase != "train")
         return {
-            **section,
+            **{key: value for key, value in section.items() if key != "resize" or not self.preset.halve},
             "dataroot_gt": str(self.folders["measured"]),
             "gt_size": self.preset.gt_px,
             "phase": "val",
             "scale": opt["scale"],
         }
+
+    def _options(self, system: System) -> dict[str, Any]:
+        return read_forced(self.root / "options" / system.option_file, system.forced)[0]
+
+    def spread_images(self, system: System, count: int) -> Subset:
+        """Return measured images that are spread evenly over all, none picked."""
+        dataset = build_dataset(self.dataset(system))
+        return Subset(dataset, list(range(0, len(dataset), max(len(dataset) // count, 1)))[:count])
 
     def figures(self, system: System, checkpoint: Path | None) -> dict[str, Any]:
         """Return the measures of a network on the measured images, from the run's folder if they are there.
@@ -140,6 +145,26 @@ class Workbench:
         They are kept under a digest of the checkpoint, the images, the features and how much is measured.
         """
         count = self.preset.num_samples if system.several else 1
+        what = {"features": self.extractor.digest, "samples": count, "fwv_scale": self.preset.fwv_scale}
+        return self.kept("figures", system, checkpoint, what, lambda: self._measured(system, checkpoint, count))
+
+    def kept(
+        self,
+        name: str,
+        system: System,
+        checkpoint: Path | None,
+        what: Mapping[str, Any],
+        measure: Callable[[], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Return what was measured of a network before, or measure and keep it.
+
+        Args:
+            name: Of the file, which lies in the run's folder.
+            system: Of the network.
+            checkpoint: Of the network, if it is trained.
+            what: All that the measures depend on beside checkpoint, images, distance and seed.
+            measure: Gives them.
+        """
         dataset = self.dataset(system)
         place = self.root / "experiments" / "reproduce_untrained" if checkpoint is None else checkpoint.parent.parent
         key = {
@@ -147,17 +172,18 @@ class Workbench:
             "dataset": {**dataset, "dataroot_gt": content_of(Path(dataset["dataroot_gt"]))},
             "distance": self.distance.name,
             "weights": content_of(Path(self.weights)) if Path(self.weights).is_file() else self.weights,
-            "features": self.extractor.digest,
-            "samples": count,
             "seed": SAMPLING_SEED,
-            "fwv_scale": self.preset.fwv_scale,
             "version": __version__,
+            **what,
         }
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-        file = place / f"figures_{digest}.json"
-        if file.is_file():
-            return json.loads(file.read_text())
-        network = self.network(system, checkpoint)
+        file = place / f"{name}_{digest}.json"
+        if not file.is_file():
+            write_json(file, measure())
+        return json.loads(file.read_text())
+
+    def _measured(self, system: System, checkpoint: Path | None, count: int) -> dict[str, Any]:
+        dataset, network = self.dataset(system), self.network(system, checkpoint)
         cases = NetworkCases(dataset, network, count, SAMPLING_SEED, self.device, AT_ONCE)
         several = ("lpips_diversity", "fwv") if system.several else ()
         tools = Tools(
@@ -169,9 +195,7 @@ class Workbench:
             cache=self.root / "datasets" / "reproduce_features",
         )
         found = score(cases, tools, cases.measured, len(cases))
-        found["parameters"] = sum(one.numel() for one in network.parameters())
-        write_json(file, found)
-        return found
+        return {**found, "parameters": sum(one.numel() for one in network.parameters())}
 
     def conditions(self) -> dict[str, Any]:
         """Return what stands beside every figure."""
