@@ -174,6 +174,12 @@ def test_channels_that_do_not_divide_are_named():
         tiny("RFBESRGAN", num_grow_ch=12)
 
 
+@pytest.mark.parametrize("name", ["StackedGenerator", "CRNGenerator"])
+def test_a_degradation_that_is_not_known_is_named(name):
+    with pytest.raises(TimError, match="degradation: type 'jpegg' is not known: did you mean 'jpeg'"):
+        tiny(name, degradation="jpegg")
+
+
 def test_colour_bins_cover_the_gamut():
     centres = bin_centres()
     assert centres.shape == (313, 2) and len(torch.unique(centres, dim=0)) == 313

@@ -13,7 +13,7 @@ from tim_plugin.degradations.labels import Labels
 from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.degradations.unknown import Unknown
-from tim_plugin.errors import TimError
+from tim_plugin.errors import TimError, did_you_mean
 
 OF_ANY_PICTURE = ("bicubic", "unknown")  # of any number of channels; they have a scale
 BUILDERS: dict[str, Callable[..., Degradation]] = {
@@ -60,6 +60,8 @@ def build_for_tower(section: str | Mapping[str, Any], scale: int, num_in_ch: int
     """
     section = {"type": section} if isinstance(section, str) else section
     kind, arguments = section["type"], {key: value for key, value in section.items() if key != "type"}
+    if kind not in BUILDERS:
+        raise TimError(f"network_g: degradation: type {kind!r} is not known: {did_you_mean(str(kind), BUILDERS)}")
     if kind in OF_ANY_PICTURE:
         return build_degradation(kind, {**arguments, "scale": scale}, "network_g: degradation")
     degradation = build_degradation(kind, arguments, "network_g: degradation")
