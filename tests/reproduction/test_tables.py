@@ -17,7 +17,7 @@ from tim_plugin.errors import TimError
 from tim_plugin.images import list_images, read_image, write_png
 from tim_plugin.option_file import read_option_file
 from tim_plugin.reproduction import ablation, comparison, training
-from tim_plugin.reproduction.pages import spread, table
+from tim_plugin.reproduction.pages import spread, table, with_other_tasks, write_target
 from tim_plugin.reproduction.photographs import tiles
 from tim_plugin.reproduction.presets import ABLATIONS, PAPER, SMALL
 from tim_plugin.reproduction.sample_figures import reproduce_samples
@@ -115,7 +115,7 @@ def test_table_5_and_figure_9(bench, monkeypatch):
         assert one["equal_iterations"][0]["selected_distance"] > 0
     page = (folder / "table5.md").read_text()
     assert re.search(r"\| -WN \| 22.51 \| \d", page) and "## sr16x, equal time" in page
-    assert (folder / "table5.png").stat().st_size > 5000 and (folder / "fig9.png").stat().st_size > 5000
+    assert (folder / "table5.png").stat().st_size > 5000 and (folder / "fig9_sr16x.png").stat().st_size > 5000
     monkeypatch.setattr(training, "_trained", no_training)
     assert ablation.reproduce_table5(bench, ["sr16x"])["tasks"] == content["tasks"]
     assert reproduce_samples(bench, "fig6")["images"] and (folder / "fig6.png").stat().st_size > 5000
@@ -171,6 +171,22 @@ def test_tiles_cover_the_middle(tmp_path):
     names = [path.name for path in list_images(tmp_path / "out")]
     assert names == ["a_0_0.png", "a_1_1.png"]
     assert torch.allclose(read_image(tmp_path / "out" / "a_1_1.png").rgb, image[:, 67:131, 70:134])
+
+
+def test_a_task_that_is_not_asked_for_stays_on_the_page(tmp_path, capsys):
+    def measured(task, features="squeezenet1_1"):
+        return {"tasks": {task: 1}, "conditions": {task: {"features_of_sets": features, "seeds": [len(task)]}}}
+
+    write_target(tmp_path, "table9", measured("colorization"), ["# Table 9"])
+    both = with_other_tasks(tmp_path, "table9", measured("sr16x"), comparison.TASKS)
+    assert list(both["tasks"]) == list(both["conditions"]) == ["sr16x", "colorization"]  # in the page's order
+    write_target(tmp_path, "table9", both, ["# Table 9"])
+    page = (tmp_path / "table9.md").read_text()
+    assert page.index("sr16x:") < page.index("- seeds: [5]") < page.index("colorization:") < page.index("- seeds: [12]")
+    assert capsys.readouterr().err == ""
+    other = with_other_tasks(tmp_path, "table9", measured("sr16x", "inception"), comparison.TASKS)
+    assert list(other["tasks"]) == ["sr16x"]
+    assert "colorization was measured by other features and is left out now" in capsys.readouterr().err
 
 
 def test_pages():

@@ -19,7 +19,7 @@ from tim_plugin.evaluation import answers_of
 from tim_plugin.imle.selection import search_by
 from tim_plugin.imle.trees import move
 from tim_plugin.options import ImleSpec, build_spec
-from tim_plugin.reproduction.pages import folder_of, spread, table, write_target
+from tim_plugin.reproduction.pages import folder_of, spread, table, with_other_tasks, write_target
 from tim_plugin.reproduction.presets import ABLATIONS, System
 from tim_plugin.reproduction.step_time import step_seconds
 from tim_plugin.reproduction.training import Run
@@ -34,10 +34,13 @@ SEARCHED_INPUTS = 96
 SEARCH_BATCH = 16
 SHOWN_INPUTS = 3
 Variants = list[tuple[str, dict[str, Any]]]
+Samples = list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]  # input, sample, GT
 
 
 def reproduce_table5(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
     """Train and measure every variant with every seed; write ``table5.{json,md,png}`` and ``fig9.*``.
+
+    Tasks that were measured before and are not asked for stay on the pages.
 
     Args:
         bench: Preset, data, features, machine.
@@ -49,22 +52,28 @@ def reproduce_table5(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
     Raises:
         TimError: The data or the features cannot be read.
     """
-    content, pictures = measure_variants(bench, tasks, cumulative())
+    measured, pictures = measure_variants(bench, tasks, cumulative())
     folder = folder_of(bench.root, bench.preset.name)
+    content = with_other_tasks(folder, "table5", measured, TASKS)
     title = "# Table 5: parts of the method removed, one after the other"
     about = "HS: hierarchical sampling, MN: mapping network, IS: intermediate supervision, WN: weight normalisation."
     write_target(folder, "table5", content, variants_page(content, bench, title, about, "table5", PAPER))
     draw_variants(content["tasks"], bench.extractor.frechet, folder / "table5.png")
-    _draw_samples(pictures, folder / "fig9.png")
-    page = ["# Figure 9: samples as parts of the method are removed", "", "![Figure 9](fig9.png)"]
-    page += ["", "One input a row, each variant's first sample, seed 0; the last column is the ground truth."]
-    write_target(folder, "fig9", {"tasks": list(tasks), "conditions": content["conditions"]}, page)
+    for task, variants in pictures.items():
+        _draw_samples(variants, folder / f"fig9_{task}.png")
+    files = {task: f"fig9_{task}.png" for task in pictures}
+    shown = with_other_tasks(folder, "fig9", {"tasks": files, "conditions": measured["conditions"]}, TASKS)
+    page = ["# Figure 9: samples as parts of the method are removed", ""]
+    page += ["One input a row, each variant's first sample, seed 0; the last column is the ground truth."]
+    for task, file in shown["tasks"].items():
+        page += ["", f"## {task}", "", f"![Samples of each variant]({file})"]
+    write_target(folder, "fig9", shown, page)
     return content
 
 
 def measure_variants(
     bench: Workbench, tasks: Sequence[str], variants: Variants
-) -> tuple[dict[str, Any], dict[str, dict[str, list]]]:
+) -> tuple[dict[str, Any], dict[str, dict[str, Samples]]]:
     """Train TIM with each of several changes and every seed, and measure at equal iterations and at equal time.
 
     Args:
@@ -75,7 +84,7 @@ def measure_variants(
     Returns:
         The target's content, and for each task and variant a few inputs, samples and ground truths.
     """
-    content: dict[str, Any] = {"tasks": {}, "conditions": {**bench.conditions(), "seeds": list(bench.preset.seeds)}}
+    content: dict[str, Any] = {"tasks": {}, "conditions": {}}
     pictures = {}
     for task in tasks:
         system = bench.preset.tim(task)
@@ -86,6 +95,7 @@ def measure_variants(
         first = bench.preset.seeds[0]
         seconds = step_seconds({name: runs[name, first] for name, _ in variants})
         content["tasks"][task] = _measured(bench, task, runs, paths, seconds)
+        content["conditions"][task] = {**bench.conditions(), "seeds": list(bench.preset.seeds)}
         pictures[task] = {name: _samples(bench, task, paths[name, first]) for name, _ in variants}
     return content, pictures
 
@@ -157,7 +167,7 @@ def _search(bench: Workbench, system: System, checkpoint: Path, imle: ImleSpec) 
     return sum(found) / len(found)
 
 
-def _samples(bench: Workbench, task: str, checkpoint: Path) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def _samples(bench: Workbench, task: str, checkpoint: Path) -> Samples:
     """Input, first sample and GT of a few measured images."""
     system = bench.preset.tim(task)
     loader = DataLoader(bench.spread_images(system, SHOWN_INPUTS))
@@ -215,16 +225,14 @@ def draw_variants(tasks: Mapping[str, Any], frechet: str, path: Path) -> None:
     figure.savefig(path)
 
 
-def _draw_samples(pictures: Mapping[str, Mapping[str, Sequence]], path: Path) -> None:
-    rows = [(task, index) for task, variants in pictures.items() for index in range(len(next(iter(variants.values()))))]
-    columns = ["input", *next(iter(pictures.values())), "ground truth"]
-    figure = Figure(figsize=(1.5 * len(columns), 1.6 * len(rows)), dpi=110, layout="constrained")
-    grid = figure.subplots(len(rows), len(columns), squeeze=False)
-    for line, (task, index) in zip(grid, rows, strict=True):
-        shown = [variants[index] for variants in pictures[task].values()]
-        tiles = [shown[0][0], *(one[1] for one in shown), shown[0][2]]
+def _draw_samples(variants: Mapping[str, Samples], path: Path) -> None:
+    columns, shown = ["input", *variants, "ground truth"], list(variants.values())
+    figure = Figure(figsize=(1.5 * len(columns), 1.6 * len(shown[0])), dpi=110, layout="constrained")
+    grid = figure.subplots(len(shown[0]), len(columns), squeeze=False)
+    for index, line in enumerate(grid):
+        tiles = [shown[0][index][0], *(one[index][1] for one in shown), shown[0][index][2]]
         for axes, title, tile in zip(line, columns, tiles, strict=True):
             axes.imshow(tile.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
             axes.set_axis_off()
-            axes.set_title(title if axes in grid[0] else "", fontsize=9)
+            axes.set_title("" if index else title, fontsize=9)
     figure.savefig(path)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tim_plugin.metrics.sample_measures import FWV_SIGMAS
-from tim_plugin.reproduction.pages import folder_of, table, write_target
+from tim_plugin.reproduction.pages import folder_of, table, with_other_tasks, write_target
 from tim_plugin.reproduction.presets import System
 from tim_plugin.reproduction.workbench import Workbench
 
@@ -131,20 +131,21 @@ def _write(
     header: Sequence[str],
     cells: Callable[[str, System, Row], list[str] | None],
 ) -> dict[str, Any]:
-    measured, page = compare(bench, tasks), [f"# {title}"]
-    for task in tasks:
-        rows = []
-        for system in bench.preset.systems[task]:
-            found = cells(task, system, measured[task][system.name])
-            if found is not None:
-                rows.append([system.name + (f" ({system.note})" if system.note else ""), *found])
-        page += ["", f"## {task}", "", *table(header, rows)]
     scale = bench.preset.fwv_scale
     conditions = {**bench.conditions(), "training_seed": bench.preset.seeds[0]}
     conditions["faithfulness_weighted_variance"] = (
         "mean over samples of exp(-d / (2 sigma^2)) times the distance to the mean sample; "
         + (f"distances divided by {scale:g}, which brings them to LPIPS's size" if scale != 1 else "d as it is")
     )
-    content = {"tasks": measured, "conditions": conditions}
-    write_target(folder_of(bench.root, bench.preset.name), target, content, page)
+    measured = {"tasks": compare(bench, tasks), "conditions": dict.fromkeys(tasks, conditions)}
+    folder = folder_of(bench.root, bench.preset.name)
+    content, page = with_other_tasks(folder, target, measured, TASKS), [f"# {title}"]
+    for task, systems in content["tasks"].items():
+        rows = []
+        for system in bench.preset.systems[task]:
+            found = cells(task, system, systems[system.name]) if system.name in systems else None
+            if found is not None:
+                rows.append([system.name + (f" ({system.note})" if system.note else ""), *found])
+        page += ["", f"## {task}", "", *table(header, rows)]
+    write_target(folder, target, content, page)
     return content
