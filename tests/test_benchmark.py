@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tim_plugin import benchmark
+from tim_plugin.benchmarks import selection, settings
 from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.selection import hierarchical
 from tim_plugin.option_file import read_option_file
@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def problem(tiny_tower):
     tower = tiny_tower()
-    setting = benchmark.Setting({}, lq_px=2, examples=3, candidates=5, at_once=6)
-    return tower, *benchmark._problem(tower, setting, "cpu")
+    setting = settings.Setting({}, lq_px=2, examples=3, candidates=5, at_once=6)
+    return tower, *selection._problem(tower, setting, "cpu")
 
 
 def test_the_naive_search_picks_the_same_with_more_evaluations(problem):
@@ -31,7 +31,7 @@ def test_the_naive_search_picks_the_same_with_more_evaluations(problem):
     arguments = (tower, PixelDistance(), conditions, targets, [5, 3, 4, 2])
     naive, ours = (
         search(*arguments, torch.Generator().manual_seed(0), 6)
-        for search in (benchmark.naive_hierarchical, hierarchical)
+        for search in (selection.naive_hierarchical, hierarchical)
     )
     for a, b in zip(naive.latents, ours.latents, strict=True):
         assert torch.equal(a.noise, b.noise) and torch.equal(a.style, b.style)
@@ -42,20 +42,20 @@ def test_the_naive_search_picks_the_same_with_more_evaluations(problem):
 
 def test_the_demos_benchmark_measures_the_demos_network():
     network = read_option_file(ROOT / "options" / "demo" / "demo_sr16x.yml")["network_g"]
-    for key, value in benchmark.SETTINGS["demo"].network.items():
+    for key, value in settings.SETTINGS["demo"].network.items():
         assert network[key] == value
 
 
 def test_benchmark_tool_prints_ratio_and_counts(monkeypatch, tmp_path, capsys, tiny_network):
     network = {key: value for key, value in tiny_network.items() if key != "type"}
-    tiny = replace(benchmark.SETTINGS["demo"], network=network, lq_px=2, examples=1, candidates=2, at_once=2)
-    monkeypatch.setattr(benchmark, "SETTINGS", {"demo": tiny})
-    monkeypatch.setattr(
-        sys, "argv", ["benchmark.py", "selection", "--repeats", "1", "--json", str(tmp_path / "b.json")]
-    )
+    tiny = replace(settings.SETTINGS["demo"], network=network, lq_px=2, examples=1, candidates=2, at_once=2)
+    monkeypatch.setitem(settings.SETTINGS, "demo", tiny)
+    arguments = ["selection", "--network", "demo", "--repeats", "1", "--json", str(tmp_path / "b.json")]
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
     runpy.run_path(str(ROOT / "tools" / "benchmark.py"), run_name="__main__")
     printed = capsys.readouterr().out
     result = json.loads((tmp_path / "b.json").read_text())["results"][0]
-    assert result["naive_evaluations"] == [8, 6, 4, 2] and result["ours_evaluations"] == [2, 2, 2, 2]
-    assert result["ratio"] == pytest.approx(result["naive_seconds"] / result["ours_seconds"])
-    assert f"{result['ratio']:.2f}" in printed and "(8, 6, 4, 2)" in printed and "same picks" in printed
+    assert result["counts"]["naive, level evaluations"] == [8, 6, 4, 2]
+    assert result["counts"]["ours, level evaluations"] == [2, 2, 2, 2]
+    assert result["ratio"] == pytest.approx(result["plain"]["seconds"] / result["ours"]["seconds"])
+    assert f"{result['ratio']:.2f}" in printed and "[8, 6, 4, 2]" in printed and "same picks: True" in printed
