@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "contact_sheet": set(),
     "checkpoints": {"errors"},
     "option_values": {"errors"},
-    "options": {"errors", "option_values"},
+    "search_options": {"errors", "option_values"},
+    "options": {"errors", "option_values", "search_options"},
     "option_sections": {"errors", "option_values"},
     "dataset_checks": {"errors", "options", "option_values", "option_sections"},
     "option_checks": {"errors", "options", "option_sections", "dataset_checks"},
@@ -60,7 +61,15 @@ MAY_IMPORT = {
     | {"checkpoints", "data", "degradations", "degradation_checks", "evaluation", "imle", "metrics"}
     | {"models", "option_checks", "options", "outputs"},
 }
-NO_TORCH = ("options", "option_values", "option_sections", "dataset_checks", "option_checks", "errors")
+NO_TORCH = (
+    "options",
+    "search_options",
+    "option_values",
+    "option_sections",
+    "dataset_checks",
+    "option_checks",
+    "errors",
+)
 
 
 def module_of(path: Path) -> str:

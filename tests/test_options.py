@@ -85,6 +85,13 @@ def test_the_published_file_is_the_published_configuration(opt):
         ("imle:sampling=hierarchic", "did you mean 'hierarchical'"),
         ("imle:samples_per_level=[1,2]", "samples_per_level has 2 entries for 4 levels"),
         ("imle:search_batch=30", "search_batch 30 is more than max_candidates_per_batch 20"),
+        ("imle:search_precision=bf15", "imle: search_precision 'bf15' is not known: did you mean 'bf16'"),
+        ("imle:channels_last=1", "imle: channels_last must be true or false"),
+        ("imle:search_memory_gib=0", "imle: search_memory_gib must be more than 0"),
+        ("imle:screen=1.5", "imle: screen 1.5 is a fraction .* at most 1"),
+        ("imle={screen: 0.5, reject_radius: 0.1}", "screen keeps the nearest .*reject_radius"),
+        ("imle:sampling=chimle", "give samples_per_level a number a level, \\[200, 200, 20, 10\\]"),
+        ("network_g={type: TowerGenerator, mapping: false, mapping_sees_below: true}", "needs mapping: true"),
         (
             "datasets:train:batch_size_per_gpu=3",
             "pool_size 400 is not a multiple of batch_size_per_gpu 3: use 399 or 402",
@@ -109,6 +116,15 @@ def test_one_clear_error_for_each_mistake(opt, entry, message):
         check_options(changed(opt, entry))
     assert re.search(message, str(caught.value)), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_budget_stands_in_for_the_number_of_candidates_at_once(opt):
+    check_options(changed(opt, "imle={search_batch: 30, search_memory_gib: 4}"))
+
+
+def test_screening_needs_feature_maps(opt):
+    with pytest.raises(TimError, match="imle: screen .*PixelDistanceLoss has not"):
+        check_options(changed(changed(opt, "imle:screen=0.5"), "train:perceptual_opt={type: PixelDistanceLoss}"))
 
 
 @pytest.mark.parametrize(

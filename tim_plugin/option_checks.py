@@ -132,7 +132,12 @@ def _check_train(opt: Mapping[str, Any], imle: ImleSpec, spec: TowerSpec | None)
     if spec is not None:
         imle.samples(spec.num_levels)
         imle.radii(spec.num_levels)
-    if imle.search_batch > imle.max_candidates_per_batch:
+    if imle.screen < 1 and distance["type"] == "PixelDistanceLoss":
+        raise TimError(
+            "imle: screen ranks by the first feature maps, which PixelDistanceLoss has not: use train: perceptual_opt: "
+            "type: PerceptualDistanceLoss, or leave screen out"
+        )
+    if imle.search_memory_gib is None and imle.search_batch > imle.max_candidates_per_batch:
         raise TimError(
             f"imle: search_batch {imle.search_batch} is more than max_candidates_per_batch "
             f"{imle.max_candidates_per_batch}: each example needs room for one candidate"

@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 from tim_plugin.errors import TimError, did_you_mean
 from tim_plugin.option_values import per_level, require_bool, require_choice, require_number
+from tim_plugin.search_options import SearchSpec
 
 Spec = TypeVar("Spec")
 
 PLACEMENTS = ("upsample", "same")
 CONSISTENCIES = ("off", "project")
-SAMPLINGS = ("hierarchical", "vanilla")
+SAMPLINGS = ("hierarchical", "vanilla", "chimle")
 MAPPING_INITS = ("pytorch", "he")
 HEADS = ("rgb", "ab")
 # What a degradation's section holds beside its type.
@@ -78,6 +79,7 @@ class TowerSpec:
     degradation: str | Mapping[str, Any] | None = None
     consistency: str = "off"
     mapping: bool = True
+    mapping_sees_below: bool = False
     normalise: bool = True
     weight_norm: bool = True
 
@@ -94,7 +96,7 @@ class TowerSpec:
         ):
             require_number(f"network_g: {name}", getattr(self, name), int, minimum=1)
         require_number("network_g: feature_scale", self.feature_scale, float, minimum=0)
-        for name in ("condition_every_level", "mapping", "normalise", "weight_norm"):
+        for name in ("condition_every_level", "mapping", "mapping_sees_below", "normalise", "weight_norm"):
             require_bool(f"network_g: {name}", getattr(self, name))
         for name in ("trunk_channels", "growth_channels"):
             value = per_level(f"network_g: {name}", getattr(self, name), self.num_levels)
@@ -105,6 +107,8 @@ class TowerSpec:
         require_choice("network_g: placement", self.placement, PLACEMENTS)
         require_choice("network_g: consistency", self.consistency, CONSISTENCIES)
         require_choice("network_g: head", self.head, HEADS)
+        if self.mapping_sees_below and not (self.mapping and self.mapping_layers > 1):
+            raise TimError("network_g: mapping_sees_below needs mapping: true and mapping_layers of at least 2")
         object.__setattr__(self, "degradation", self._degradation_section())
         self._check_degradation()
 
@@ -168,14 +172,16 @@ class TowerSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImleSpec:
+class ImleSpec(SearchSpec):
     """The ``imle`` section: how codes are searched and how long the found ones are trained on (paper, section 4.2).
 
     ``samples_per_level`` is m, one number or one a level; vanilla sampling draws all levels' codes at once and takes
-    the first. ``pool_size`` examples are searched together and each is used ``reuse`` times before the next pool.
+    the first; CHIMLE's is the hierarchical search with a number a level. ``pool_size`` examples are searched together
+    and each is used ``reuse`` times before the next pool.
 
     Beyond the paper: ``reject_radius`` (a distance, one number or one a level: nearer candidates are not taken),
-    ``jitter`` (deviation of the noise on the chosen code, drawn anew for each step), ``beam`` (winners kept a level).
+    ``jitter`` (deviation of the noise on the chosen code, drawn anew for each step), ``beam`` (winners kept a level),
+    and what :class:`tim_plugin.search_options.SearchSpec` says of speed.
 
     Raises:
         TimError: A value is outside what it may be.
@@ -193,6 +199,7 @@ class ImleSpec:
     beam: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_choice("imle: sampling", self.sampling, SAMPLINGS)
         for name in ("pool_size", "reuse", "search_batch", "max_candidates_per_batch", "beam"):
             require_number(f"imle: {name}", getattr(self, name), int, minimum=1)
@@ -205,6 +212,11 @@ class ImleSpec:
                     "imle: samples_per_level differs by level, but vanilla sampling draws all levels' codes "
                     "together: give one number, or use sampling: hierarchical"
                 )
+        elif self.sampling == "chimle":
+            raise TimError(
+                "imle: sampling 'chimle' spends more candidates on the coarse levels: give samples_per_level a number "
+                "a level, [200, 200, 20, 10] as published for four"
+            )
         for value in self.samples_per_level if isinstance(self.samples_per_level, tuple) else (samples,):
             require_number("imle: samples_per_level", value, int, minimum=1)
             if value % self.beam:
@@ -212,7 +224,7 @@ class ImleSpec:
                     f"imle: samples_per_level {value} is not divisible by beam {self.beam}, over whose winners the "
                     f"candidates are divided: use {-(-value // self.beam) * self.beam}"
                 )
-        if self.beam > 1 and self.sampling != "hierarchical":
+        if self.beam > 1 and self.sampling == "vanilla":
             raise TimError("imle: beam keeps winners of each level: it needs sampling: hierarchical")
         if isinstance(self.reject_radius, (list, tuple)):
             object.__setattr__(self, "reject_radius", tuple(self.reject_radius))
@@ -220,6 +232,11 @@ class ImleSpec:
         for name, values in (("reject_radius", radii), ("jitter", (self.jitter,))):
             for value in values:
                 require_number(f"imle: {name}", value, float, minimum=0)
+        if self.screen < 1 and any(radii):
+            raise TimError(
+                "imle: screen keeps the nearest by a part of the distance, of which reject_radius would refuse the "
+                "nearest again: use one of the two"
+            )
 
     def samples(self, num_levels: int) -> tuple[int, ...]:
         """Return the number of candidates of each level, coarse to fine."""

@@ -44,7 +44,14 @@ def test_published_levels_write_32_to_256_pixels():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"consistency": "project"}, {"placement": "same"}, {"condition_every_level": True}]
+    "options",
+    [
+        {},
+        {"consistency": "project"},
+        {"placement": "same"},
+        {"condition_every_level": True},
+        {"mapping_sees_below": True},
+    ],
 )
 def test_level_by_level_equals_the_whole_bit_for_bit(tiny_tower, options):
     tower = tiny_tower(**options)
@@ -70,6 +77,7 @@ def test_same_placement_keeps_the_size(tiny_tower):
         {"consistency": "project"},
         {"placement": "same"},
         {"mapping": False},
+        {"mapping_sees_below": True},
         {"condition_every_level": True},
         {"feature_scale": 0.0},
         {"normalise": False},
@@ -116,6 +124,32 @@ def test_codes_change_the_answer_at_their_level_and_above_only(tiny_tower):
     assert same == [True, True, False, False]
 
 
+def test_a_mapping_network_sees_the_styles_below_it_and_only_then(tiny_tower):
+    """The first level's style reaches the third level's modulation by itself: image and features are held fixed."""
+    for sees, reached in ((True, True), (False, False)):
+        tower = tiny_tower(mapping_sees_below=sees)
+        conditions, latents = inputs(tower)
+        mapped = []
+        state = None
+        for level in range(2):
+            _, state = tower.forward_level(level, conditions[level], latents[level], state)
+        for shift in (0.0, 1.0):
+            first = tower.levels[0].mapping.mapped(latents[0].style + shift)
+            other = state._replace(mapped=(first, *state.mapped[1:]) if sees else ())
+            mapped.append(tower.forward_level(2, conditions[2], latents[2], other)[0])
+        assert (not torch.allclose(*mapped, atol=1e-5)) is reached
+        assert len(state.mapped) == (2 if sees else 0)
+
+
+def test_the_second_dense_layer_is_the_wider_one(tiny_tower):
+    tower = tiny_tower(mapping_sees_below=True)
+    for index, level in enumerate(tower.levels):
+        dense = [layer.in_features for layer in level.mapping.hidden if isinstance(layer, nn.Linear)]
+        assert dense == [4, 8 * (1 + index)]
+    with pytest.raises(TimError, match="mapping_sees_below needs mapping: true and mapping_layers of at least 2"):
+        tiny_tower(mapping_sees_below=True, mapping_layers=1)
+
+
 def test_projected_images_degrade_to_the_lq_at_every_level(tiny_tower):
     tower = tiny_tower(consistency="project")
     conditions, latents = inputs(tower, 3, 5)
@@ -138,6 +172,7 @@ def test_projected_images_degrade_to_the_lq_at_every_level(tiny_tower):
         ("condition_every_level", True),
         ("consistency", "project"),
         ("mapping", False),
+        ("mapping_sees_below", True),
         ("normalise", False),
     ],
 )

@@ -10,7 +10,8 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import TimError
 from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.latents import Latents, draw_level
-from tim_plugin.imle.selection import REJECTED, Selection, hierarchical, rank_keys, vanilla
+from tim_plugin.imle.nearest import REJECTED, rank_keys
+from tim_plugin.imle.selection import Selection, hierarchical, vanilla
 from tim_plugin.imle.trees import join, take, tile
 from tim_plugin.options import ImleSpec, build_spec
 

@@ -173,6 +173,45 @@ def test_chunks_of_the_search_do_not_change_the_training(options):
         assert torch.allclose(mine, theirs, atol=1e-4)
 
 
+@pytest.mark.parametrize("change", [{"channels_last": True}, {"search_memory_gib": 1e-3}])
+def test_how_the_search_is_run_does_not_change_the_training(options, change):
+    base, other = build(options()), build(options(**change))
+    train(base, 1, 4)
+    train(other, 1, 4)
+    for mine, theirs in zip(base.net_g.parameters(), other.net_g.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [{"search_precision": "bf16"}, {"screen": 0.4}])
+def test_an_inexact_search_trains_and_reports_exact_distances(options, change):
+    opt = options(**change, samples_per_level=6)
+    opt["train"]["perceptual_opt"] = {
+        "type": "PerceptualDistanceLoss",
+        "backbone": "squeezenet1_1",
+        "weights": "random",
+        "calibration": "none",
+    }
+    model = build(opt)
+    data = batch(1)
+    with torch.no_grad():
+        latents = model._search(1, data)
+        images = model.net_g(model._pyramids(data)[0], latents)
+        targets = model._pyramids(data)[1]
+        distances = [model.distance(image, target) for image, target in zip(images, targets, strict=True)]
+    assert model.selected_distance == pytest.approx(float(sum(distances).mean()), rel=1e-4)
+    train(model, 1, 3)
+    assert all(torch.isfinite(p).all() for p in model.net_g.parameters())
+
+
+def test_chimle_trains_with_mapping_networks_that_see_those_below(options):
+    opt = options(sampling="chimle", samples_per_level=[5, 4, 2, 1])
+    opt["network_g"]["mapping_sees_below"] = True
+    model = build(opt)
+    before = weights(model.net_g)
+    train(model, 1, 3)
+    assert not same(before, weights(model.net_g))
+
+
 @pytest.mark.parametrize("reuse", [1, 3])
 def test_a_resumed_run_equals_an_unbroken_one(options, reuse):
     """20 iterations, saved at the 13th: schedule, optimizer state, weights and EMA are the same bits."""

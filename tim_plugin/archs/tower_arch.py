@@ -27,10 +27,14 @@ from tim_plugin.options import LevelSpec, TowerSpec
 
 
 class TowerState(NamedTuple):
-    """What a level hands to the next one; all tensors have the batch first."""
+    """What a level hands to the next one; all tensors have the batch first.
+
+    ``mapped`` is the last hidden layer of each mapping network so far, where the next one sees them.
+    """
 
     image: Tensor
     features: Tensor
+    mapped: tuple[Tensor, ...] = ()
 
 
 class TowerGenerator(nn.Module):
@@ -60,6 +64,7 @@ class TowerGenerator(nn.Module):
         consistency: ``project`` replaces each level's image by the nearest one that agrees with the LQ, where that is
             known for the level.
         mapping: Modulate each RRDB's output by the mapping network.
+        mapping_sees_below: Each level's mapping network also reads those of the levels below (CHIMLE).
         normalise: Instance norm (without parameters) before the modulation.
         weight_norm: Weight normalisation on every convolution.
 
@@ -88,6 +93,7 @@ class TowerGenerator(nn.Module):
         degradation: str | Mapping[str, Any] | None = None,
         consistency: str = "off",
         mapping: bool = True,
+        mapping_sees_below: bool = False,
         normalise: bool = True,
         weight_norm: bool = True,
     ) -> None:
@@ -111,11 +117,12 @@ class TowerGenerator(nn.Module):
             degradation=degradation,
             consistency=consistency,
             mapping=mapping,
+            mapping_sees_below=mapping_sees_below,
             normalise=normalise,
             weight_norm=weight_norm,
         )
         self.degradation = build_for_tower(self.spec.degradation, self.spec.scale, num_in_ch, num_out_ch)
-        self.levels = nn.ModuleList(TowerLevel(level, self.spec) for level in self.spec.levels)
+        self.levels = nn.ModuleList(TowerLevel(*level, self.spec) for level in enumerate(self.spec.levels))
         initialise(self)
         if weight_norm:
             normalise_convolutions(self)
@@ -152,11 +159,12 @@ class TowerGenerator(nn.Module):
             image, features = self._to_reading_size(state, latent.noise.shape[-2:])
             inputs.append(image)
             features = features * self.spec.feature_scale if self.spec.feature_scale > 0 else None
-        raw, features = self.levels[level](inputs, latent, features)
+        below = () if state is None else state.mapped
+        raw, features, mapped = self.levels[level](inputs, latent, features, below)
         image = self._image(raw, condition.image)
         if self.spec.consistency == "project" and condition.given is not None:
             image = self.degradation.project(image, condition.given)
-        return image, TowerState(image, features)
+        return image, TowerState(image, features, (*below, mapped) if self.spec.mapping_sees_below else ())
 
     def _image(self, raw: Tensor, lightness: Tensor | None) -> Tensor:
         """From what the last convolution gives to an image, nominally in [0, 1]."""
@@ -188,7 +196,7 @@ class TowerGenerator(nn.Module):
 class TowerLevel(nn.Module):
     """One module: convolution, modulated RRDBs inside a shortcut, the 2x step, image head (paper, figure 4)."""
 
-    def __init__(self, level: LevelSpec, tower: TowerSpec) -> None:
+    def __init__(self, index: int, level: LevelSpec, tower: TowerSpec) -> None:
         super().__init__()
         channels = level.trunk_channels
         self.normalise = tower.normalise
@@ -202,6 +210,7 @@ class TowerLevel(nn.Module):
                 width=tower.mapping_width,
                 num_layers=tower.mapping_layers,
                 init=tower.mapping_init,
+                num_below=index if tower.mapping_sees_below else 0,
             )
             if tower.mapping
             else None
@@ -211,22 +220,33 @@ class TowerLevel(nn.Module):
         self.conv_hr = nn.Conv2d(channels, channels, 3, 1, 1)
         self.conv_last = nn.Conv2d(channels, 2 if tower.head == "ab" else tower.num_out_ch, 3, 1, 1)
 
-    def forward(self, images: Sequence[Tensor], latent: LevelLatent, features: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the head's raw values and the features at its size, for inputs at the level's reading size."""
+    def forward(
+        self,
+        images: Sequence[Tensor],
+        latent: LevelLatent,
+        features: Tensor | None,
+        mapped_below: Sequence[Tensor] = (),
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the head's raw values and the features at its size, for inputs at the level's reading size.
+
+        The third is the mapping network's last hidden layer, (N, width); ``mapped_below`` are those of the levels
+        below, where it sees them.
+        """
         below = [] if features is None else [features]
+        mapped = None if self.mapping is None else self.mapping.mapped(latent.style, mapped_below)
         first = self.conv_first(torch.cat([*images, latent.noise, *below], dim=1))  # (N, C, H, W)
-        out = first + self.conv_body(self._trunk(first, latent.style))
+        out = first + self.conv_body(self._trunk(first, mapped))
         if self.conv_up is not None:
             out = F.leaky_relu(self.conv_up(F.interpolate(out, scale_factor=2, mode="nearest")), 0.2)  # (N, C, 2H, 2W)
         out = F.leaky_relu(self.conv_hr(out), 0.2)
-        return self.conv_last(out), out
+        return self.conv_last(out), out, mapped
 
-    def _trunk(self, out: Tensor, style: Tensor) -> Tensor:
-        if self.mapping is None:
+    def _trunk(self, out: Tensor, mapped: Tensor | None) -> Tensor:
+        if mapped is None:
             for block in self.blocks:
                 out = block(out)
             return out
-        scales, offsets = self.mapping(style)  # (N, K, C) each
+        scales, offsets = self.mapping.modulation(mapped)  # (N, K, C) each
         for index, block in enumerate(self.blocks):
             out = block(out)
             out = F.instance_norm(out) if self.normalise else out

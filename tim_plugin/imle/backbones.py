@@ -118,12 +118,16 @@ class Trunk(nn.Module):
         """Stay in eval mode: the trunk is a fixed measure."""
         return self
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the maps (N, C_l, H_l, W_l) for inputs (N, 3, H, W) that are normalised as the backbone wants them."""
+    def forward(self, x: Tensor, num_maps: int | None = None) -> list[Tensor]:
+        """Return the maps (N, C_l, H_l, W_l) for inputs (N, 3, H, W) that are normalised as the backbone wants them.
+
+        ``num_maps``: the first so many only, and no layer behind them is run; None: all.
+        """
         maps = []
-        for index, layer in enumerate(self.layers):
+        taps = self.facts.taps[:num_maps]
+        for index, layer in enumerate(self.layers[: taps[-1] + 1]):
             x = layer(x)
-            if index in self.facts.taps:
+            if index in taps:
                 maps.append(x)
         return maps
 

@@ -21,6 +21,7 @@ from tim_plugin.imle.backbones import BACKBONES, Trunk
 
 Features = Any  # a list of maps (N, C_l, H_l, W_l); of a weighted target, WeightedMaps
 CALIBRATIONS = ("lpips", "none")
+EARLY_MAPS = 2  # of a screening
 TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
 
 
@@ -108,19 +109,24 @@ class PerceptualDistance(nn.Module):
         self.register_buffer("roots", roots, persistent=False)
         super().train(False)
 
-    def features(self, images: Tensor | Weighted) -> Features:
+    def early_features(self, images: Tensor | Weighted) -> Features:
+        """Return the first :data:`EARLY_MAPS` maps of :meth:`features`, which cost a fraction of them all."""
+        return self.features(images, EARLY_MAPS)
+
+    def features(self, images: Tensor | Weighted, num_maps: int | None = None) -> Features:
         """Return the calibrated, unit-normalised maps, batch first, of images (N, 3 or 1, H, W) nominally in [0, 1].
 
         They are computed in the module's own precision, also under autocast: half precision loses the small norms.
+        ``num_maps``: the first so many only; None: all.
         """
         images, weight = _parts(images)
         with torch.autocast(images.device.type, enabled=False):
             rgb = images.to(self.scale.dtype).expand(-1, 3, -1, -1)  # a grey image's channel is repeated
             x = self._enlarged(rgb) * 2 - 1
-            maps = [self._normalised(one) for one in self.trunk((x - self.shift) / self.scale)]
+            maps = [self._normalised(one) for one in self.trunk((x - self.shift) / self.scale, num_maps)]
             if self.roots is not None:
                 roots = self.roots.split(self.trunk.facts.channels, dim=1)  # (1, C_l, 1, 1) each
-                maps = [one * root for one, root in zip(maps, roots, strict=True)]
+                maps = [one * root for one, root in zip(maps, roots[:num_maps], strict=True)]
             return _with_weights(maps, weight)
 
     def distance(self, a: list[Tensor], b: Features) -> Tensor:

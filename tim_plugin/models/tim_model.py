@@ -18,6 +18,7 @@ from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.distance import Weighted
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, ExamplePool, size_of
+from tim_plugin.imle.search_plan import SearchPlan, SearchRunner
 from tim_plugin.imle.selection import search_by
 from tim_plugin.imle.trees import split
 from tim_plugin.models.sampling_model import SamplingModel, require_finite
@@ -62,6 +63,7 @@ class TIMModel(SamplingModel):
         self.loss_weight = self.cri_perceptual.loss_weight
         self.pool = ExamplePool(self.imle.pool_size, self.imle.reuse, self.opt["manual_seed"], self.opt["rank"])
         self.selected_distance = float("nan")
+        self.runner = SearchRunner(self.get_bare_model(self.net_g), self._plan())
 
     def setup_optimizers(self) -> None:
         """Adam with two groups: the mapping networks learn at ``mapping_lr_mult`` (default 0.01) of the rate."""
@@ -122,6 +124,15 @@ class TIMModel(SamplingModel):
         key = ("jitter", self.opt["manual_seed"], self.opt["rank"], current_iter)
         return latents.jittered(self.imle.jitter, keyed_generator(*key))
 
+    def _plan(self) -> SearchPlan:
+        return SearchPlan(
+            precision=self.imle.search_precision,
+            channels_last=self.imle.channels_last,
+            compiled=self.imle.search_compile,
+            memory_gib=self.imle.search_memory_gib,
+            screen=self.imle.screen,
+        )
+
     def _search(self, current_iter: int, batch: Batch) -> Latents:
         """Select the codes of a pool's examples; candidates depend on (seed, rank, iteration) alone."""
         tower, started = self.get_bare_model(self.net_g), time.perf_counter()
@@ -129,7 +140,7 @@ class TIMModel(SamplingModel):
             "search", self.opt["manual_seed"], self.opt["rank"], current_iter, device=batch["lq"].device
         )
         levels = tower.spec.num_levels
-        search = search_by(self.imle.sampling, self._supervised(), self.imle.radii(levels), self.imle.beam)
+        search = search_by(self.imle.sampling, self._supervised(), self.imle.radii(levels), self.imle.beam, self.runner)
         found = [
             search(
                 tower,

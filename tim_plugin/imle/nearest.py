@@ -1,0 +1,280 @@
+"""The nearest of many candidates: drawn one by one, run in chunks, of which only the best are kept.
+
+A plan can make it cheaper (see :class:`tim_plugin.imle.search_plan.SearchPlan`): where candidates are compared
+inexactly or in part, the winners are run once more as the plain search would run them.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tim_plugin.errors import TimError
+from tim_plugin.imle.contracts import Distance, Tower
+from tim_plugin.imle.distance import Features, Weighted
+from tim_plugin.imle.latents import LevelLatent, LevelShape, draw_level
+from tim_plugin.imle.search_plan import SearchRunner
+from tim_plugin.imle.trees import choose, join, split, take, tile
+
+REJECTED = 1e6  # added to the key of a rejected candidate: above any distance
+
+Codes = tuple[LevelLatent, ...]
+Images = dict[int, Tensor]  # by level
+Run = Callable[[Tower, Codes, Tensor], tuple[Images, Any]]
+
+
+class Best(NamedTuple):
+    """The nearest candidates so far, K an example, nearest first: item k of example n stands at k * N + n.
+
+    ``key`` is compared, the rest is kept; ``distances`` are (K * N, L), zero at levels that are not compared;
+    ``parent`` is the item of the level below that a candidate builds on.
+    """
+
+    key: Tensor
+    distances: Tensor
+    latents: Codes
+    state: Any
+    parent: Tensor
+
+
+class Ranking:
+    """What candidates are compared by: the sum of their distances to the targets of some levels.
+
+    Args:
+        distance: Compares images with targets; their features are computed here, once.
+        targets: Of N examples, by level.
+        num_levels: L.
+        radius: Candidates nearer than this come last.
+        prior: (P * N,) to be added for a candidate that builds on this item, or None.
+        screening: Early features are needed too.
+
+    Raises:
+        TimError: They are needed, and the distance has none.
+    """
+
+    def __init__(
+        self,
+        distance: Distance,
+        targets: Mapping[int, Tensor | Weighted],
+        num_levels: int,
+        radius: float = 0.0,
+        prior: Tensor | None = None,
+        screening: bool = False,
+    ) -> None:
+        if screening and not hasattr(distance, "early_features"):
+            raise TimError(
+                f"imle: screen needs a distance of several feature maps, and {type(distance).__name__} has none: use "
+                "PerceptualDistanceLoss, or leave screen out"
+            )
+        self.distance, self.num_levels, self.radius, self.prior = distance, num_levels, radius, prior
+        self.targets = {level: distance.features(target) for level, target in targets.items()}
+        self.early_targets = (
+            {level: distance.early_features(target) for level, target in targets.items()} if screening else {}
+        )
+
+    def distances(self, images: Images, times: int) -> Tensor:
+        """Return (times * N, L) for images of that many candidates of each example."""
+        return self._compared(images, times, self.distance.features, self.targets)
+
+    def early_distances(self, images: Images, times: int) -> Tensor:
+        """Return the same of the early features alone."""
+        return self._compared(images, times, self.distance.early_features, self.early_targets)
+
+    def _compared(
+        self, images: Images, times: int, features: Callable[[Tensor], Features], targets: Mapping[int, Features]
+    ) -> Tensor:
+        columns = {
+            level: self.distance.distance(features(images[level]), tile(target, times))
+            for level, target in targets.items()
+        }
+        nothing = torch.zeros_like(next(iter(columns.values())))
+        return torch.stack([columns.get(level, nothing) for level in range(self.num_levels)], dim=1)
+
+    def keys(self, distances: Tensor, parents: Tensor) -> Tensor:
+        """Return what candidates are ranked by, lowest first."""
+        keys = rank_keys(distances.sum(dim=1), self.radius)
+        return keys if self.prior is None else keys + self.prior[parents]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One search for the nearest candidates.
+
+    Attributes:
+        runner: The tower and how it is run.
+        level: The level that is searched; the last where all are searched together.
+        run: (tower, codes, parents) to the images that are compared and the state for the next level.
+        ranking: Compares them.
+        num_examples: N.
+        width: Winners an example.
+    """
+
+    runner: SearchRunner
+    level: int
+    run: Run
+    ranking: Ranking
+    num_examples: int
+    width: int = 1
+
+    def nearest(
+        self,
+        shapes: Sequence[LevelShape],
+        total: int,
+        parent: Tensor,
+        generator: torch.Generator,
+        max_items: int,
+        callback: Callable[[int], None] | None = None,
+    ) -> Best:
+        """Draw, run and compare candidates, and return the winners.
+
+        Args:
+            shapes: Of a candidate's codes.
+            total: Candidates for each item of ``parent``.
+            parent: (P * N,): items of the level below that candidates build on.
+            generator: Source of the codes.
+            max_items: Run at once, where the plan has no budget.
+            callback: Called with the candidates done after each chunk.
+        """
+        plan, keep, halved = self.runner.plan, self.width, False
+        if plan.screen < 1:
+            keep = max(keep, math.ceil(plan.screen * total * len(parent) / self.num_examples))
+        best = None
+        for done, codes in drawn(shapes, total, len(parent), generator, self._limit(shapes, parent, max_items)):
+            found = [self._tried(part, parent, keep) for part in (_halves(codes, len(parent)) if halved else [codes])]
+            if not halved and found == [None] and self._may_halve(codes, parent):
+                halved = True
+                found = [self._tried(part, parent, keep) for part in _halves(codes, len(parent))]
+            for one in found:
+                if one is None:
+                    raise TimError(_no_room(self.level, len(codes[0].style)))
+                best = nearer(best, one, self.num_examples, keep)
+            if callback is not None:
+                callback(done)
+        if plan.screen < 1:
+            best = self._by_whole_distance(best, self._limit(shapes, parent, max_items))
+        return self._run_again(best) if plan.runs_winners_again else best
+
+    def _limit(self, shapes: Sequence[LevelShape], parent: Tensor, max_items: int) -> int:
+        def probe(tower: Tower) -> None:
+            source = torch.Generator(parent.device).manual_seed(0)  # not the search's own: the codes must not change
+            self._scored(tower, tuple(draw_level(shape, len(parent), source) for shape in shapes), parent, keep=1)
+
+        return self.runner.limit(self.level, max_items, probe, len(parent), (parent.device, tuple(shapes)))
+
+    def _scored(self, tower: Tower, codes: Codes, parent: Tensor, keep: int) -> Best:
+        plan, items = self.runner.plan, len(codes[0].style)
+        parents = parent.repeat(items // len(parent))
+        images, state = self.run(tower, codes, parents)
+        compared = self.ranking.distances if plan.screen == 1 else self.ranking.early_distances
+        distances = compared(images, items // self.num_examples)
+        kept = images if plan.screen < 1 else None if plan.runs_winners_again else state
+        return _front(
+            Best(self.ranking.keys(distances, parents), distances, codes, kept, parents), self.num_examples, keep
+        )
+
+    def _tried(self, codes: Codes, parent: Tensor, keep: int) -> Best | None:
+        """Return a chunk's best, or None where memory ran out: once this returns, what it held is free."""
+        try:
+            return self._scored(self.runner.planned, codes, parent, keep)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _may_halve(self, codes: Codes, parent: Tensor) -> bool:
+        items = len(codes[0].style)
+        if items == len(parent) or self.level in self.runner.halved:
+            return False
+        warnings.warn(
+            f"level {self.level + 1}: {items} candidates at once do not fit in memory; going on with half as many. "
+            "Lower imle: max_candidates_per_batch, or set search_memory_gib",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        self.runner.halve(self.level)
+        return True
+
+    def _by_whole_distance(self, best: Best, limit: int) -> Best:
+        size = max(1, limit // self.num_examples) * self.num_examples
+        distances = torch.cat(
+            [
+                self.ranking.distances(images, len(next(iter(images.values()))) // self.num_examples)
+                for images in split(best.state, size, len(best.key))
+            ]
+        )
+        return self._ranked_anew(best, distances, None)
+
+    def _run_again(self, best: Best) -> Best:
+        images, state = self.run(self.runner.tower, best.latents, best.parent)
+        return self._ranked_anew(best, self.ranking.distances(images, len(best.key) // self.num_examples), state)
+
+    def _ranked_anew(self, best: Best, distances: Tensor, state: Any) -> Best:
+        key = self.ranking.keys(distances, best.parent)
+        return _front(best._replace(key=key, distances=distances, state=state), self.num_examples, self.width)
+
+
+def drawn(
+    shapes: Sequence[LevelShape], num_candidates: int, batch_size: int, generator: torch.Generator, limit: int
+) -> Iterator[tuple[int, Codes]]:
+    """Yield (candidates done, codes of a chunk, candidate-major); each candidate is drawn by itself.
+
+    Raises:
+        ValueError: Not even one candidate of each item fits the limit.
+    """
+    if batch_size > limit:
+        raise ValueError(f"{batch_size} examples do not fit max_candidates_per_batch {limit}: search fewer at a time")
+    step = limit // batch_size
+    for start in range(0, num_candidates, step):
+        count = min(step, num_candidates - start)
+        candidates = [[draw_level(shape, batch_size, generator) for shape in shapes] for _ in range(count)]
+        yield (
+            start + count,
+            tuple(
+                LevelLatent(*(torch.cat(parts) for parts in zip(*same, strict=True)))
+                for same in zip(*candidates, strict=True)
+            ),
+        )
+
+
+def rank_keys(distances: Tensor, radius: float) -> Tensor:
+    """Return what candidates are ranked by, lowest first: the distance, but what lies within the radius comes last.
+
+    Among those within, the farthest comes first, told apart in double precision. NaN comes behind everything: it must
+    neither win nor hide the others.
+    """
+    keys = torch.where(distances.isnan(), torch.full_like(distances, torch.inf), distances)
+    if radius <= 0:
+        return keys
+    keys = keys.double()
+    return torch.where(keys < radius, REJECTED + radius - keys, keys)
+
+
+def nearer(best: Best | None, found: Best, batch_size: int, width: int = 1) -> Best:
+    """Return the nearest ``width`` candidates of each example of both, which have as many each at most."""
+    if best is None:
+        return found
+    if width == 1:  # the paper's search: nothing to sort
+        return choose(found.key < best.key, found, best)
+    return _front(join([best, found]), batch_size, width)
+
+
+def _front(items: Best, batch_size: int, width: int) -> Best:
+    order = items.key.view(-1, batch_size).argsort(dim=0, stable=True)[:width]  # (K, N)
+    return take(items, (order * batch_size + torch.arange(batch_size, device=order.device)).flatten())
+
+
+def _halves(codes: Codes, batch_size: int) -> list[Codes]:
+    items = len(codes[0].style)
+    size = math.ceil(items / batch_size / 2) * batch_size
+    return split(codes, size, items)
+
+
+def _no_room(level: int, items: int) -> str:
+    return (
+        f"level {level + 1}: {items} candidates at once do not fit in memory, nor did half as many: lower imle: "
+        "max_candidates_per_batch or search_memory_gib, or search_batch"
+    )
