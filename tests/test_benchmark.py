@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tim_plugin.benchmarks import selection, settings
+from tim_plugin.benchmarks import search_options, selection, settings
 from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.selection import hierarchical
 from tim_plugin.option_file import read_option_file
@@ -46,16 +46,48 @@ def test_the_demos_benchmark_measures_the_demos_network():
         assert network[key] == value
 
 
-def test_benchmark_tool_prints_ratio_and_counts(monkeypatch, tmp_path, capsys, tiny_network):
+def run_tool(monkeypatch, tool, *arguments):
+    monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
+    runpy.run_path(str(ROOT / "tools" / tool), run_name="__main__")
+
+
+@pytest.fixture
+def tiny_setting(monkeypatch, tiny_network):
     network = {key: value for key, value in tiny_network.items() if key != "type"}
-    tiny = replace(settings.SETTINGS["demo"], network=network, lq_px=2, examples=1, candidates=2, at_once=2)
+    tiny = replace(settings.SETTINGS["demo"], network=network, lq_px=2, examples=1, candidates=2, at_once=1)
     monkeypatch.setitem(settings.SETTINGS, "demo", tiny)
-    arguments = ["selection", "--network", "demo", "--repeats", "1", "--json", str(tmp_path / "b.json")]
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
-    runpy.run_path(str(ROOT / "tools" / "benchmark.py"), run_name="__main__")
+    monkeypatch.setattr(search_options, "QUALITY_SEEDS", range(1))
+
+
+def test_benchmark_tool_prints_ratio_and_counts_and_its_report_shows_them(monkeypatch, tmp_path, capsys, tiny_setting):
+    arguments = ["selection", "--network", "demo", "--repeats", "1", "--json", tmp_path / "b.json"]
+    run_tool(monkeypatch, "benchmark.py", *arguments, "--options", "screen", "memory", "chimle")
     printed = capsys.readouterr().out
-    result = json.loads((tmp_path / "b.json").read_text())["results"][0]
-    assert result["counts"]["naive, level evaluations"] == [8, 6, 4, 2]
-    assert result["counts"]["ours, level evaluations"] == [2, 2, 2, 2]
-    assert result["ratio"] == pytest.approx(result["plain"]["seconds"] / result["ours"]["seconds"])
-    assert f"{result['ratio']:.2f}" in printed and "[8, 6, 4, 2]" in printed and "same picks: True" in printed
+    naive, screen, memory, chimle = json.loads((tmp_path / "b.json").read_text())["results"]
+    assert naive["counts"]["naive, level evaluations"] == [8, 6, 4, 2]
+    assert naive["counts"]["ours, level evaluations"] == [2, 2, 2, 2]
+    assert naive["ratio"] == pytest.approx(naive["plain"]["seconds"] / naive["ours"]["seconds"])
+    assert f"{naive['ratio']:.2f}" in printed and "[8, 6, 4, 2]" in printed and "same picks: True" in printed
+    trunk = "passes through the whole trunk and its first maps"
+    assert screen["counts"][f"without, {trunk}"] == [4 * (1 + 2), 0]
+    assert screen["counts"][f"with, {trunk}"] == [4 * (1 + 1 + 1), 4 * (1 + 2)]
+    assert screen["checks"]["selected distance, relative change"] >= 0
+    assert memory["counts"]["with, items at once"] == [2] * 4
+    assert memory["checks"] == {
+        "share of examples with the same pick, by level": [1.0] * 4,
+        "selected distance, relative change": pytest.approx(0, abs=1e-4),
+    }
+    assert chimle["counts"]["with, level evaluations"] == [3, 3, 1, 1]
+    run_tool(monkeypatch, "benchmark_report.py", tmp_path / "b.json", "-o", tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert "## b" in page and f"{naive['ratio']:.2f} (" in page and "screen: 0.25" in page
+    conditions = json.loads((tmp_path / "b.json").read_text())["conditions"]
+    assert conditions["threads"] == 1 and all(f"- {key}: {value}" in page for key, value in conditions.items())
+
+
+def test_the_report_names_a_file_that_is_none_of_a_benchmark(monkeypatch, tmp_path, capsys):
+    (tmp_path / "other.json").write_text('{"results": [{"what": "x"}]}')
+    with pytest.raises(SystemExit):
+        run_tool(monkeypatch, "benchmark_report.py", tmp_path / "other.json", "-o", tmp_path / "page.md")
+    assert "other.json: not a benchmark's JSON (KeyError" in capsys.readouterr().err
+    assert not (tmp_path / "page.md").exists()

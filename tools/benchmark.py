@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
+from tim_plugin.benchmarks.search_options import OPTIONS
 from tim_plugin.benchmarks.selection import benchmark_selection
 from tim_plugin.benchmarks.settings import DEFAULT, SETTINGS
 from tim_plugin.benchmarks.timing import as_json, described
 from tim_plugin.train_pipeline import run
 
+ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = {"selection": benchmark_selection}
 
 
@@ -20,11 +22,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="pairs that are timed (default: 5)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file too")
+    parser.add_argument(
+        "--options", choices=list(OPTIONS), nargs="*", default=None, help="selection: options of the search (all)"
+    )
     args = parser.parse_args()
-    results = [one for name in args.network for one in BENCHMARKS[args.what](name, args.repeats, args.device)]
+    if args.options is not None and args.what != "selection":
+        parser.error(f"--options {' '.join(args.options)} are selection's: leave them out for {args.what}")
+    chosen = {} if args.options is None else {"options": args.options}
+    results = [one for name in args.network for one in BENCHMARKS[args.what](name, args.repeats, args.device, **chosen)]
     print("\n".join(described(one) for one in results))
     if args.json is not None:
-        args.json.write_text(json.dumps(as_json(results), indent=2) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(as_json(results, ROOT, args.device), indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The search: ours against one that runs every candidate through all lower levels."""
+"""The search: ours against one that runs every candidate through all lower levels, and ours with each option."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tim_plugin.archs.tower_arch import TowerGenerator
+from tim_plugin.benchmarks.counting import Counter
+from tim_plugin.benchmarks.search_options import OPTIONS, benchmark_option
 from tim_plugin.benchmarks.settings import SETTINGS, Setting
 from tim_plugin.benchmarks.timing import Comparison, compare, seconds
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
@@ -22,29 +24,6 @@ from tim_plugin.imle.selection import Distance, Selection, Tower, hierarchical
 from tim_plugin.imle.trees import tile
 
 SAME_PICK_TOLERANCE = 1e-3
-
-
-class _Counter:
-    """Counts a tower's level evaluations (items) and the passes of targets through the distance."""
-
-    def __init__(self, tower: Tower, distance: Distance, targets: Sequence[Tensor]) -> None:
-        self.tower, self.measure, self.targets = tower, distance, targets
-        self.evaluations = [0] * len(targets)
-        self.target_passes = 0
-
-    def latent_shapes(self, height: int, width: int) -> Any:
-        return self.tower.latent_shapes(height, width)
-
-    def forward_level(self, level: int, condition: Condition, latent: LevelLatent, state: Any = None) -> Any:
-        self.evaluations[level] += len(latent.style)
-        return self.tower.forward_level(level, condition, latent, state)
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        self.target_passes += any(images is target for target in self.targets)
-        return self.measure.features(images)
-
-    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        return self.measure.distance(a, b)
 
 
 Search = Callable[..., Selection]
@@ -91,8 +70,10 @@ def naive_hierarchical(
     return Selection(Latents(chosen), torch.stack(rows, dim=1), tuple(evaluations))
 
 
-def benchmark_selection(name: str, repeats: int = 5, device: str = "cpu") -> list[Comparison]:
-    """Time the naive search and ours on the same network, examples and candidates.
+def benchmark_selection(
+    name: str, repeats: int = 5, device: str = "cpu", options: Sequence[str] = tuple(OPTIONS)
+) -> list[Comparison]:
+    """Time the naive search and ours on the same network, examples and candidates, then ours with each option.
 
     The bound is what running no lower level again can give at most: the naive search's level evaluations over ours,
     each weighed by the measured time of its level. Ours can pass it, because it also computes each weight-normalised
@@ -102,6 +83,7 @@ def benchmark_selection(name: str, repeats: int = 5, device: str = "cpu") -> lis
         name: A key of :data:`tim_plugin.benchmarks.settings.SETTINGS`.
         repeats: Pairs that are timed.
         device: ``cpu`` or ``cuda``.
+        options: Keys of :data:`tim_plugin.benchmarks.search_options.OPTIONS`.
     """
     setting = SETTINGS[name]
     torch.manual_seed(0)
@@ -115,7 +97,7 @@ def benchmark_selection(name: str, repeats: int = 5, device: str = "cpu") -> lis
         generator = torch.Generator(device).manual_seed(0)
         return function(network, measure, conditions, targets, candidates, generator, setting.at_once)
 
-    counters = [_Counter(tower, distance, targets) for _ in range(2)]
+    counters = [Counter(tower, distance, targets) for _ in range(2)]
     naive, ours = (
         search(one, counter) for one, counter in zip((naive_hierarchical, hierarchical), counters, strict=True)
     )
@@ -140,7 +122,8 @@ def benchmark_selection(name: str, repeats: int = 5, device: str = "cpu") -> lis
         counts=counts,
         checks={"same picks": torch.allclose(naive.distances, ours.distances, rtol=SAME_PICK_TOLERANCE)},
     )
-    return [found]
+    problem = (tower, distance, conditions, targets)
+    return [found, *(benchmark_option(name, option, setting, problem, repeats, device) for option in options)]
 
 
 def _problem(tower: TowerGenerator, setting: Setting, device: str) -> tuple[list[Tensor | None], list[Tensor]]:

@@ -6,11 +6,13 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from tim_plugin.errors import TimError
+from tim_plugin.reproduction.conditions import machine
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,9 @@ def described(one: Comparison) -> str:
     return "\n".join(lines)
 
 
-def as_json(found: list[Comparison]) -> dict[str, Any]:
-    """Return comparisons with what they were measured on."""
-    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "results": [asdict(one) for one in found]}
+def as_json(found: list[Comparison], root: Path, device: str | torch.device) -> dict[str, Any]:
+    """Return comparisons with what they were measured on; ``root`` is the project's folder, for the commit."""
+    return {
+        "conditions": {**machine(root, device), "threads": torch.get_num_threads()},
+        "results": [asdict(one) for one in found],
+    }

@@ -1,0 +1,20 @@
+"""A page from benchmarks' JSON files: python tools/benchmark_report.py docs/benchmarks/*.json -o docs/benchmarks.md"""
+
+import argparse
+from pathlib import Path
+
+from tim_plugin.benchmarks.report import page
+from tim_plugin.images import write_atomically
+from tim_plugin.train_pipeline import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", type=Path, nargs="+", help="written by tools/benchmark.py --json")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    args = parser.parse_args()
+    write_atomically(args.output, page(args.files).encode())
+
+
+if __name__ == "__main__":
+    run(main)
