@@ -186,6 +186,23 @@ def test_each_level_is_compiled_once_picks_the_same_and_follows_the_weights():
     assert len(compiled) == 2
 
 
+def test_a_machine_that_cannot_compile_is_one_clear_error():
+    def backend(module, inputs):
+        raise RuntimeError("no compiler")
+
+    image = torch.rand(1, 3, 4, 4)
+    with pytest.raises(TimError, match="imle: search_compile: level 1 .*no compiler.* gcc"):
+        hierarchical(
+            TwoConvolutions(),
+            PixelDistance(),
+            [Condition(image)] * 2,
+            [image] * 2,
+            [2] * 2,
+            torch.Generator().manual_seed(7),
+            runner=SearchRunner(TwoConvolutions(), SearchPlan(compiled=True), backend),
+        )
+
+
 # memory ---------------------------------------------------------------------------------------------------------------
 
 

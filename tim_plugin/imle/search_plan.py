@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from tim_plugin.errors import TimError
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.contracts import Tower
 from tim_plugin.imle.latents import LevelLatent, LevelShape
@@ -69,7 +70,11 @@ class PlannedTower:
     def forward_level(
         self, level: int, condition: Condition, latent: LevelLatent, state: Any = None
     ) -> tuple[Tensor, Any]:
-        """Run one level; the image is float32 whatever the precision."""
+        """Run one level; the image is float32 whatever the precision.
+
+        Raises:
+            TimError: It is to be compiled, and cannot be.
+        """
         inputs = (condition, latent, state)
         if self.plan.channels_last:
             inputs = map_tensors(_channels_last, inputs)
@@ -89,8 +94,15 @@ class PlannedTower:
         items = len(inputs[1].style)
         size = self._sizes[level] = max(items, self._sizes.get(level, 0))
         filled = map_tensors(partial(_with_more_items, size - items), inputs)
-        with torch._dynamo.config.patch(recompile_limit=RECOMPILES):
-            return take(self._compiled[level](*filled), slice(items))
+        try:
+            with torch._dynamo.config.patch(recompile_limit=RECOMPILES):
+                return take(self._compiled[level](*filled), slice(items))
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = " ".join(str(error).split("\n")[:2])
+            raise TimError(
+                f"imle: search_compile: level {level + 1} cannot be compiled ({reason}): torch.compile needs a C++ "
+                "compiler, such as gcc, on the PATH; leave search_compile out to go on without"
+            ) from error
 
     def shrink(self, level: int) -> None:
         """Forget how many items the level was compiled for: they were too many."""
