@@ -153,9 +153,10 @@ class TowerGenerator(nn.Module):
             inputs.append(image)
             features = features * self.spec.feature_scale if self.spec.feature_scale > 0 else None
         raw, features = self.levels[level](inputs, latent, features)
-        image = self._image(raw, condition.image)
-        if self.spec.consistency == "project" and condition.given is not None:
-            image = self.degradation.project(image, condition.given)
+        with torch.autocast(raw.device.type, enabled=False):  # half precision has fewer steps than an 8-bit image
+            image = self._image(raw, condition.image)
+            if self.spec.consistency == "project" and condition.given is not None:
+                image = self.degradation.project(image, condition.given)
         return image, TowerState(image, features)
 
     def _image(self, raw: Tensor, lightness: Tensor | None) -> Tensor:
@@ -219,7 +220,8 @@ class TowerLevel(nn.Module):
         if self.conv_up is not None:
             out = F.leaky_relu(self.conv_up(F.interpolate(out, scale_factor=2, mode="nearest")), 0.2)  # (N, C, 2H, 2W)
         out = F.leaky_relu(self.conv_hr(out), 0.2)
-        return self.conv_last(out), out
+        with torch.autocast(out.device.type, enabled=False):  # an image is made in single precision
+            return self.conv_last(out.to(self.conv_last.bias.dtype)), out
 
     def _trunk(self, out: Tensor, style: Tensor) -> Tensor:
         if self.mapping is None:
