@@ -16,6 +16,7 @@ from tim_plugin.errors import TimError
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import Latents
 
+MOST_SHAPES = 64  # all levels are one piece of code to torch.compile, which by default gives up after 8 shapes of it
 COMPILERS = ("g++", "c++", "clang++")
 
 
@@ -61,6 +62,7 @@ def compile_levels(network: nn.Module, device: torch.device) -> None:
         raise TimError("train: compile: torch.compile needs triton on a GPU, and it is not installed: use false")
     if device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
         raise TimError(f"train: compile: torch.compile needs a C++ compiler ({', '.join(COMPILERS)}): use false")
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_SHAPES)
     levels = getattr(network, "levels", None)
     for module in levels if isinstance(levels, nn.ModuleList) else [network]:
         # Shapes are fixed: with symbolic ones torch 2.14 does not compile levels of several sizes.

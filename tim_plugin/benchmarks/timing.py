@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import singledispatch
 from typing import Any
 
 import torch
@@ -101,8 +102,9 @@ def _wait(device: str | torch.device) -> None:
         torch.cuda.synchronize()
 
 
+@singledispatch
 def described(one: Comparison) -> str:
-    """Return a comparison as lines for people."""
+    """Return what a benchmark found as lines for people; another kind than a comparison registers its own."""
     low, high = one.ratio_range
     lines = [f"{one.what}: {one.setting}"]
     width = max(len(one.plain.name), len(one.ours.name))
@@ -113,6 +115,6 @@ def described(one: Comparison) -> str:
     return "\n".join(lines)
 
 
-def as_json(found: list[Comparison]) -> dict[str, Any]:
-    """Return comparisons with what they were measured on."""
+def as_json(found: list[Any]) -> dict[str, Any]:
+    """Return findings with what they were measured on."""
     return {"torch": torch.__version__, "threads": torch.get_num_threads(), "results": [asdict(one) for one in found]}

@@ -1,7 +1,6 @@
 """Several processes: a network in each (DistributedDataParallel) or one divided over them (FSDP2), and gathering.
 
-All is a plain tensor or list again where there is one process. What is stored is whole and plain always, so that a
-checkpoint does not show how many processes wrote it.
+What is stored is whole and plain always, so that a checkpoint does not show how many processes wrote it.
 """
 
 from __future__ import annotations
@@ -100,8 +99,6 @@ def share(count: int, rank: int, processes: int) -> list[int]:
 
 def gather(part: Sequence[Any]) -> list[Any]:
     """Return what all processes have, in the order of :func:`share`."""
-    if not distributed.is_initialized():
-        return list(part)
     parts: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(parts, list(part))
     longest = max(len(one) for one in parts)

@@ -185,7 +185,9 @@ class SamplingModel(StoredModel):
         Files: ``visualization/IMAGE/IMAGE_ITER_s00.png`` in training, ``visualization/DATASET/IMAGE_s00.png`` in test.
         """
         dataset_name = dataloader.dataset.opt["name"]
-        rows = distributed.gather(self._validated_rows(dataloader, current_iter, save_img))
+        rows = self._validated_rows(dataloader, current_iter, save_img)
+        if self.opt["dist"]:
+            rows = distributed.gather(rows)
         agreement = degradation_of(self._network_for_test(), dataloader.dataset).measured
         better = {name: metric.better for name, metric in self.metrics.items()} | {"distance": "lower"}
         better |= {name: measure.better for name, measure in agreement.items()}

@@ -1,0 +1,97 @@
+"""One optimizer step: each way that ``train`` offers against the plain one."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from basicsr.models.base_model import BaseModel
+from torch import nn
+
+from tim_plugin.benchmarks.memory import peak_bytes
+from tim_plugin.benchmarks.settings import SETTINGS
+from tim_plugin.benchmarks.steps import model_of
+from tim_plugin.benchmarks.timing import Comparison, compare
+
+WAYS: dict[str, dict[str, Any]] = {
+    "checkpoint_levels": {"checkpoint_levels": True},
+    "accumulate 2": {"accumulate": 2},
+    "accumulate 4": {"accumulate": 4},
+    "fused Adam": {"fused": True},
+    "amp bf16": {"amp": "bf16"},
+    "compile": {"compile": True},
+}
+SAME_LOSS = {"amp bf16": 2e-2}  # relative; the others
+EXACT = 1e-4
+EMA_REPEATS = 20  # one averaging is too short to time
+
+
+class _Passes:
+    """Counts how often a level runs, forward, and how many items it runs on."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.runs = self.items = 0
+        for level in network.levels:
+            level.register_forward_pre_hook(self._count)
+
+    def _count(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        images, *_ = arguments
+        self.runs, self.items = self.runs + 1, self.items + len(images[0])
+
+
+def benchmark_training(name: str, repeats: int = 5, device: str = "cpu") -> list[Comparison]:
+    """Time a step in each way of :data:`WAYS` against the plain one, and the average of weights against BasicSR's loop.
+
+    Args:
+        name: A key of :data:`tim_plugin.benchmarks.settings.SETTINGS`.
+        repeats: Pairs that are timed.
+        device: ``cpu`` or ``cuda``.
+    """
+    setting = SETTINGS[name]
+    plain = model_of(setting, setting.examples, device)
+    about = (
+        f"{name}, {sum(p.numel() for p in plain.net_g.parameters()) / 1e6:.2f} M parameters, batch {setting.examples}"
+    )
+    found = []
+    for way, train in WAYS.items():
+        model = model_of(setting, setting.examples, device, **train)
+        plain = model_of(setting, setting.examples, device)
+        counts, losses = {}, []
+        for side, one in (("plain", plain), (way, model)):
+            passes = _Passes(one.net_g)
+            one.optimize_parameters(1)
+            passes.runs = passes.items = 0
+            peak = peak_bytes(partial(one.optimize_parameters, 2))
+            counts[f"{side}, level runs (items)"] = f"{passes.runs} ({passes.items})"
+            counts[f"{side}, most memory beside the model, MB"] = round(peak / 1e6, 1)
+            losses.append(one.log_dict["l_total"])
+        found.append(
+            compare(
+                "training",
+                f"{about}, {way}",
+                ("plain step", partial(plain.optimize_parameters, 3)),
+                (way, partial(model.optimize_parameters, 3)),
+                repeats,
+                device,
+                counts=counts,
+                checks={"same loss": abs(losses[1] / losses[0] - 1) < SAME_LOSS.get(way, EXACT)},
+            )
+        )
+    return [*found, _averaging(plain, about, repeats, device)]
+
+
+def _averaging(model: Any, about: str, repeats: int, device: str) -> Comparison:
+    def times(average: Any) -> None:
+        for _ in range(EMA_REPEATS):
+            average(0.999)
+
+    tensors = len(list(model.net_g.parameters()))
+    return compare(
+        "training",
+        f"{about}, moving average of the weights, {EMA_REPEATS} times",
+        ("BasicSR's loop", partial(times, partial(BaseModel.model_ema, model))),
+        ("ours", partial(times, model.model_ema)),
+        repeats,
+        device,
+        counts={"BasicSR's loop, calls": 2 * tensors, "ours, calls": 1},
+    )
