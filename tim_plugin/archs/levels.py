@@ -78,7 +78,7 @@ def _in_training(compiled: Callable[..., Any], plain: Callable[..., Any]) -> Cal
         try:
             return compiled(*args)
         except TorchDynamoException as error:
-            first = str(error).strip().splitlines()[0]
-            raise TimError(f"train: compile: torch.compile failed ({first}): use compile: false") from error
+            reason = " ".join(str(error).split("\n\n")[0].split())
+            raise TimError(f"train: compile: torch.compile failed ({reason}): use compile: false") from error
 
     return forward

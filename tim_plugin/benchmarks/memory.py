@@ -42,34 +42,38 @@ class Footprint:
         what: The benchmark.
         setting: Network, batch and options, for people.
         weights: Of the network and of the distance's backbone.
-        gradients: Of the network.
         moments: Adam's.
         average: EMA's.
-        step: The most that lives beside these in a step: activations, what is kept for the backward pass, temporaries.
+        step: The most that lives beside these from the forward pass to the gradients: what is kept for the backward
+            pass, temporaries, gradients as they come.
+        update: Gradients, and as much again for a moment, while Adam takes its step.
         search: The most that lives beside weights, moments and average in a search.
     """
 
     what: str
     setting: str
     weights: int
-    gradients: int
     moments: int
     average: int
     step: int
+    update: int
     search: int
 
     @property
     def most(self) -> int:
-        """The most at one time, of step and search."""
-        steady = self.weights + self.moments + self.average
-        return steady + max(self.gradients + self.step, self.search)
+        """The most at one time."""
+        return self.weights + self.moments + self.average + max(self.step, self.update, self.search)
 
 
 @described.register
 def _(one: Footprint) -> str:
-    names = ("weights", "gradients", "moments", "average", "step", "search")
-    parts = ", ".join(f"{name} {getattr(one, name) / GB:.2f}" for name in names)
-    return f"{one.what} (computed, not measured): {one.setting}\n  {one.most / GB:.2f} GB at most: {parts}"
+    held, passing = (
+        join.join(f"{name} {getattr(one, name) / GB:.2f}" for name in names)
+        for join, names in ((" + ", ("weights", "moments", "average")), (", ", ("step", "update", "search")))
+    )
+    return (
+        f"{one.what} (computed, not measured): {one.setting}\n  {one.most / GB:.2f} GB = {held} + most of ({passing})"
+    )
 
 
 class LiveBytes(TorchDispatchMode):
@@ -198,17 +202,17 @@ def footprint(
     with FakeTensorMode(allow_non_fake_inputs=True):
         step = Step(setting, batch, distance, amp, checkpoints)
         own = bytes_of(step.tower.parameters())
-        gradients_and_step = peak_bytes(step.run)
+        most = peak_bytes(step.run)
         step.tower.zero_grad()
         search = peak_bytes(partial(step.search, at_once))
     return Footprint(
         "memory",
         about,
         own + bytes_of(distance.trunk.parameters()),
-        own,
         2 * own,
         own,
-        gradients_and_step - own,
+        most,
+        2 * own,
         search,
     )
 
