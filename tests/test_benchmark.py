@@ -89,5 +89,5 @@ def test_the_report_names_a_file_that_is_none_of_a_benchmark(monkeypatch, tmp_pa
     (tmp_path / "other.json").write_text('{"results": [{"what": "x"}]}')
     with pytest.raises(SystemExit):
         run_tool(monkeypatch, "benchmark_report.py", tmp_path / "other.json", "-o", tmp_path / "page.md")
-    assert "other.json: not a benchmark's JSON (KeyError" in capsys.readouterr().err
+    assert "other.json: not a benchmark's JSON (TypeError" in capsys.readouterr().err
     assert not (tmp_path / "page.md").exists()

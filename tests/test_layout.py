@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "options": {"errors", "option_values", "search_options"},
     "option_sections": {"errors", "option_values"},
     "dataset_checks": {"errors", "options", "option_values", "option_sections"},
-    "option_checks": {"errors", "options", "option_sections", "dataset_checks"},
+    "train_options": {"errors", "options", "option_values"},
+    "option_checks": {"errors", "options", "option_sections", "dataset_checks", "train_options"},
     "degradations": {"errors", "constants", "resize", "color", "images", "digits", "checkpoints", "degradations"},
     "tasks": {"errors", "degradations"},
     "degradation_checks": {"errors", "options", "option_sections", "degradations", "tasks"},
@@ -59,11 +60,12 @@ MAY_IMPORT = {
     "outputs": BASE | {"evaluation"},
     "models": BASE
     | {"checkpoints", "data", "degradations", "degradation_checks", "evaluation", "imle", "metrics"}
-    | {"models", "option_checks", "options", "outputs"},
+    | {"models", "option_checks", "options", "outputs", "train_options", "archs.levels"},
 }
 NO_TORCH = (
     "options",
     "search_options",
+    "train_options",
     "option_values",
     "option_sections",
     "dataset_checks",

@@ -58,6 +58,23 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     return dict(content)
 
 
+def read_state(path: Path | str) -> dict[str, Any]:
+    """Read a training state on the CPU with ``weights_only=True``.
+
+    Raises:
+        TimError: There is no such file, or it is damaged.
+    """
+    if not Path(path).is_file():
+        raise TimError(f"path: resume_state: there is no file {path}; give an existing N.state, or leave it empty (~)")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TimError(
+            f"path: resume_state: {path} cannot be read ({type(error).__name__}: it is damaged or not a "
+            "training state); delete it to resume from the one before"
+        ) from error
+
+
 def parameters_of(
     checkpoint: Mapping[str, Any], path: Path | str, param_key: str | None = None, network: nn.Module | None = None
 ) -> dict[str, Tensor]:

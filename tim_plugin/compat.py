@@ -11,10 +11,9 @@ import functools
 import importlib.util
 import sys
 import types
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-
-import torch
 
 
 def apply() -> None:
@@ -24,6 +23,7 @@ def apply() -> None:
     _accept_local_rank_spelling(sys.argv)
     _mend_resume()
     _mend_file_client()
+    _mend_prefetch()
 
 
 def _provide_functional_tensor() -> None:
@@ -96,6 +96,36 @@ def _naming_files(getitem: Any) -> Any:
     return wrapper
 
 
+def _mend_prefetch() -> None:
+    # prefetch_mode: cpu reads in a thread; an error ends the thread in silence and the training waits without end.
+    # Can go when BasicSR's PrefetchGenerator hands its thread's errors on.
+    from basicsr.data.prefetch_dataloader import PrefetchGenerator
+
+    if hasattr(PrefetchGenerator.__init__, "__wrapped__"):
+        return
+    start, following = PrefetchGenerator.__init__, PrefetchGenerator.__next__
+
+    @functools.wraps(start)
+    def init(self: Any, generator: Any, num_prefetch_queue: int) -> None:
+        start(self, _with_errors(generator), num_prefetch_queue)
+
+    def next_item(self: Any) -> Any:
+        item = following(self)
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    PrefetchGenerator.__init__, PrefetchGenerator.__next__ = init, next_item
+
+
+def _with_errors(items: Iterable[Any]) -> Iterator[Any]:
+    """Yield the items, and an error as the last one."""
+    try:
+        yield from items
+    except Exception as error:
+        yield error
+
+
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Load the state to resume from, as ``basicsr.train.load_resume_state`` does, on any machine.
 
@@ -110,7 +140,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """
     from basicsr.utils import check_resume
 
-    from tim_plugin.errors import TimError
+    from tim_plugin.checkpoints import read_state
 
     path = (
         _newest_state(Path(opt["path"]["training_states"])) if opt["auto_resume"] else opt["path"].get("resume_state")
@@ -122,16 +152,8 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
                 flush=True,
             )
         return None
-    if not Path(path).is_file():
-        raise TimError(f"path: resume_state: there is no file {path}; give an existing N.state, or leave it empty (~)")
+    state = read_state(path)
     opt["path"]["resume_state"] = str(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise TimError(
-            f"path: resume_state: {path} cannot be read ({type(error).__name__}: it is damaged or not a "
-            "training state); delete it to resume from the one before"
-        ) from error
     check_resume(opt, state["iter"])
     return state
 

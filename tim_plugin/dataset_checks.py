@@ -36,6 +36,7 @@ LEAST = {"batch_size_per_gpu": 1, "num_worker_per_gpu": 0, "dataset_enlarge_rati
 SWITCHES = ("use_hflip", "use_rot", "pin_memory", "persistent_workers")
 RARITY_SWITCHES = ("resample", "weight")
 RESIZES = ("none", "short_side", "whole")
+PREFETCH_MODES = ("cpu", "cuda")
 BACKENDS = ("disk", "lmdb", "memcached")
 PHASES = {True: ("train", "val"), False: ("test", "val")}
 
@@ -75,6 +76,10 @@ def _check_dataset(section: str, dataset: Mapping[str, Any], training: bool, spe
     for key, least in LEAST.items():
         if dataset.get(key) is not None:
             require_number(f"{section}: {key}", dataset[key], int, minimum=least)
+    if dataset.get("prefetch_mode") is not None:
+        require_choice(f"{section}: prefetch_mode", dataset["prefetch_mode"], PREFETCH_MODES)
+    if dataset.get("prefetch_mode") == "cuda" and dataset.get("pin_memory") is not True:
+        raise TimError(f"{section}: prefetch_mode 'cuda' needs pin_memory: true")
     rarity, backend = (_below(section, dataset, key) for key in ("rarity", "io_backend"))
     check_keys(f"{section}: rarity", rarity, RARITY_KEYS)
     for name, options, switches in ((section, dataset, SWITCHES), (f"{section}: rarity", rarity, RARITY_SWITCHES)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,13 +153,14 @@ def answers_of(
     device: torch.device | str = "cpu",
     max_samples_per_batch: int = 4,
     consistency: str | None = None,
+    indices: Iterable[int] | None = None,
 ) -> Iterator[tuple[Answers, dict[str, list[float]]]]:
     """Sample one image of a loader after the other; yield its answers and how well they agree with the input.
 
     Arguments as for :func:`evaluate`; the agreement is as :func:`re_degradation` gives it.
     """
     degradation = degradation_of(tower, getattr(loader, "dataset", None))
-    for index, data in enumerate(loader):
+    for index, data in zip(count() if indices is None else indices, loader, strict=False):
         observed = Observed(data["lq"], data.get("given", {}))
         samples = answer(
             tower, move(observed, device), num_samples, seed, index, None, max_samples_per_batch, consistency
@@ -181,6 +183,7 @@ def evaluate(
     max_samples_per_batch: int = 4,
     callback: Callable[[Answers, Row], None] | None = None,
     consistency: str | None = None,
+    indices: Iterable[int] | None = None,
 ) -> list[Row]:
     """Sample and measure each image of a loader.
 
@@ -195,13 +198,14 @@ def evaluate(
         max_samples_per_batch: Samples computed at once.
         callback: Called with each image's answers and measures, for saving and progress.
         consistency: See :func:`finish`.
+        indices: Of the loader's images, where it gives some of the images only; None counts from 0.
 
     Returns:
         One row for each image. The scores also hold the degradation's measures of agreement with the input, such as
         ``lr_psnr`` (dB) in super-resolution.
     """
     rows = []
-    sampled = answers_of(tower, loader, num_samples, seed, device, max_samples_per_batch, consistency)
+    sampled = answers_of(tower, loader, num_samples, seed, device, max_samples_per_batch, consistency, indices)
     for answers, agreement in sampled:
         row = measure(answers, metrics, distance, device)
         row.scores.update(agreement)

@@ -29,12 +29,15 @@ from tim_plugin.options import (
     check_keys,
     field_names,
 )
+from tim_plugin.train_options import TrainSpec, check_steps
 
 TOP_KEYS = set(
     "name model_type scale num_gpu manual_seed datasets network_g imle path train val logger dist_params "
     "find_unused_parameters dist rank world_size auto_resume is_train root_path".split()
 )
-TRAIN_KEYS = set("ema_decay optim_g scheduler total_iter warmup_iter perceptual_opt pixel_opt".split())
+TRAIN_KEYS = set("ema_decay optim_g scheduler total_iter warmup_iter perceptual_opt pixel_opt".split()) | field_names(
+    TrainSpec
+)
 VAL_KEYS = set("val_freq save_img suffix metrics pbar".split()) | field_names(ValSpec)
 OPTIM_KEYS = set("type lr betas eps weight_decay amsgrad fused foreach momentum rho mapping_lr_mult".split())
 PATH_KEYS = set(
@@ -98,6 +101,7 @@ def _check_shared(opt: Mapping[str, Any], optional: str | None = None) -> bool:
     if training:
         check_keys("train", section_of(opt, "train"), TRAIN_KEYS)
         check_keys("train: optim_g", section_of(opt, "train: optim_g"), OPTIM_KEYS)
+        check_steps(section_of(opt, "train"), section_of(opt, "datasets: train").get("batch_size_per_gpu", 1))
     return training
 
 

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 import yaml
 from basicsr.utils import set_random_seed
-from basicsr.utils.dist_util import get_dist_info, init_dist
 
 from tim_plugin.degradation_checks import check_degradations
 from tim_plugin.errors import TimError, did_you_mean
 from tim_plugin.option_checks import check_by_model
+from tim_plugin.processes import COMMAND, same_for_all, start_processes
 
 
 def parse_options(
@@ -50,7 +50,8 @@ def parse_options(
     _expand_paths(opt)
     check_by_model(opt)
     check_degradations(opt)
-    _start_processes(opt, args.launcher)
+    opt["dist"] = args.launcher != "none"
+    opt["rank"], opt["world_size"] = start_processes(opt, args.launcher)
     _choose_devices(opt)
     _seed(opt)
     _set_phases(opt)
@@ -161,22 +162,6 @@ def _as_number(value: Any) -> Any:
         return value
 
 
-def _start_processes(opt: dict[str, Any], launcher: str) -> None:
-    opt["dist"] = launcher != "none"
-    if opt["dist"] and torch.distributed.is_initialized():
-        pass
-    elif opt["dist"] and torch.cuda.is_available():
-        init_dist(launcher, **(opt.get("dist_params") or {} if launcher == "slurm" else {}))
-    elif opt["dist"]:
-        if "RANK" not in os.environ:
-            raise TimError(
-                f"--launcher {launcher}: without CUDA the processes are started by torchrun: "
-                "torchrun --nproc_per_node=N tools/train.py -opt FILE --launcher pytorch"
-            )
-        torch.distributed.init_process_group("gloo")
-    opt["rank"], opt["world_size"] = get_dist_info()
-
-
 def _choose_devices(opt: dict[str, Any]) -> None:
     available, wanted = torch.cuda.device_count(), opt.get("num_gpu", "auto")
     if wanted == "auto":
@@ -188,16 +173,16 @@ def _choose_devices(opt: dict[str, Any]) -> None:
             f"num_gpu: {wanted}, but this machine has {available} CUDA devices: use num_gpu: auto, or 0 for the CPU"
         )
     if wanted > 1 and not opt["dist"] and opt.get("model_type") == "TIMModel":
-        raise TimError(
-            f"num_gpu: {wanted} needs a process for each GPU: torchrun --nproc_per_node={wanted} "
-            "tools/train.py -opt FILE --launcher pytorch; or use num_gpu: 1"
-        )
+        raise TimError(f"num_gpu: {wanted} needs a process for each GPU: {COMMAND.format(wanted)}; or use num_gpu: 1")
     opt["num_gpu"] = wanted
+    for phase, dataset in opt["datasets"].items():
+        if dataset.get("prefetch_mode") == "cuda" and wanted == 0:
+            raise TimError(f"datasets: {phase}: prefetch_mode 'cuda' copies to a GPU, and there is none: use cpu, or ~")
 
 
 def _seed(opt: dict[str, Any]) -> None:
     if opt.get("manual_seed") is None:
-        opt["manual_seed"] = random.randint(1, 10000)
+        opt["manual_seed"] = same_for_all(random.randint(1, 10000))
     set_random_seed(opt["manual_seed"] + opt["rank"])
 
 

@@ -2,7 +2,8 @@
 
 ``basicsr.train.train_pipeline`` runs unchanged; for the time of the call these names of its module are ours: the
 options (:mod:`tim_plugin.option_file`), the sampler (each crop keyed by seed, epoch and index; a resumed run goes on at
-the batch where it stopped), the check that an epoch holds a batch at all, and a progress bar.
+the batch where it stopped), the check that an epoch holds a batch at all, a wait for the process that makes the
+folders, and a progress bar.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tim_plugin.compat import load_resume_state
 from tim_plugin.data.keyed_sampler import KeyedSampler
 from tim_plugin.errors import NonFiniteError, TimError
 from tim_plugin.option_file import parse_options
+from tim_plugin.processes import LOST, is_first_to_fail, is_lost, wait_for_all, who
 from tim_plugin.progress import show_progress
 
 Observer = Callable[[int, Mapping[str, float]], None]
@@ -50,6 +52,7 @@ def train_pipeline(root_path: str, argv: list[str] | None = None, on_step: Obser
             parse_options=partial(parse_options, argv=argv),
             load_resume_state=partial(_load_resume_state, resumed),
             EnlargedSampler=KeyedSampler,
+            make_exp_dirs=partial(_make_folders, basicsr.train.make_exp_dirs),
             create_train_val_dataloader=partial(_create_dataloaders, original, resumed),
             build_model=partial(_build_model, basicsr.train.build_model, resumed, on_step),
         ),
@@ -64,24 +67,31 @@ def test_pipeline(root_path: str, argv: list[str] | None = None) -> None:
 
 
 def run(command: Callable[[], None]) -> None:
-    """Run a command line tool: a user's mistake is one line on stderr and exit status 2, not a traceback."""
+    """Run a command line tool: a user's mistake is one line on stderr and exit status 2, not a traceback.
+
+    Of several processes, the first that fails says so; the launcher then ends the others.
+    """
     try:
         command()
     except (TimError, NonFiniteError) as error:
         sys.exit(_fail(str(error), 2 if isinstance(error, TimError) else 1))
+    except RuntimeError as error:
+        if not is_lost(error):
+            raise
+        sys.exit(_fail(LOST, 1))
     except KeyboardInterrupt:
         sys.exit(
             _fail(
                 "interrupted; what was written stays: the same command (for training with --auto_resume) goes on", 130
             )
         )
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    if torch.distributed.is_initialized():  # not after an error: to leave in good order takes all processes
+        torch.distributed.destroy_process_group()
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    if is_first_to_fail():
+        print(f"error: {who()}{message}", file=sys.stderr, flush=True)
     return status
 
 
@@ -115,6 +125,11 @@ def _load_resume_state(resumed: dict[str, int], opt: dict[str, Any]) -> dict[str
     if state is not None:
         resumed.update(epoch=state["epoch"], iter=state["iter"])
     return state
+
+
+def _make_folders(original: Callable, opt: dict[str, Any]) -> None:
+    original(opt)  # rank 0 makes them, and moves those of an earlier run away
+    wait_for_all()
 
 
 def _create_dataloaders(original: Callable, resumed: dict[str, int], opt: dict[str, Any], logger: Any) -> tuple:

@@ -5,19 +5,31 @@ import json
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
+from tim_plugin.benchmarks.memory import benchmark_memory
+from tim_plugin.benchmarks.scaling import benchmark_scaling
 from tim_plugin.benchmarks.search_options import OPTIONS
 from tim_plugin.benchmarks.selection import benchmark_selection
 from tim_plugin.benchmarks.settings import DEFAULT, SETTINGS
 from tim_plugin.benchmarks.timing import as_json, described
+from tim_plugin.benchmarks.training import benchmark_training
 from tim_plugin.train_pipeline import run
 
 ROOT = Path(__file__).resolve().parents[1]
-BENCHMARKS = {"selection": benchmark_selection}
+BENCHMARKS = {
+    "selection": benchmark_selection,
+    "training": benchmark_training,
+    "memory": benchmark_memory,
+    "scaling": benchmark_scaling,
+}
+WHAT = (
+    "selection: the search for the nearest candidate; training: ways to take an optimizer step; memory: of a step, "
+    "computed; scaling: two processes against one"
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=list(BENCHMARKS), help="selection: the search for the nearest candidate")
+    parser.add_argument("what", choices=list(BENCHMARKS), help=WHAT)
     parser.add_argument("--network", choices=list(SETTINGS), nargs="+", default=DEFAULT)
     parser.add_argument("--repeats", type=int, default=5, help="pairs that are timed (default: 5)")
     parser.add_argument("--device", default="cpu")

@@ -1,26 +1,84 @@
-"""Running a generator of levels as a whole."""
+"""Running a generator of levels as a whole, and what training may do with each level: keep less of it, compile it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from tim_plugin.errors import TimError
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import Latents
+
+MOST_SHAPES = 64  # all levels are one piece of code to torch.compile, which by default gives up after 8 shapes of it
+COMPILERS = ("g++", "c++", "clang++")
 
 
 def all_levels(network: nn.Module, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
     """Return the image of each level, coarse to fine.
 
     Args:
-        network: With ``forward_level``.
+        network: With ``forward_level``; see :func:`checkpoint_levels`.
         conditions: One a level.
         latents: Codes of the network's ``latent_shapes``.
     """
+    run = network.forward_level
+    if getattr(network, "checkpoints_levels", False) and torch.is_grad_enabled():
+        run = partial(checkpoint, run, use_reentrant=False)
     images: list[Tensor] = []
     state = None
     for level, (condition, latent) in enumerate(zip(conditions, latents, strict=True)):
-        image, state = network.forward_level(level, condition, latent, state)
+        image, state = run(level, condition, latent, state)
         images.append(image)
     return images
+
+
+def checkpoint_levels(network: nn.Module) -> None:
+    """Let the backward pass run each level again, so that the forward one keeps only what goes in and out of levels.
+
+    Raises:
+        TimError: The network has no levels.
+    """
+    if not hasattr(network, "forward_level"):
+        raise TimError(f"train: checkpoint_levels: {type(network).__name__} has no levels: leave it out")
+    network.checkpoints_levels = True
+
+
+def compile_levels(network: nn.Module, device: torch.device) -> None:
+    """Compile each level, or a network without levels as a whole, for passes with a gradient.
+
+    A search runs levels on chunks of many sizes, and each would be compiled anew: it runs them as they are.
+
+    Raises:
+        TimError: What torch.compile needs is not there.
+    """
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise TimError("train: compile: torch.compile needs triton on a GPU, and it is not installed: use false")
+    if device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
+        raise TimError(f"train: compile: torch.compile needs a C++ compiler ({', '.join(COMPILERS)}): use false")
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_SHAPES)
+    levels = getattr(network, "levels", None)
+    for module in levels if isinstance(levels, nn.ModuleList) else [network]:
+        # Shapes are fixed: with symbolic ones torch 2.14 does not compile levels of several sizes.
+        module.forward = _in_training(torch.compile(module.forward, dynamic=False), module.forward)
+
+
+def _in_training(compiled: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    from torch._dynamo.exc import TorchDynamoException  # takes a second to import
+
+    def forward(*args: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return plain(*args)
+        try:
+            return compiled(*args)
+        except TorchDynamoException as error:
+            reason = " ".join(str(error).split("\n\n")[0].split())
+            raise TimError(f"train: compile: torch.compile failed ({reason}): use compile: false") from error
+
+    return forward

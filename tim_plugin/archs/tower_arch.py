@@ -161,9 +161,10 @@ class TowerGenerator(nn.Module):
             features = features * self.spec.feature_scale if self.spec.feature_scale > 0 else None
         below = () if state is None else state.mapped
         raw, features, mapped = self.levels[level](inputs, latent, features, below)
-        image = self._image(raw, condition.image)
-        if self.spec.consistency == "project" and condition.given is not None:
-            image = self.degradation.project(image, condition.given)
+        with torch.autocast(raw.device.type, enabled=False):  # half precision has fewer steps than an 8-bit image
+            image = self._image(raw, condition.image)
+            if self.spec.consistency == "project" and condition.given is not None:
+                image = self.degradation.project(image, condition.given)
         return image, TowerState(image, features, (*below, mapped) if self.spec.mapping_sees_below else ())
 
     def _image(self, raw: Tensor, lightness: Tensor | None) -> Tensor:
@@ -239,7 +240,8 @@ class TowerLevel(nn.Module):
         if self.conv_up is not None:
             out = F.leaky_relu(self.conv_up(F.interpolate(out, scale_factor=2, mode="nearest")), 0.2)  # (N, C, 2H, 2W)
         out = F.leaky_relu(self.conv_hr(out), 0.2)
-        return self.conv_last(out), out, mapped
+        with torch.autocast(out.device.type, enabled=False):  # an image is made in single precision
+            return self.conv_last(out.to(self.conv_last.bias.dtype)), out, mapped
 
     def _trunk(self, out: Tensor, mapped: Tensor | None) -> Tensor:
         if mapped is None:

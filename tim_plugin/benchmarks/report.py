@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tim_plugin.benchmarks.memory import Footprint
+from tim_plugin.benchmarks.timing import described
 from tim_plugin.errors import TimError
 from tim_plugin.reproduction.pages import table
 
@@ -30,14 +32,16 @@ def page(files: Sequence[Path]) -> str:
 def _section(path: Path) -> list[str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        rows = [_row(one) for one in content["results"]]
+        compared = [_row(one) for one in content["results"] if "ratio" in one]
+        computed = [described(Footprint(**one)) for one in content["results"] if "ratio" not in one]
         conditions = content["conditions"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TimError(
             f"{path}: not a benchmark's JSON ({type(error).__name__}: {error}): write it by tools/benchmark.py --json"
         ) from error
     listed = [f"- {key}: {value}" for key, value in conditions]
-    return ["", f"## {path.stem}", "", *table(HEADER, rows), "", *listed]
+    rows = table(HEADER, compared) if compared else [f"- {' '.join(one.split())}" for one in computed]
+    return ["", f"## {path.stem}", "", *rows, "", *listed]
 
 
 def _row(one: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,9 @@ def _wait(device: str | torch.device) -> None:
         torch.cuda.synchronize()
 
 
+@singledispatch
 def described(one: Comparison) -> str:
-    """Return a comparison as lines for people."""
+    """Return what a benchmark found as lines for people; another kind than a comparison registers its own."""
     low, high = one.ratio_range
     lines = [f"{one.what}: {one.setting}"]
     width = max(len(one.plain.name), len(one.ours.name))
@@ -115,8 +117,8 @@ def described(one: Comparison) -> str:
     return "\n".join(lines)
 
 
-def as_json(found: list[Comparison], root: Path, device: str | torch.device) -> dict[str, Any]:
-    """Return comparisons with what they were measured on; ``root`` is the project's folder, for the commit."""
+def as_json(found: list[Any], root: Path, device: str | torch.device) -> dict[str, Any]:
+    """Return findings with what they were measured on; ``root`` is the project's folder, for the commit."""
     return {
         "conditions": {**machine(root, device), "threads": torch.get_num_threads()},
         "results": [asdict(one) for one in found],

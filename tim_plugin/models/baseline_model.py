@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
-from torch import nn
+from torch import Tensor, nn
 
 from tim_plugin.errors import TimError, did_you_mean
-from tim_plugin.models.sampling_model import SamplingModel, require_finite
+from tim_plugin.imle.trees import split
+from tim_plugin.models.optimisation import Part, require_finite
+from tim_plugin.models.sampling_model import SamplingModel
 from tim_plugin.option_checks import check_baseline_options
 
 OPTIMIZERS = ("Adam", "AdamW", "SGD", "Adadelta")
@@ -57,6 +60,7 @@ class BaselineModel(SamplingModel):
             raise TimError(f"--launcher: {self.opt['network_g']['type']} is trained in one process; leave it out")
         if self.own_losses is None and self.cri_pix is None and self.cri_perceptual is None:
             raise TimError("train: pixel_opt or perceptual_opt is missing: the network has no losses of its own")
+        self._check_parts()
         self.setup_optimizers()
         self.setup_schedulers()
 
@@ -66,7 +70,7 @@ class BaselineModel(SamplingModel):
         for own, current in zip(self.net_g_ema.buffers(), self.get_bare_model(self.net_g).buffers(), strict=True):
             own.copy_(current)
 
-    def get_optimizer(self, optim_type: str, params: Iterable[nn.Parameter], lr: float, **kwargs: Any) -> Any:
+    def build_optimizer(self, optim_type: str, params: Iterable[nn.Parameter], lr: float, **kwargs: Any) -> Any:
         """Build one of :data:`OPTIMIZERS`; BasicSR knows Adam only.
 
         Raises:
@@ -82,19 +86,46 @@ class BaselineModel(SamplingModel):
         Raises:
             NonFiniteError: The loss or the gradient is NaN or infinite; the weights are as before the step.
         """
-        self.take_step(current_iter, self._finite_losses)
+        self.take_step(current_iter, self._parts)
 
-    def _finite_losses(self) -> dict[str, torch.Tensor]:
-        losses = self._losses()
+    def _parts(self) -> list[Part]:
+        size, total = -(-len(self.lq) // self.train_spec.accumulate), len(self.lq)
+        parts = zip(*(split(tensor, size, total) for tensor in (self.lq, self.gt)), strict=True)
+        return [Part(len(lq) / total, partial(self._finite_losses, lq, gt)) for lq, gt in parts]
+
+    def _finite_losses(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        losses = self._losses(lq, gt)
         require_finite("the loss", torch.stack(tuple(losses.values())).sum())
         return losses
 
-    def _losses(self) -> dict[str, torch.Tensor]:
+    def _losses(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
         if self.own_losses is not None:
-            return self.own_losses(self.lq, self.gt, self.distance)
-        self.output = self.net_g(self.lq)
-        losses = {} if self.cri_pix is None else {"l_pix": self.cri_pix(self.output, self.gt)}
+            with self.step.autocast():
+                return self.own_losses(lq, gt, self.distance)
+        with self.step.autocast():
+            output = self.net_g(lq)
+        self.output = output.to(gt.dtype)
+        losses = {} if self.cri_pix is None else {"l_pix": self.cri_pix(self.output, gt)}
         if self.cri_perceptual is not None:
-            perceptual, style = self.cri_perceptual(self.output, self.gt)
+            perceptual, style = self.cri_perceptual(self.output, gt)
             losses |= {k: v for k, v in (("l_percep", perceptual), ("l_style", style)) if v is not None}
         return losses
+
+    def _check_parts(self) -> None:
+        """Refuse to split a batch whose losses are no means over its items.
+
+        Raises:
+            TimError: They are not, by what is known of them.
+        """
+        if self.train_spec.accumulate == 1:
+            return
+        train = self.opt["train"]
+        sums = [key for key in ("pixel_opt", "perceptual_opt") if (train.get(key) or {}).get("reduction") == "sum"]
+        norms = [type(m).__name__ for m in self.net_g.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        reason = (
+            (norms and f"{norms[0]} sees a part of it only")
+            or (self.own_losses is not None and "the losses are the network's own")
+            or (sums and f"{sums[0]} has reduction: sum")
+        )
+        if reason:
+            raise TimError(f"train: accumulate: a split batch would not be the whole one: {reason}; use accumulate: 1")

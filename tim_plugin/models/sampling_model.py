@@ -1,38 +1,40 @@
-"""What our models share: several samples for each image in validation and test, whole files, CPU processes."""
+"""What our models share: an optimizer step, and several samples for each image in validation and test."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger
-from basicsr.utils.dist_util import master_only
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from tim_plugin import checkpoints
+from tim_plugin.archs.levels import checkpoint_levels, compile_levels
 from tim_plugin.degradations.base import Observed
-from tim_plugin.errors import NonFiniteError
+from tim_plugin.errors import NonFiniteError, TimError
 from tim_plugin.evaluation import Answers, Row, answer, degradation_of, evaluate, summarise
 from tim_plugin.imle.trees import move
 from tim_plugin.metrics.image_metrics import metrics_from_options
+from tim_plugin.models import distributed
+from tim_plugin.models.optimisation import OptimizerStep, Part
+from tim_plugin.models.stored_model import StoredModel
 from tim_plugin.options import ValSpec
 from tim_plugin.outputs import save_answers
+from tim_plugin.train_options import TrainSpec
 
 
-class SamplingModel(SRModel):
+class SamplingModel(StoredModel):
     """BasicSR's SRModel with several samples for each image; :class:`TIMModel` and :class:`BaselineModel` train it.
 
-    Overridden: ``feed_data`` (what projection and loss need beyond LQ and GT), ``test`` and ``nondist_validation``
-    (several samples), ``model_to_device`` (CPU processes), ``save_network``, ``load_network`` and
-    ``save_training_state`` (whole files).
-    Inherited: networks, EMA, schedulers, warm-up, logging, best metrics, ``save``, ``dist_validation``.
+    Overridden beyond :class:`StoredModel`: ``feed_data`` (what projection and loss need beyond LQ and GT), ``test``,
+    ``nondist_validation`` and ``dist_validation`` (several samples, each process its share of the images),
+    ``model_to_device`` (what :class:`tim_plugin.train_options.TrainSpec` asks for, CPU processes), ``setup_schedulers``
+    and ``get_optimizer`` (the same), ``model_ema`` (all parameters at once).
+    Inherited: networks, schedulers, warm-up, logging, best metrics, ``save``.
 
     Args:
         opt: BasicSR's options with our keys of ``val``.
@@ -47,6 +49,12 @@ class SamplingModel(SRModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.val_spec = ValSpec.from_options(opt.get("val"))
+        self.train_spec = TrainSpec.from_options(opt.get("train"))
+        if self.train_spec.fsdp and not opt["dist"]:
+            raise TimError(
+                "train: fsdp divides the network over processes, and there is one: torchrun --nproc_per_node=N "
+                "tools/train.py -opt FILE --launcher pytorch; or use fsdp: false"
+            )
         self.metrics = metrics_from_options((opt.get("val") or {}).get("metrics"), self.val_spec.num_samples)
         self.on_step: Callable[[int, Mapping[str, float]], None] | None = None
         self.distance = None
@@ -57,31 +65,83 @@ class SamplingModel(SRModel):
         super().feed_data(data)
         self.extra = move({key: data[key] for key in ("given", "weight") if key in data}, self.device)
 
-    def take_step(self, current_iter: int, compute_losses: Callable[[], dict[str, Tensor]]) -> None:
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """Move a network to the device as ``train`` says; under a launcher wrap it, also on CPUs, as BasicSR cannot."""
+        net = net.to(self.device)
+        if self.is_train and self.train_spec.checkpoint_levels:
+            checkpoint_levels(net)
+        if self.is_train and self.train_spec.compile:
+            compile_levels(net, self.device)
+        if not self.opt["dist"]:
+            return net
+        if self.train_spec.fsdp:
+            distributed.divide(net)
+            return net
+        return distributed.replicate(net, self.device, self.opt.get("find_unused_parameters", False))
+
+    def setup_schedulers(self) -> None:
+        """Set up the schedulers, and what takes the optimizer's steps."""
+        super().setup_schedulers()
+        self.step = OptimizerStep(self.train_spec, self.net_g, self.optimizer_g, self.device)
+
+    def get_optimizer(self, optim_type: str, params: Iterable[Any], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        """Build the optimizer as BasicSR does.
+
+        Raises:
+            TimError: Its options do not go together, or not with the device.
+        """
+        try:
+            return self.build_optimizer(optim_type, params, lr, **kwargs)
+        except RuntimeError as error:
+            raise TimError(f"train: optim_g: {error}") from error
+
+    def build_optimizer(
+        self, optim_type: str, params: Iterable[Any], lr: float, **kwargs: Any
+    ) -> torch.optim.Optimizer:
+        """Build one of the optimizers that the model knows."""
+        return super().get_optimizer(optim_type, params, lr, **kwargs)
+
+    def take_step(self, current_iter: int, prepare: Callable[[], Sequence[Part]]) -> None:
         """Take one optimizer step by the sum of the losses, average the weights, and log.
+
+        Args:
+            current_iter: For errors and logs.
+            prepare: Gives the parts of the batch.
 
         Raises:
             NonFiniteError: A loss, or the gradient, is NaN or infinite; the weights are as before the step.
+            TimError: torch.compile failed, see ``train: compile``.
         """
         self.optimizer_g.zero_grad()  # first: the old gradients need not lie beside the activations
         try:
-            losses = compute_losses()
-            total = torch.stack(tuple(losses.values())).sum()
-            total.backward()
-            gradients = [p.grad for p in self.net_g.parameters() if p.grad is not None]
-            require_finite("the gradient", nn.utils.get_total_norm(gradients))
+            losses = self.step.gradients(prepare())
+            taken = self.step.apply(current_iter)
         except NonFiniteError as error:
             raise NonFiniteError(
                 f"iteration {current_iter}: {error}. The weights are as they were before this iteration; resume from "
                 "the last checkpoint with a lower train: optim_g: lr"
             ) from error
-        self.optimizer_g.step()
-        self.log_dict = self.reduce_loss_dict(OrderedDict(l_total=total, **losses))
+        self.log_dict = self.reduce_loss_dict(OrderedDict(losses))
+        self.log_dict.update(self.step.logged)
         self.log_dict.update(self.logged())
-        if self.ema_decay > 0:
+        if taken and self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
         if self.on_step is not None:
             self.on_step(current_iter, self.log_dict)
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Average the parameters as BasicSR does, all in a few kernels and not one by one."""
+        distributed.average_into(self.net_g_ema, self.get_bare_model(self.net_g), decay)
+
+    def own_state(self) -> dict[str, Any]:
+        """Return the loss scale of half precision."""
+        return {**super().own_state(), "loss_scale": self.step.scaler.state_dict()}
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Restore the loss scale."""
+        super().load_own_state(state)
+        if state.get("loss_scale"):  # empty without one
+            self.step.scaler.load_state_dict(state["loss_scale"])
 
     def logged(self) -> dict[str, float]:
         """Return what is logged beside the losses."""
@@ -115,16 +175,44 @@ class SamplingModel(SRModel):
             )
         self.output = self.samples[:1]
 
+    def dist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Validate with each process sampling its share of the images; all have the metrics of all."""
+        self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
+
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         """Sample each image, save the samples and a contact sheet, and log each metric's mean and best of n.
 
         Files: ``visualization/IMAGE/IMAGE_ITER_s00.png`` in training, ``visualization/DATASET/IMAGE_s00.png`` in test.
         """
-        dataset_name, section = dataloader.dataset.opt["name"], self.opt["val"]
-        bar = tqdm(total=len(dataloader), unit="image", desc=dataset_name, disable=not section.get("pbar", False))
+        dataset_name = dataloader.dataset.opt["name"]
+        rows = self._validated_rows(dataloader, current_iter, save_img)
+        if self.opt["dist"]:
+            rows = distributed.gather(rows)
+        agreement = degradation_of(self._network_for_test(), dataloader.dataset).measured
+        better = {name: metric.better for name, metric in self.metrics.items()} | {"distance": "lower"}
+        better |= {name: measure.better for name, measure in agreement.items()}
+        self.metric_results = summarise(rows, better, set(agreement))
+        if self.is_train:
+            self._update_best(dataset_name, current_iter, better)
+        if self.metric_results and self.opt["rank"] == 0:
+            self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+
+    def _validated_rows(self, dataloader: Any, current_iter: int | str, save_img: bool) -> list[Row]:
+        """Sample, measure and save this process's share of the images."""
+        dataset_name, loader, indices = dataloader.dataset.opt["name"], dataloader, None
+        own = len(dataloader)
+        if self.opt["dist"]:
+            indices = distributed.share(len(dataloader), self.opt["rank"], self.opt["world_size"])
+            own = len(indices)
+            if self.train_spec.fsdp:  # a divided network runs in all processes or in none: what is too much is let go
+                indices += [0] * (-(-len(dataloader) // self.opt["world_size"]) - own)
+            loader = DataLoader(dataloader.dataset, batch_size=1, sampler=indices)
+        pbar = self.opt["val"].get("pbar", False) and self.opt["rank"] == 0
+        bar = tqdm(total=own, unit="image", desc=dataset_name, disable=not pbar)
+        to_save = iter(range(own if save_img else 0))
 
         def on_image(answers: Answers, row: Row) -> None:
-            if save_img:
+            if next(to_save, None) is not None:
                 save_answers(
                     answers,
                     *self._place(answers.name, dataset_name, current_iter),
@@ -135,7 +223,7 @@ class SamplingModel(SRModel):
         with self._evaluating() as network:
             rows = evaluate(
                 network,
-                dataloader,
+                loader,
                 self.metrics,
                 self.val_spec.num_samples,
                 self.val_spec.seed,
@@ -143,16 +231,10 @@ class SamplingModel(SRModel):
                 distance=self.distance,
                 max_samples_per_batch=self.val_spec.max_samples_per_batch,
                 callback=on_image,
+                indices=indices,
             )
         bar.close()
-        agreement = degradation_of(self._network_for_test(), dataloader.dataset).measured
-        better = {name: metric.better for name, metric in self.metrics.items()} | {"distance": "lower"}
-        better |= {name: measure.better for name, measure in agreement.items()}
-        self.metric_results = summarise(rows, better, set(agreement))
-        if self.is_train:
-            self._update_best(dataset_name, current_iter, better)
-        if self.metric_results:
-            self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+        return rows[:own]
 
     def _place(self, name: str, dataset_name: str, current_iter: int | str) -> tuple[Path, str]:
         """Folder and stem of an image's samples."""
@@ -169,84 +251,3 @@ class SamplingModel(SRModel):
             start = float("-inf") if direction == "higher" else float("inf")
             records.setdefault(name, {"better": direction, "val": start, "iter": -1})
             self._update_best_metric_result(dataset_name, name, value, current_iter)
-
-    # networks and states ----------------------------------------------------------------------------------------------
-
-    def model_to_device(self, net: nn.Module) -> nn.Module:
-        """Move a network to the device; under a launcher wrap it, also on CPUs, which BasicSR cannot."""
-        net = net.to(self.device)
-        if not self.opt["dist"]:
-            return net
-        devices = [torch.cuda.current_device()] if self.device.type == "cuda" else None
-        return DistributedDataParallel(
-            net, device_ids=devices, find_unused_parameters=self.opt.get("find_unused_parameters", False)
-        )
-
-    def load_network(
-        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
-    ) -> None:
-        """Load weights of any layout (flat, ``params``, ``params_ema``); a mismatch names the first differing keys."""
-        checkpoint = checkpoints.read_checkpoint(load_path)
-        state = checkpoints.parameters_of(checkpoint, load_path, param_key, self.get_bare_model(net))
-        bare, stored = self.get_bare_model(net), checkpoint.get("network_g")
-        if strict and hasattr(bare, "degradation") and isinstance(stored, Mapping):
-            bare.degradation.require_same(_section(stored.get("degradation")), str(load_path))
-        for line in checkpoints.load_into(bare, state, load_path, strict):
-            get_root_logger().warning(f"Not loaded from {load_path}: {line}")
-        get_root_logger().info(f"Loaded {net.__class__.__name__} from {load_path} [{param_key}].")
-
-    @master_only
-    def save_network(
-        self, net: nn.Module | list[nn.Module], net_label: str, current_iter: int, param_key: str | list[str] = "params"
-    ) -> None:
-        """Write BasicSR's layout plus the network's own arguments, whole or not at all.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
-        nets, keys = ([net], [param_key]) if not isinstance(net, list) else (net, param_key)
-        content: dict[str, Any] = {
-            key: {name: tensor.cpu() for name, tensor in self.get_bare_model(one).state_dict().items()}
-            for one, key in zip(nets, keys, strict=True)
-        }
-        section = net_label.replace("net_", "network_")
-        bare = self.get_bare_model(nets[0])
-        portable = bare.portable() if hasattr(bare, "portable") else {}
-        content[section] = _plain({**self.opt[section], **portable})
-        name = f"{net_label}_{'latest' if current_iter == -1 else current_iter}.pth"
-        checkpoints.save_atomically(content, Path(self.opt["path"]["models"]) / name)
-
-    @master_only
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write optimizers, schedulers and :meth:`own_state`, whole or not at all; nothing for the final save (-1)."""
-        if current_iter == -1:
-            return
-        state = {
-            "epoch": epoch,
-            "iter": current_iter,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-            **self.own_state(),
-        }
-        checkpoints.save_atomically(state, Path(self.opt["path"]["training_states"]) / f"{current_iter}.state")
-
-    def own_state(self) -> dict[str, Any]:
-        """Return what a resumed run needs beyond BasicSR's states, as CPU tensors and plain values."""
-        return {}
-
-
-def require_finite(what: str, value: Tensor) -> None:
-    """Raise NonFiniteError, which names it, for a value that is NaN or infinite."""
-    if not torch.isfinite(value).all():
-        raise NonFiniteError(f"{what} is {float(value.detach())}")
-
-
-def _section(degradation: Any) -> Mapping[str, Any]:
-    return degradation if isinstance(degradation, Mapping) else {}
-
-
-def _plain(options: Any) -> Any:
-    """Options as plain dicts and lists, which ``weights_only`` loads."""
-    if isinstance(options, Mapping):
-        return {key: _plain(value) for key, value in options.items()}
-    return [_plain(value) for value in options] if isinstance(options, (list, tuple)) else options

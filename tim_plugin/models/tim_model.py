@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -17,11 +18,12 @@ from tim_plugin.errors import TimError
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.distance import Weighted
 from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.pool import Batch, ExamplePool, size_of
+from tim_plugin.imle.pool import Batch, ExamplePool, Examples, size_of
 from tim_plugin.imle.search_plan import SearchPlan, SearchRunner
 from tim_plugin.imle.selection import search_by
 from tim_plugin.imle.trees import split
-from tim_plugin.models.sampling_model import SamplingModel, require_finite
+from tim_plugin.models.optimisation import Part, require_finite
+from tim_plugin.models.sampling_model import SamplingModel
 from tim_plugin.option_checks import check_options
 from tim_plugin.options import ImleSpec, build_spec
 from tim_plugin.seeds import keyed_generator
@@ -31,7 +33,7 @@ class TIMModel(SamplingModel):
     """Train a tower by conditional IMLE and validate it with several samples for each image.
 
     Overridden beyond :class:`SamplingModel`: ``setup_optimizers`` (the mapping network's learning rate),
-    ``optimize_parameters`` (pool, search, loss at every level), ``own_state`` and ``resume_training`` (the pool).
+    ``optimize_parameters`` (pool, search, loss at every level), ``own_state`` and ``load_own_state`` (the pool).
 
     One call of ``feed_data`` and ``optimize_parameters`` is one optimizer step, always; the search and the pool live in
     here, so that BasicSR's loop needs no change.
@@ -84,11 +86,17 @@ class TIMModel(SamplingModel):
             NonFiniteError: A loss or gradient is NaN or infinite; the weights are as before the step.
         """
         self.pool.offer({"lq": self.lq, "gt": self.gt, **self.extra})
-        self.take_step(current_iter, partial(self._pool_losses, current_iter))
+        self.take_step(current_iter, partial(self._pool_parts, current_iter))
 
-    def _pool_losses(self, current_iter: int) -> dict[str, Tensor]:
-        examples = self.pool.next_batch(len(self.lq), partial(self._search, current_iter))
-        losses = self._level_losses(examples.batch, self._jittered(examples.latents, current_iter))
+    def _pool_parts(self, current_iter: int) -> list[Part]:
+        with self.step.autocast():  # the codes are to be those of the network that is trained
+            examples = self.pool.next_batch(len(self.lq), partial(self._search, current_iter))
+        latents, total = self._jittered(examples.latents, current_iter), size_of(examples.batch)
+        parts = split(Examples(examples.batch, latents), -(-total // self.train_spec.accumulate), total)
+        return [Part(size_of(part.batch) / total, partial(self._finite_losses, part)) for part in parts]
+
+    def _finite_losses(self, examples: Examples) -> dict[str, Tensor]:
+        losses = self._level_losses(examples.batch, examples.latents)
         for name, loss in losses.items():
             require_finite(f"the loss {name}", loss)
         return losses
@@ -109,7 +117,8 @@ class TIMModel(SamplingModel):
     def _level_losses(self, batch: Batch, latents: Latents) -> dict[str, Tensor]:
         """Distance of each supervised level to its target (paper, section 4.1), by level name."""
         conditions, targets = self._pyramids(batch)
-        images = self.net_g(conditions, latents)
+        with self.step.autocast():
+            images = self.net_g(conditions, latents)
         losses = {}
         for level in self._supervised():
             with torch.no_grad():
@@ -162,12 +171,13 @@ class TIMModel(SamplingModel):
         return Latents.concatenate([part.latents for part in found])
 
     def own_state(self) -> dict[str, Any]:
-        """Return the pool with its codes."""
-        return {"pool": self.pool.state_dict(), "selected_distance": self.selected_distance}
+        """Return the pool of this process with its codes."""
+        own = {"pool": self.pool.state_dict(), "selected_distance": self.selected_distance}
+        return {**super().own_state(), **own}
 
-    def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Restore optimizers, schedulers and (on the rank that saved it) the pool; other ranks search anew."""
-        super().resume_training(resume_state)
-        if self.opt["rank"] == 0 and "pool" in resume_state:
-            self.pool.load_state_dict(resume_state["pool"], self.device)
-            self.selected_distance = resume_state["selected_distance"]
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Restore the pool of this process."""
+        super().load_own_state(state)
+        if "pool" in state:
+            self.pool.load_state_dict(state["pool"], self.device)
+            self.selected_distance = state["selected_distance"]

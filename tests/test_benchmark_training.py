@@ -1,0 +1,83 @@
+"""Benchmarks of training: what they count is what torch holds, and that their sides do the same thing."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tim_plugin.benchmarks import memory, scaling, settings, training
+from tim_plugin.benchmarks.timing import described
+from tim_plugin.errors import TimError
+from tim_plugin.imle.distance import PerceptualDistance
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def tiny(tiny_network):
+    network = {key: value for key, value in tiny_network.items() if key != "type"}
+    return settings.Setting(network | {"num_levels": 2}, lq_px=4, examples=2, candidates=1, at_once=2)
+
+
+@pytest.fixture(scope="module")
+def distance():
+    return PerceptualDistance(backbone="squeezenet1_1", weights="random", calibration="none")
+
+
+def test_what_lives_after_the_forward_pass_is_what_autograd_says_it_saved(tiny, distance):
+    step = memory.Step(tiny, 2, distance)
+    step.forward()  # small constants are made once
+    there = [*step.tower.parameters(), *distance.parameters(), *distance.buffers()]
+    known, saved = {tensor.untyped_storage().data_ptr() for tensor in there}, {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with memory.LiveBytes() as live, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = step.forward()
+    assert sum(saved.values()) > 10**5
+    assert live.now - loss.untyped_storage().nbytes() == pytest.approx(sum(saved.values()), rel=1e-3)
+
+
+@pytest.mark.parametrize(("amp", "checkpoints"), [("off", False), ("bf16", True)])
+def test_tensors_without_contents_count_as_real_ones(tiny, distance, amp, checkpoints):
+    step = memory.Step(tiny, 2, distance, amp, checkpoints)
+    real = memory.peak_bytes(step.run)
+    found = memory.footprint(tiny, 2, "squeezenet1_1", amp, checkpoints, at_once=3)
+    assert found.step == pytest.approx(real, rel=5e-3)
+    assert found.search == pytest.approx(memory.peak_bytes(lambda: step.search(3)), rel=5e-3)
+    own = memory.bytes_of(step.tower.parameters())
+    assert (found.moments, found.average, found.update) == (2 * own, own, 2 * own)
+    assert "computed, not measured" in described(found)
+
+
+def test_the_training_benchmark_compares_steps_that_do_the_same(tiny, monkeypatch, capsys):
+    monkeypatch.setitem(settings.SETTINGS, "demo", tiny)
+    monkeypatch.setattr(training, "EMA_REPEATS", 1)
+    for way in set(training.WAYS) - {"checkpoint_levels"}:  # each builds a model
+        monkeypatch.delitem(training.WAYS, way)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "training", "--network", "demo", "--repeats", "1"])
+    runpy.run_path(str(ROOT / "tools" / "benchmark.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert printed.count("same loss: True") == 1 and "same loss: False" not in printed
+    assert "plain, level runs (items): 2 (8)" in printed
+    assert "checkpoint_levels, level runs (items): 4 (16)" in printed
+
+
+def test_scaling_on_paper_counts_the_gradient_twice_around_the_ring():
+    line = scaling.on_paper()["published network on 8 GPUs, computed"]
+    assert line.startswith("2 x 7/8 x 836.2 MB over 200 GB/s (NVLink) = 7.32 ms")
+
+
+def test_scaling_needs_two_threads_and_a_cpu():
+    with pytest.raises(TimError, match="there is one: set OMP_NUM_THREADS=2"):
+        scaling.benchmark_scaling("demo")
+    with pytest.raises(TimError, match="--device cuda: scaling is measured on the cores of a CPU"):
+        scaling.benchmark_scaling("demo", device="cuda")

@@ -1,0 +1,105 @@
+"""Several processes: a network in each (DistributedDataParallel) or one divided over them (FSDP2), and gathering.
+
+What is stored is whole and plain always, so that a checkpoint does not show how many processes wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from tim_plugin.errors import TimError
+
+
+def replicate(network: nn.Module, device: torch.device, find_unused_parameters: bool) -> nn.Module:
+    """Wrap a network so that its gradients are averaged over the processes; weights become those of rank 0."""
+    devices = [torch.cuda.current_device()] if device.type == "cuda" else None
+    return DistributedDataParallel(network, device_ids=devices, find_unused_parameters=find_unused_parameters)
+
+
+def divide(network: nn.Module) -> None:
+    """Divide each level's parameters over the processes, in place; weights become those of rank 0.
+
+    Each level is a group by itself, and the network around them is none: a search runs levels without the network's
+    own ``forward``. A level's weights are whole only while it runs.
+
+    Raises:
+        TimError: The network has no levels, or parameters outside of them.
+    """
+    levels = getattr(network, "levels", None)
+    inside = {id(p) for p in levels.parameters()} if isinstance(levels, nn.ModuleList) else set()
+    if not inside or any(id(p) not in inside for p in network.parameters()):
+        raise TimError(f"train: fsdp divides a network of levels, and {type(network).__name__} is none: leave it out")
+    for parameter in network.parameters():
+        distributed.broadcast(parameter.data, src=0)
+    for level in levels:
+        fully_shard(level, reshard_after_forward=True)
+
+
+def full(tensor: Tensor) -> Tensor:
+    """Return a tensor whole; every process that holds a part of it must call."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def full_on_cpu(tree: Any) -> Any:
+    """Return a state dict with whole tensors on the CPU; every process must call."""
+    if isinstance(tree, dict):
+        return {key: full_on_cpu(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(full_on_cpu(value) for value in tree)
+    return full(tree).cpu() if isinstance(tree, Tensor) else tree
+
+
+def divided_like(own: Any, whole: Tensor) -> Tensor:
+    """Return a whole tensor as ``own`` is: divided as it is, or as it stands."""
+    if not isinstance(own, DTensor) or own.shape != whole.shape:
+        return whole
+    return distribute_tensor(whole.to(own.device), own.device_mesh, own.placements)
+
+
+def divided_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """Return an optimizer's whole state dict with what belongs to a divided parameter divided as that is."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    entries = {
+        index: {
+            key: divided_like(parameters[index], value) if isinstance(value, Tensor) else value
+            for key, value in entry.items()
+        }
+        for index, entry in state["state"].items()
+    }
+    return {**state, "state": entries}
+
+
+@torch.no_grad()
+def average_into(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move a network's exponential moving average: decay * average + (1 - decay) * network, in a few kernels.
+
+    Args:
+        average: Has the network's parameters, divided as they are or not divided.
+        network: Unwrapped.
+        decay: In [0, 1]; 0 copies.
+    """
+    own, current = list(average.parameters()), list(network.parameters())
+    both = [isinstance(a, DTensor) and isinstance(p, DTensor) for a, p in zip(own, current, strict=True)]
+    current = [p.to_local() if local else full(p) for p, local in zip(current, both, strict=True)]
+    own = [a.to_local() if local else a for a, local in zip(own, both, strict=True)]
+    torch._foreach_lerp_(own, current, 1 - decay)
+
+
+def share(count: int, rank: int, processes: int) -> list[int]:
+    """Return the items of a process: every ``processes``-th one."""
+    return list(range(rank, count, processes))
+
+
+def gather(part: Sequence[Any]) -> list[Any]:
+    """Return what all processes have, in the order of :func:`share`."""
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, list(part))
+    longest = max(len(one) for one in parts)
+    return [one[index] for index in range(longest) for one in parts if index < len(one)]

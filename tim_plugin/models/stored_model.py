@@ -1,0 +1,126 @@
+"""Reading and writing networks and training states: whole files, of one process or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
+from torch import nn
+
+from tim_plugin import checkpoints
+from tim_plugin.models import distributed
+
+
+class StoredModel(SRModel):
+    """BasicSR's SRModel with files that are whole or not there, in one layout however many processes write them.
+
+    Overridden: ``save_network``, ``load_network``, ``save_training_state`` and ``resume_training``. A subclass has
+    ``train_spec`` (see :class:`tim_plugin.train_options.TrainSpec`).
+    """
+
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
+    ) -> None:
+        """Load weights of any layout (flat, ``params``, ``params_ema``); a mismatch names the first differing keys."""
+        checkpoint = checkpoints.read_checkpoint(load_path)
+        state = checkpoints.parameters_of(checkpoint, load_path, param_key, self.get_bare_model(net))
+        bare, stored = self.get_bare_model(net), checkpoint.get("network_g")
+        if strict and hasattr(bare, "degradation") and isinstance(stored, Mapping):
+            bare.degradation.require_same(_section(stored.get("degradation")), str(load_path))
+        own = bare.state_dict()
+        state = {name: distributed.divided_like(own.get(name), value) for name, value in state.items()}
+        for line in checkpoints.load_into(bare, state, load_path, strict):
+            get_root_logger().warning(f"Not loaded from {load_path}: {line}")
+        get_root_logger().info(f"Loaded {net.__class__.__name__} from {load_path} [{param_key}].")
+
+    def save_network(
+        self, net: nn.Module | list[nn.Module], net_label: str, current_iter: int, param_key: str | list[str] = "params"
+    ) -> None:
+        """Write BasicSR's layout plus the network's own arguments, whole or not at all; rank 0 writes.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        if self.opt["rank"] != 0 and not self.train_spec.fsdp:
+            return
+        nets, keys = ([net], [param_key]) if not isinstance(net, list) else (net, param_key)
+        content: dict[str, Any] = {
+            key: distributed.full_on_cpu(dict(self.get_bare_model(one).state_dict()))
+            for one, key in zip(nets, keys, strict=True)
+        }
+        if self.opt["rank"] != 0:
+            return
+        section = net_label.replace("net_", "network_")
+        bare = self.get_bare_model(nets[0])
+        portable = bare.portable() if hasattr(bare, "portable") else {}
+        content[section] = _plain({**self.opt[section], **portable})
+        name = f"{net_label}_{'latest' if current_iter == -1 else current_iter}.pth"
+        checkpoints.save_atomically(content, Path(self.opt["path"]["models"]) / name)
+
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Write optimizers, schedulers and :meth:`own_state`, whole or not at all; nothing for the final save (-1).
+
+        What a process of a rank above 0 has of its own is in ``ITER.rankR.state``.
+        """
+        if current_iter == -1:
+            return
+        state = {"epoch": epoch, "iter": current_iter, "processes": self.opt.get("world_size", 1), **self.own_state()}
+        if self.opt["rank"] == 0 or self.train_spec.fsdp:
+            optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+            if self.train_spec.fsdp:
+                optimizers = distributed.full_on_cpu(optimizers)
+            schedulers = [scheduler.state_dict() for scheduler in self.schedulers]
+        folder, name = Path(self.opt["path"]["training_states"]), f"{current_iter}.state"
+        if self.opt["rank"] == 0:
+            state |= {"optimizers": optimizers, "schedulers": schedulers}
+        else:
+            name = _of_rank(name, self.opt["rank"])
+        checkpoints.save_atomically(state, folder / name)
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Restore optimizers, schedulers and what each process had of its own.
+
+        With another number of processes than the run had, nobody has what was somebody's own.
+
+        Raises:
+            TimError: This process's own state is not there.
+        """
+        optimizers = [
+            distributed.divided_optimizer_state(optimizer, state)
+            for optimizer, state in zip(self.optimizers, resume_state["optimizers"], strict=True)
+        ]
+        super().resume_training({**resume_state, "optimizers": optimizers})
+        if resume_state.get("processes", 1) != self.opt.get("world_size", 1):
+            get_root_logger().info("Another number of processes than before: each begins with an empty pool.")
+            return
+        if self.opt["rank"] == 0:
+            self.load_own_state(resume_state)
+        else:
+            path = Path(self.opt["path"]["resume_state"])
+            self.load_own_state(checkpoints.read_state(path.with_name(_of_rank(path.name, self.opt["rank"]))))
+
+    def own_state(self) -> dict[str, Any]:
+        """Return what this process needs to resume beyond BasicSR's states, as CPU tensors and plain values."""
+        return {}
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`own_state`."""
+
+
+def _of_rank(name: str, rank: int) -> str:
+    """File name of what a rank has of its own, beside the common training state."""
+    return f"{Path(name).stem}.rank{rank}.state"
+
+
+def _section(degradation: Any) -> Mapping[str, Any]:
+    return degradation if isinstance(degradation, Mapping) else {}
+
+
+def _plain(options: Any) -> Any:
+    """Options as plain dicts and lists, which ``weights_only`` loads."""
+    if isinstance(options, Mapping):
+        return {key: _plain(value) for key, value in options.items()}
+    return [_plain(value) for value in options] if isinstance(options, (list, tuple)) else options
