@@ -1,16 +1,18 @@
-"""Running a generator of levels as a whole."""
+"""Running a generator of levels as a whole, and what stands in for one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tim_plugin.imle.conditions import Condition
-from tim_plugin.imle.latents import Latents
+from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 
 
-def all_levels(network: nn.Module, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
+def all_levels(network: nn.Module | WrappedTower, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
     """Return the image of each level, coarse to fine.
 
     Args:
@@ -24,3 +26,46 @@ def all_levels(network: nn.Module, conditions: Sequence[Condition], latents: Lat
         image, state = network.forward_level(level, condition, latent, state)
         images.append(image)
     return images
+
+
+class WrappedTower:
+    """Stands in for a generator and runs its levels in another way; subclasses override :meth:`forward_level`."""
+
+    def __init__(self, tower: nn.Module | WrappedTower) -> None:
+        self.tower = tower
+        self.spec, self.degradation = tower.spec, tower.degradation
+
+    def __call__(self, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
+        """Run all levels."""
+        return all_levels(self, conditions, latents)
+
+    def forward_level(
+        self, level: int, condition: Condition, latent: LevelLatent, state: Any = None
+    ) -> tuple[Tensor, Any]:
+        """Run one level; as :meth:`tim_plugin.archs.tower_arch.TowerGenerator.forward_level`."""
+        return self.tower.forward_level(level, condition, latent, state)
+
+    def latent_shapes(self, height: int, width: int) -> list[LevelShape]:
+        """Return the generator's."""
+        return self.tower.latent_shapes(height, width)
+
+
+class HalfPrecision(WrappedTower):
+    """Runs a generator's levels under autocast to bfloat16.
+
+    Args:
+        tower: The generator; heads and projections stay in float32, see its ``forward_level``.
+        device_type: Of the device that computes: ``cpu`` or ``cuda``.
+    """
+
+    def __init__(self, tower: nn.Module | WrappedTower, device_type: str) -> None:
+        super().__init__(tower)
+        self.device_type = device_type
+
+    def forward_level(
+        self, level: int, condition: Condition, latent: LevelLatent, state: Any = None
+    ) -> tuple[Tensor, Any]:
+        """Run one level; the image is float32."""
+        with torch.autocast(self.device_type, torch.bfloat16):
+            image, state = self.tower.forward_level(level, condition, latent, state)
+        return image.float(), state

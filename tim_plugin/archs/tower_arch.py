@@ -153,13 +153,20 @@ class TowerGenerator(nn.Module):
             inputs.append(image)
             features = features * self.spec.feature_scale if self.spec.feature_scale > 0 else None
         raw, features = self.levels[level](inputs, latent, features)
-        image = self._image(raw, condition.image)
-        if self.spec.consistency == "project" and condition.given is not None:
-            image = self.degradation.project(image, condition.given)
+        with torch.autocast(raw.device.type, enabled=False):  # 8 bits of mantissa are too few for Lab and projections
+            image = self.image_of(raw, condition.image)
+            if self.spec.consistency == "project" and condition.given is not None:
+                image = self.degradation.project(image, condition.given)
         return image, TowerState(image, features)
 
-    def _image(self, raw: Tensor, lightness: Tensor | None) -> Tensor:
-        """From what the last convolution gives to an image, nominally in [0, 1]."""
+    def image_of(self, raw: Tensor, lightness: Tensor | None) -> Tensor:
+        """Return an image, nominally in [0, 1], of what the last convolution gives; in float32 or more precise.
+
+        Args:
+            raw: (N, C, H, W).
+            lightness: What the level reads, at the image's size; only head ``ab`` looks at it.
+        """
+        raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
         if self.spec.head == "rgb":
             return (raw.tanh() + 1) / 2
         return with_lightness(raw.tanh() * AB_MAX, lightness)
@@ -215,7 +222,11 @@ class TowerLevel(nn.Module):
         """Return the head's raw values and the features at its size, for inputs at the level's reading size."""
         below = [] if features is None else [features]
         first = self.conv_first(torch.cat([*images, latent.noise, *below], dim=1))  # (N, C, H, W)
-        out = first + self.conv_body(self._trunk(first, latent.style))
+        return self.finish(first, self._trunk(first, latent.style))
+
+    def finish(self, first: Tensor, trunk: Tensor) -> tuple[Tensor, Tensor]:
+        """Return raw values and features of the shortcut and the trunk's output, both at the reading size."""
+        out = first + self.conv_body(trunk)
         if self.conv_up is not None:
             out = F.leaky_relu(self.conv_up(F.interpolate(out, scale_factor=2, mode="nearest")), 0.2)  # (N, C, 2H, 2W)
         out = F.leaky_relu(self.conv_hr(out), 0.2)
