@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tim_plugin.benchmarks import selection, settings
+from tim_plugin.benchmarks import inference, selection, settings
 from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.selection import hierarchical
 from tim_plugin.option_file import read_option_file
@@ -59,3 +59,16 @@ def test_benchmark_tool_prints_ratio_and_counts(monkeypatch, tmp_path, capsys, t
     assert result["counts"]["ours, level evaluations"] == [2, 2, 2, 2]
     assert result["ratio"] == pytest.approx(result["plain"]["seconds"] / result["ours"]["seconds"])
     assert f"{result['ratio']:.2f}" in printed and "[8, 6, 4, 2]" in printed and "same picks: True" in printed
+
+
+def test_the_benchmark_of_inference_compares_equal_samples(monkeypatch, tiny_network):
+    network = {key: value for key, value in tiny_network.items() if key != "type"}
+    monkeypatch.setitem(settings.SETTINGS, "demo", replace(settings.SETTINGS["demo"], network=network, lq_px=2))
+    monkeypatch.setattr(inference, "SAMPLES", (1, 20))
+    monkeypatch.setattr(inference, "TILED_LQ_PX", 5)
+    monkeypatch.setattr(inference, "TILE_PX", 16)
+    one, many, kept, tiles = inference.benchmark_inference("demo", repeats=1)
+    assert one.counts == {"level calls": [4, 4]} and many.counts == {"level calls": [80, 8]}
+    assert kept.counts == {"level evaluations": [[16] * 4, [1, 1, 16, 16]]}
+    assert one.checks == many.checks == {"same samples": True} and tiles.checks == {"same sample": True}
+    assert tiles.counts["pixels that RRDBs read, over the map's"] == [1.0, 1.0, 3.8, 5.41]  # (39 / 20)^2, (93 / 40)^2

@@ -5,17 +5,18 @@ import json
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
+from tim_plugin.benchmarks.inference import benchmark_inference
 from tim_plugin.benchmarks.selection import benchmark_selection
 from tim_plugin.benchmarks.settings import DEFAULT, SETTINGS
 from tim_plugin.benchmarks.timing import as_json, described
 from tim_plugin.train_pipeline import run
 
-BENCHMARKS = {"selection": benchmark_selection}
+BENCHMARKS = {"inference": benchmark_inference, "selection": benchmark_selection}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=list(BENCHMARKS), help="selection: the search for the nearest candidate")
+    parser.add_argument("what", choices=list(BENCHMARKS), help="selection: the search; inference: many samples, tiles")
     parser.add_argument("--network", choices=list(SETTINGS), nargs="+", default=DEFAULT)
     parser.add_argument("--repeats", type=int, default=5, help="pairs that are timed (default: 5)")
     parser.add_argument("--device", default="cpu")

@@ -17,7 +17,6 @@ from tim_plugin.data.pyramid import condition_pyramid
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.bicubic import Bicubic
 from tim_plugin.degradations.jpeg import Jpeg
-from tim_plugin.degradations.labels import Labels
 from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.errors import TimError
 from tim_plugin.imle.sampling import sample
@@ -127,5 +126,3 @@ def test_levels_run_once_a_sample(tiny_tower, monkeypatch):
     monkeypatch.setattr(tiled, "forward_level", lambda level, *rest: levels.append(level) or run(level, *rest))
     sample(tiled, conditions, 2, seed=0, level_seeds=[4, 4])
     assert levels == [0, 1, 2, 3, 2, 3]
-
-

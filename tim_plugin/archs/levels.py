@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -26,6 +27,12 @@ def all_levels(network: nn.Module | WrappedTower, conditions: Sequence[Condition
         image, state = network.forward_level(level, condition, latent, state)
         images.append(image)
     return images
+
+
+def full_precision(device: torch.device) -> AbstractContextManager:
+    """Return a context without autocast: bfloat16's 8 bits of mantissa are too few for Lab and for projections."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
 class WrappedTower:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tim_plugin.archs.feature_maps import FeatureMap, MapStore, Window, windows
-from tim_plugin.archs.levels import WrappedTower
+from tim_plugin.archs.levels import WrappedTower, full_precision
 from tim_plugin.archs.tower_arch import TowerGenerator, TowerLevel
 from tim_plugin.errors import TimError
 from tim_plugin.imle.conditions import Condition
@@ -94,7 +94,7 @@ class TiledTower(WrappedTower):
         trunk = self._trunk(module, first, latent.style.to(self.device))
         image, features = self._last(module, first, trunk, condition, level == self.spec.num_levels - 1)
         if self.spec.consistency == "project" and condition.given is not None:
-            with torch.autocast(image.device.type, enabled=False):
+            with full_precision(image.device):
                 image = self.degradation.project(image, condition.given)
         return image, TiledState(image, features)
 
@@ -159,7 +159,7 @@ class TiledTower(WrappedTower):
         for window, tile in self._tiles((height, width), LAST_HALO_PX, read, compute, factor):
             raw, out = tile[:, :raw_channels], tile[:, raw_channels:]
             given = None if lightness is None else window.of(lightness).to(self.device)
-            with torch.autocast(self.device.type, enabled=False):
+            with full_precision(self.device):
                 window.of(image).copy_(self.tower.image_of(raw, given))
             if features is not None:
                 features.write(window, out.cpu())
@@ -176,9 +176,7 @@ class TiledTower(WrappedTower):
             yield window.times(factor), window.within(around).times(factor).of(out)
 
 
-def _modulated(
-    maps: FeatureMap, moments: _Moments | None, scale: Tensor, offset: Tensor, window: Window
-) -> Tensor:
+def _modulated(maps: FeatureMap, moments: _Moments | None, scale: Tensor, offset: Tensor, window: Window) -> Tensor:
     """Read a window of an RRDB's output, normalised and modulated as the whole map would be."""
     tile = maps.read(window)
     tile = tile if moments is None else moments.normalised(tile)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm as apply_weight_norm
 
 from tim_plugin.archs.heads import AB_MAX, with_lightness
-from tim_plugin.archs.levels import all_levels
+from tim_plugin.archs.levels import all_levels, full_precision
 from tim_plugin.archs.mapping_arch import MappingNetwork
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.conditions import Condition
@@ -153,7 +153,7 @@ class TowerGenerator(nn.Module):
             inputs.append(image)
             features = features * self.spec.feature_scale if self.spec.feature_scale > 0 else None
         raw, features = self.levels[level](inputs, latent, features)
-        with torch.autocast(raw.device.type, enabled=False):  # 8 bits of mantissa are too few for Lab and projections
+        with full_precision(raw.device):
             image = self.image_of(raw, condition.image)
             if self.spec.consistency == "project" and condition.given is not None:
                 image = self.degradation.project(image, condition.given)
