@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tim_plugin.benchmarks import search_options, selection, settings
+from tim_plugin.benchmarks import inference, search_options, selection, settings
 from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.selection import hierarchical
 from tim_plugin.option_file import read_option_file
@@ -91,3 +91,16 @@ def test_the_report_names_a_file_that_is_none_of_a_benchmark(monkeypatch, tmp_pa
         run_tool(monkeypatch, "benchmark_report.py", tmp_path / "other.json", "-o", tmp_path / "page.md")
     assert "other.json: not a benchmark's JSON (TypeError" in capsys.readouterr().err
     assert not (tmp_path / "page.md").exists()
+
+
+def test_the_benchmark_of_inference_compares_equal_samples(monkeypatch, tiny_network):
+    network = {key: value for key, value in tiny_network.items() if key != "type"}
+    monkeypatch.setitem(settings.SETTINGS, "demo", replace(settings.SETTINGS["demo"], network=network, lq_px=2))
+    monkeypatch.setattr(inference, "SAMPLES", (1, 20))
+    monkeypatch.setattr(inference, "TILED_LQ_PX", 5)
+    monkeypatch.setattr(inference, "TILE_PX", 16)
+    one, many, kept, tiles = inference.benchmark_inference("demo", repeats=1)
+    assert one.counts == {"level calls": [4, 4]} and many.counts == {"level calls": [80, 8]}
+    assert kept.counts == {"level evaluations": [[16] * 4, [1, 1, 16, 16]]}
+    assert one.checks == many.checks == {"same samples": True} and tiles.checks == {"same sample": True}
+    assert tiles.counts["pixels that RRDBs read, over the map's"] == [1.0, 1.0, 3.8, 5.41]  # (39 / 20)^2, (93 / 40)^2

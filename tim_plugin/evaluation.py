@@ -20,7 +20,7 @@ from tim_plugin.degradations.base import Degradation, Observed
 from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.errors import TimError
 from tim_plugin.images import round_to_8_bit
-from tim_plugin.imle.sampling import LevelSeeds, sample
+from tim_plugin.imle.sampling import LevelSeeds, sample_chunks
 from tim_plugin.imle.selection import Distance
 from tim_plugin.imle.trees import map_tensors, move
 from tim_plugin.metrics.image_metrics import Metric
@@ -77,14 +77,51 @@ def answer(
         continued at its edges and the samples are cut. With ``consistency: project`` the projection is repeated until
         it holds after rounding and clipping.
     """
+    chunks = answer_chunks(
+        tower, observed, num_samples, seed, image_key, level_seeds, max_samples_per_batch, consistency
+    )
+    return joined(list(chunks))
+
+
+def answer_chunks(
+    tower: nn.Module,
+    observed: Observed | Tensor,
+    num_samples: int,
+    seed: int,
+    image_key: int | str,
+    level_seeds: LevelSeeds | None = None,
+    max_samples_per_batch: int = 4,
+    consistency: str | None = None,
+) -> Iterator[Tensor]:
+    """Give the samples of :func:`answer` some at a time, so that not all of a very large image need be kept.
+
+    Raises:
+        TimError: A sample has values that are not finite.
+    """
     observed = Observed(observed) if isinstance(observed, Tensor) else observed
     if not hasattr(tower, "forward_level"):
         images = one_pass(tower, observed.lq, num_samples, seed, image_key).cpu()
-        return finish(images, move(observed, "cpu"), tower, consistency)
+        yield finish(images, move(observed, "cpu"), tower, consistency)
+        return
     conditions = condition_pyramid(_padded(observed, tower), tower.spec, tower.degradation)
-    images = sample(tower, conditions, num_samples, seed, [image_key], level_seeds, max_samples_per_batch)[0].cpu()
     height, width = (side * tower.spec.scale for side in observed.lq.shape[-2:])
-    return finish(images[..., :height, :width], move(observed, "cpu"), tower, consistency)
+    chunks = sample_chunks(tower, conditions, num_samples, seed, image_key, level_seeds, max_samples_per_batch)
+    for images in chunks:
+        _require_finite(images, image_key)
+        yield finish(images[..., :height, :width].cpu(), move(observed, "cpu"), tower, consistency)
+
+
+def _require_finite(images: Tensor, image_key: int | str) -> None:
+    if not images.sum().isfinite():
+        raise TimError(
+            f"image {image_key}: the network gives values that are not finite: use --precision fp32 if this is bf16, "
+            "else a checkpoint from before training went wrong"
+        )
+
+
+def joined(chunks: Sequence[Tensor]) -> Tensor:
+    """Put chunks one behind the other; a single one, which may be very large, is not copied."""
+    return chunks[0] if len(chunks) == 1 else torch.cat(list(chunks))
 
 
 @torch.no_grad()

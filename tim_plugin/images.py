@@ -142,7 +142,7 @@ def _to_unit(image: np.ndarray, name: str) -> Tensor:
 
 def round_to_8_bit(images: Tensor) -> Tensor:
     """Return what an 8-bit file would hold of images of any shape: clipped to [0, 1], in steps of 1/255."""
-    return images.clamp(0, 1).mul(255).round().div(255)
+    return images.clamp(0, 1).mul_(255).round_().div_(255)  # in place behind the first: one copy, not four
 
 
 def write_png(path: Path | str, image: Tensor) -> None:
@@ -151,14 +151,29 @@ def write_png(path: Path | str, image: Tensor) -> None:
     Raises:
         OSError: It cannot be written.
     """
+    write_pixels(path, to_pixels(image))
+
+
+def write_pixels(path: Path | str, pixels: np.ndarray) -> None:
+    """Write bytes (H, W, 1 | 3 | 4) as a PNG; as :func:`write_png`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, encode_png(image))
+    write_atomically(path, encode_pixels(pixels))
 
 
 def encode_png(image: Tensor) -> bytes:
     """Return the 8-bit PNG of (1 | 3 | 4, H, W) in [0, 1], clipped and rounded."""
-    pixels = (round_to_8_bit(image.detach().cpu().float()) * 255).round().byte().permute(1, 2, 0).numpy()
+    return encode_pixels(to_pixels(image))
+
+
+def to_pixels(image: Tensor) -> np.ndarray:
+    """Return the bytes (H, W, C) of (C, H, W) in [0, 1], clipped and rounded; plane by plane, to save memory."""
+    planes = [(round_to_8_bit(plane.detach().cpu().float()) * 255).round().byte() for plane in image]
+    return torch.stack(planes, dim=-1).numpy()
+
+
+def encode_pixels(pixels: np.ndarray) -> bytes:
+    """Return the PNG of bytes (H, W, 1 | 3 | 4): grey, RGB, RGBA."""
     order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
     encoded, content = cv2.imencode(".png", np.ascontiguousarray(pixels[..., order]))
     if not encoded:

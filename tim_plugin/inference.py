@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from tim_plugin._version import __version__
+from tim_plugin.background import Writer, read_ahead
 from tim_plugin.checkpoints import load_network
+from tim_plugin.contact_sheet import LARGEST_TILE_PX, contact_sheet
+from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import TimError
-from tim_plugin.evaluation import Answers, answer, re_degradation
-from tim_plugin.images import decode_image, list_images, read_bytes, write_json
+from tim_plugin.evaluation import Answers, answer_chunks, joined, re_degradation
+from tim_plugin.images import decode_image, list_images, read_bytes, to_pixels, write_pixels
 from tim_plugin.imle.trees import map_tensors, move
-from tim_plugin.outputs import save_answers
+from tim_plugin.outputs import sample_paths, sheet_path, sheet_row
 from tim_plugin.resize import bicubic_resize
+from tim_plugin.sample_record import SampleRecord, sha256
+from tim_plugin.sampling_plan import Plan, Resources, own_bytes, plan_for
 
 SMALLEST_SIDE_PX = 2  # instance norm needs more than one position
 
@@ -40,6 +48,15 @@ def parse_level_seeds(text: str | None) -> list[int | None] | None:
     return [None if part == "-" else int(part) for part in parts]
 
 
+class _Input(NamedTuple):
+    """A file that was read: ``entry`` where its samples exist already, else ``observed`` and maybe ``alpha``."""
+
+    made_with: dict[str, Any]
+    entry: dict[str, Any] | None = None
+    observed: Observed | None = None
+    alpha: Tensor | None = None
+
+
 def sample_files(
     source: Path,
     output: Path,
@@ -50,9 +67,13 @@ def sample_files(
     level_seeds: Sequence[int | None] | None = None,
     suffix: str = "",
     device: str | None = None,
-    max_samples_per_batch: int = 4,
-    max_megapixels: float = 32.0,
+    max_samples_per_batch: int | None = None,
+    max_megapixels: float = 100.0,
     with_contact_sheet: bool = True,
+    memory_gib: float = 4.0,
+    tile: str | int = "auto",
+    precision: str = "fp32",
+    skip_existing: bool = False,
 ) -> list[dict[str, Any]]:
     """Sample each image of a file or folder and write ``NAME_s00.png ...``, ``NAME_sheet.png`` and ``samples.json``.
 
@@ -66,19 +87,23 @@ def sample_files(
         level_seeds: See :func:`tim_plugin.imle.sampling.sample_latents`; with every level given there is one answer.
         suffix: Put behind the name.
         device: None takes CUDA where there is one.
-        max_samples_per_batch: Samples computed at once.
+        max_samples_per_batch: Samples computed at once; None: what ``memory_gib`` holds, at most 16.
         max_megapixels: Larger outputs are refused before anything is computed.
-        with_contact_sheet: Write the sheets.
+        with_contact_sheet: Write the sheets; that of an image done in tiles is made from samples of the sheet's size.
+        memory_gib: See :class:`tim_plugin.sampling_plan.Resources`; likewise ``tile`` and ``precision``.
+        skip_existing: Leave out files that ``samples.json`` says were sampled with the same model, content and
+            arguments, if their PNGs exist.
 
     Returns:
-        The entries of ``samples.json``.
+        The entries of ``samples.json``, of this run's inputs.
 
     Raises:
         TimError: A path, the checkpoint, an argument or an image is wrong; what was written before stays.
     """
-    _check_arguments(num_samples, seed, max_samples_per_batch)
+    _check_arguments(num_samples, seed)
+    resources = Resources(memory_gib, tile, precision, max_samples_per_batch)
     files = list_images(source)
-    names = _output_names(files, suffix)
+    names = dict(zip(files, _output_names(files, suffix), strict=True))
     device = choose_device(device)
     tower, options = load_network(checkpoint, device)
     if not hasattr(tower, "forward_level"):
@@ -89,37 +114,105 @@ def sample_files(
     num_levels = tower.spec.num_levels
     if level_seeds is not None and len(level_seeds) > num_levels:
         raise TimError(f"--level-seeds has {len(level_seeds)} entries, the network has {num_levels} levels")
-    if level_seeds is not None and len(level_seeds) == num_levels and None not in level_seeds:
-        num_samples = 1
-    entries = []
-    for path, name in zip(tqdm(files, unit="image", disable=len(files) == 1), names, strict=True):
+    fixed = [*(level_seeds or ()), *[None] * num_levels][:num_levels]
+    num_samples = num_samples if None in fixed else 1
+    header = {
+        "tim_plugin": __version__,
+        "model": str(checkpoint),
+        "network_g": _without_tensors(options),
+        "seed": seed,
+    }
+    made_with = {
+        "model_sha256": sha256(read_bytes(checkpoint)),
+        "seed": seed,
+        "num_samples": num_samples,
+        "level_seeds": fixed,
+        "precision": precision,
+    }
+    record = SampleRecord(output / "samples.json", header, skip_existing)
+    taken, entries, skipped = own_bytes(device), [], 0
+
+    def outputs_of(path: Path) -> list[Path]:
+        sheet = [sheet_path(output, names[path])] if with_contact_sheet else []
+        return [*sample_paths(output, names[path], num_samples), *sheet]
+
+    def read(path: Path) -> _Input:
         content = read_bytes(path)
+        made = {**made_with, "input_sha256": sha256(content)}
+        entry = record.done(path, made, outputs_of(path)) if skip_existing else None
+        if entry is not None:
+            return _Input(made, entry)
         observed = tower.degradation.read(content, str(path))
         _check_size(path, observed.lq, tower, max_megapixels)
-        batch = move(map_tensors(lambda tensor: tensor[None], observed), device)
-        samples = answer(tower, batch, num_samples, seed, path.stem, level_seeds, max_samples_per_batch)
-        agreement = re_degradation(tower.degradation, samples, move(batch, "cpu"))
-        if tower.degradation.keeps_alpha:
-            samples = _with_alpha(samples, decode_image(content, str(path)).alpha)
-        answers = Answers(name, tower.degradation.picture(observed.lq), samples, None)
-        written = save_answers(answers, output, name, with_contact_sheet)
-        entries.append(_describe(path, written, agreement, seed, level_seeds, tower))
-        write_json(
-            output / "samples.json",
-            {
-                "tim_plugin": __version__,
-                "model": str(checkpoint),
-                "network_g": _without_tensors(options),
-                "seed": seed,
-                "images": entries,
-            },
-        )
-    print(f"{len(entries)} image(s), {num_samples} sample(s) each: {output}")
+        alpha = decode_image(content, str(path)).alpha if tower.degradation.keeps_alpha else None
+        return _Input(made, None, observed, alpha)
+
+    try:
+        with Writer() as writer:
+            read_files = read_ahead(files, read)
+            for path, found in tqdm(read_files, total=len(files), unit="image", disable=len(files) == 1):
+                if found.entry is not None:
+                    entries.append(found.entry)
+                    skipped += 1
+                    continue
+                plan = plan_for(tower, *found.observed.lq.shape[-2:], device, resources, taken)
+                agreement = _sample_file(found, plan, path, outputs_of(path), made_with, writer)
+                entry = _describe(path, found.made_with, outputs_of(path)[:num_samples], agreement)
+                entries.append(entry)
+                writer.end_group(partial(record.add, entry))
+    finally:
+        record.save()
+    already = f" ({skipped} of them were there)" if skipped else ""
+    print(f"{len(entries)} image(s), {num_samples} sample(s) each: {output}{already}")
     return entries
 
 
-def _check_arguments(num_samples: int, seed: int, batch: int) -> None:
-    for name, value, minimum in (("-n", num_samples, 1), ("--seed", seed, 0), ("--batch", batch, 1)):
+def _sample_file(
+    found: _Input, plan: Plan, path: Path, outputs: Sequence[Path], made_with: Mapping[str, Any], writer: Writer
+) -> dict[str, list[float]]:
+    """Sample one image and hand what is to be written to the writer; return the agreement of each sample."""
+    degradation, num_samples = plan.tower.degradation, made_with["num_samples"]
+    batch = move(map_tensors(lambda tensor: tensor[None], found.observed), plan.device)
+    paths, kept, agreement = iter(outputs), [], {}
+    chunks = answer_chunks(
+        plan.tower,
+        batch,
+        num_samples,
+        made_with["seed"],
+        path.stem,
+        made_with["level_seeds"],
+        plan.samples_per_batch,
+    )
+    for samples in chunks:
+        for name, values in re_degradation(degradation, samples, move(batch, "cpu")).items():
+            agreement.setdefault(name, []).extend(values)
+        samples = _with_alpha(samples, found.alpha)
+        for sample in samples:
+            writer.write(_write, next(paths), to_pixels(sample), most_waiting=1 if plan.tile_px else 8)
+        kept.append(_for_sheet(samples) if plan.tile_px else samples)
+    for sheet in paths:  # the one that is left, if any
+        answers = Answers(sheet.stem.removesuffix("_sheet"), degradation.picture(found.observed.lq), joined(kept), None)
+        writer.write(_write, sheet, to_pixels(contact_sheet([sheet_row(answers)])))
+    return agreement
+
+
+def _write(path: Path, pixels: np.ndarray) -> None:
+    try:
+        write_pixels(path, pixels)
+    except OSError as error:
+        raise TimError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _for_sheet(samples: Tensor) -> Tensor:
+    """Shrink samples to what a contact sheet shows of them."""
+    height, width = samples.shape[-2:]
+    if width <= LARGEST_TILE_PX:
+        return samples
+    return F.interpolate(samples, (max(1, round(height * LARGEST_TILE_PX / width)), LARGEST_TILE_PX), mode="area")
+
+
+def _check_arguments(num_samples: int, seed: int) -> None:
+    for name, value, minimum in (("-n", num_samples, 1), ("--seed", seed, 0)):
         if value < minimum:
             raise TimError(f"{name} {value}: must be at least {minimum}")
 
@@ -177,22 +270,16 @@ def _without_tensors(options: Any) -> Any:
 
 
 def _describe(
-    path: Path,
-    written: Sequence[Path],
-    agreement: Mapping[str, Sequence[float]],
-    seed: int,
-    level_seeds: Sequence[int | None] | None,
-    tower: nn.Module,
+    path: Path, made_with: Mapping[str, Any], written: Sequence[Path], agreement: Mapping[str, Sequence[float]]
 ) -> dict[str, Any]:
     """An image's entry of samples.json: each sample's seeds, and how well it degrades to its input."""
-    fixed = [*(level_seeds or ()), *[None] * tower.spec.num_levels][: tower.spec.num_levels]
-    entries: list[dict[str, Any]] = [
+    samples = [
         {
             "file": file.name,
-            "seed": seed,
-            "level_seeds": [j if level is None else level for level in fixed],
+            "seed": made_with["seed"],
+            "level_seeds": [j if level is None else level for level in made_with["level_seeds"]],
             **{measure: round(values[j], 4) for measure, values in agreement.items()},
         }
         for j, file in enumerate(written)
     ]
-    return {"input": str(path), "samples": entries}
+    return {"input": str(path), "made_with": dict(made_with), "samples": samples}

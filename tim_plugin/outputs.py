@@ -24,13 +24,23 @@ def save_answers(answers: Answers, folder: Path, stem: str, with_contact_sheet: 
     Raises:
         OSError: A file cannot be written.
     """
-    digits = max(2, len(str(len(answers.samples) - 1)))
-    paths = [folder / f"{stem}_s{number:0{digits}d}.png" for number in range(len(answers.samples))]
+    paths = sample_paths(folder, stem, len(answers.samples))
     for path, image in zip(paths, answers.samples, strict=True):
         write_png(path, image)
     if with_contact_sheet:
-        write_png(folder / f"{stem}_sheet.png", contact_sheet([sheet_row(answers)]))
+        write_png(sheet_path(folder, stem), contact_sheet([sheet_row(answers)]))
     return paths
+
+
+def sample_paths(folder: Path, stem: str, num_samples: int) -> list[Path]:
+    """Return where the samples of an image go, in order."""
+    digits = max(2, len(str(num_samples - 1)))
+    return [folder / f"{stem}_s{number:0{digits}d}.png" for number in range(num_samples)]
+
+
+def sheet_path(folder: Path, stem: str) -> Path:
+    """Return where the contact sheet of an image goes."""
+    return folder / f"{stem}_sheet.png"
 
 
 def sheet_row(answers: Answers) -> SheetRow:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 Builder = Callable[[int, int], Tensor]
+STRIP_PX = 512  # rows of a very large image that are shrunk at once
 LARGEST_KEPT = 2**19  # entries of a matrix that is worth keeping; photographs of all sizes must not fill the memory
 
 
@@ -26,6 +27,27 @@ def bicubic_resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     vertical = kept_matrix(_bicubic_matrix, height, size[0], images.dtype, images.device)
     horizontal = kept_matrix(_bicubic_matrix, width, size[1], images.dtype, images.device)
     return vertical @ images @ horizontal.T  # (..., h, w)
+
+
+def shrink_by_strips(plane: Tensor, size: tuple[int, int], prepare: Callable[[Tensor], Tensor]) -> Tensor:
+    """Resize one very large plane (H, W) to a smaller ``size`` (h, w), some rows at a time, without a copy of it.
+
+    Args:
+        plane: Of any precision.
+        size: Of the result.
+        prepare: What is done to the rows before, such as rounding; gives the precision of the result.
+    """
+    height, width = plane.shape
+    kind = prepare(plane[:1])
+    vertical = kept_matrix(_bicubic_matrix, height, size[0], kind.dtype, kind.device)
+    horizontal = kept_matrix(_bicubic_matrix, width, size[1], kind.dtype, kind.device)
+    rows = kind.new_zeros(size[0], width)
+    for start in range(0, height, STRIP_PX):
+        part = vertical[:, start : start + STRIP_PX]
+        reached = part.any(dim=1).nonzero()
+        low, high = int(reached[0]), int(reached[-1]) + 1  # the kernel is narrow: these rows reach a few of the result
+        rows[low:high] += part[low:high] @ prepare(plane[start : start + STRIP_PX])
+    return rows @ horizontal.T  # (h, w)
 
 
 def kept_matrix(build: Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:

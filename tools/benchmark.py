@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
+from tim_plugin.benchmarks.inference import benchmark_inference
 from tim_plugin.benchmarks.memory import benchmark_memory
 from tim_plugin.benchmarks.scaling import benchmark_scaling
 from tim_plugin.benchmarks.search_options import OPTIONS
@@ -16,14 +17,15 @@ from tim_plugin.train_pipeline import run
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = {
+    "inference": benchmark_inference,
     "selection": benchmark_selection,
     "training": benchmark_training,
     "memory": benchmark_memory,
     "scaling": benchmark_scaling,
 }
 WHAT = (
-    "selection: the search for the nearest candidate; training: ways to take an optimizer step; memory: of a step, "
-    "computed; scaling: two processes against one"
+    "selection: the search for the nearest candidate; inference: many samples, tiles; "
+    "training: ways to take an optimizer step; memory: of a step, computed; scaling: two processes against one"
 )
 
 

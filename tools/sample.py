@@ -30,12 +30,32 @@ def main() -> None:
     )
     parser.add_argument("--suffix", default="", help="put behind the image's name")
     parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: cuda where there is one)")
-    parser.add_argument("--batch", type=int, default=4, help="samples computed at once (default: 4)")
+    parser.add_argument(
+        "--batch", type=int, default=None, help="samples computed at once (default: what --memory-gib holds, up to 16)"
+    )
+    parser.add_argument(
+        "--memory-gib", type=float, default=4.0, help="what the process may take, on CUDA the device (default: 4)"
+    )
+    parser.add_argument(
+        "--tile",
+        default="auto",
+        metavar="auto|N|0",
+        help="side of a tile in pixels; the answer is that of the whole image; auto tiles what would not fit into "
+        "--memory-gib, 0 never tiles (default: auto)",
+    )
+    parser.add_argument(
+        "--precision", default="fp32", metavar="fp32|bf16", help="bf16: the network's convolutions only (default: fp32)"
+    )
     parser.add_argument(
         "--max-megapixels",
         type=float,
-        default=32.0,
-        help="refuse inputs whose output is larger than this (default: 32)",
+        default=100.0,
+        help="refuse inputs whose output is larger than this (default: 100)",
+    )
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave out files whose samples exist, made from the same content by the same model and arguments",
     )
     parser.add_argument("--no-contact-sheet", action="store_true")
     args = parser.parse_args()
@@ -51,6 +71,10 @@ def main() -> None:
         max_samples_per_batch=args.batch,
         max_megapixels=args.max_megapixels,
         with_contact_sheet=not args.no_contact_sheet,
+        memory_gib=args.memory_gib,
+        tile=args.tile,
+        precision=args.precision,
+        skip_existing=args.skip_existing,
     )
 
 

@@ -133,3 +133,24 @@ def test_a_pool_goes_on_where_it_was_saved():
         first.offer(batch)
         found.append(first.next_batch(2, searched).batch["lq"].flatten().tolist())
     assert found == expected
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(None, [5, 5, 5, 5]), ([2, 2], [1, 1, 5, 5]), ([None, 3], [5] * 4)])
+def test_levels_whose_codes_all_samples_share_run_once(tiny_tower, monkeypatch, seeds, expected):
+    tower, evaluations = tiny_tower().eval(), [0] * 4
+    lq = torch.rand(1, 3, 3, 3, generator=torch.Generator().manual_seed(3))
+    conditions = [Condition(lq)] + [Condition(None)] * 3
+    whole = tower(
+        [Condition(lq.expand(5, -1, -1, -1)), *conditions[1:]],
+        sample_latents(tower.latent_shapes(3, 3), 1, 0, range(5), seeds),
+    )[-1]
+    run = tower.forward_level
+
+    def counting(level, condition, latent, state=None):
+        evaluations[level] += len(latent.style)
+        return run(level, condition, latent, state)
+
+    monkeypatch.setattr(tower, "forward_level", counting)
+    found = sample(tower, conditions, 5, seed=1, level_seeds=seeds, max_samples_per_batch=2)[0]
+    assert evaluations == expected
+    assert torch.allclose(found, whole, atol=1e-5)

@@ -20,7 +20,7 @@ MOST_SHAPES = 64  # all levels are one piece of code to torch.compile, which by 
 COMPILERS = ("g++", "c++", "clang++")
 
 
-def all_levels(network: nn.Module, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
+def all_levels(network: Any, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
     """Return the image of each level, coarse to fine.
 
     Args:

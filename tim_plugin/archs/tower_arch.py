@@ -20,6 +20,7 @@ from torch.nn.utils.parametrizations import weight_norm as apply_weight_norm
 from tim_plugin.archs.heads import AB_MAX, with_lightness
 from tim_plugin.archs.levels import all_levels
 from tim_plugin.archs.mapping_arch import MappingNetwork
+from tim_plugin.archs.wrapped_tower import full_precision
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
@@ -161,14 +162,20 @@ class TowerGenerator(nn.Module):
             features = features * self.spec.feature_scale if self.spec.feature_scale > 0 else None
         below = () if state is None else state.mapped
         raw, features, mapped = self.levels[level](inputs, latent, features, below)
-        with torch.autocast(raw.device.type, enabled=False):  # half precision has fewer steps than an 8-bit image
-            image = self._image(raw, condition.image)
+        with full_precision(raw.device):  # half precision has fewer steps than an 8-bit image
+            image = self.image_of(raw, condition.image)
             if self.spec.consistency == "project" and condition.given is not None:
                 image = self.degradation.project(image, condition.given)
         return image, TowerState(image, features, (*below, mapped) if self.spec.mapping_sees_below else ())
 
-    def _image(self, raw: Tensor, lightness: Tensor | None) -> Tensor:
-        """From what the last convolution gives to an image, nominally in [0, 1]."""
+    def image_of(self, raw: Tensor, lightness: Tensor | None) -> Tensor:
+        """Return an image, nominally in [0, 1], of what the last convolution gives; in float32 or more precise.
+
+        Args:
+            raw: (N, C, H, W).
+            lightness: What the level reads, at the image's size; only head ``ab`` looks at it.
+        """
+        raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
         if self.spec.head == "rgb":
             return (raw.tanh() + 1) / 2
         return with_lightness(raw.tanh() * AB_MAX, lightness)
@@ -236,12 +243,16 @@ class TowerLevel(nn.Module):
         below = [] if features is None else [features]
         mapped = None if self.mapping is None else self.mapping.mapped(latent.style, mapped_below)
         first = self.conv_first(torch.cat([*images, latent.noise, *below], dim=1))  # (N, C, H, W)
-        out = first + self.conv_body(self._trunk(first, mapped))
+        return *self.finish(first, self._trunk(first, mapped)), mapped
+
+    def finish(self, first: Tensor, trunk: Tensor) -> tuple[Tensor, Tensor]:
+        """Return raw values and features of the shortcut and the trunk's output, both at the reading size."""
+        out = first + self.conv_body(trunk)
         if self.conv_up is not None:
             out = F.leaky_relu(self.conv_up(F.interpolate(out, scale_factor=2, mode="nearest")), 0.2)  # (N, C, 2H, 2W)
         out = F.leaky_relu(self.conv_hr(out), 0.2)
-        with torch.autocast(out.device.type, enabled=False):  # an image is made in single precision
-            return self.conv_last(out.to(self.conv_last.bias.dtype)), out, mapped
+        with full_precision(out.device):  # an image is made in single precision
+            return self.conv_last(out.to(self.conv_last.bias.dtype)), out
 
     def _trunk(self, out: Tensor, mapped: Tensor | None) -> Tensor:
         if mapped is None:

@@ -11,9 +11,10 @@ from torch import Tensor
 from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
 from tim_plugin.degradations.saving import improve_for_saving
 from tim_plugin.images import decode_image, round_to_8_bit
-from tim_plugin.resize import bicubic_matrix, bicubic_resize, kept_matrix
+from tim_plugin.resize import bicubic_matrix, bicubic_resize, kept_matrix, shrink_by_strips
 
 EQUAL_DB = 100.0  # stands for infinity, which neither a mean nor JSON survives
+VERY_LARGE = 2**25  # values of images (33 million) from which they are worked on plane by plane, to save memory
 
 
 class Bicubic(Degradation):
@@ -80,8 +81,18 @@ def project(images: Tensor, lq: Tensor) -> Tensor:
     assert height >= lq_height and width >= lq_width, f"{width}x{height} is smaller than the LQ {lq_width}x{lq_height}"
     vertical = kept_matrix(_pseudo_inverse, height, lq_height, images.dtype, images.device)  # (H, h)
     horizontal = kept_matrix(_pseudo_inverse, width, lq_width, images.dtype, images.device)  # (W, w)
+    if _is_very_large(images):
+        result = torch.empty_like(images)
+        for plane, projected, given in zip(*(one.flatten(0, 1) for one in (images, result, lq)), strict=True):
+            missing = given - shrink_by_strips(plane, tuple(lq.shape[-2:]), lambda rows: rows)
+            torch.addmm(plane, vertical @ missing, horizontal.T, out=projected)
+        return result
     missing = lq - bicubic_resize(images, tuple(lq.shape[-2:]))  # (N, C, h, w)
     return images + vertical @ missing @ horizontal.T
+
+
+def _is_very_large(images: Tensor) -> bool:
+    return images.numel() > VERY_LARGE and not (torch.is_grad_enabled() and images.requires_grad)
 
 
 def _pseudo_inverse(in_px: int, out_px: int) -> Tensor:
@@ -99,8 +110,13 @@ def lr_psnr(images: Tensor, lq: Tensor) -> Tensor:
 
     The NTIRE 'learning the super-resolution space' measure, without its crop; 45 dB or more counts as consistent.
     """
-    down = bicubic_resize(_to_8_bit(images.double()), tuple(lq.shape[-2:])).clamp(0, 255).round()
-    error = (down - _to_8_bit(lq.double())).square().flatten(1).mean(dim=1)
+    size = tuple(lq.shape[-2:])
+    if _is_very_large(images):
+        planes = [shrink_by_strips(one, size, lambda rows: _to_8_bit(rows.double())) for one in images.flatten(0, 1)]
+        down = torch.stack(planes).view(lq.shape)
+    else:
+        down = bicubic_resize(_to_8_bit(images.double()), size)
+    error = (down.clamp(0, 255).round() - _to_8_bit(lq.double())).square().flatten(1).mean(dim=1)
     return (10 * torch.log10(255**2 / error)).clamp(max=EQUAL_DB)
 
 
@@ -116,8 +132,16 @@ def project_for_saving(
         max_rounds: Rounds at most; an LQ that no image in [0, 1] degrades to is never reached.
 
     Returns:
-        The images in [0, 1] on the 8-bit grid and their LR-PSNR (N,), the best that was found.
+        The images in [0, 1] on the 8-bit grid and their LR-PSNR (N,), the best that was found. Of very large images
+        each plane is done by itself, and has to reach the target by itself.
     """
+    if _is_very_large(images) and images.shape[:2] != (1, 1):
+        saved = torch.empty_like(images)
+        for n in range(images.shape[0]):
+            for c in range(images.shape[1]):
+                place = (slice(n, n + 1), slice(c, c + 1))
+                saved[place] = project_for_saving(images[place], lq[place], target_db, max_rounds)[0]
+        return saved, lr_psnr(saved, lq)
     return improve_for_saving(
         images,
         lambda some, items: project(some, lq[items]),

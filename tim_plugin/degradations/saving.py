@@ -29,7 +29,7 @@ def improve_for_saving(
     Returns:
         The images in [0, 1] on the 8-bit grid and their scores (N,), the best that was found of each.
     """
-    best, current = round_to_8_bit(images), images.clone()
+    best, current = round_to_8_bit(images), images
     scores = score(best, torch.arange(len(images), device=images.device))
     since = torch.zeros_like(scores)  # rounds in which an image did not get better
     for _ in range(max_rounds):
@@ -38,10 +38,22 @@ def improve_for_saving(
             todo = todo[since[todo] < patience]
         if not len(todo):
             break
-        current[todo] = project(current[todo], todo).clamp(0, 1)
-        rounded = round_to_8_bit(current[todo])
+        projected = project(_of(current, todo), todo).clamp(0, 1)
+        current = _replaced(current, todo, projected)
+        rounded = round_to_8_bit(projected)
         found = score(rounded, todo)
         better = found > scores[todo]
         since[todo] = torch.where(better, 0, since[todo] + 1)
-        best[todo[better]], scores[todo[better]] = rounded[better], found[better]
+        best = _replaced(best, todo[better], rounded if better.all() else rounded[better])
+        scores[todo[better]] = found[better]
     return best, scores
+
+
+def _of(images: Tensor, items: Tensor) -> Tensor:
+    """Take items (ascending) along the batch; all of them without a copy, for very large images."""
+    return images if len(items) == len(images) else images[items]
+
+
+def _replaced(images: Tensor, items: Tensor, new: Tensor) -> Tensor:
+    """Return images with new ones at ``items`` (ascending); what is given stays as it is."""
+    return new if len(items) == len(images) else images.index_copy(0, items, new)

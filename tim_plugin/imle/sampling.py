@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ def sample(
     """Give several answers for each input.
 
     Args:
-        tower: The generator (called as a whole); put it into eval mode if it has one.
+        tower: The generator; put it into eval mode if it has one.
         conditions: Condition pyramid of N images.
         num_samples: Answers n for each image.
         seed: Sample j of image i depends on (seed, ``image_keys[i]``, j) alone, not on batch size, order or n.
@@ -68,22 +68,64 @@ def sample(
     Returns:
         (N, n, C, H, W) on the conditions' device, nominally in [0, 1].
     """
+    count = coarsest_of(conditions).shape[0]
+    keys = range(count) if image_keys is None else image_keys
+    answers = []
+    for index, key in enumerate(keys):
+        one = take(list(conditions), slice(index, index + 1))
+        for images in sample_chunks(tower, one, num_samples, seed, key, level_seeds, max_samples_per_batch):
+            answers.append(images)
+            if callback is not None:
+                callback(len(images))
+    whole = answers[0] if len(answers) == 1 else torch.cat(answers)  # one very large answer is not copied
+    return whole.unflatten(0, (count, num_samples))  # (N, n, C, H, W)
+
+
+@torch.no_grad()
+def sample_chunks(
+    tower: Tower,
+    conditions: Sequence[Condition],
+    num_samples: int,
+    seed: int,
+    image_key: int | str,
+    level_seeds: LevelSeeds | None = None,
+    max_samples_per_batch: int = 4,
+) -> Iterator[Tensor]:
+    """Give the answers for one input, some at a time, so that not all need be kept.
+
+    What all samples share is computed once: the levels below the first whose codes differ, and each normalised weight.
+
+    Args:
+        tower: The generator; one that has ``max_samples_per_batch`` is never given more.
+        conditions: Condition pyramid of one image.
+        num_samples: How many.
+        seed: See :func:`sample`; likewise the arguments that follow.
+
+    Yields:
+        (m, C, H, W) on the conditions' device, m at most ``max_samples_per_batch``.
+    """
     coarsest = coarsest_of(conditions)
     shapes = tower.latent_shapes(*coarsest.shape[-2:])
-    keys = range(coarsest.shape[0]) if image_keys is None else image_keys
-    answers = []
+    fixed = [*(level_seeds or ()), *[None] * len(shapes)][: len(shapes)]
+    num_shared = fixed.index(None) if None in fixed and num_samples > 1 else len(shapes)
+    at_once = min(max_samples_per_batch, getattr(tower, "max_samples_per_batch", max_samples_per_batch))
+
+    def run(levels: Iterable[int], numbers: Sequence[int], image: Tensor | None, state: Any) -> tuple[Tensor, Any]:
+        for level in levels:
+            # Drawn level by level, because the noise of a very large image is large itself.
+            keys = [[(seed, image_key, j if fixed[level] is None else fixed[level], level)] for j in numbers]
+            latent = Latents.from_keys([shapes[level]], keys).to(coarsest.device)[0]
+            image, state = tower.forward_level(level, _repeated(conditions[level], len(numbers)), latent, state)
+        return image, state
+
     with parametrize.cached():
-        for index, key in enumerate(keys):
-            one = take(list(conditions), slice(index, index + 1))
-            for start in range(0, num_samples, max_samples_per_batch):
-                numbers = range(start, min(start + max_samples_per_batch, num_samples))
-                latents = sample_latents(shapes, seed, key, numbers, level_seeds).to(coarsest.device)
-                repeated = map_tensors(partial(_expanded, len(numbers)), one)
-                answers.append(tower(repeated, latents)[-1])
-                if callback is not None:
-                    callback(len(numbers))
-    return torch.cat(answers).unflatten(0, (-1, num_samples))  # (N, n, C, H, W)
+        image, state = run(range(num_shared), [0], None, None)
+        for start in range(0, num_samples, at_once):
+            numbers = range(start, min(start + at_once, num_samples))
+            own = range(num_shared, len(shapes))
+            yield run(own, numbers, _repeated(image, len(numbers)), _repeated(state, len(numbers)))[0]
 
 
-def _expanded(count: int, tensor: Tensor) -> Tensor:
-    return tensor.expand(count, *[-1] * (tensor.dim() - 1))
+def _repeated(tree: Any, count: int) -> Any:
+    """Repeat a batch of one without copying it."""
+    return tree if count == 1 else map_tensors(lambda one: one.expand(count, *[-1] * (one.dim() - 1)), tree)

@@ -1,0 +1,121 @@
+"""Feature maps of any size: in memory as long as a budget lasts, in unlinked temporary files beyond it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tim_plugin.errors import TimError
+
+FLOAT_BYTES = 4
+
+
+class Window(NamedTuple):
+    """A rectangle of a map: rows ``top`` to ``bottom``, columns ``left`` to ``right``, ends excluded."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def grown(self, halo: int, height: int, width: int) -> Window:
+        """Return the rectangle with ``halo`` more on each side, as far as a map of ``height`` x ``width`` has it."""
+        return Window(
+            max(self.top - halo, 0),
+            max(self.left - halo, 0),
+            min(self.bottom + halo, height),
+            min(self.right + halo, width),
+        )
+
+    def times(self, factor: int) -> Window:
+        """Return the same part of a map that is ``factor`` times as large."""
+        return Window(*(factor * side for side in self))
+
+    def within(self, other: Window) -> Window:
+        """Return this rectangle in the coordinates of one that holds it."""
+        return Window(self.top - other.top, self.left - other.left, self.bottom - other.top, self.right - other.left)
+
+    def of(self, maps: Tensor) -> Tensor:
+        """Cut the rectangle out of maps (..., H, W)."""
+        return maps[..., self.top : self.bottom, self.left : self.right]
+
+
+def windows(height: int, width: int, size: int) -> Iterator[Window]:
+    """Cover a map with squares of ``size``, row by row; the last ones may be smaller."""
+    for top in range(0, height, size):
+        for left in range(0, width, size):
+            yield Window(top, left, min(top + size, height), min(left + size, width))
+
+
+class FeatureMap:
+    """A float32 map (1, C, H, W) on the CPU, read and written by windows; made by :class:`MapStore`."""
+
+    def __init__(self, shape: tuple[int, int, int], in_memory: bool) -> None:
+        self.shape = shape
+        self.tensor = torch.empty(1, *shape) if in_memory else None
+        self._file = None if in_memory else _reserved(FLOAT_BYTES * shape[0] * shape[1] * shape[2])
+
+    def read(self, window: Window) -> Tensor:
+        """Return (1, C, h, w); do not write to it."""
+        if self.tensor is not None:
+            return window.of(self.tensor)
+        return torch.from_numpy(np.array(window.of(self._mapped("r"))))[None]
+
+    def write(self, window: Window, values: Tensor) -> None:
+        """Store (1, C, h, w) of any precision."""
+        if self.tensor is not None:
+            window.of(self.tensor).copy_(values)
+        else:
+            window.of(self._mapped("r+"))[...] = values[0].float().numpy()
+
+    def _mapped(self, mode: str) -> np.memmap:
+        """Map the file for one access only, so that the pages do not stay in the process."""
+        return np.memmap(self._file, np.float32, mode, shape=self.shape)
+
+
+def _reserved(size: int) -> tempfile._TemporaryFileWrapper:
+    file = tempfile.TemporaryFile()
+    try:  # a full disk must show here: writing to a mapping without room behind it kills the process
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise TimError(
+            f"{tempfile.gettempdir()}: has no room for a temporary file of {size / 2**30:.1f} GiB ({error.strerror}): "
+            "set TMPDIR to a folder that has, or allow more memory with --memory-gib"
+        ) from error
+    return file
+
+
+class MapStore:
+    """Makes maps and keeps count of those that live.
+
+    Args:
+        memory_bytes: What maps in memory may take together; further ones lie in the system's temporary folder.
+    """
+
+    def __init__(self, memory_bytes: int) -> None:
+        self.memory_bytes = memory_bytes
+        self.used_bytes = 0
+
+    def new(self, channels: int, height: int, width: int) -> FeatureMap:
+        """Return a map with undefined values.
+
+        Raises:
+            TimError: It has to be a file and the disk is full.
+        """
+        size = FLOAT_BYTES * channels * height * width
+        in_memory = self.used_bytes + size <= self.memory_bytes
+        made = FeatureMap((channels, height, width), in_memory)
+        if in_memory:
+            self.used_bytes += size
+            weakref.finalize(made, self._released, size)
+        return made
+
+    def _released(self, size: int) -> None:
+        self.used_bytes -= size

@@ -1,0 +1,76 @@
+"""Reading ahead and writing behind, in threads, while the network computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+WRITERS = 2
+
+
+def read_ahead(items: Iterable[Item], read: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
+    """Give each item with what ``read`` makes of it, and read the next one meanwhile; errors come in their turn."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[tuple[Item, Future[Result]]] = deque()
+        for item in items:
+            waiting.append((item, pool.submit(read, item)))
+            if len(waiting) > 1:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for item, future in waiting:
+            yield item, future.result()
+
+
+class Writer:
+    """Runs what writes files in threads, in groups; an error is raised by a later call, the last one at the end.
+
+    A group that is written whole is reported, in order, also when something else has failed.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(WRITERS)
+        self._group: list[Future[Any]] = []
+        self._groups: deque[tuple[list[Future[Any]], Callable[[], None]]] = deque()
+        self._waiting: deque[Future[Any]] = deque()
+
+    def write(self, function: Callable[..., Any], *args: Any, most_waiting: int = 8) -> None:
+        """Run ``function(*args)`` soon; if ``most_waiting`` wait already (they hold images), for the oldest first."""
+        while len(self._waiting) >= most_waiting:
+            self._waiting.popleft().result()
+        future = self._pool.submit(function, *args)
+        self._waiting.append(future)
+        self._group.append(future)
+
+    def end_group(self, done: Callable[[], None]) -> None:
+        """End a group; ``done`` is called, by a later call or at the end, once all of it is written."""
+        self._groups.append((self._group, done))
+        self._group = []
+        while self._groups and all(future.done() for future in self._groups[0][0]):
+            self._settle()
+
+    def _settle(self) -> None:
+        futures, done = self._groups.popleft()
+        for future in futures:
+            future.result()
+        done()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True)
+        failed: BaseException | None = None
+        while self._groups:
+            try:
+                self._settle()
+            except Exception as failure:
+                failed = failed or failure
+        if error is None and failed is not None:
+            raise failed
