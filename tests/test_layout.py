@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "digits": {"errors", "resize"},
     "contact_sheet": set(),
     "checkpoints": {"errors"},
+    "bundled": {"errors", "images"},
     "option_values": {"errors"},
     "options": {"errors", "option_values"},
     "option_sections": {"errors", "option_values"},
@@ -36,7 +37,7 @@ MAY_IMPORT = {
     "degradations": {"errors", "constants", "resize", "color", "images", "digits", "checkpoints", "degradations"},
     "tasks": {"errors", "degradations"},
     "degradation_checks": {"errors", "options", "option_sections", "degradations", "tasks"},
-    "imle": {"errors", "seeds", "imle"},
+    "imle": {"errors", "seeds", "bundled", "imle"},
     "archs": {
         "errors",
         "options",
