@@ -28,6 +28,7 @@ def main() -> None:
         help="folder with train and val: train small towers too, and compare",
     )
     parser.add_argument("--tower-iters", type=int, default=400, help="steps of each tower (default: 400)")
+    parser.add_argument("--jobs", type=int, default=1, help="towers that are trained at a time (default: 1)")
     parser.add_argument("--card", type=Path, help="write the model card here, with the measures")
     parser.add_argument("-o", "--output", type=Path, help="JSON file for the measures")
     args = parser.parse_args()

@@ -27,6 +27,8 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=DEFAULT.lr, help=f"learning rate (default: {DEFAULT.lr})")
     parser.add_argument("--seed", type=int, default=DEFAULT.seed, help="of all that is random (default: 0)")
     parser.add_argument("--save-every-iters", type=int, default=DEFAULT.save_every_iters, help="keep the state")
+    parser.add_argument("--often", nargs="+", default=(), metavar="FAMILY", help="distortions to draw more often")
+    parser.add_argument("--init", type=Path, metavar="STATE", help="start from the weights of another run's .state.pth")
     parser.add_argument("--data-terms", default=NOT_STATED, help="licence of the photographs, for the card")
     parser.add_argument("--teacher-terms", default=NOT_STATED, help="licence of the teacher, for the card")
     parser.add_argument("--bundle", action="store_true", help="put the weights into the package and the card into docs")

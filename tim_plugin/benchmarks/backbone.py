@@ -25,8 +25,9 @@ def benchmark_backbone(repeats: int = 5, device: str = "cpu") -> list[Comparison
     for count, side in SIZES:
         images = torch.randn(count, 3, side, side, generator=generator).to(device)
         counts = {
-            f"{name}, million multiplications an image": multiplications(trunks[name], images[:1]) / 1e6
+            f"{name}, {what} an image": amount
             for name in trunks
+            for what, amount in work(trunks[name], images[:1]).items()
         }
         plain, ours = ((name, lambda trunk=trunks[name], images=images: trunk(images)) for name in (PLAIN, TIM_SMALL))
         found.append(
@@ -35,16 +36,20 @@ def benchmark_backbone(repeats: int = 5, device: str = "cpu") -> list[Comparison
     return found
 
 
-def multiplications(trunk: nn.Module, image: Tensor) -> int:
-    """Return how many multiplications a trunk's convolutions make of (1, 3, H, W)."""
-    total = 0
+def work(trunk: nn.Module, image: Tensor) -> dict[str, float]:
+    """Return what a trunk does for (1, 3, H, W): multiplications of its convolutions, numbers that its layers write.
 
-    def count(layer: nn.Conv2d, given: tuple[Tensor], made: Tensor) -> None:
-        nonlocal total
-        total += made[0].numel() * layer.weight[0].numel()
+    SqueezeNet's layers are many and wide for what they multiply, and memory is what they wait for.
+    """
+    found = {"million multiplications": 0.0, "million numbers written": 0.0}
 
-    hooks = [one.register_forward_hook(count) for one in trunk.modules() if isinstance(one, nn.Conv2d)]
+    def count(layer: nn.Module, given: tuple[Tensor], made: Tensor) -> None:
+        found["million numbers written"] += made.numel() / 1e6
+        if isinstance(layer, nn.Conv2d):
+            found["million multiplications"] += made[0].numel() * layer.weight[0].numel() / 1e6
+
+    hooks = [one.register_forward_hook(count) for one in trunk.modules() if not list(one.children())]
     trunk(image)
     for hook in hooks:
         hook.remove()
-    return total
+    return found

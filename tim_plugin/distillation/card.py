@@ -44,11 +44,15 @@ def times_table(times: Mapping[str, Any]) -> list[str]:
             f"{1e3 * one['plain']['seconds']:.1f} ms",
             f"{1e3 * one['ours']['seconds']:.1f} ms",
             f"{one['ratio']:.2f} ({one['ratio_range'][0]:.2f} to {one['ratio_range'][1]:.2f})",
-            " / ".join(f"{count:.1f}" for count in one["counts"].values()),
+            *(
+                " / ".join(f"{count:.2f}" for name, count in one["counts"].items() if what in name)
+                for what in ("multiplications", "numbers written")
+            ),
         ]
         for one in times["results"]
     ]
-    return table(["images", "SqueezeNet", "tim_small", "times faster", "million multiplications an image"], rows)
+    header = ["images", "SqueezeNet", "tim_small", "times faster"]
+    return table([*header, "million multiplications an image", "million numbers written an image"], rows)
 
 
 def towers_table(towers: Mapping[str, Any]) -> list[str]:
@@ -90,7 +94,9 @@ def _purpose() -> list[str]:
 
 
 def _made(about: Mapping[str, Any]) -> list[str]:
-    training = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about["training"].items())
+    training, before = _stage(about["training"]), about.get("before")
+    while before is not None:
+        training, before = f"{_stage(before['training'])}; then {training}", before.get("before")
     data, teacher = about["data"], about["teacher"]
     lines = [
         f"- data: {data['photographs']} photographs of {', '.join(data['folders'])} (SHA-256 {data['sha256']}); terms: "
@@ -112,6 +118,16 @@ def _made(about: Mapping[str, Any]) -> list[str]:
         "teacher's unit-normalised maps and its distances between versions are the targets",
         "- calibration: one positive weight a channel, learned with the trunk",
     ]
+
+
+def _stage(training: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key.replace('_', ' ')} {_text(value)}" for key, value in training.items() if value not in ([], ())
+    )
+
+
+def _text(value: Any) -> str:
+    return " and ".join(value) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _measured(measures: Mapping[str, Any]) -> list[str]:

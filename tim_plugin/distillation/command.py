@@ -37,7 +37,12 @@ def train_backbone(root: Path, args: argparse.Namespace) -> None:
         TimError: An option, a photograph, the teacher or the state of an earlier run is wrong.
     """
     spec = TrainSpec(
-        iters=args.iters, crops=args.crops, lr=args.lr, seed=args.seed, save_every_iters=args.save_every_iters
+        iters=args.iters,
+        crops=args.crops,
+        lr=args.lr,
+        seed=args.seed,
+        save_every_iters=args.save_every_iters,
+        often=tuple(args.often),
     )
     output, teacher = args.output.expanduser(), _teacher(args.teacher)
     if output.suffix != SUFFIX:
@@ -45,6 +50,8 @@ def train_backbone(root: Path, args: argparse.Namespace) -> None:
     crops = Crops(args.data, max(SIDES_PX), progress=True)
     trainer, state = Trainer(spec, crops, teacher), output.with_suffix(".state.pth")
     output.parent.mkdir(parents=True, exist_ok=True)
+    if args.init is not None:
+        trainer.start_from(args.init.expanduser())
     trainer.resume(state)
     bar = tqdm(total=spec.iters, initial=trainer.iteration, unit="it", desc=TIM_SMALL, mininterval=1.0)
 
@@ -101,7 +108,7 @@ def evaluate_backbone(root: Path, args: argparse.Namespace) -> dict[str, Any]:
         "towers": None,
     }
     if args.towers is not None:
-        measures["towers"] = compare_towers(root, args.towers, args.teacher, path, args.tower_iters)
+        measures["towers"] = compare_towers(root, args.towers, args.teacher, path, args.tower_iters, args.jobs)
     _tell(measures)
     if args.output is not None:
         write_json(args.output, measures)
@@ -147,6 +154,7 @@ def _about(args: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
         },
         "teacher": teacher,
         "training": trainer.state()["spec"],
+        "before": trainer.before,
         "objective": trainer.state()["objective"],
         "parameters": sum(one.numel() for one in trunk.parameters()),
         "version": __version__,

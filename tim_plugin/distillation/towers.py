@@ -18,7 +18,7 @@ RANDOM, OURS, TEACHER = "random", TIM_SMALL, "teacher"
 FIGURES = {"mean distance": ("lpips", "mean"), "best of 8": ("lpips", "best_of_8"), "Frechet": ("frechet_squeezenet",)}
 
 
-def compare_towers(root: Path, data: Path, teacher: Path, weights: Path, iters: int) -> dict[str, Any]:
+def compare_towers(root: Path, data: Path, teacher: Path, weights: Path, iters: int, jobs: int = 1) -> dict[str, Any]:
     """Train the three towers (what is trained already is kept) and judge all by the teacher.
 
     Args:
@@ -27,6 +27,7 @@ def compare_towers(root: Path, data: Path, teacher: Path, weights: Path, iters: 
         teacher: State dict of its network.
         weights: File of ours.
         iters: Steps of each.
+        jobs: Towers that are trained at a time.
 
     Returns:
         ``figures`` of each tower, and ``closed``: by how much of the gap between random and teacher ours is better
@@ -35,7 +36,7 @@ def compare_towers(root: Path, data: Path, teacher: Path, weights: Path, iters: 
     Raises:
         TimError: Data or weights are not there.
     """
-    bench = _bench(root, data, teacher, iters)
+    bench = _bench(root, data, teacher, iters, jobs)
     system = bench.preset.tim(TASK)
     runs = tower_runs(bench, system, weights)
     checkpoints = dict(zip(runs, bench.train(list(runs.values())), strict=True))
@@ -72,14 +73,14 @@ def gap_closed(random: float, ours: float, teacher: float) -> float:
     return (random - ours) / (random - teacher)
 
 
-def _bench(root: Path, data: Path, teacher: Path, iters: int) -> Workbench:
+def _bench(root: Path, data: Path, teacher: Path, iters: int, jobs: int = 1) -> Workbench:
     forced = {
         "network_g:consistency": "project",
         "train:total_iter": iters,
         "train:scheduler:milestones": [int(iters * 0.7), int(iters * 0.9)],
     }
     system = System("TIM", SMALL.tim(TASK).option_file, forced)
-    return Workbench(root, dataclasses.replace(SMALL, systems={TASK: (system,)}), data, str(teacher))
+    return Workbench(root, dataclasses.replace(SMALL, systems={TASK: (system,)}), data, str(teacher), jobs=jobs)
 
 
 def _at(found: Mapping[str, Any], path: tuple[str, ...]) -> float:

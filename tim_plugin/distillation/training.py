@@ -13,18 +13,20 @@ from torch import Tensor, nn
 
 from tim_plugin.checkpoints import read_checkpoint, save_atomically
 from tim_plugin.distillation.crops import Crops
+from tim_plugin.distillation.distortions import FAMILIES
 from tim_plugin.distillation.objectives import FromTeacher, WithoutTeacher
 from tim_plugin.distillation.student import Student
 from tim_plugin.distillation.versions import descend, draw_versions
 from tim_plugin.errors import NonFiniteError, TimError
 from tim_plugin.imle.distance import PerceptualDistance
-from tim_plugin.option_values import require_number
+from tim_plugin.option_values import require_choice, require_number
 from tim_plugin.seeds import derive_seed, keyed_generator
 
 SIDES_PX = {8: 1, 16: 2, 24: 1, 32: 2, 48: 1, 64: 4, 96: 1, 128: 1}  # of crops, and how often each is drawn
 MOST_CROPS = 4  # times `crops`, of the small sides
 FULL_PX = 64  # the side at which a batch has `crops` of them; larger ones have fewer, smaller ones more
 LOG_HEADS_LR_MULT = 10.0  # a logarithm of 1 has farther to go than a weight of 0.01
+OFTEN = 4.0
 CLIP = 1.0  # norm of the gradient
 Observer = Callable[[int, Mapping[str, float]], None]
 
@@ -40,6 +42,7 @@ class TrainSpec:
         warmup_iters: Steps.
         seed: Of all that is random.
         save_every_iters: After so many steps the state is kept.
+        often: Families of distortion that are drawn OFTEN times as often as the others.
 
     Raises:
         TimError: A value is outside what it may be.
@@ -51,10 +54,13 @@ class TrainSpec:
     warmup_iters: int = 40
     seed: int = 0
     save_every_iters: int = 100
+    often: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("iters", "crops", "save_every_iters"):
             require_number(f"--{name.replace('_', '-')}", getattr(self, name), int, minimum=1)
+        for name in self.often:
+            require_choice("--often", name, tuple(FAMILIES))
 
     def lr_at(self, iteration: int) -> float:
         """Return the learning rate of a step, counted from 0."""
@@ -73,6 +79,8 @@ class Trainer:
 
     def __init__(self, spec: TrainSpec, crops: Crops, teacher: PerceptualDistance | None) -> None:
         self.spec, self.crops, self.iteration = spec, crops, 0
+        self.family_weights = [OFTEN if name in spec.often else 1.0 for name in FAMILIES] if spec.often else None
+        self.before: dict[str, Any] | None = None  # how the weights were made that training starts from
         self.student = Student(spec.seed)
         seed = derive_seed(spec.seed, "heads")
         channels = self.student.measure.trunk.channels
@@ -118,6 +126,7 @@ class Trainer:
         return {
             "spec": asdict(self.spec),
             "objective": type(self.objective).__name__,
+            "before": self.before,
             "iteration": self.iteration,
             "learning": self.learning.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -132,7 +141,7 @@ class Trainer:
         if not path.is_file():
             return
         state, mine = read_checkpoint(path), self.state()
-        for name in ("spec", "objective"):
+        for name in ("spec", "objective", "before"):
             if state.get(name) != mine[name]:
                 raise TimError(
                     f"{path}: holds a run of other options ({name}: {state.get(name)}, now {mine[name]}): give these, "
@@ -142,6 +151,18 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.iteration = state["iteration"]
 
+    def start_from(self, path: Path) -> None:
+        """Take the weights of an earlier run's state, not its optimizer or iteration.
+
+        Raises:
+            TimError: There is no such file, or it is damaged, or of another objective.
+        """
+        state, objective = read_checkpoint(path), type(self.objective).__name__
+        if state.get("objective") != objective:
+            raise TimError(f"--init {path}: is no state of a run with the same objective ({objective})")
+        self.learning.load_state_dict(state["learning"])
+        self.before = {"training": state["spec"], "before": state.get("before")}
+
     def _versions(self, *key: int) -> tuple[list[Tensor], Tensor]:
         """Draw a batch; in every other step its last versions are such that the student itself takes for good."""
         generator = keyed_generator(*key, "crops")
@@ -149,7 +170,7 @@ class Trainer:
         side = list(SIDES_PX)[int(torch.multinomial(sides, 1, generator=generator))]
         count = round(self.spec.crops * min(max((FULL_PX / side) ** 2, 2 / self.spec.crops), MOST_CROPS))
         images = self.crops.draw(count, side, generator)
-        versions, strengths = draw_versions(images, *key)
+        versions, strengths = draw_versions(images, *key, weights=self.family_weights)
         if self.iteration % 2:
             versions[-1] = descend(images, self._distance_from(images), *key)
         return versions, strengths

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import torch
@@ -35,14 +35,25 @@ def distort(images: Tensor, family: Tensor, strength: Tensor, *key: int | str) -
     return found
 
 
-def draw_versions(images: Tensor, *key: int | str) -> tuple[list[Tensor], Tensor]:
+def draw_versions(
+    images: Tensor, *key: int | str, weights: Sequence[float] | None = None
+) -> tuple[list[Tensor], Tensor]:
     """Return the images, two strengths of a distortion of each, and another distortion of the image or of the weaker.
+
+    Args:
+        images: (N, 3, H, W) in [0, 1].
+        key: Of the generators.
+        weights: How often each family is drawn, where not all are alike.
 
     Returns:
         Four times (N, 3, H, W), and (N, 2): the strengths of the second and the third, the weaker one first.
     """
     generator, count = keyed_generator(*key, "choice"), len(images)
-    first, second = torch.randint(len(FAMILIES), (2, count), generator=generator)
+    if weights is None:
+        first, second = torch.randint(len(FAMILIES), (2, count), generator=generator)
+    else:
+        odds = torch.tensor(weights).expand(2, -1)
+        first, second = torch.multinomial(odds, count, replacement=True, generator=generator)
     drawn = torch.rand(4, count, generator=generator)
     strengths = drawn[:2].sort(dim=0).values
     weaker, stronger = (distort(images, first, strength, *key, "first") for strength in strengths)
