@@ -17,6 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["tim_plugin", "tim_plugin.*"]),
+    package_data={"tim_plugin": ["weights/*.safetensors", "weights/checksums.json"]},
     install_requires=[
         "torch>=2.6",
         "torchvision",
@@ -28,6 +29,7 @@ setup(
         "jpeglib>=1.0",  # the only wheel that reads a JPEG's coefficients
         "pyyaml",
         "numpy",
+        "safetensors>=0.4",
         "torch-fidelity>=0.3",
         "setuptools",  # basicsr imports distutils, which Python 3.12 has only through setuptools
     ],

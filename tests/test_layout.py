@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "digits": {"errors", "resize"},
     "contact_sheet": set(),
     "checkpoints": {"errors"},
+    "bundled": {"errors", "images"},
     "option_values": {"errors"},
     "search_options": {"errors", "option_values"},
     "options": {"errors", "option_values", "search_options"},
@@ -38,7 +39,7 @@ MAY_IMPORT = {
     "degradations": {"errors", "constants", "resize", "color", "images", "digits", "checkpoints", "degradations"},
     "tasks": {"errors", "degradations"},
     "degradation_checks": {"errors", "options", "option_sections", "degradations", "tasks"},
-    "imle": {"errors", "seeds", "imle"},
+    "imle": {"errors", "seeds", "bundled", "imle"},
     "archs": {
         "errors",
         "options",

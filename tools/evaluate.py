@@ -40,9 +40,11 @@ def main() -> None:
         default="inception",
         help="of fid, kid and prc: inception, squeezenet, or the path of a state dict of one (default: inception)",
     )
-    parser.add_argument("--lpips-backbone", default="vgg16", help="vgg16 (default), alexnet or squeezenet1_1")
-    parser.add_argument("--lpips-weights", default="imagenet", help="imagenet (default), random or a state dict's path")
-    parser.add_argument("--lpips-calibration", default="lpips", help="lpips (default) or none")
+    parser.add_argument("--lpips-backbone", default="vgg16", help="vgg16 (default), alexnet, squeezenet1_1, tim_small")
+    parser.add_argument(
+        "--lpips-weights", default="imagenet", help="imagenet (default), bundled (tim_small's), random or a path"
+    )
+    parser.add_argument("--lpips-calibration", default="lpips", help="lpips (default), bundled (tim_small's) or none")
     parser.add_argument("--fwv-squared", action="store_true", help="put the squared distance into fwv's exponent")
     parser.add_argument("--fwv-reduction", default="mean", choices=["mean", "sum"], help="over samples")
     parser.add_argument("--samples-in-sets", type=int, default=None, help="of each input, in fid, kid, prc (all)")

@@ -1,7 +1,7 @@
-"""Feature trunks of the perceptual distance: torchvision's VGG16, AlexNet and SqueezeNet 1.1, cut where LPIPS cuts.
+"""Feature trunks of the distance: torchvision's VGG16, AlexNet and SqueezeNet 1.1, cut where LPIPS cuts; and ours.
 
-Only the ``features`` part is built (on the meta device first, so that nothing is initialised in vain and global random
-state stays as it is).
+Of torchvision's only the ``features`` part is built (on the meta device first, so that nothing is initialised in vain
+and global random state stays as it is).
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from tim_plugin.bundled import Weights, read_bundled, read_weights
 from tim_plugin.errors import TimError, did_you_mean
+from tim_plugin.imle.small_trunk import SmallTrunk
 
+TIM_SMALL = "tim_small"
+HEADS_KEY, TRUNK_KEY = "heads", "trunk."  # in the files of TIM_SMALL's weights
 SILENCE_S = 10  # a download that hears nothing for so long has failed; without it a silent firewall costs minutes
 
 
@@ -71,6 +75,67 @@ BACKBONES = {
 }
 
 
+def open_trunk(name: str, weights: str, seed: int = 0) -> tuple[Trunk | SmallTrunk, Tensor | None]:
+    """Return a frozen trunk (with ``channels`` and ``min_px``), and the channel weights that lie beside its weights.
+
+    Args:
+        name: A key of :data:`BACKBONES`, or TIM_SMALL.
+        weights: See :class:`Trunk`; TIM_SMALL has ``bundled``, ``random``, and files of ``tools/train_backbone.py``.
+        seed: For ``random``.
+
+    Raises:
+        TimError: An unknown name, weights that are not to be had, or a file that does not fit.
+    """
+    if name == TIM_SMALL:
+        return _open_small(weights, seed)
+    if name not in BACKBONES:
+        raise TimError(f"backbone {name!r} is not known: {did_you_mean(str(name), (*BACKBONES, TIM_SMALL))}")
+    if weights == "bundled":
+        raise TimError(f"weights 'bundled': only {TIM_SMALL} has them, {name} has not: use backbone: {TIM_SMALL}")
+    return Trunk(name, weights, seed), None
+
+
+def _open_small(weights: str, seed: int) -> tuple[SmallTrunk, Tensor | None]:
+    if weights == "imagenet":
+        raise TimError(f"weights 'imagenet': there are none for backbone {TIM_SMALL}: use weights: bundled")
+    if weights == "random":
+        with torch.random.fork_rng(devices=[]):  # a constructor draws from the global generator
+            trunk = SmallTrunk()
+        return trunk.randomise(torch.Generator().manual_seed(seed)).requires_grad_(False).eval(), None
+    if weights == "bundled":
+        return small_of(read_bundled(TIM_SMALL), "bundled")
+    path = Path(str(weights)).expanduser()
+    _require_file(path, ("bundled", "random"))
+    return small_of(read_weights(path), str(path))
+
+
+def small_of(found: Weights, where: str) -> tuple[SmallTrunk, Tensor]:
+    """Return TIM_SMALL's trunk, frozen, and its heads (channels of all stages,), from what a file holds.
+
+    Args:
+        found: What was read.
+        where: From where, for errors.
+
+    Raises:
+        TimError: It is of another network.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):
+            trunk = SmallTrunk(**found.arguments)
+        trunk.load_state_dict(
+            {key.removeprefix(TRUNK_KEY): value for key, value in found.state.items() if key != HEADS_KEY}
+        )
+        heads = found.state[HEADS_KEY]
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise TimError(
+            f"weights {where} do not fit backbone {TIM_SMALL} ({str(error).splitlines()[0]}); give a file of "
+            "tools/train_backbone.py"
+        ) from error
+    if heads.shape != (sum(trunk.channels),) or (heads < 0).any():
+        raise TimError(f"weights {where}: heads must be {sum(trunk.channels)} numbers, none of them negative")
+    return trunk.requires_grad_(False).eval(), heads
+
+
 class Trunk(nn.Module):
     """The feature layers of a backbone, frozen; gives its maps before normalisation.
 
@@ -88,6 +153,7 @@ class Trunk(nn.Module):
         if name not in BACKBONES:
             raise TimError(f"backbone {name!r} is not known: {did_you_mean(str(name), BACKBONES)}")
         self.facts = BACKBONES[name]
+        self.channels, self.min_px = self.facts.channels, self.facts.min_px
         with torch.device("meta"):
             layers = self.facts.build(weights=None).features
         self.layers = nn.Sequential(*list(layers)[: self.facts.taps[-1] + 1]).to_empty(device="cpu")
@@ -181,10 +247,14 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _read(path: Path) -> Mapping[str, Tensor]:
+def _require_file(path: Path, named: tuple[str, str]) -> None:
     if not path.is_file():
-        near = did_you_mean(str(path), ("imagenet", "random"))
-        raise TimError(f"weights '{path}' is neither imagenet nor random nor a file that is there: {near}")
+        near = did_you_mean(str(path), named)
+        raise TimError(f"weights '{path}' is neither {named[0]} nor {named[1]} nor a file that is there: {near}")
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    _require_file(path, ("imagenet", "random"))
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling fails in many ways

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tim_plugin.errors import TimError, did_you_mean
-from tim_plugin.imle.backbones import BACKBONES, Trunk
+from tim_plugin.imle.backbones import BACKBONES, TIM_SMALL, open_trunk
 
 Features = Any  # a list of maps (N, C_l, H_l, W_l); of a weighted target, WeightedMaps
-CALIBRATIONS = ("lpips", "none")
+CALIBRATIONS = ("lpips", "bundled", "none")
 EARLY_MAPS = 2  # of a screening
 TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
 
@@ -52,6 +52,11 @@ def _differences(a: list[Tensor], b: Features) -> list[Tensor]:
     return [part if w is None else part * w[:, 0] for part, w in zip(parts, weights, strict=True)]
 
 
+def layer_distances(a: list[Tensor], b: Features) -> Tensor:
+    """Return (L, N): what each layer adds to the distance of features of N items each."""
+    return torch.stack([part.mean(dim=(1, 2)) for part in _differences(a, b)])
+
+
 def _parts(images: Tensor | Weighted) -> tuple[Tensor, Tensor | None]:
     return images if isinstance(images, Weighted) else (images, None)
 
@@ -79,11 +84,12 @@ class PerceptualDistance(nn.Module):
     """LPIPS: squared difference of unit-normalised features, weighted by heads, mean over positions, sum over layers.
 
     Args:
-        backbone: ``vgg16``, ``alexnet`` or ``squeezenet1_1``.
-        weights: ``imagenet`` (torchvision's file, see the error if it is not there), ``random`` (for tests and the
-            offline demo: not perceptual, and named so), or the path of a torchvision state dict.
-        calibration: ``lpips`` weights the channels by the lpips package's heads (which fit ImageNet weights only);
-            ``none`` sums them.
+        backbone: ``vgg16``, ``alexnet`` or ``squeezenet1_1``; or ``tim_small``, our own, which the package holds.
+        weights: ``imagenet`` (torchvision's file, see the error if it is not there), ``bundled`` (tim_small's),
+            ``random`` (for tests: not perceptual, and named so), or a path: of a torchvision state dict, for tim_small
+            of what ``tools/train_backbone.py`` writes.
+        calibration: ``lpips`` weights the channels by the lpips package's heads (which fit ImageNet weights only),
+            ``bundled`` by those that lie beside tim_small's weights; ``none`` sums them.
         seed: For ``random``.
 
     Attributes:
@@ -99,14 +105,14 @@ class PerceptualDistance(nn.Module):
         super().__init__()
         if calibration not in CALIBRATIONS:
             raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), CALIBRATIONS)}")
-        self.trunk = Trunk(backbone, weights, seed)
+        self.trunk, own_heads = open_trunk(backbone, weights, seed)
+        heads = _heads(backbone, weights, calibration, own_heads)
         self.name = _name(backbone, weights, calibration, seed)
         # LPIPS's own constants, for inputs 2 x - 1.
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
         # No head is negative, so that their roots go into the features and a distance is a plain squared difference.
-        roots = _lpips_heads(backbone).sqrt().view(1, -1, 1, 1) if calibration == "lpips" else None
-        self.register_buffer("roots", roots, persistent=False)
+        self.register_buffer("roots", None if heads is None else heads.sqrt().view(1, -1, 1, 1), persistent=False)
         super().train(False)
 
     def early_features(self, images: Tensor | Weighted) -> Features:
@@ -125,13 +131,13 @@ class PerceptualDistance(nn.Module):
             x = self._enlarged(rgb) * 2 - 1
             maps = [self._normalised(one) for one in self.trunk((x - self.shift) / self.scale, num_maps)]
             if self.roots is not None:
-                roots = self.roots.split(self.trunk.facts.channels, dim=1)  # (1, C_l, 1, 1) each
+                roots = self.roots.split(self.trunk.channels, dim=1)  # (1, C_l, 1, 1) each
                 maps = [one * root for one, root in zip(maps, roots[:num_maps], strict=True)]
             return _with_weights(maps, weight)
 
     def distance(self, a: list[Tensor], b: Features) -> Tensor:
         """Return (N,) for features of N items each; ``b`` may be those of a weighted target."""
-        return torch.stack([part.mean(dim=(1, 2)) for part in _differences(a, b)]).sum(dim=0)
+        return layer_distances(a, b).sum(dim=0)
 
     def maps(self, a: list[Tensor], b: Features, size: tuple[int, int]) -> Tensor:
         """Return the distance position by position, (N, H, W): each layer's enlarged bilinearly to ``size`` = (H, W).
@@ -152,7 +158,7 @@ class PerceptualDistance(nn.Module):
         return self
 
     def _enlarged(self, images: Tensor) -> Tensor:
-        short, smallest = min(images.shape[-2:]), self.trunk.facts.min_px
+        short, smallest = min(images.shape[-2:]), self.trunk.min_px
         if short >= smallest:
             return images
         size = [math.ceil(side * smallest / short) for side in images.shape[-2:]]
@@ -162,6 +168,20 @@ class PerceptualDistance(nn.Module):
     def _normalised(features: Tensor) -> Tensor:
         norm = features.square().sum(dim=1, keepdim=True).clamp_min(TINY).sqrt()
         return features / (norm + 1e-10)  # the constant is LPIPS's
+
+
+def _heads(backbone: str, weights: str, calibration: str, own: Tensor | None) -> Tensor | None:
+    """All layers' channel weights; those of its own lie beside the trunk's weights, if it has any."""
+    if calibration == "none":
+        return None
+    if calibration == "lpips":
+        if backbone == TIM_SMALL:
+            raise TimError(f"calibration 'lpips': the lpips package has no heads for {TIM_SMALL}: use bundled, or none")
+        return _lpips_heads(backbone)
+    if own is None:
+        of = f"weights: {weights}" if backbone == TIM_SMALL else f"backbone: {backbone}"
+        raise TimError(f"calibration 'bundled': {of} has no heads of its own: use calibration: none")
+    return own
 
 
 def _lpips_heads(backbone: str) -> Tensor:
@@ -175,7 +195,10 @@ def _lpips_heads(backbone: str) -> Tensor:
 def _name(backbone: str, weights: str, calibration: str, seed: int) -> str:
     if weights == "imagenet" and calibration == "lpips":
         return f"LPIPS ({backbone})"
-    named = {"imagenet": "ImageNet weights", "random": f"random weights, seed {seed}"}
+    named = {"imagenet": "ImageNet weights", "random": f"random weights, seed {seed}", "bundled": "bundled weights"}
+    if calibration == "bundled":
+        return f"{backbone} feature distance" + ("" if weights == "bundled" else f" ({Path(weights).name})")
     if calibration == "none":
-        return f"{backbone} feature distance ({named.get(weights, Path(weights).name)})"
+        uncalibrated = ", uncalibrated" if backbone == TIM_SMALL and weights != "random" else ""
+        return f"{backbone} feature distance ({named.get(weights, Path(weights).name)}{uncalibrated})"
     return f"LPIPS heads on {backbone} {named.get(weights, f'weights {Path(weights).name}')}"

@@ -1,0 +1,1 @@
+"""How the perceptual backbone that the package holds is made and measured: distortions, training, evaluation, card."""

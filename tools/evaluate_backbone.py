@@ -1,0 +1,39 @@
+"""How well a backbone follows its teacher, how fast it is, and what a tower trained by it is worth.
+
+python tools/evaluate_backbone.py --data HELD_OUT_PHOTOGRAPHS --teacher SQUEEZENET_STATE_DICT -o measures.json
+"""
+
+import argparse
+from pathlib import Path
+
+import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
+from tim_plugin.distillation.command import evaluate_backbone
+from tim_plugin.train_pipeline import run
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of photographs not trained on")
+    parser.add_argument("--teacher", type=Path, required=True, help="state dict of squeezenet1_1")
+    parser.add_argument("--weights", default="bundled", help="bundled (default), or a file of tools/train_backbone.py")
+    parser.add_argument("--images", type=int, default=100, help="crops that are distorted (default: 100)")
+    parser.add_argument("--seed", type=int, default=0, help="of crops and distortions (default: 0)")
+    parser.add_argument("--repeats", type=int, default=5, help="pairs that are timed (default: 5)")
+    parser.add_argument(
+        "--towers",
+        type=Path,
+        metavar="PHOTOGRAPHS",
+        help="folder with train and val: train small towers too, and compare",
+    )
+    parser.add_argument("--tower-iters", type=int, default=400, help="steps of each tower (default: 400)")
+    parser.add_argument("--jobs", type=int, default=1, help="towers that are trained at a time (default: 1)")
+    parser.add_argument("--card", type=Path, help="write the model card here, with the measures")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file for the measures")
+    args = parser.parse_args()
+    run(lambda: evaluate_backbone(ROOT, args))
+
+
+if __name__ == "__main__":
+    main()
