@@ -1,4 +1,4 @@
-"""Many answers for a user's files, from a checkpoint alone: what ``tools/sample.py`` runs."""
+"""Many answers for a user's files, from a checkpoint or a tower's name alone: what ``tools/sample.py`` runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from tim_plugin._version import __version__
 from tim_plugin.background import Writer, read_ahead
-from tim_plugin.checkpoints import load_network
 from tim_plugin.contact_sheet import LARGEST_TILE_PX, contact_sheet
 from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import TimError
@@ -23,6 +22,7 @@ from tim_plugin.evaluation import Answers, answer_chunks, joined, re_degradation
 from tim_plugin.images import decode_image, list_images, read_bytes, to_pixels, write_pixels
 from tim_plugin.imle.trees import map_tensors, move
 from tim_plugin.outputs import sample_paths, sheet_path, sheet_row
+from tim_plugin.pretrained import open_network
 from tim_plugin.resize import bicubic_resize
 from tim_plugin.sample_record import SampleRecord, sha256
 from tim_plugin.sampling_plan import Plan, Resources, own_bytes, plan_for
@@ -60,7 +60,7 @@ class _Input(NamedTuple):
 def sample_files(
     source: Path,
     output: Path,
-    checkpoint: Path,
+    checkpoint: Path | str,
     *,
     num_samples: int = 8,
     seed: int = 0,
@@ -81,7 +81,7 @@ def sample_files(
         source: A file or a folder of files that the network's degradation reads: images, 8 or 16 bit, grey, colour,
             with or without alpha (which is enlarged bicubically and put back); label maps; JPEGs.
         output: Made if it does not exist.
-        checkpoint: Written by this package; holds what rebuilds the network.
+        checkpoint: Written by this package, which holds what rebuilds the network; or the name of one of its towers.
         num_samples: Answers for each image.
         seed: Sample j of an image depends on (seed, the file's name, j) alone.
         level_seeds: See :func:`tim_plugin.imle.sampling.sample_latents`; with every level given there is one answer.
@@ -105,7 +105,7 @@ def sample_files(
     files = list_images(source)
     names = dict(zip(files, _output_names(files, suffix), strict=True))
     device = choose_device(device)
-    tower, options = load_network(checkpoint, device)
+    tower, options, file = open_network(checkpoint, device)
     if not hasattr(tower, "forward_level"):
         raise TimError(
             f"{checkpoint}: is a {options.get('type')}, whose inputs only a data set knows how to read: use "
@@ -123,7 +123,7 @@ def sample_files(
         "seed": seed,
     }
     made_with = {
-        "model_sha256": sha256(read_bytes(checkpoint)),
+        "model_sha256": sha256(read_bytes(file)),
         "seed": seed,
         "num_samples": num_samples,
         "level_seeds": fixed,

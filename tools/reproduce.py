@@ -1,6 +1,8 @@
-"""Tables and figures of the paper, each by one command, with its conditions, into docs/results/PRESET.
+"""Tables and figures of the paper, each by one command, with its conditions, into docs/results/PRESET; or the towers
+that the package holds, with their cards in docs/models.
 
 python tools/reproduce.py table5 --preset small --data PHOTOGRAPHS --features SQUEEZENET_STATE_DICT --jobs 2
+python tools/reproduce.py weights --name sr16x-small --data PHOTOGRAPHS --features SQUEEZENET_STATE_DICT
 """
 
 import argparse
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
 from tim_plugin.reproduction.presets import PRESETS
-from tim_plugin.reproduction.targets import ALL, TARGETS, reproduce
+from tim_plugin.reproduction.targets import ALL, TARGETS, WEIGHTS, reproduce
 from tim_plugin.train_pipeline import run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", choices=[*TARGETS, ALL])
+    parser.add_argument("target", choices=[*TARGETS, ALL, WEIGHTS])
     parser.add_argument(
         "--preset", choices=list(PRESETS), default="small", help="small: what two CPU cores finish; paper: as published"
     )
@@ -24,6 +26,9 @@ def main() -> None:
     parser.add_argument("--mnist", type=Path, help="fig1: folder of MNIST's idx files (default: scikit-learn's digits)")
     parser.add_argument(
         "--features", help="the feature network's weights: imagenet, random (fig3 only), or a state dict's path"
+    )
+    parser.add_argument(
+        "--name", nargs="+", help=f"{WEIGHTS}: towers to make, as tools/sample.py --list-models names them"
     )
     parser.add_argument("--tasks", help="comma-separated, of those that the target has (default: all)")
     parser.add_argument("--seeds", type=int, help="training runs of each variant (default: the preset's)")

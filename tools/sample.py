@@ -1,5 +1,6 @@
-"""Many answers for an image or a folder, from a checkpoint alone.
+"""Many answers for an image or a folder, from a tower of the package or a checkpoint alone.
 
+python tools/sample.py -i IMAGE_OR_FOLDER --model sr16x-small -n 8
 python tools/sample.py -i IMAGE_OR_FOLDER -o DIR -m experiments/NAME/models/net_g_latest.pth -n 8 --seed 0
 """
 
@@ -8,14 +9,22 @@ from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
 from tim_plugin.inference import parse_level_seeds, sample_files
+from tim_plugin.pretrained import described
 from tim_plugin.train_pipeline import run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-i", "--input", required=True, type=Path, help="image or folder")
-    parser.add_argument("-o", "--output", required=True, type=Path, help="folder for samples, sheets and samples.json")
-    parser.add_argument("-m", "--model", required=True, type=Path, help="checkpoint (net_g_N.pth)")
+    parser.add_argument("-i", "--input", type=Path, help="image or folder")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("results/samples"),
+        help="folder for samples, sheets and samples.json (default: results/samples)",
+    )
+    parser.add_argument("-m", "--model", help="a tower of the package by name, or a checkpoint (net_g_N.pth)")
+    parser.add_argument("--list-models", action="store_true", help="print the towers of the package")
     parser.add_argument("-n", "--num-samples", type=int, default=8, help="answers for each image (default: 8)")
     parser.add_argument(
         "--seed", type=int, default=0, help="sample j of an image depends on seed, file name and j alone"
@@ -59,6 +68,12 @@ def main() -> None:
     )
     parser.add_argument("--no-contact-sheet", action="store_true")
     args = parser.parse_args()
+    if args.list_models:
+        print(described())
+        return
+    for name in ("input", "model"):
+        if getattr(args, name) is None:
+            parser.error(f"the following arguments are required: -{name[0]}/--{name}")
     sample_files(
         args.input,
         args.output,

@@ -26,7 +26,15 @@ from tim_plugin.reproduction.targets import reproduce
 from tim_plugin.reproduction.workbench import Workbench
 from tim_plugin.resize import bicubic_resize
 
-ROOT_TARGETS = {"preset": "small", "mnist": None, "features": None, "tasks": None, "seeds": None, "jobs": 1}
+ROOT_TARGETS = {
+    "preset": "small",
+    "mnist": None,
+    "features": None,
+    "tasks": None,
+    "seeds": None,
+    "jobs": 1,
+    "name": None,
+}
 TINY_SYSTEMS = {
     "train_cimle_sr16x.yml": {"width": 4},
     "train_rfb_esrgan_sr16x.yml": {"num_feat": 16, "num_block": 1, "num_rfb_block": 1, "num_grow_ch": 16},
@@ -150,6 +158,9 @@ def test_a_worker_that_fails_says_why(bench):
         ({"target": "table5", "tasks": "sr8x", "data": "x"}, "--tasks sr8x: is not one of table5's"),
         ({"target": "table5", "seeds": 0, "data": "x"}, "--seeds 0: must be 1 or more"),
         ({"target": "fig3", "data": "x"}, "--data: there is no folder"),
+        ({"target": "weights", "data": "x"}, "--name says which tower 'weights' makes.*sr16x-small"),
+        ({"target": "table2", "data": "x", "name": ["sr16x-small"]}, "--name says which tower"),
+        ({"target": "weights", "data": "x", "name": ["sr16x"]}, "--name sr16x: is not a tower.*sr16x-small"),
     ],
 )
 def test_arguments_are_checked(tmp_path, project_copy, changes, message):

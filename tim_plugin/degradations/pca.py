@@ -58,7 +58,7 @@ class PrincipalComponents(Degradation):
                 )
             basis = stored
         if isinstance(basis, Mapping):
-            return cls(basis["mean"], basis["components"])
+            return cls(*(torch.as_tensor(basis[key]) for key in ("mean", "components")))  # of a JSON header: lists
         return cls(*fit_to_digits(str(basis), num_components))
 
     def require_same(self, stored: Mapping[str, Any], where: str) -> None:

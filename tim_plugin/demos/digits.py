@@ -113,10 +113,15 @@ def compare_digits_consistency(root: Path, mnist: Path | None = None) -> dict[st
     return compare_consistency("mnist_pca", DEMO, root, _data(mnist))
 
 
+def mnist_files(folder: Path) -> dict[str, str]:
+    """Return MNIST's image files in a folder, by phase."""
+    return {phase: str(folder.expanduser() / name) for phase, name in MNIST_FILES.items()}
+
+
 def _data(mnist: Path | None) -> dict[str, str]:
     if mnist is None:
         return {}
-    files = {phase: str(mnist.expanduser() / name) for phase, name in MNIST_FILES.items()}
+    files = mnist_files(mnist)
     forced = {f"datasets:{phase}:dataroot_gt": path for phase, path in files.items()}
     bases = {f"datasets:{phase}:basis": files["train"] for phase in files}
     return {**forced, **bases, "network_g:degradation:basis": files["train"]}

@@ -14,9 +14,12 @@ from tim_plugin.reproduction import ablation, beyond, comparison, sample_figures
 from tim_plugin.reproduction.figure1 import reproduce_figure1
 from tim_plugin.reproduction.figure3 import reproduce_figure3
 from tim_plugin.reproduction.presets import PRESETS
+from tim_plugin.reproduction.shipped import TOWERS
+from tim_plugin.reproduction.weights import make_weights
 from tim_plugin.reproduction.workbench import Workbench
 
 ALL = "all"
+WEIGHTS = "weights"
 Target = Callable[[Workbench, argparse.Namespace], Any]
 
 
@@ -54,7 +57,7 @@ TARGETS: dict[str, Target] = {
 
 
 def reproduce(root: Path, args: argparse.Namespace) -> None:
-    """Make a target, or all of them, and print its page.
+    """Make a target, or all of them, and print its page; or make towers that the package holds.
 
     Args:
         root: The project's folder.
@@ -73,6 +76,11 @@ def reproduce(root: Path, args: argparse.Namespace) -> None:
         preset = dataclasses.replace(preset, seeds=tuple(range(args.seeds)))
     features = args.features or ("random" if preset.halve else "imagenet")
     bench = Workbench(root, preset, args.data or Path(), features, choose_device(args.device), args.jobs)
+    if (args.target == WEIGHTS) != (args.name is not None):
+        raise TimError(f"--name says which tower '{WEIGHTS}' makes, and only that needs it: {', '.join(TOWERS)}")
+    if args.target == WEIGHTS:
+        make_weights(bench, args.name)
+        return
     made: set[Target] = set()
     for target in TARGETS if args.target == ALL else (args.target,):
         if TARGETS[target] not in made:
