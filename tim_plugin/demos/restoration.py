@@ -12,6 +12,7 @@ from tim_plugin.demos.comparison import agreement_text, compare_consistency
 from tim_plugin.demos.layouts import LAYOUTS, layout_data
 from tim_plugin.demos.photos import write_noisy, write_photos
 from tim_plugin.demos.runs import Demo, Trained, measure, train
+from tim_plugin.demos.shipped_towers import show_shipped
 from tim_plugin.evaluation import Answers, Row
 from tim_plugin.images import write_json, write_png
 from tim_plugin.outputs import sheet_row
@@ -46,7 +47,7 @@ DEMOS = {
 
 
 def run_demo(name: str, root: Path, data: Path | None = None) -> dict[str, Any]:
-    """Train, sample, measure and write ``results/demo_NAME/contact_sheet.png`` and ``metrics.json``.
+    """Show the package's tower, train, sample, measure; write ``contact_sheet.png`` and ``metrics.json``.
 
     Args:
         name: A key of :data:`DEMOS`.
@@ -60,7 +61,9 @@ def run_demo(name: str, root: Path, data: Path | None = None) -> dict[str, Any]:
         TimError: A photograph's package is not installed, or the data are not there.
     """
     demo, started = DEMOS[name], time.perf_counter()
-    trained = train(demo, root, _data(name, root, data))
+    forced = _data(name, root, data)
+    show_shipped(name, demo, root)
+    trained = train(demo, root, forced)
     result = root / "results" / trained.opt["name"]
     sheet: list[SheetRow] = []
 

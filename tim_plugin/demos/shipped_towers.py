@@ -1,0 +1,55 @@
+"""What a newcomer sees first: the package's own tower on the held-out photographs, before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from basicsr.data import build_dataset
+from torch.utils.data import DataLoader
+
+from tim_plugin import pretrained
+from tim_plugin.contact_sheet import contact_sheet
+from tim_plugin.demos.runs import Demo
+from tim_plugin.evaluation import answers_of
+from tim_plugin.images import write_png
+from tim_plugin.option_file import read_forced
+from tim_plugin.outputs import sheet_row
+
+TOWERS = {  # by demo
+    "sr16x": "sr16x-small",
+    "sr8x": "sr8x-small",
+    "sr4x": "sr4x-small",
+    "colorization": "colorize-small",
+    "decompression": "decompress-small",
+}
+SHOWN_PX = 128
+
+
+def show_shipped(name: str, demo: Demo, root: Path) -> Path | None:
+    """Write a contact sheet of the tower that the package holds for a demo, and say where it is.
+
+    Args:
+        name: The demo's.
+        demo: The demo; its photographs are written already.
+        root: The project's folder.
+
+    Returns:
+        The sheet, ``results/demo_NAME/TOWER.png``; None where the package holds no tower for the demo.
+    """
+    tower, started = TOWERS.get(name), time.perf_counter()
+    if tower not in pretrained.towers():
+        return None
+    opt, _ = read_forced(root / "options" / "demo" / demo.option_file, demo.forced)
+    section = {**opt["datasets"]["val"], "dataroot_gt": str(root / opt["datasets"]["val"]["dataroot_gt"])}
+    dataset = build_dataset({**section, "gt_size": SHOWN_PX, "phase": "val", "scale": opt["scale"]})
+    answers = answers_of(pretrained.load(tower).network, DataLoader(dataset), demo.shown_samples, demo.seed)
+    sheet = root / "results" / f"demo_{name}" / f"{tower}.png"
+    write_png(sheet, contact_sheet([sheet_row(one) for one, _ in answers], max_samples=demo.shown_samples))
+    print(
+        f"{tower}, a tower of this package, on held-out photographs, in {time.perf_counter() - started:.1f} s:\n"
+        f"  {sheet.relative_to(root)}\n"
+        "Now a small tower of your own is trained on nine photographs, to show the whole road; it will not get as far.",
+        flush=True,
+    )
+    return sheet
