@@ -1,0 +1,139 @@
+"""The towers that the package holds: by name, from a wheel, guarded, and better than what needs no network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from tim_plugin import bundled, pretrained
+from tim_plugin.demos import photos as demo_photos
+from tim_plugin.demos.restoration import DEMOS
+from tim_plugin.demos.shipped_towers import show_shipped
+from tim_plugin.errors import TimError
+from tim_plugin.evaluation import answer, re_degradation
+from tim_plugin.images import encode_png, list_images, read_image
+from tim_plugin.imle.distance import PerceptualDistance
+from tim_plugin.imle.trees import map_tensors
+from tim_plugin.reproduction.weights import trivial_answer
+
+ROOT = Path(__file__).resolve().parents[1]
+TEACHER = ROOT.parent / "shared" / "data" / "weights" / "squeezenet1_1_imagenet.pth"
+LARGEST_BYTES = 4 * 1024**2
+SIDE_PX = 128
+AGREEMENT = {"lr_psnr": lambda value: value >= 45}
+
+
+@pytest.fixture(scope="module")
+def gts(tmp_path_factory):
+    """Ten photographs, none of which a shipped tower was trained on."""
+    pytest.importorskip("sklearn")
+    folder = tmp_path_factory.mktemp("photographs")
+    demo_photos.write_photos(folder)
+    files = sorted([*list_images(folder / "val"), *list_images(folder / "train")])[:10]
+    images = [read_image(path).rgb for path in files]
+    centres = [[(side - SIDE_PX) // 2 for side in image.shape[-2:]] for image in images]
+    found = [
+        image[:, top : top + SIDE_PX, left : left + SIDE_PX] for image, (top, left) in zip(images, centres, strict=True)
+    ]
+    assert len(found) == 10 and all(tuple(image.shape) == (3, SIDE_PX, SIDE_PX) for image in found)
+    return found
+
+
+def distances():
+    yield PerceptualDistance(backbone="tim_small", weights="bundled", calibration="bundled")
+    if TEACHER.is_file():
+        yield PerceptualDistance(backbone="squeezenet1_1", weights=str(TEACHER), calibration="none")
+
+
+@pytest.mark.parametrize("name", pretrained.towers())
+def test_samples_differ_agree_and_beat_the_trivial_answer(name, gts):
+    assert pretrained.path_of(name).stat().st_size <= LARGEST_BYTES
+    tower = pretrained.load(name).network
+    measures = list(distances())
+    ours, trivial = torch.zeros(len(measures)), torch.zeros(len(measures))
+    for index, gt in enumerate(gts):
+        observed = map_tensors(lambda tensor: tensor[None], tower.degradation.degrade(gt))
+        samples = answer(tower, observed, 4, seed=0, image_key=index)
+        assert samples.std(dim=0).mean() > 2e-3  # half an 8-bit step
+        agreement = re_degradation(tower.degradation, samples, observed)
+        assert agreement and all(AGREEMENT[key](value) for key, values in agreement.items() for value in values)
+        picture = trivial_answer(tower.degradation.picture(observed.lq[0]), (SIDE_PX, SIDE_PX))[None]
+        for k, measure in enumerate(measures):
+            ours[k] += measure(samples, gt.expand_as(samples)).mean()
+            trivial[k] += measure(picture, gt[None]).mean()
+    assert (ours < trivial).all()
+
+
+def test_names_that_are_not_known_offer_the_nearest_and_paths_stay_paths(tmp_path):
+    with pytest.raises(TimError, match="--model sr16x-smal: is neither a file nor a tower.*'sr16x-small'"):
+        pretrained.open_network("sr16x-smal")
+    with pytest.raises(TimError, match="nothing.pth"):
+        pretrained.open_network(tmp_path / "nothing.pth")
+    with pytest.raises(TimError, match="sr16x-small"):
+        pretrained.open_network("experiments/sr16x-small")
+
+
+def test_an_edited_tower_is_refused(tmp_path, monkeypatch):
+    shutil.copytree(bundled.FOLDER, tmp_path / "weights")
+    path = tmp_path / "weights" / "sr16x-small.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path / "weights")
+    with pytest.raises(TimError, match="sr16x-small.safetensors: truncated or edited"):
+        pretrained.load("sr16x-small")
+
+
+def test_a_demo_shows_the_tower_that_the_package_holds(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    shutil.copytree(ROOT / "options", tmp_path / "options")
+    demo_photos.write_photos(tmp_path / "datasets" / "demo_photos")
+    sheet = show_shipped("sr16x", DEMOS["sr16x"], tmp_path)
+    assert read_image(sheet).rgb.shape[-1] > 8 * 128
+    assert "sr16x-small, a tower of this package" in capsys.readouterr().out
+    assert show_shipped("generic", DEMOS["generic"], tmp_path) is None
+
+
+def test_the_wheel_works_by_itself(tmp_path, gts):
+    """Built, unpacked elsewhere, and run without the repository."""
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "tim_plugin", source / "tim_plugin", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "-w", tmp_path, source], check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path / "installed")
+    (tmp_path / "thumbnail.png").write_bytes(encode_png(gts[0][:, ::16, ::16].contiguous()))
+    code = (
+        "from pathlib import Path; import tim_plugin; from tim_plugin.inference import sample_files; "
+        "assert 'installed' in tim_plugin.__file__; "
+        "sample_files(Path('thumbnail.png'), Path('out'), 'sr16x-small', num_samples=2)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert read_image(tmp_path / "out" / "thumbnail_s01.png").rgb.shape == (3, SIDE_PX, SIDE_PX)
+
+
+def test_the_command_takes_a_name_and_lists_names(tmp_path, gts):
+    def run(*arguments):
+        command = [sys.executable, ROOT / "tools" / "sample.py", *arguments]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    listed = run("--list-models")
+    assert listed.returncode == 0 and "sr16x-small" in listed.stdout and "16x super-resolution" in listed.stdout
+    (tmp_path / "thumbnail.png").write_bytes(encode_png(gts[0][:, ::16, ::16].contiguous()))
+    assert run("-i", "thumbnail.png", "--model", "sr16x-small", "-n", "2").returncode == 0
+    assert (tmp_path / "results" / "samples" / "thumbnail_s01.png").is_file()
+    wrong = run("-i", "thumbnail.png", "--model", "sr16x-smal")
+    assert wrong.returncode == 2 and "sr16x-small" in wrong.stderr and "Traceback" not in wrong.stderr
+    assert "required: -m/--model" in run("-i", "thumbnail.png").stderr
