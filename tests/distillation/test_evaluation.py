@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import runpy
 import sys
@@ -10,11 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+import yaml
 from scipy.stats import spearmanr
 
+from tim_plugin import bundled
 from tim_plugin.benchmarks import backbone
 from tim_plugin.benchmarks.backbone import work
-from tim_plugin.distillation import evaluation
+from tim_plugin.distillation import evaluation, towers
+from tim_plugin.distillation.card import towers_table
 from tim_plugin.distillation.crops import Crops
 from tim_plugin.distillation.distortions import FAMILIES
 from tim_plugin.distillation.evaluation import follow, spearman
@@ -23,6 +27,10 @@ from tim_plugin.errors import TimError
 from tim_plugin.images import list_images, read_image, write_png
 from tim_plugin.imle.backbones import open_trunk
 from tim_plugin.imle.distance import PerceptualDistance, PixelDistance
+from tim_plugin.option_file import read_option_file
+from tim_plugin.reproduction.cached_runs import trained_checkpoint
+from tim_plugin.reproduction.presets import SMALL
+from tim_plugin.reproduction.workbench import Workbench
 from tim_plugin.resize import bicubic_resize
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,6 +150,30 @@ def test_the_towers_differ_in_their_distance_alone(large_photos, project_copy, t
     shared = [{key: value for key, value in one.items() if "perceptual_opt" not in key} for one in forced.values()]
     assert shared[0] == shared[1] == shared[2]
     assert runs[TEACHER].options()["train"]["perceptual_opt"]["backbone"] == "squeezenet1_1"
+
+
+def test_towers_are_trained_and_judged_by_the_teacher(large_photos, project_copy, tiny_network, tmp_path, monkeypatch):
+    path = project_copy / "options" / "reproduce" / "train_small_sr16x.yml"
+    opt = json.loads(json.dumps(read_option_file(path)))
+    opt["network_g"].update({key: value for key, value in tiny_network.items() if key != "type"})
+    opt["imle"].update(samples_per_level=2, pool_size=2, reuse=2, search_batch=2)
+    opt["datasets"]["train"]["batch_size_per_gpu"] = 2
+    path.write_text(yaml.safe_dump(opt, sort_keys=False))
+    for phase in ("train", "val"):
+        for file in list_images(large_photos)[:2]:
+            image = bicubic_resize(read_image(file).rgb, (272, 272)).clamp(0, 1)
+            write_png(project_copy / "photos" / phase / file.name, image)
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "squeeze.pth")
+    monkeypatch.setattr(towers, "SMALL", dataclasses.replace(SMALL, num_samples=2))
+    # In this process: three others would take most of the time to start.
+    monkeypatch.setattr(Workbench, "train", lambda self, runs: [trained_checkpoint(*run, self.root) for run in runs])
+    weights = bundled.FOLDER / "tim_small.safetensors"
+    found = towers.compare_towers(project_copy, project_copy / "photos", tmp_path / "squeeze.pth", weights, 2)
+    assert list(found["figures"]) == [RANDOM, OURS, TEACHER]
+    assert set(found["closed"]) == {"mean distance", "best of 2", "Frechet"}
+    assert len({one["mean distance"] for one in found["figures"].values()}) == 3
+    assert found["conditions"]["distance"] == "squeezenet1_1 feature distance (squeeze.pth)"
+    assert len(towers_table(found)) == 6
 
 
 def test_the_card_exists_and_names_data_teacher_and_terms():

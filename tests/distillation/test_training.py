@@ -12,7 +12,7 @@ import torchvision
 
 from tim_plugin import bundled
 from tim_plugin.bundled import read_weights
-from tim_plugin.distillation import training
+from tim_plugin.distillation import calibration, training
 from tim_plugin.distillation.crops import Crops
 from tim_plugin.distillation.student import PAIRS, Student, pair_distances
 from tim_plugin.distillation.training import Trainer, TrainSpec
@@ -47,6 +47,8 @@ def teacher_file(tmp_path_factory):
 def few_sides(monkeypatch):
     """Small crops take less time; photographs must be large enough for the largest."""
     monkeypatch.setattr(training, "SIDES_PX", {8: 1, 16: 1, 32: 1})
+    monkeypatch.setattr(calibration, "IMAGES", 3)
+    monkeypatch.setattr(calibration, "STEPS", 20)
 
 
 def command(name, *arguments, monkeypatch):
@@ -129,6 +131,38 @@ def test_a_teachers_distance_is_learned_and_the_teacher_stays(crops, teacher_fil
     first, last = first_and_last(trainer, 16, monkeypatch)
     assert last["maps"] < 0.8 * first["maps"] and last["distance"] < 0.8 * first["distance"]
     assert all(torch.equal(value, weights[key]) for key, value in teacher.state_dict().items())
+
+
+def test_calibration_finds_the_channels_that_the_teacher_looks_at(crops, monkeypatch):
+    """The teacher here is the same trunk with other weights of its channels."""
+    monkeypatch.setattr(calibration, "STEPS", 150)
+    measure = PerceptualDistance(backbone="tim_small", weights="random", calibration="none")
+    teacher = Student(0)
+    with torch.no_grad():
+        teacher.log_heads[: teacher.log_heads.numel() // 3] += 3
+
+    def distance(a, b):
+        return measure.distance(*(teacher.weighted(measure.features(one)) for one in (a, b)))
+
+    heads = calibration.calibrated_heads(measure, distance, crops, 0)
+    assert heads.shape == teacher.log_heads.shape and (heads > 0).all()
+    a, b = crops.draw(16, 32, torch.Generator().manual_seed(3)).chunk(2)
+    with torch.no_grad():
+        wanted = distance(a, b).log()
+        fitted = (calibration._channel_parts(measure.features(a), measure.features(b)) @ heads).log()
+        assert (fitted - wanted).std() < 0.7 * (measure(a, b).log() - wanted).std()
+
+
+def test_a_run_starts_from_an_earlier_ones_weights(tmp_path, crops):
+    first = Trainer(TrainSpec(iters=1, crops=1), crops, None)
+    first.run(tmp_path / "first.state.pth")
+    second = Trainer(TrainSpec(iters=2, crops=1, often=("jpeg",)), crops, None)
+    second.start_from(tmp_path / "first.state.pth")
+    assert second.iteration == 0 and second.before["training"]["iters"] == 1
+    for key, value in first.student.state_dict().items():
+        assert torch.equal(value, second.student.state_dict()[key])
+    with pytest.raises(TimError, match="did you mean 'jpeg'"):
+        TrainSpec(often=("jpg",))
 
 
 def test_pair_distances_are_those_of_the_measure():

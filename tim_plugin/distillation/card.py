@@ -116,7 +116,8 @@ def _made(about: Mapping[str, Any]) -> list[str]:
         "- how: `python tools/train_backbone.py --data PHOTOGRAPHS --teacher STATE_DICT`; crops of 8 to 128 pixels and "
         f"versions of them ({', '.join(FAMILIES)}, and images found by descending the student's own distance); the "
         "teacher's unit-normalised maps and its distances between versions are the targets",
-        "- calibration: one positive weight a channel, learned with the trunk",
+        "- calibration: one positive weight a channel, fitted on the training photographs so that distances correlate "
+        "with the teacher's; without a teacher, learned with the trunk",
     ]
 
 

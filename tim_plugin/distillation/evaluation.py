@@ -47,7 +47,7 @@ def follow(
     pairs: dict[str, dict[str, Tensor]] = {}
     grows: dict[str, dict[str, float]] = {}
     for name, family in tqdm(FAMILIES.items(), unit="family", disable=not progress):
-        pairs[name] = _pair_distances(measures, images, family, (seed, name))
+        pairs[name] = family_distances(measures, images, family, (seed, name))
         grows[name] = _growth(measures, images, family, (seed, name))
     found = {}
     for measure in measures:
@@ -81,10 +81,20 @@ def _ranks(values: Tensor) -> Tensor:
     return (count.cumsum(0) - (count - 1) / 2)[place]
 
 
-def _pair_distances(
+def family_distances(
     measures: Mapping[str, Measure], images: Tensor, family: Distortion, key: Sequence[int | str]
 ) -> dict[str, Tensor]:
-    """Distances between two strengths of the same distortion; in about half of the pairs the weaker one is none."""
+    """Return distances between two strengths of the same distortion; in about half of the pairs the weaker is none.
+
+    Args:
+        measures: By name.
+        images: (N, 3, H, W) in [0, 1].
+        family: The distortion.
+        key: Of the generators.
+
+    Returns:
+        By measure PAIRS_AN_IMAGE N distances, or what else it gives for each pair.
+    """
     found: dict[str, list[Tensor]] = {name: [] for name in measures}
     for number in range(PAIRS_AN_IMAGE):
         generator = keyed_generator(*key, "strengths", number)

@@ -50,11 +50,11 @@ class FromTeacher(nn.Module):
             target = torch.stack([layers[list(group)].sum(dim=0) for group in TEACHER_LAYERS])
         maps = student.features(images)
         found = pair_distances(student.weighted(maps), len(versions))
-        total, target_total = _log(found.sum(dim=0)), _log(target.sum(dim=0))
+        total, target_total = log_distance(found.sum(dim=0)), log_distance(target.sum(dim=0))
         return {
             "maps": self._map_loss(*(_ends(some, len(versions)) for some in (maps, wanted))),
             "distance": F.smooth_l1_loss(total, target_total, beta=ERROR_BETA)
-            + STAGE_WEIGHT * F.smooth_l1_loss(_log(found), _log(target), beta=ERROR_BETA),
+            + STAGE_WEIGHT * F.smooth_l1_loss(log_distance(found), log_distance(target), beta=ERROR_BETA),
             "rank": RANK_WEIGHT * _rank_loss(total, target_total),
         }
 
@@ -80,7 +80,7 @@ class WithoutTeacher(nn.Module):
     def forward(self, student: Student, versions: list[Tensor], strengths: Tensor) -> dict[str, Tensor]:
         """Return the terms of the loss; see :class:`FromTeacher`. Of strengths (N, 2) the first is the weaker one."""
         maps = student.weighted(student.features(torch.cat(versions)))
-        distances = _log(pair_distances(maps, len(versions)).sum(dim=0)).view(len(PAIRS), -1)
+        distances = log_distance(pair_distances(maps, len(versions)).sum(dim=0)).view(len(PAIRS), -1)
         weaker, stronger = (distances[PAIRS.index((0, version))] for version in (1, 2))
         wanted = (strengths + WEAKEST).log().diff(dim=1).flatten()
         return {
@@ -96,7 +96,7 @@ def _contrast(maps: list[Tensor], versions: int) -> Tensor:
         torch.cdist(one[count:].flatten(1), one[:count].flatten(1)).square() / one[0, 0].numel() for one in maps
     )
     own = torch.arange(count, device=distance.device).repeat(versions - 1)
-    return F.cross_entropy(-_log(distance) / CONTRAST_WIDTH, own) * CONTRAST_WIDTH
+    return F.cross_entropy(-log_distance(distance) / CONTRAST_WIDTH, own) * CONTRAST_WIDTH
 
 
 def _ends(maps: list[Tensor], versions: int) -> list[Tensor]:
@@ -105,7 +105,8 @@ def _ends(maps: list[Tensor], versions: int) -> list[Tensor]:
     return [torch.cat([part[0], part[-1]]) for part in parts]
 
 
-def _log(distance: Tensor) -> Tensor:
+def log_distance(distance: Tensor) -> Tensor:
+    """Return the logarithm that errors of distances are measured in; near 0 it levels off."""
     return (distance + SMALLEST).log()
 
 
