@@ -146,7 +146,8 @@ def test_option_file_runs(path, tmp_path, photos, label_maps, tiny_network):
     assert {key: value for key, value in arguments.items() if key != "degradation"} == {
         key: value for key, value in opt["network_g"].items() if key != "degradation"
     }
-    dataset = build_dataset({**opt["datasets"]["val"], "phase": "val", "scale": opt["scale"]})
+    section = opt["datasets"].get("val", opt["datasets"]["train"])
+    dataset = build_dataset({**section, "phase": "val", "scale": opt["scale"]})
     item = torch.utils.data.default_collate([dataset[0]])
     samples = answer(tower, Observed(item["lq"], item.get("given", {})), 2, seed=0, image_key="x")
     assert samples.shape == (2, *item["gt"].shape[1:])

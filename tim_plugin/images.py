@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,6 +162,12 @@ def write_pixels(path: Path | str, pixels: np.ndarray) -> None:
     write_atomically(path, encode_pixels(pixels))
 
 
+def write_jpeg(path: Path, image: Tensor, quality: int = 90) -> None:
+    """Write (1 | 3, H, W) in [0, 1] as a JPEG, for pictures in documents; as :func:`write_png`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, encode_pixels(to_pixels(image), ".jpg", (cv2.IMWRITE_JPEG_QUALITY, quality)))
+
+
 def encode_png(image: Tensor) -> bytes:
     """Return the 8-bit PNG of (1 | 3 | 4, H, W) in [0, 1], clipped and rounded."""
     return encode_pixels(to_pixels(image))
@@ -172,10 +179,10 @@ def to_pixels(image: Tensor) -> np.ndarray:
     return torch.stack(planes, dim=-1).numpy()
 
 
-def encode_pixels(pixels: np.ndarray) -> bytes:
-    """Return the PNG of bytes (H, W, 1 | 3 | 4): grey, RGB, RGBA."""
+def encode_pixels(pixels: np.ndarray, suffix: str = ".png", options: Sequence[int] = ()) -> bytes:
+    """Return the PNG, or the file of another suffix, of bytes (H, W, 1 | 3 | 4); OpenCV takes the options."""
     order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
-    encoded, content = cv2.imencode(".png", np.ascontiguousarray(pixels[..., order]))
+    encoded, content = cv2.imencode(suffix, np.ascontiguousarray(pixels[..., order]), list(options))
     if not encoded:
         raise OSError("OpenCV could not encode the image")
     return content.tobytes()

@@ -58,10 +58,10 @@ def test_a_tower_is_made_measured_and_described(bench, name):
     measures, conditions = content["measures"], content["conditions"]
     assert measures["images"] == 2 and measures["trivial_distance"] > 0
     assert 0 < measures["distance_best"] <= measures["distance"] and measures["diversity"] > 0
-    assert conditions["iterations"] == 2 and conditions["minutes"] > 0 and "BSDS500" in conditions["terms"]
+    assert conditions["iterations"] == 2 and 0 <= conditions["minutes"] < 5 and "BSDS500" in conditions["terms"]
     page = (bench.root / "docs" / "models" / f"{name}.md").read_text()
     assert f"--model {name}" in page and TOWERS[name].trivial in page and "Limits: " in page and "- commit: " in page
-    assert (bench.root / "docs" / "models" / f"{name}.png").stat().st_size > 5000
+    assert (bench.root / "docs" / "models" / f"{name}.jpg").stat().st_size > 5000
     tower, options, _ = pretrained.load(name)
     assert options["type"] == "TowerGenerator" and not tower.training
     run = next((bench.root / "experiments").glob("weights_*_*/models/net_g_latest.pth"))

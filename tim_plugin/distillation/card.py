@@ -142,7 +142,7 @@ def _measured(measures: Mapping[str, Any]) -> list[str]:
         "",
         f"tim_small is {verdict(measures['follow']['tim_small'])}.",
         "",
-        f"Forward pass, {measures['times']['threads']} thread(s), the median of pairs timed by turns:",
+        f"Forward pass, {measures['times']['conditions']['threads']} thread(s), the median of pairs timed by turns:",
         "",
         *times_table(measures["times"]),
     ]

@@ -108,7 +108,7 @@ def evaluate_backbone(root: Path, args: argparse.Namespace) -> dict[str, Any]:
         "images": args.images,
         "seed": args.seed,
         "follow": follow(judged, teacher, crops, args.images, args.seed, progress=True),
-        "times": as_json(benchmark_backbone(args.repeats)),
+        "times": as_json(benchmark_backbone(args.repeats), root, "cpu"),
         "towers": None,
     }
     if args.towers is not None:

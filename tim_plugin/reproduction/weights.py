@@ -17,7 +17,7 @@ from tim_plugin.checkpoints import load_network
 from tim_plugin.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.errors import TimError, did_you_mean
 from tim_plugin.evaluation import Answers, Row, evaluate, summarise
-from tim_plugin.images import write_png
+from tim_plugin.images import write_jpeg
 from tim_plugin.imle.distance import PerceptualDistance, PixelDistance
 from tim_plugin.outputs import sheet_row
 from tim_plugin.reproduction.conditions import machine
@@ -51,7 +51,7 @@ class Held(NamedTuple):
 def make_weights(bench: Workbench, names: Sequence[str]) -> None:
     """Make towers: train what is missing, write the file that is shipped, measure it, and write its card.
 
-    Writes ``NAME.safetensors`` into the package, and ``docs/models/NAME.{md,json,png}``.
+    Writes ``NAME.safetensors`` into the package, and ``docs/models/NAME.{md,json,jpg}``.
 
     Args:
         bench: Data (photographs with ``train``, ``test`` and ``val``; or what the tower is trained on), features,
@@ -104,7 +104,7 @@ def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path) -> None
         **machine(bench.root, bench.device),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_png(folder / f"{name}.png", contact_sheet([one.shown for one in shown(held)], max_samples=SHOWN_SAMPLES))
+    write_jpeg(folder / f"{name}.jpg", contact_sheet([one.shown for one in shown(held)], max_samples=SHOWN_SAMPLES))
     content = {"name": name, "measures": figures, "conditions": conditions}
     write_target(folder, name, content, _card(name, shipped, figures, tower))
 
@@ -214,7 +214,7 @@ def _card(name: str, shipped: Shipped, figures: dict[str, Any], tower: nn.Module
         *([""] if agreement else []),
         *(f"Agreement with the input: {line}." for line in agreement),
         "",
-        f"![Typical and failed results]({name}.png)",
+        f"![Typical and failed results]({name}.jpg)",
         "",
         "Typical: about the median of the ratio of the samples' mean distance to the trivial answer's. Failed: the "
         "largest ratios of all held-out images.",
