@@ -96,7 +96,7 @@ def _purpose() -> list[str]:
 def _made(about: Mapping[str, Any]) -> list[str]:
     training, before = _stage(about["training"]), about.get("before")
     while before is not None:
-        training, before = f"{_stage(before['training'])}; then {training}", before.get("before")
+        training, before = f"{_stage(before['training'])}; then (--init) {training}", before.get("before")
     data, teacher = about["data"], about["teacher"]
     lines = [
         f"- data: {data['photographs']} photographs of {', '.join(data['folders'])} (SHA-256 {data['sha256']}); terms: "
@@ -132,7 +132,7 @@ def _text(value: Any) -> str:
 
 
 def _measured(measures: Mapping[str, Any]) -> list[str]:
-    where = f"{measures['images']} crops of {measures['photographs']} photographs of {', '.join(measures['folders'])}"
+    where = f"{measures['images']} crops drawn from the {measures['photographs']} photographs of {', '.join(measures['folders'])}"
     lines = [
         f"On {where}, which it was not trained on. Spearman's correlation with the teacher's distance over pairs of "
         "distorted versions, and",
