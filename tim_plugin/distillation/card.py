@@ -132,7 +132,8 @@ def _text(value: Any) -> str:
 
 
 def _measured(measures: Mapping[str, Any]) -> list[str]:
-    where = f"{measures['images']} crops drawn from the {measures['photographs']} photographs of {', '.join(measures['folders'])}"
+    folders = ", ".join(measures["folders"])
+    where = f"{measures['images']} crops drawn from the {measures['photographs']} photographs of {folders}"
     lines = [
         f"On {where}, which it was not trained on. Spearman's correlation with the teacher's distance over pairs of "
         "distorted versions, and",
