@@ -18,7 +18,7 @@ from tim_plugin import bundled
 from tim_plugin.benchmarks import backbone
 from tim_plugin.benchmarks.backbone import work
 from tim_plugin.distillation import evaluation, towers
-from tim_plugin.distillation.card import towers_table
+from tim_plugin.distillation.card import towers_table, towers_verdict
 from tim_plugin.distillation.crops import Crops
 from tim_plugin.distillation.distortions import FAMILIES
 from tim_plugin.distillation.evaluation import follow, spearman
@@ -174,6 +174,8 @@ def test_towers_are_trained_and_judged_by_the_teacher(large_photos, project_copy
     assert len({one["mean distance"] for one in found["figures"].values()}) == 3
     assert found["conditions"]["distance"] == "squeezenet1_1 feature distance (squeeze.pth)"
     assert len(towers_table(found)) == 6
+    assert "good to train by" in towers_verdict({"closed": {"a": 0.7, "b": 0.9}})
+    assert "not good enough" in towers_verdict({"closed": {"a": 0.69, "b": 0.9}})
 
 
 def test_the_card_exists_and_names_data_teacher_and_terms():

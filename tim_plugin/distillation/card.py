@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tim_plugin.distillation.distortions import FAMILIES
-from tim_plugin.distillation.evaluation import GOOD_CORRELATION, GOOD_GROWTH
+from tim_plugin.distillation.evaluation import GOOD_CORRELATION, GOOD_GAP, GOOD_GROWTH
 from tim_plugin.reproduction.pages import table
 
 NAME = "tim_small feature distance"
@@ -63,6 +63,16 @@ def towers_table(towers: Mapping[str, Any]) -> list[str]:
     return table(header, [*rows, closed])
 
 
+def towers_verdict(towers: Mapping[str, Any]) -> str:
+    """Say whether a tower trained by ours is worth what it should be."""
+    least = min(towers["closed"].values())
+    good = "good" if least >= GOOD_GAP else "not good enough"
+    return (
+        f"{good} to train by: of the gap between random features and the teacher it closes {100 * least:.0f} % or more "
+        f"(wanted {100 * GOOD_GAP:.0f} %; below 0 it is worse than random)"
+    )
+
+
 def card(about: Mapping[str, Any], measures: Mapping[str, Any] | None) -> str:
     """Return the card as markdown.
 
@@ -82,12 +92,10 @@ def card(about: Mapping[str, Any], measures: Mapping[str, Any] | None) -> str:
 
 def _purpose() -> list[str]:
     return [
-        f"A plain convolutional trunk of five stages that gives the *{NAME}*: as a training loss and a measure where "
-        "nothing can be",
-        "downloaded, in the demos and in tests. It is neither LPIPS nor calibrated to human judgement, and its figures "
-        "compare with no",
-        "other distance's. It takes images from 8x8 pixels upward as they are. For published figures use LPIPS with "
-        "ImageNet weights.",
+        f"A plain convolutional trunk of five stages that gives the *{NAME}*: a measure where nothing can be",
+        "downloaded, and for tests. It is neither LPIPS nor calibrated to human judgement, and its figures compare",
+        "with no other distance's. It takes images from 8x8 pixels upward as they are. Before a tower is trained by",
+        "it, see below what such a tower is worth; for published figures use LPIPS with ImageNet weights.",
         "",
         "Option file: `perceptual_opt: {backbone: tim_small, weights: bundled, calibration: bundled}`.",
     ]
@@ -132,11 +140,10 @@ def _text(value: Any) -> str:
 
 
 def _measured(measures: Mapping[str, Any]) -> list[str]:
-    folders = ", ".join(measures["folders"])
-    where = f"{measures['images']} crops drawn from the {measures['photographs']} photographs of {folders}"
+    photographs = f"{measures['photographs']} photographs of {', '.join(measures['folders'])}"
     lines = [
-        f"On {where}, which it was not trained on. Spearman's correlation with the teacher's distance over pairs of "
-        "distorted versions, and",
+        f"On {measures['images']} crops drawn from the {photographs}, which it was not trained on. Spearman's",
+        "correlation with the teacher's distance over pairs of distorted versions, and",
         "in how many steps of a distortion's strength the distance grows. Made by `tools/evaluate_backbone.py`.",
         "",
         *follow_table(measures["follow"]),
@@ -157,5 +164,7 @@ def _measured(measures: Mapping[str, Any]) -> list[str]:
             f"{conditions['data_set']}, {conditions['samples_of_each_input']} samples of each input; lower is better:",
             "",
             *towers_table(measures["towers"]),
+            "",
+            f"tim_small is {towers_verdict(measures['towers'])}.",
         ]
     return lines

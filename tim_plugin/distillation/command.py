@@ -14,7 +14,7 @@ from tim_plugin.benchmarks.backbone import benchmark_backbone
 from tim_plugin.benchmarks.timing import as_json
 from tim_plugin.bundled import FOLDER, SUFFIX, bundle, read_bundled, read_weights, write_weights
 from tim_plugin.distillation.calibration import calibrated_heads
-from tim_plugin.distillation.card import card, follow_table, times_table, towers_table, verdict
+from tim_plugin.distillation.card import card, follow_table, times_table, towers_table, towers_verdict, verdict
 from tim_plugin.distillation.crops import Crops
 from tim_plugin.distillation.evaluation import follow
 from tim_plugin.distillation.objectives import TEACHER
@@ -173,3 +173,4 @@ def _tell(measures: dict[str, Any]) -> None:
     print("\n".join(times_table(measures["times"])))
     if measures["towers"]:
         print("\n" + "\n".join(towers_table(measures["towers"])))
+        print(f"\n{measures['name']}: {towers_verdict(measures['towers'])}")

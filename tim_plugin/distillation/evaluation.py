@@ -19,7 +19,7 @@ PAIRS_AN_IMAGE = 3
 Measure = Callable[[Tensor, Tensor], Tensor]  # of images (N, 3, H, W) in [0, 1]: (N,)
 STEPS = 6  # of a distortion's strength, from 1 / STEPS to 1
 AT_ONCE = 50
-GOOD_CORRELATION, GOOD_GROWTH = 0.9, 0.95
+GOOD_CORRELATION, GOOD_GROWTH, GOOD_GAP = 0.9, 0.95, 0.7
 
 
 @torch.no_grad()
