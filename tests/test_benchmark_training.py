@@ -12,6 +12,7 @@ import torch
 from tim_plugin.benchmarks import memory, scaling, settings, training
 from tim_plugin.benchmarks.timing import described
 from tim_plugin.errors import TimError
+from tim_plugin.imle import live_memory
 from tim_plugin.imle.distance import PerceptualDistance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +41,7 @@ def test_what_lives_after_the_forward_pass_is_what_autograd_says_it_saved(tiny, 
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with memory.LiveBytes() as live, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with live_memory.LiveBytes() as live, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = step.forward()
     assert sum(saved.values()) > 10**5
     assert live.now - loss.untyped_storage().nbytes() == pytest.approx(sum(saved.values()), rel=1e-3)

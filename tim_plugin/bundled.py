@@ -39,6 +39,11 @@ def known(folder: Path = FOLDER) -> tuple[str, ...]:
     return tuple(sorted(_checksums(folder)))
 
 
+def path_of(name: str, folder: Path = FOLDER) -> Path:
+    """Return where the weights of a name are."""
+    return folder / f"{name}{SUFFIX}"
+
+
 def read_bundled(name: str, folder: Path = FOLDER) -> Weights:
     """Read weights that the package holds.
 
@@ -52,7 +57,7 @@ def read_bundled(name: str, folder: Path = FOLDER) -> Weights:
     checksums = _checksums(folder)
     if name not in checksums:
         raise TimError(f"bundled weights {name!r} are not known: {did_you_mean(str(name), checksums)}")
-    path = folder / f"{name}{SUFFIX}"
+    path = path_of(name, folder)
     content = _content(path)
     found = hashlib.sha256(content).hexdigest()
     if found != checksums[name]:
@@ -104,7 +109,7 @@ def bundle(name: str, path: Path, folder: Path = FOLDER) -> Path:
     """
     content = _content(path)
     _parsed(content, path)
-    target, table = folder / f"{name}{SUFFIX}", folder / CHECKSUMS
+    target, table = path_of(name, folder), folder / CHECKSUMS
     folder.mkdir(parents=True, exist_ok=True)
     checksums = _checksums(folder) if table.is_file() else {}
     write_atomically(target, content)

@@ -8,7 +8,7 @@ own; :func:`load_network` rebuilds the network from it without an option file. F
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +180,17 @@ def network_of(options: Mapping[str, Any]) -> nn.Module:
 
     arguments = {key: value for key, value in options.items() if key != "type"}
     return ARCH_REGISTRY.get(options["type"])(**arguments).eval()
+
+
+def plain(options: Any, of_tensor: Callable[[Tensor], Any] = lambda tensor: tensor) -> Any:
+    """Return options as plain dicts and lists, which ``weights_only`` loads.
+
+    Args:
+        options: A section, or a part of it.
+        of_tensor: What stands for a tensor, such as a PCA basis that a checkpoint keeps: itself, or what JSON holds.
+    """
+    if isinstance(options, Mapping):
+        return {key: plain(value, of_tensor) for key, value in options.items()}
+    if isinstance(options, Tensor):
+        return of_tensor(options)
+    return [plain(value, of_tensor) for value in options] if isinstance(options, (list, tuple)) else options

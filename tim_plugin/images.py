@@ -155,17 +155,16 @@ def write_png(path: Path | str, image: Tensor) -> None:
     write_pixels(path, to_pixels(image))
 
 
-def write_pixels(path: Path | str, pixels: np.ndarray) -> None:
-    """Write bytes (H, W, 1 | 3 | 4) as a PNG; as :func:`write_png`."""
+def write_pixels(path: Path | str, pixels: np.ndarray, suffix: str = ".png", options: Sequence[int] = ()) -> None:
+    """Write bytes (H, W, 1 | 3 | 4) as a PNG, or as the file of another suffix; as :func:`write_png`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, encode_pixels(pixels))
+    write_atomically(path, encode_pixels(pixels, suffix, options))
 
 
 def write_jpeg(path: Path, image: Tensor, quality: int = 90) -> None:
     """Write (1 | 3, H, W) in [0, 1] as a JPEG, for pictures in documents; as :func:`write_png`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, encode_pixels(to_pixels(image), ".jpg", (cv2.IMWRITE_JPEG_QUALITY, quality)))
+    write_pixels(path, to_pixels(image), ".jpg", (cv2.IMWRITE_JPEG_QUALITY, quality))
 
 
 def encode_png(image: Tensor) -> bytes:

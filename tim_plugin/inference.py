@@ -15,11 +15,13 @@ from tqdm import tqdm
 
 from tim_plugin._version import __version__
 from tim_plugin.background import Writer, read_ahead
+from tim_plugin.checkpoints import plain
 from tim_plugin.contact_sheet import LARGEST_TILE_PX, contact_sheet
 from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import TimError
 from tim_plugin.evaluation import Answers, answer_chunks, joined, re_degradation
 from tim_plugin.images import decode_image, list_images, read_bytes, to_pixels, write_pixels
+from tim_plugin.imle.sampling import fixed_levels
 from tim_plugin.imle.trees import map_tensors, move
 from tim_plugin.outputs import sample_paths, sheet_path, sheet_row
 from tim_plugin.pretrained import open_network
@@ -114,12 +116,12 @@ def sample_files(
     num_levels = tower.spec.num_levels
     if level_seeds is not None and len(level_seeds) > num_levels:
         raise TimError(f"--level-seeds has {len(level_seeds)} entries, the network has {num_levels} levels")
-    fixed = [*(level_seeds or ()), *[None] * num_levels][:num_levels]
+    fixed = fixed_levels(level_seeds, num_levels)
     num_samples = num_samples if None in fixed else 1
     header = {
         "tim_plugin": __version__,
         "model": str(checkpoint),
-        "network_g": _without_tensors(options),
+        "network_g": plain(options, lambda tensor: f"tensor of shape {tuple(tensor.shape)}"),
         "seed": seed,
     }
     made_with = {
@@ -260,13 +262,6 @@ def _with_alpha(samples: Tensor, alpha: Tensor | None) -> Tensor:
         return samples
     alpha = bicubic_resize(alpha, tuple(samples.shape[-2:])).clamp(0, 1)
     return torch.cat([samples, alpha.expand(len(samples), -1, -1, -1)], dim=1)  # (n, 4, H, W)
-
-
-def _without_tensors(options: Any) -> Any:
-    """Options as JSON holds them; a PCA basis, which the checkpoint keeps, is named by its shape."""
-    if isinstance(options, Mapping):
-        return {key: _without_tensors(value) for key, value in options.items()}
-    return f"tensor of shape {tuple(options.shape)}" if isinstance(options, Tensor) else options
 
 
 def _describe(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tim_plugin import bundled
 from tim_plugin.bundled import Weights
-from tim_plugin.checkpoints import load_into, load_network, network_of
+from tim_plugin.checkpoints import load_into, load_network, network_of, plain
 from tim_plugin.errors import TimError, did_you_mean
 
 TOWER = "TowerGenerator"
@@ -38,7 +38,7 @@ def towers() -> dict[str, Weights]:
 
 def path_of(name: str) -> Path:
     """Return a tower's file."""
-    return bundled.FOLDER / f"{name}{bundled.SUFFIX}"
+    return bundled.path_of(name, bundled.FOLDER)
 
 
 def load(name: str, device: torch.device | str = "cpu") -> Opened:
@@ -51,12 +51,13 @@ def load(name: str, device: torch.device | str = "cpu") -> Opened:
     Raises:
         TimError: There is no such tower, or its file is not the one that was put there.
     """
-    known = towers()
-    if name not in known:
-        raise TimError(f"--model {name}: is neither a file nor a tower of this package: {did_you_mean(name, known)}")
-    network = network_of(known[name].arguments)
-    load_into(network, known[name].state, path_of(name))
-    return Opened(network.requires_grad_(False).to(device), known[name].arguments, path_of(name))
+    is_there = name in bundled.known(bundled.FOLDER)
+    weights = bundled.read_bundled(name, bundled.FOLDER) if is_there else None
+    if weights is None or weights.arguments.get("type") != TOWER:
+        raise TimError(f"--model {name}: is neither a file nor a tower of this package: {did_you_mean(name, towers())}")
+    network = network_of(weights.arguments)
+    load_into(network, weights.state, path_of(name))
+    return Opened(network.requires_grad_(False).to(device), weights.arguments, path_of(name))
 
 
 def open_network(model: Path | str, device: torch.device | str = "cpu") -> Opened:
@@ -85,7 +86,7 @@ def write(name: str, network: nn.Module, options: Mapping[str, Any], what: str) 
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
-        bundled.write_weights(file, network.state_dict(), _plain(options), {"what": what})
+        bundled.write_weights(file, network.state_dict(), plain(options, Tensor.tolist), {"what": what})
         bundled.bundle(name, file, bundled.FOLDER)
 
 
@@ -96,12 +97,3 @@ def described() -> str:
         parameters = sum(one.numel() for one in tower.state.values()) / 1e6
         lines.append(f"{name:<20} {parameters:.2f} M parameters  {tower.about['what']}")
     return "\n".join(lines)
-
-
-def _plain(options: Any) -> Any:
-    """Options as JSON holds them; a tensor, such as a PCA basis, as lists."""
-    if isinstance(options, Mapping):
-        return {key: _plain(value) for key, value in options.items()}
-    if isinstance(options, Tensor):
-        return options.tolist()
-    return [_plain(value) for value in options] if isinstance(options, (list, tuple)) else options

@@ -7,8 +7,7 @@ cannot use, the CUDA context.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,8 +16,6 @@ import torch
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 from torch.nn.utils import parametrize
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from tim_plugin.archs.levels import checkpoint_levels
 from tim_plugin.archs.tower_arch import TowerGenerator
@@ -28,6 +25,7 @@ from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.imle.latents import Latents
+from tim_plugin.imle.live_memory import peak_bytes
 from tim_plugin.imle.trees import tile
 
 GB = 1e9
@@ -74,52 +72,6 @@ def _(one: Footprint) -> str:
     return (
         f"{one.what} (computed, not measured): {one.setting}\n  {one.most / GB:.2f} GB = {held} + most of ({passing})"
     )
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the storages that operations make while it is on and that live.
-
-    Attributes:
-        now: Bytes that live.
-        most: The largest that ``now`` was.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.most = 0
-        self._seen: dict[int, Any] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and count what it made; what went in was there before or is counted."""
-        before = {_key(tensor) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor) and _key(tensor) not in before:
-                self._add(tensor.untyped_storage())
-        return result
-
-    def _add(self, storage: Any) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._seen:
-            return
-        self.now += size
-        self.most = max(self.most, self.now)
-        self._seen[key] = weakref.finalize(storage, self._remove, key, size)
-
-    def _remove(self, key: int, size: int) -> None:
-        self.now -= size
-        self._seen.pop(key, None)
-
-
-def _key(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
-
-
-def peak_bytes(function: Callable[[], Any]) -> int:
-    """Return the most bytes that live at one time of what a function makes, beyond what was there before."""
-    with LiveBytes() as live:
-        function()
-    return live.most
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:

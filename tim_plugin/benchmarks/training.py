@@ -8,10 +8,10 @@ from typing import Any
 from basicsr.models.base_model import BaseModel
 from torch import nn
 
-from tim_plugin.benchmarks.memory import peak_bytes
 from tim_plugin.benchmarks.settings import SETTINGS
 from tim_plugin.benchmarks.steps import model_of
 from tim_plugin.benchmarks.timing import Comparison, compare
+from tim_plugin.imle.live_memory import peak_bytes
 
 WAYS: dict[str, dict[str, Any]] = {
     "checkpoint_levels": {"checkpoint_levels": True},
@@ -79,7 +79,7 @@ def _counted(side: str, model: Any) -> tuple[dict[str, Any], float]:
     """Take two steps; return what the second one did and held, and its loss."""
     model.optimize_parameters(1)  # searches too
     passes = _Passes(model.net_g)
-    peak = peak_bytes(partial(model.optimize_parameters, 2))
+    peak = peak_bytes(partial(model.optimize_parameters, 2), model.device)
     counts = {
         f"{side}, level runs (items)": f"{passes.runs} ({passes.items})",
         f"{side}, most memory beside the model, MB": round(peak / 1e6, 1),

@@ -76,7 +76,7 @@ def run_digits_demo(root: Path, mnist: Path | None = None) -> dict[str, Any]:
         TimError: The digits cannot be read.
     """
     started = time.perf_counter()
-    trained = train(DEMO, root, _data(mnist))
+    trained = train(DEMO, root, digit_data(mnist))
     result = root / "results" / trained.opt["name"]
     sheet: list[SheetRow] = []
 
@@ -110,18 +110,14 @@ def run_digits_demo(root: Path, mnist: Path | None = None) -> dict[str, Any]:
 
 def compare_digits_consistency(root: Path, mnist: Path | None = None) -> dict[str, Any]:
     """See :func:`tim_plugin.demos.restoration.compare_consistency`."""
-    return compare_consistency("mnist_pca", DEMO, root, _data(mnist))
+    return compare_consistency("mnist_pca", DEMO, root, digit_data(mnist))
 
 
-def mnist_files(folder: Path) -> dict[str, str]:
-    """Return MNIST's image files in a folder, by phase."""
-    return {phase: str(folder.expanduser() / name) for phase, name in MNIST_FILES.items()}
-
-
-def _data(mnist: Path | None) -> dict[str, str]:
+def digit_data(mnist: Path | None) -> dict[str, str]:
+    """Return the options that name MNIST's files in a folder, for images and basis; none for None."""
     if mnist is None:
         return {}
-    files = mnist_files(mnist)
+    files = {phase: str(mnist.expanduser() / name) for phase, name in MNIST_FILES.items()}
     forced = {f"datasets:{phase}:dataroot_gt": path for phase, path in files.items()}
     bases = {f"datasets:{phase}:basis": files["train"] for phase in files}
     return {**forced, **bases, "network_g:degradation:basis": files["train"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 from basicsr.data import build_dataset
 from torch.utils.data import DataLoader
 
-from tim_plugin import pretrained
+from tim_plugin import bundled, pretrained
 from tim_plugin.contact_sheet import contact_sheet
 from tim_plugin.demos.runs import Demo
 from tim_plugin.evaluation import answers_of
@@ -38,7 +38,7 @@ def show_shipped(name: str, demo: Demo, root: Path) -> Path | None:
         The sheet, ``results/demo_NAME/TOWER.png``; None where the package holds no tower for the demo.
     """
     tower, started = TOWERS.get(name), time.perf_counter()
-    if tower not in pretrained.towers():
+    if tower not in bundled.known(bundled.FOLDER):
         return None
     opt, _ = read_forced(root / "options" / "demo" / demo.option_file, demo.forced)
     section = {**opt["datasets"]["val"], "dataroot_gt": str(root / opt["datasets"]["val"]["dataroot_gt"])}

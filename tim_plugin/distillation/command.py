@@ -12,7 +12,7 @@ from tqdm import tqdm
 from tim_plugin._version import __version__
 from tim_plugin.benchmarks.backbone import benchmark_backbone
 from tim_plugin.benchmarks.timing import as_json
-from tim_plugin.bundled import FOLDER, SUFFIX, bundle, read_bundled, read_weights, write_weights
+from tim_plugin.bundled import SUFFIX, bundle, path_of, read_bundled, read_weights, write_weights
 from tim_plugin.distillation.calibration import calibrated_heads
 from tim_plugin.distillation.card import card, follow_table, times_table, towers_table, towers_verdict, verdict
 from tim_plugin.distillation.crops import Crops
@@ -88,7 +88,7 @@ def evaluate_backbone(root: Path, args: argparse.Namespace) -> dict[str, Any]:
     """
     if args.images < 2:
         raise TimError(f"--images {args.images}: must be 2 or more")
-    path = FOLDER / f"{TIM_SMALL}{SUFFIX}" if args.weights == "bundled" else Path(args.weights).expanduser()
+    path = path_of(TIM_SMALL) if args.weights == "bundled" else Path(args.weights).expanduser()
     weights = read_bundled(TIM_SMALL) if args.weights == "bundled" else read_weights(path)
     teacher, crops = _teacher(args.teacher), Crops(args.data, max(SIDES_PX), progress=True)
     judged = {

@@ -2,60 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
-class _LiveBytes(TorchDispatchMode):
-    """Counts the storages of results that are alive; what was there before, and views of it, count nothing."""
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the storages that operations make while it is on and that live.
+
+    Attributes:
+        now: Bytes that live.
+        most: The largest that ``now`` was.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
-        self.peak = 0
+        self.now = self.most = 0
+        self._seen: dict[int, Any] = {}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        for tensor in _tensors((args, kwargs)):
-            self._note(tensor, 0)
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and count what it made; what went in was there before or is counted."""
+        before = {_key(tensor) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
         result = func(*args, **(kwargs or {}))
-        for tensor in _tensors(result):
-            self._note(tensor, tensor.untyped_storage().nbytes())
-        self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and _key(tensor) not in before:
+                self._add(tensor.untyped_storage())
         return result
 
-    def _note(self, tensor: Tensor, size: int) -> None:
-        self.alive = {key: entry for key, entry in self.alive.items() if not entry[0].expired()}
-        reference = StorageWeakRef(tensor.untyped_storage())
-        self.alive.setdefault(reference.cdata, (reference, size))
+    def _add(self, storage: Any) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._seen:
+            return
+        self.now += size
+        self.most = max(self.most, self.now)
+        self._seen[key] = weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self.now -= size
+        self._seen.pop(key, None)
 
 
-def peak_bytes(function: Callable[[], Any], device: torch.device) -> int:
+def _key(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def peak_bytes(function: Callable[[], Any], device: torch.device | str = "cpu") -> int:
     """Return how many bytes a function's tensors take at most at one time, beside those that are there before.
 
-    On CUDA by the allocator's own count, with what kernels take for themselves; elsewhere by the sizes of all results
-    that are alive after each operation, to which kernels may add scratch space that is not seen.
+    On CUDA by the allocator's own count, with what kernels take for themselves; elsewhere by :class:`LiveBytes`,
+    to which kernels may add scratch space that is not seen.
     """
-    if device.type == "cuda":
+    if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         function()
         return torch.cuda.max_memory_allocated(device) - before
-    with _LiveBytes() as live:
+    with LiveBytes() as live:
         function()
-    return live.peak
-
-
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, (tuple, list)):
-        for part in tree:
-            yield from _tensors(part)
-    elif isinstance(tree, dict):
-        yield from _tensors(list(tree.values()))
+    return live.most

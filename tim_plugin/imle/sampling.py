@@ -11,9 +11,9 @@ from torch.nn.utils import parametrize
 
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.conditions import coarsest as coarsest_of
-from tim_plugin.imle.latents import Latents, LevelShape
+from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.selection import Tower
-from tim_plugin.imle.trees import map_tensors, take
+from tim_plugin.imle.trees import map_tensors, move, take
 
 LevelSeeds = Sequence[int | None]
 
@@ -37,9 +37,20 @@ def sample_latents(
         samples: Numbers j of the samples.
         level_seeds: At most one entry a level; levels beyond its end are free.
     """
-    fixed = [*(level_seeds or ()), *[None] * len(shapes)][: len(shapes)]
-    keys = [[(seed, image_key, j if fixed[k] is None else fixed[k], k) for k in range(len(shapes))] for j in samples]
-    return Latents.from_keys(shapes, keys)
+    fixed = fixed_levels(level_seeds, len(shapes))
+    return Latents([_level_codes(shape, seed, image_key, samples, k, fixed[k]) for k, shape in enumerate(shapes)])
+
+
+def fixed_levels(level_seeds: LevelSeeds | None, num_levels: int) -> list[int | None]:
+    """Return which sample each level's codes are taken from, None for a level that is free."""
+    return [*(level_seeds or ()), *[None] * num_levels][:num_levels]
+
+
+def _level_codes(
+    shape: LevelShape, seed: int, image_key: int | str, samples: Sequence[int], level: int, fixed: int | None
+) -> LevelLatent:
+    keys = [[(seed, image_key, j if fixed is None else fixed, level)] for j in samples]
+    return Latents.from_keys([shape], keys)[0]
 
 
 @torch.no_grad()
@@ -106,15 +117,14 @@ def sample_chunks(
     """
     coarsest = coarsest_of(conditions)
     shapes = tower.latent_shapes(*coarsest.shape[-2:])
-    fixed = [*(level_seeds or ()), *[None] * len(shapes)][: len(shapes)]
+    fixed = fixed_levels(level_seeds, len(shapes))
     num_shared = fixed.index(None) if None in fixed and num_samples > 1 else len(shapes)
     at_once = min(max_samples_per_batch, getattr(tower, "max_samples_per_batch", max_samples_per_batch))
 
     def run(levels: Iterable[int], numbers: Sequence[int], image: Tensor | None, state: Any) -> tuple[Tensor, Any]:
         for level in levels:
             # Drawn level by level, because the noise of a very large image is large itself.
-            keys = [[(seed, image_key, j if fixed[level] is None else fixed[level], level)] for j in numbers]
-            latent = Latents.from_keys([shapes[level]], keys).to(coarsest.device)[0]
+            latent = move(_level_codes(shapes[level], seed, image_key, numbers, level, fixed[level]), coarsest.device)
             image, state = tower.forward_level(level, _repeated(conditions[level], len(numbers)), latent, state)
         return image, state
 

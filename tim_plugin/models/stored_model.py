@@ -56,7 +56,7 @@ class StoredModel(SRModel):
         section = net_label.replace("net_", "network_")
         bare = self.get_bare_model(nets[0])
         portable = bare.portable() if hasattr(bare, "portable") else {}
-        content[section] = _plain({**self.opt[section], **portable})
+        content[section] = checkpoints.plain({**self.opt[section], **portable})
         name = f"{net_label}_{'latest' if current_iter == -1 else current_iter}.pth"
         checkpoints.save_atomically(content, Path(self.opt["path"]["models"]) / name)
 
@@ -117,10 +117,3 @@ def _of_rank(name: str, rank: int) -> str:
 
 def _section(degradation: Any) -> Mapping[str, Any]:
     return degradation if isinstance(degradation, Mapping) else {}
-
-
-def _plain(options: Any) -> Any:
-    """Options as plain dicts and lists, which ``weights_only`` loads."""
-    if isinstance(options, Mapping):
-        return {key: _plain(value) for key, value in options.items()}
-    return [_plain(value) for value in options] if isinstance(options, (list, tuple)) else options

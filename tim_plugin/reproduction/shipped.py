@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tim_plugin.demos.digits import mnist_files
+from tim_plugin.demos.digits import digit_data
 from tim_plugin.demos.layouts import layout_data
 from tim_plugin.reproduction.photographs import halved
 
@@ -94,8 +94,13 @@ def _super_resolution(scale: int) -> Shipped:
     )
 
 
+def _training_only(forced: dict[str, str]) -> dict[str, str]:
+    """Of a demo's options that name its data those of training: the towers' option files have no validation."""
+    return {key: value for key, value in forced.items() if not key.startswith("datasets:val")}
+
+
 def _layout_training(root: Path, data: Path) -> dict[str, Any]:
-    return {key: value for key, value in layout_data(root, data).items() if not key.startswith("datasets:val")}
+    return _training_only(layout_data(root, data))
 
 
 def _layout_held_out(root: Path, data: Path) -> dict[str, Any]:
@@ -105,15 +110,14 @@ def _layout_held_out(root: Path, data: Path) -> dict[str, Any]:
     return _section("layouts", 1, dataroot_gt=images, dataroot_lq=labels, palette="camvid", void="channel", **size)
 
 
-def _digits_held_out(root: Path, data: Path) -> dict[str, Any]:
-    files = mnist_files(data)
-    return _section("mnist_pca", 1, dataroot_gt=files["val"], basis=files["train"], num_components=10, max_images=200)
-
-
 def _digits_training(root: Path, data: Path) -> dict[str, Any]:
-    files = mnist_files(data)
-    forced = {"datasets:train:dataroot_gt": files["train"], "datasets:train:basis": files["train"]}
-    return {**forced, "network_g:degradation:basis": files["train"]}
+    return _training_only(digit_data(data))
+
+
+def _digits_held_out(root: Path, data: Path) -> dict[str, Any]:
+    found = digit_data(data)
+    digits, basis = (found[f"datasets:val:{key}"] for key in ("dataroot_gt", "basis"))
+    return _section("mnist_pca", 1, dataroot_gt=digits, basis=basis, num_components=10, max_images=200)
 
 
 TOWERS = {
