@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from tim_plugin.benchmarks import memory, scaling, settings, training
+from tim_plugin.benchmarks import ahead, memory, scaling, settings, training
 from tim_plugin.benchmarks.timing import described
+from tim_plugin.benchmarks.workers import together, workers
 from tim_plugin.errors import TimError
 from tim_plugin.imle import live_memory
 from tim_plugin.imle.distance import PerceptualDistance
+from tim_plugin.models.tim_model import TIMModel
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -77,8 +80,35 @@ def test_scaling_on_paper_counts_the_gradient_twice_around_the_ring():
     assert line.startswith("2 x 7/8 x 836.2 MB over 200 GB/s (NVLink) = 7.32 ms")
 
 
-def test_scaling_needs_two_threads_and_a_cpu():
-    with pytest.raises(TimError, match="there is one: set OMP_NUM_THREADS=2"):
-        scaling.benchmark_scaling("demo")
-    with pytest.raises(TimError, match="--device cuda: scaling is measured on the cores of a CPU"):
-        scaling.benchmark_scaling("demo", device="cuda")
+@pytest.mark.parametrize(
+    ("what", "benchmark"), [("scaling", scaling.benchmark_scaling), ("ahead", ahead.benchmark_ahead)]
+)
+def test_what_divides_the_threads_needs_two_and_a_cpu(what, benchmark):
+    assert torch.get_num_threads() == 1
+    with pytest.raises(TimError, match=f"^{what} divides the threads over two processes.*OMP_NUM_THREADS=2"):
+        benchmark("demo")
+    with pytest.raises(TimError, match=f"--device cuda: {what} is measured on the cores of a CPU"):
+        benchmark("demo", device="cuda")
+
+
+def test_processes_run_what_they_are_told_all_at_once(tmp_path):
+    files = [tmp_path / name for name in ("first", "second")]
+    with workers([partial(dict, make=file.touch, remove=file.unlink) for file in files], 1) as ends:
+        together(ends, ["make", "make"])
+        assert all(file.exists() for file in files)
+        together(ends, ["make", "remove"])
+    assert [file.exists() for file in files] == [True, False]
+
+
+def test_search_and_training_by_turns_are_the_same_work_as_beside_each_other(tiny, monkeypatch):
+    monkeypatch.setitem(settings.SETTINGS, "tiny", tiny)
+    searches, steps = [], []
+    monkeypatch.setattr(ahead, "hierarchical", lambda *given: searches.append(given[-2].initial_seed()))
+    monkeypatch.setattr(TIMModel, "optimize_parameters", lambda self, iteration: steps.append(iteration))
+    functions = ahead._functions("tiny")
+    functions[ahead.BOTH]()
+    by_turns = searches[:], steps[:]
+    functions[ahead.SEARCH]()
+    functions[ahead.TRAIN]()
+    assert by_turns == ([0, 1], [1, 2, 3, 4, 5, 6, 7, 8])
+    assert (searches, steps) == (2 * by_turns[0], 2 * by_turns[1])

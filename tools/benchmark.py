@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
+from tim_plugin.benchmarks.ahead import benchmark_ahead
 from tim_plugin.benchmarks.inference import benchmark_inference
 from tim_plugin.benchmarks.memory import benchmark_memory
 from tim_plugin.benchmarks.scaling import benchmark_scaling
@@ -22,10 +23,12 @@ BENCHMARKS = {
     "training": benchmark_training,
     "memory": benchmark_memory,
     "scaling": benchmark_scaling,
+    "ahead": benchmark_ahead,
 }
 WHAT = (
     "selection: the search for the nearest candidate; inference: many samples, tiles; "
-    "training: ways to take an optimizer step; memory: of a step, computed; scaling: two processes against one"
+    "training: ways to take an optimizer step; memory: of a step, computed; scaling: two processes against one; "
+    "ahead: what searching beside training could gain"
 )
 
 
