@@ -59,7 +59,7 @@ def _trained(missing: Sequence[int], runs: Sequence[Run], root: Path, jobs: int)
     total = sum(runs[index].iterations() for index in missing)
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     steps = context.Value("q", 0)
-    threads = max((os.cpu_count() or 1) // jobs, 1)
+    threads = max(torch.get_num_threads() // jobs, 1)  # what OMP_NUM_THREADS grants, else all cores
     found: dict[int, Path] = {}
     bar = tqdm(total=total, unit="it", desc=f"{len(missing)} training runs", smoothing=0.02)
     pool = ProcessPoolExecutor(jobs, context, _start_worker, (steps, threads))
