@@ -80,15 +80,13 @@ def test_scaling_on_paper_counts_the_gradient_twice_around_the_ring():
     assert line.startswith("2 x 7/8 x 836.2 MB over 200 GB/s (NVLink) = 7.32 ms")
 
 
-@pytest.mark.parametrize(
-    ("what", "benchmark"), [("scaling", scaling.benchmark_scaling), ("ahead", ahead.benchmark_ahead)]
-)
-def test_what_divides_the_threads_needs_two_and_a_cpu(what, benchmark):
+def test_what_divides_the_threads_needs_two():
     assert torch.get_num_threads() == 1
-    with pytest.raises(TimError, match=f"^{what} divides the threads over two processes.*OMP_NUM_THREADS=2"):
-        benchmark("demo")
-    with pytest.raises(TimError, match=f"--device cuda: {what} is measured on the cores of a CPU"):
-        benchmark("demo", device="cuda")
+    for what, benchmark in (("scaling", scaling.benchmark_scaling), ("ahead", ahead.benchmark_ahead)):
+        with pytest.raises(TimError, match=f"^{what} divides the threads over two processes.*OMP_NUM_THREADS=2"):
+            benchmark("demo")
+    with pytest.raises(TimError, match="--device cuda: scaling is measured on the cores of a CPU"):
+        scaling.benchmark_scaling("demo", device="cuda")
 
 
 def test_processes_run_what_they_are_told_all_at_once(tmp_path):
@@ -100,15 +98,19 @@ def test_processes_run_what_they_are_told_all_at_once(tmp_path):
     assert [file.exists() for file in files] == [True, False]
 
 
-def test_search_and_training_by_turns_are_the_same_work_as_beside_each_other(tiny, monkeypatch):
+def test_both_sides_of_searching_ahead_take_the_same_steps(tiny, monkeypatch):
     monkeypatch.setitem(settings.SETTINGS, "tiny", tiny)
-    searches, steps = [], []
-    monkeypatch.setattr(ahead, "hierarchical", lambda *given: searches.append(given[-2].initial_seed()))
-    monkeypatch.setattr(TIMModel, "optimize_parameters", lambda self, iteration: steps.append(iteration))
-    functions = ahead._functions("tiny")
-    functions[ahead.BOTH]()
-    by_turns = searches[:], steps[:]
-    functions[ahead.SEARCH]()
-    functions[ahead.TRAIN]()
-    assert by_turns == ([0, 1], [1, 2, 3, 4, 5, 6, 7, 8])
-    assert (searches, steps) == (2 * by_turns[0], 2 * by_turns[1])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    used, steps = [], []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    whole = TIMModel.optimize_parameters
+
+    def counted(self, iteration):
+        steps.append(self.imle.search_ahead)
+        whole(self, iteration)
+
+    monkeypatch.setattr(TIMModel, "optimize_parameters", counted)
+    (found,) = ahead.benchmark_ahead("tiny", repeats=2)
+    assert steps.count(True) == steps.count(False) == 4 + 5 * 8  # the first pool is one batch
+    assert found.counts == {"age of the search, steps": 6, "steps a pool": 8} and set(used) == {1, 2}
+    assert "ahead, 1 and 1 threads" in described(found)

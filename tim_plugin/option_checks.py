@@ -77,6 +77,7 @@ def check_options(opt: Mapping[str, Any]) -> None:
     check_datasets(section_of(opt, "datasets"), training, spec)
     if training:
         _check_pool(opt, imle)
+        _check_ahead(opt, imle)
     else:
         require("path", section_of(opt, "path"), ("pretrain_network_g",))  # an untrained network is never meant
 
@@ -166,6 +167,14 @@ def _check_pool(opt: Mapping[str, Any], imle: ImleSpec) -> None:
         raise TimError(
             f"imle: pool_size {imle.pool_size} is not a multiple of batch_size_per_gpu {batch}: use "
             + " or ".join(str(value) for value in sorted(set(near)))
+        )
+
+
+def _check_ahead(opt: Mapping[str, Any], imle: ImleSpec) -> None:
+    if imle.search_ahead and TrainSpec.from_options(opt.get("train")).fsdp:
+        raise TimError(
+            "imle: search_ahead gives another process a copy of the whole network, which train: fsdp divides because "
+            "it is too large: use one of them"
         )
 
 

@@ -177,7 +177,8 @@ class ImleSpec(SearchSpec):
 
     ``samples_per_level`` is m, one number or one a level; vanilla sampling draws all levels' codes at once and takes
     the first; CHIMLE's is the hierarchical search with a number a level. ``pool_size`` examples are searched together
-    and each is used ``reuse`` times before the next pool.
+    and each is used ``reuse`` times before the next pool. ``search_ahead`` lets another process search the next pool
+    as soon as it is full, with the weights of that moment.
 
     Beyond the paper: ``reject_radius`` (a distance, one number or one a level: nearer candidates are not taken),
     ``jitter`` (deviation of the noise on the chosen code, drawn anew for each step), ``beam`` (winners kept a level),
@@ -197,13 +198,20 @@ class ImleSpec(SearchSpec):
     reject_radius: float | tuple[float, ...] = 0.0
     jitter: float = 0.0
     beam: int = 1
+    search_ahead: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("imle: sampling", self.sampling, SAMPLINGS)
         for name in ("pool_size", "reuse", "search_batch", "max_candidates_per_batch", "beam"):
             require_number(f"imle: {name}", getattr(self, name), int, minimum=1)
-        require_bool("imle: intermediate_supervision", self.intermediate_supervision)
+        for name in ("intermediate_supervision", "search_ahead"):
+            require_bool(f"imle: {name}", getattr(self, name))
+        if self.search_ahead and self.reuse == 1:
+            raise TimError(
+                "imle: search_ahead searches the next pool while the current one is used again, and reuse is 1: use "
+                "reuse: 2 or more, or search_ahead: false"
+            )
         samples = self.samples_per_level
         if isinstance(samples, (list, tuple)):
             object.__setattr__(self, "samples_per_level", tuple(samples))

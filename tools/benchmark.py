@@ -28,7 +28,7 @@ BENCHMARKS = {
 WHAT = (
     "selection: the search for the nearest candidate; inference: many samples, tiles; "
     "training: ways to take an optimizer step; memory: of a step, computed; scaling: two processes against one; "
-    "ahead: what searching beside training could gain"
+    "ahead: training with search_ahead"
 )
 
 

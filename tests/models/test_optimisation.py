@@ -126,7 +126,7 @@ def test_half_precision_is_near_and_its_images_are_single(build, amp, tolerance)
     difference = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
     assert 0 < difference < tolerance
     assert half.log_dict["l_total"] == pytest.approx(plain.log_dict["l_total"], rel=tolerance)
-    conditions, _ = half._pyramids({"lq": half.lq, "gt": half.gt})
+    conditions, _ = half.search.pyramids({"lq": half.lq, "gt": half.gt})
     latents = Latents.draw(half.net_g.latent_shapes(2, 2), BATCH, torch.Generator().manual_seed(0))
     with half.step.autocast():
         images = half.net_g(conditions, latents)
@@ -235,7 +235,7 @@ def test_compiled_levels_train_alike_and_searches_run_them_as_they_are(build, mo
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     with torch.no_grad():
-        conditions, _ = compiled._pyramids({"lq": torch.rand(3, 3, 2, 2), "gt": torch.rand(3, 3, 32, 32)})
+        conditions, _ = compiled.search.pyramids({"lq": torch.rand(3, 3, 2, 2), "gt": torch.rand(3, 3, 32, 32)})
         compiled.net_g(conditions, Latents.draw(compiled.net_g.latent_shapes(2, 2), 3))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 0
     trained(compiled, 2)

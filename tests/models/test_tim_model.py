@@ -128,7 +128,7 @@ def test_reuse_one_equals_a_search_at_every_step(options):
     for iteration in (1, 2):
         data = batch(iteration)
         reference.update_learning_rate(iteration)
-        conditions, targets = reference._pyramids(data)
+        conditions, targets = reference.search.pyramids(data)
         latents = hierarchical(
             reference.net_g,
             reference.distance,
@@ -195,8 +195,8 @@ def test_an_inexact_search_trains_and_reports_exact_distances(options, change):
     data = batch(1)
     with torch.no_grad():
         latents = model._search(1, data)
-        images = model.net_g(model._pyramids(data)[0], latents)
-        targets = model._pyramids(data)[1]
+        images = model.net_g(model.search.pyramids(data)[0], latents)
+        targets = model.search.pyramids(data)[1]
         distances = [model.distance(image, target) for image, target in zip(images, targets, strict=True)]
     assert model.selected_distance == pytest.approx(float(sum(distances).mean()), rel=1e-4)
     train(model, 1, 3)

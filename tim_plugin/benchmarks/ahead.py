@@ -1,84 +1,67 @@
-"""Whether searching the next pool beside the training on this one would pay: the most it could gain, measured.
-
-By turns, one process with all threads searches a pool and then trains on it; beside each other, one process searches
-while another trains, with half the threads each. Nothing is handed over between the two, neither weights nor codes, so
-that the ratio is what such a search ahead could gain at most.
-"""
+"""Training whose next pool is searched by another process meanwhile, against training that searches by turns."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import itertools
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 
-from tim_plugin.archs.tower_arch import TowerGenerator
-from tim_plugin.benchmarks.selection import problem_of
 from tim_plugin.benchmarks.settings import SETTINGS
 from tim_plugin.benchmarks.steps import model_of
 from tim_plugin.benchmarks.timing import Comparison, compare
-from tim_plugin.benchmarks.workers import Functions, together, workers
 from tim_plugin.errors import TimError
-from tim_plugin.imle.distance import PerceptualDistance
-from tim_plugin.imle.selection import hierarchical
 
-POOL_BATCHES = 2  # of a pool, each of the setting's number of examples
-REUSE = 4  # times that each example is trained on
-SEARCH, TRAIN, BOTH = "search", "train", "both"
+POOL_BATCHES = 2
+REUSE = 4
 
 
 def benchmark_ahead(name: str, repeats: int = 5, device: str = "cpu") -> list[Comparison]:
-    """Time a pool's search and the steps on it: by turns, and beside each other.
+    """Time a pool's search and the steps on it, with ``imle: search_ahead`` and without.
 
     Args:
         name: A key of :data:`tim_plugin.benchmarks.settings.SETTINGS`.
         repeats: Pairs that are timed.
-        device: ``cpu``.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
-        TimError: Another device, or one thread only.
+        TimError: One thread only, on a CPU.
     """
     threads, setting = torch.get_num_threads(), SETTINGS[name]
-    if device != "cpu":
-        raise TimError(f"--device {device}: ahead is measured on the cores of a CPU: use cpu")
-    if threads < 2:
+    if device == "cpu" and threads < 2:
         raise TimError("ahead divides the threads over two processes, and there is one: set OMP_NUM_THREADS=2 or more")
-    with ExitStack() as running:
-        one, two = (
-            running.enter_context(workers([partial(_functions, name)] * count, threads // count)) for count in (1, 2)
-        )
-        found = compare(
-            "search ahead, the most it could gain",
-            f"{name}, {POOL_BATCHES * setting.examples} examples, {setting.candidates} a level, "
-            f"{POOL_BATCHES * REUSE} steps",
-            (f"by turns, {threads} threads", lambda: together(one, [BOTH])),
-            (f"beside each other, {threads // 2} threads each", lambda: together(two, [SEARCH, TRAIN])),
-            repeats,
-        )
+    imle = {
+        "samples_per_level": setting.candidates,
+        "pool_size": POOL_BATCHES * setting.examples,
+        "reuse": REUSE,
+        "search_batch": setting.examples,
+        "max_candidates_per_batch": setting.at_once,
+    }
+    plain, ahead = (
+        model_of(setting, setting.examples, device, imle={**imle, "search_ahead": one}) for one in (False, True)
+    )
+    runs = [partial(one_pool, model, threads, itertools.count(1)) for model in (plain, ahead)]
+    for run in [*runs, *runs, *runs]:
+        run()  # the first pool is smaller, and the second is full too soon
+    found = compare(
+        "training, search ahead",
+        f"{name}, {imle['pool_size']} examples a pool, {setting.candidates} a level, each used {REUSE} times",
+        (f"by turns, {threads} threads", runs[0]),
+        (f"ahead, {threads - threads // 2} and {threads // 2} threads", runs[1]),
+        repeats,
+        device,
+        counts={"age of the search, steps": ahead.search_age, "steps a pool": POOL_BATCHES * REUSE},
+    )
+    torch.set_num_threads(threads)
     return [found]
 
 
-def _functions(name: str) -> Functions:
-    """What a process can do: search a pool, train on one, or both by turns."""
-    setting = SETTINGS[name]
-    torch.manual_seed(0)
-    tower = TowerGenerator(**setting.network).eval()
-    distance = PerceptualDistance(backbone="squeezenet1_1", weights="random", calibration="none")
-    conditions, targets = problem_of(tower, setting, "cpu")
-    candidates = [setting.candidates] * tower.spec.num_levels
-    model = model_of(setting, setting.examples)
-
-    def search() -> None:
-        for batch in range(POOL_BATCHES):
-            generator = torch.Generator().manual_seed(batch)
-            hierarchical(tower, distance, conditions, targets, candidates, generator, setting.at_once)
-
-    def train() -> None:
-        for step in range(POOL_BATCHES * REUSE):
-            model.optimize_parameters(step + 1)
-
-    def both() -> None:
-        search()
-        train()
-
-    return {SEARCH: search, TRAIN: train, BOTH: both}
+def one_pool(model: Any, threads: int, iterations: Iterator[int]) -> None:
+    """Take steps until a pool is used up, and wait for what is searched ahead; it begins with all threads."""
+    torch.set_num_threads(threads)
+    model.optimize_parameters(next(iterations))
+    while model.pool.order:
+        model.optimize_parameters(next(iterations))
+    model.own_state()  # waits

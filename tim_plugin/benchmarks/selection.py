@@ -89,7 +89,7 @@ def benchmark_selection(
     torch.manual_seed(0)
     tower = TowerGenerator(**setting.network).to(device).eval()
     distance = PerceptualDistance(backbone="squeezenet1_1", weights="random", calibration="none").to(device)
-    conditions, targets = problem_of(tower, setting, device)
+    conditions, targets = _problem(tower, setting, device)
     candidates = [setting.candidates] * tower.spec.num_levels
 
     def search(function: Search, measured: Any = None) -> Selection:
@@ -126,8 +126,7 @@ def benchmark_selection(
     return [found, *(benchmark_option(name, option, setting, problem, repeats, device) for option in options)]
 
 
-def problem_of(tower: TowerGenerator, setting: Setting, device: str) -> tuple[list[Condition], list[Tensor]]:
-    """Return made-up examples of a setting: the conditions and the targets of each level."""
+def _problem(tower: TowerGenerator, setting: Setting, device: str) -> tuple[list[Condition], list[Tensor]]:
     spec, generator = tower.spec, torch.Generator().manual_seed(0)
     gt = torch.rand(setting.examples, 3, *[setting.lq_px * spec.scale] * 2, generator=generator).to(device)
     lq = torch.rand(setting.examples, 3, setting.lq_px, setting.lq_px, generator=generator).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,9 +12,15 @@ from tim_plugin.benchmarks.settings import Setting
 
 
 def model_of(
-    setting: Setting, batch_size: int, device: str = "cpu", rank: int = 0, processes: int = 1, **train: Any
+    setting: Setting,
+    batch_size: int,
+    device: str = "cpu",
+    rank: int = 0,
+    processes: int = 1,
+    imle: Mapping[str, Any] | None = None,
+    **train: Any,
 ) -> Any:
-    """Build a TIMModel that searches once, with one candidate, and then takes steps on what it has found.
+    """Build a TIMModel that takes steps on made-up examples.
 
     Args:
         setting: Network and sizes.
@@ -21,6 +28,7 @@ def model_of(
         device: ``cpu`` or ``cuda``.
         rank: Of this process.
         processes: 1 wraps nothing.
+        imle: Its section; None searches once, with one candidate, and trains on what it has found ever after.
         train: Our keys of the ``train`` section; ``fused`` goes to the optimizer.
 
     Returns:
@@ -45,7 +53,9 @@ def model_of(
                 "train": {"name": "made_up", "type": "None", "batch_size_per_gpu": batch_size, "num_worker_per_gpu": 0}
             },
             "network_g": {"type": "TowerGenerator", **setting.network},
-            "imle": {"samples_per_level": 1, "pool_size": batch_size, "reuse": 10**6, "search_batch": 1},
+            "imle": {"samples_per_level": 1, "pool_size": batch_size, "reuse": 10**6, "search_batch": 1}
+            if imle is None
+            else dict(imle),
             "train": {
                 "ema_decay": 0.999,
                 "total_iter": 10**6,

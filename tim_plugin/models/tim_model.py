@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor
 
-from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradation_checks import check_degradations
-from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import TimError
-from tim_plugin.imle.conditions import Condition
-from tim_plugin.imle.distance import Weighted
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, ExamplePool, Examples, size_of
-from tim_plugin.imle.search_plan import SearchPlan, SearchRunner
-from tim_plugin.imle.selection import search_by
 from tim_plugin.imle.trees import split
-from tim_plugin.models.optimisation import Part, require_finite
+from tim_plugin.models.ahead_search import AheadSearch, Setting
+from tim_plugin.models.optimisation import DTYPES, Part, require_finite
+from tim_plugin.models.pool_search import Found, PoolSearch
 from tim_plugin.models.sampling_model import SamplingModel
 from tim_plugin.option_checks import check_options
 from tim_plugin.options import ImleSpec, build_spec
 from tim_plugin.seeds import keyed_generator
+
+
+class Waiting(NamedTuple):
+    """A search ahead: the iteration whose weights it has, and what waits for its result."""
+
+    iteration: int
+    result: Callable[[], Found]
 
 
 class TIMModel(SamplingModel):
@@ -65,7 +69,25 @@ class TIMModel(SamplingModel):
         self.loss_weight = self.cri_perceptual.loss_weight
         self.pool = ExamplePool(self.imle.pool_size, self.imle.reuse, self.opt["manual_seed"], self.opt["rank"])
         self.selected_distance = float("nan")
-        self.runner = SearchRunner(self.get_bare_model(self.net_g), self._plan())
+        seed, rank, tower = self.opt["manual_seed"], self.opt["rank"], self.get_bare_model(self.net_g)
+        self.search = PoolSearch(tower, self.distance, self.imle, seed, rank)
+        self.search_age = 0  # iterations between the weights that the pool was searched with and its first use
+        self.waiting: Waiting | None = None
+        self.threads = torch.get_num_threads()
+        if self.imle.search_ahead:
+            self.ahead = AheadSearch(self._ahead_setting())
+
+    def _ahead_setting(self) -> Setting:
+        return Setting(
+            network=self.opt["network_g"],
+            distance=copy.deepcopy(self.distance).cpu(),
+            imle=self.imle,
+            seed=self.opt["manual_seed"],
+            rank=self.opt["rank"],
+            device=self.device,
+            dtype=DTYPES[self.train_spec.amp],
+            threads=max(self.threads // 2, 1),
+        )
 
     def setup_optimizers(self) -> None:
         """Adam with two groups: the mapping networks learn at ``mapping_lr_mult`` (default 0.01) of the rate."""
@@ -86,11 +108,14 @@ class TIMModel(SamplingModel):
             NonFiniteError: A loss or gradient is NaN or infinite; the weights are as before the step.
         """
         self.pool.offer({"lq": self.lq, "gt": self.gt, **self.extra})
+        if self.imle.search_ahead:
+            self._search_ahead(current_iter)
         self.take_step(current_iter, partial(self._pool_parts, current_iter))
 
     def _pool_parts(self, current_iter: int) -> list[Part]:
         with self.step.autocast():  # the codes are to be those of the network that is trained
             examples = self.pool.next_batch(len(self.lq), partial(self._search, current_iter))
+        self._share_threads()
         latents, total = self._jittered(examples.latents, current_iter), size_of(examples.batch)
         parts = split(Examples(examples.batch, latents), -(-total // self.train_spec.accumulate), total)
         return [Part(size_of(part.batch) / total, partial(self._finite_losses, part)) for part in parts]
@@ -102,25 +127,17 @@ class TIMModel(SamplingModel):
         return losses
 
     def logged(self) -> dict[str, float]:
-        """Return the distance of the candidates that were selected last."""
-        return {"d_selected": self.selected_distance}
-
-    def _supervised(self) -> range:
-        return self.imle.supervised(self.get_bare_model(self.net_g).spec.num_levels)
-
-    def _pyramids(self, batch: Batch) -> tuple[list[Condition], list[Tensor | Weighted]]:
-        tower = self.get_bare_model(self.net_g)
-        observed = Observed(batch["lq"], batch.get("given", {}))
-        conditions = condition_pyramid(observed, tower.spec, tower.degradation)
-        return conditions, target_pyramid(batch["gt"], tower.spec.num_levels, batch.get("weight"))
+        """Return the distance of the candidates selected last, and how old the weights were if searched for ahead."""
+        age = {"search_age": float(self.search_age)} if self.imle.search_ahead else {}
+        return {"d_selected": self.selected_distance, **age}
 
     def _level_losses(self, batch: Batch, latents: Latents) -> dict[str, Tensor]:
         """Distance of each supervised level to its target (paper, section 4.1), by level name."""
-        conditions, targets = self._pyramids(batch)
+        conditions, targets = self.search.pyramids(batch)
         with self.step.autocast():
             images = self.net_g(conditions, latents)
         losses = {}
-        for level in self._supervised():
+        for level in self.search.supervised():
             with torch.no_grad():
                 target_features = self.distance.features(targets[level])
             distances = self.distance.distance(self.distance.features(images[level]), target_features)  # (N,)
@@ -133,46 +150,48 @@ class TIMModel(SamplingModel):
         key = ("jitter", self.opt["manual_seed"], self.opt["rank"], current_iter)
         return latents.jittered(self.imle.jitter, keyed_generator(*key))
 
-    def _plan(self) -> SearchPlan:
-        return SearchPlan(
-            precision=self.imle.search_precision,
-            channels_last=self.imle.channels_last,
-            compiled=self.imle.search_compile,
-            memory_gib=self.imle.search_memory_gib,
-            screen=self.imle.screen,
-        )
-
     def _search(self, current_iter: int, batch: Batch) -> Latents:
-        """Select the codes of a pool's examples; candidates depend on (seed, rank, iteration) alone."""
-        tower, started = self.get_bare_model(self.net_g), time.perf_counter()
-        generator = keyed_generator(
-            "search", self.opt["manual_seed"], self.opt["rank"], current_iter, device=batch["lq"].device
-        )
-        levels = tower.spec.num_levels
-        search = search_by(self.imle.sampling, self._supervised(), self.imle.radii(levels), self.imle.beam, self.runner)
-        found = [
-            search(
-                tower,
-                self.distance,
-                *self._pyramids(part),
-                self.imle.samples(levels),
-                generator,
-                self.imle.max_candidates_per_batch,
-            )
-            for part in split(batch, self.imle.search_batch, size_of(batch))
-        ]
-        distances = torch.cat([part.distances for part in found])[:, list(self._supervised())]
-        self.selected_distance = float(distances.sum(dim=1).mean())
+        """Select the codes of a pool's examples, or take those that were searched for ahead."""
+        started, waiting, self.waiting = time.perf_counter(), self.waiting, None
+        if waiting is None:
+            found, self.search_age = self.search(batch, current_iter), 0
+            how = f"in {time.perf_counter() - started:.1f} s"
+        else:
+            found, self.search_age = waiting.result(), current_iter - waiting.iteration
+            waited = time.perf_counter() - started
+            how = f"with the weights of {self.search_age} iterations before (waited {waited:.1f} s)"
+        self.selected_distance = found.distance
         if self.imle.reuse > 1:
             get_root_logger().info(
-                f"Searched {size_of(batch)} examples in {time.perf_counter() - started:.1f} s; "
+                f"Searched {size_of(batch)} examples {how}; "
                 f"mean distance of the selected candidates {self.selected_distance:.4f}"
             )
-        return Latents.concatenate([part.latents for part in found])
+        return found.latents.to(self.device)
+
+    def _search_ahead(self, current_iter: int) -> None:
+        """Let the other process begin as soon as the next pool is full."""
+        batch = self.pool.next_pool
+        if self.waiting is None and batch is not None:
+            weights = self.get_bare_model(self.net_g).state_dict()
+            self.waiting = Waiting(current_iter, self.ahead.start(weights, batch, current_iter))
+
+    def _share_threads(self) -> None:
+        """While the other process searches, half of a CPU's threads are its own."""
+        if self.imle.search_ahead and self.device.type == "cpu":
+            others = 0 if self.waiting is None else self.threads // 2
+            torch.set_num_threads(max(self.threads - others, 1))
 
     def own_state(self) -> dict[str, Any]:
-        """Return the pool of this process with its codes."""
-        own = {"pool": self.pool.state_dict(), "selected_distance": self.selected_distance}
+        """Return the pool of this process with its codes; waits for those that are searched for ahead."""
+        own = {
+            "pool": self.pool.state_dict(),
+            "selected_distance": self.selected_distance,
+            "search_age": self.search_age,
+        }
+        if self.waiting is not None:
+            found = self.waiting.result()
+            self.waiting = self.waiting._replace(result=lambda: found)
+            own["ahead"] = [self.waiting.iteration, found.latents.state_dict(), found.distance]
         return {**super().own_state(), **own}
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
@@ -181,3 +200,8 @@ class TIMModel(SamplingModel):
         if "pool" in state:
             self.pool.load_state_dict(state["pool"], self.device)
             self.selected_distance = state["selected_distance"]
+            self.search_age = state.get("search_age", 0)
+        if "ahead" in state:
+            iteration, latents, distance = state["ahead"]
+            found = Found(Latents.from_state_dict(latents), distance)
+            self.waiting = Waiting(iteration, lambda: found)

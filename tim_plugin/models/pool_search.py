@@ -1,0 +1,84 @@
+"""The search of a pool's examples, in this process or in one beside it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.degradations.base import Observed
+from tim_plugin.imle.conditions import Condition
+from tim_plugin.imle.contracts import Distance
+from tim_plugin.imle.distance import Weighted
+from tim_plugin.imle.latents import Latents
+from tim_plugin.imle.pool import Batch, size_of
+from tim_plugin.imle.search_plan import SearchPlan, SearchRunner
+from tim_plugin.imle.selection import search_by
+from tim_plugin.imle.trees import split
+from tim_plugin.options import ImleSpec
+from tim_plugin.seeds import keyed_generator
+
+
+class Found(NamedTuple):
+    """The selected codes of a pool's examples, and the mean over examples of their distances, summed over levels."""
+
+    latents: Latents
+    distance: float
+
+
+class PoolSearch:
+    """Selects codes as an ``imle`` section says.
+
+    Args:
+        tower: The generator, as it is at each call.
+        distance: Between its images and the targets.
+        imle: How.
+        seed: Candidates depend on (seed, rank, iteration) alone.
+        rank: This process's rank.
+    """
+
+    def __init__(self, tower: nn.Module, distance: Distance, imle: ImleSpec, seed: int, rank: int) -> None:
+        self.tower, self.distance, self.imle, self.seed, self.rank = tower, distance, imle, seed, rank
+        plan = SearchPlan(
+            precision=imle.search_precision,
+            channels_last=imle.channels_last,
+            compiled=imle.search_compile,
+            memory_gib=imle.search_memory_gib,
+            screen=imle.screen,
+        )
+        self.runner = SearchRunner(tower, plan)
+
+    def supervised(self) -> range:
+        """Return the levels that the loss sees."""
+        return self.imle.supervised(self.tower.spec.num_levels)
+
+    def pyramids(self, batch: Batch) -> tuple[list[Condition], list[Tensor | Weighted]]:
+        """Return the condition and the target of each level, coarse to fine."""
+        observed = Observed(batch["lq"], batch.get("given", {}))
+        conditions = condition_pyramid(observed, self.tower.spec, self.tower.degradation)
+        return conditions, target_pyramid(batch["gt"], self.tower.spec.num_levels, batch.get("weight"))
+
+    def __call__(self, batch: Batch, iteration: int) -> Found:
+        """Search all examples of a batch.
+
+        Raises:
+            NonFiniteError: Every candidate's distance is NaN or infinite.
+        """
+        levels, supervised = self.tower.spec.num_levels, self.supervised()
+        generator = keyed_generator("search", self.seed, self.rank, iteration, device=batch["lq"].device)
+        search = search_by(self.imle.sampling, supervised, self.imle.radii(levels), self.imle.beam, self.runner)
+        found = [
+            search(
+                self.tower,
+                self.distance,
+                *self.pyramids(part),
+                self.imle.samples(levels),
+                generator,
+                self.imle.max_candidates_per_batch,
+            )
+            for part in split(batch, self.imle.search_batch, size_of(batch))
+        ]
+        distances = torch.cat([part.distances for part in found])[:, list(supervised)]
+        return Found(Latents.concatenate([part.latents for part in found]), float(distances.sum(dim=1).mean()))
