@@ -118,7 +118,10 @@ def _serve(end: Connection, setting: Setting) -> None:
             reply = {"latents": found.latents.state_dict(), "distance": found.distance}
         except (TimError, NonFiniteError) as error:
             reply = {"error": str(error), "is_not_finite": isinstance(error, NonFiniteError)}
-        end.send_bytes(_packed(reply))
+        try:
+            end.send_bytes(_packed(reply))
+        except OSError:
+            return  # nobody waits for it any more
 
 
 def _packed(message: Any) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -83,6 +84,13 @@ def _start_worker(steps: Any, threads: int) -> None:
     global _steps
     _steps = steps
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent can end nobody any more; without this its training runs would go on unseen."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _train(run: Run, root: Path) -> Path:
