@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -17,8 +18,15 @@ from tim_plugin.archs.memory import activation_bytes
 from tim_plugin.archs.stacked_arch import StackedGenerator
 from tim_plugin.background import Writer, read_ahead
 from tim_plugin.checkpoints import save_atomically
+from tim_plugin.degradations import bicubic
+from tim_plugin.degradations.bicubic import Bicubic
+from tim_plugin.degradations.jpeg import Jpeg
+from tim_plugin.degradations.lightness import Lightness
+from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.errors import TimError
-from tim_plugin.images import write_png
+from tim_plugin.images import round_to_8_bit, write_png
+from tim_plugin.imle.live_memory import peak_bytes
+from tim_plugin.imle.trees import map_tensors
 from tim_plugin.inference import sample_files
 from tim_plugin.sampling_plan import GIB, Resources, plan_for
 
@@ -156,9 +164,27 @@ def test_the_writer_reports_whole_groups_and_hides_no_error():
     assert done[0] == "first" and "second" not in done and {1, 2} <= set(written)
 
 
+@pytest.mark.parametrize(
+    ("degradation", "side", "very_large"),
+    [(Bicubic(16), 128, 2**25), (Bicubic(16), 2048, 1), (Lightness(), 128, 1), (Jpeg(), 128, 1), (Unknown(), 128, 1)],
+)
+def test_saving_takes_the_memory_that_is_planned_for(degradation, side, very_large, monkeypatch):
+    monkeypatch.setattr(bicubic, "VERY_LARGE", very_large)
+    images = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    if degradation.projects:
+        observed = map_tensors(lambda tensor: tensor[None], degradation.degrade(images[0], torch.Generator()))
+        save = partial(degradation.project_for_saving, images, observed)
+    else:
+        save = partial(round_to_8_bit, images)
+    with torch.no_grad():
+        copies = 1 + peak_bytes(save) / (4 * images.numel())
+    planned = degradation.saving_copies(images.numel())
+    assert 0.6 * planned <= copies <= planned
+
+
 def test_the_plan_follows_the_memory(tiny_tower):
     tower = tiny_tower().eval()
-    one = activation_bytes(tower.spec, 64, 64) + 3 * 4 * 3 * 1024**2
+    one = activation_bytes(tower.spec, 64, 64) + int(8.5 * 4 * 3 * 1024**2)
     plans = [
         plan_for(tower, 64, 64, CPU, Resources(memory_gib=one * times / 0.9 / GIB), 0) for times in (0.9, 1.1, 3.5, 99)
     ]

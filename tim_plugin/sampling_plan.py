@@ -23,7 +23,6 @@ TILES_PX = (512, 384, 256, 192, 128, 64)  # that auto chooses from: the larger, 
 MOST_AT_ONCE = 16  # samples; beyond that a batch is no faster
 USUAL_AT_ONCE = 4  # for networks whose memory is not known
 COUNTED = 0.9  # of the memory; the rest is for what no rule counts, such as freed pieces too small to give back
-IMAGE_COPIES = 3  # of a sample, while it is projected and saved
 
 
 @dataclass(frozen=True)
@@ -109,14 +108,15 @@ def plan_for(
     shrunk = 1 if spec.placement == "upsample" else 2 ** (spec.num_levels - 1)
     coarsest = (-(-height // shrunk), -(-width // shrunk))
     image = FLOAT_BYTES * spec.num_out_ch * height * width * spec.scale**2
-    whole = activation_bytes(spec, *coarsest) + IMAGE_COPIES * image
+    saving = int(image * tower.degradation.saving_copies(image // FLOAT_BYTES))
+    whole = activation_bytes(spec, *coarsest) + saving
     if resources.tile == 0 or (resources.tile == "auto" and whole <= available):
         at_once = max(min(most, available // whole), 1)
         return Plan(_in_precision(tower, device, resources), device, at_once, 0)
     side = _tile_side(tower, resources, available)
     tile, noise = tile_bytes(spec, side, RRDB_HALO_PX), noise_bytes(spec, *coarsest)
     # On CUDA the images lie in the host's memory, and tiles alone on the device.
-    on_device = tile if device.type == "cuda" else noise + max(tile + image, IMAGE_COPIES * image)
+    on_device = tile if device.type == "cuda" else noise + max(tile + image, saving)
     if on_device > available:
         needed = math.ceil((on_device + taken_bytes) / COUNTED / GIB * 100) / 100
         raise TimError(

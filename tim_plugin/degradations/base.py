@@ -121,6 +121,14 @@ class Degradation(ABC):
         """Project until it holds of what an 8-bit file keeps; images (N, C, H, W) in [0, 1] on the 8-bit grid."""
         return round_to_8_bit(self.project(images, {"lq": observed.lq, **observed.given}))
 
+    def saving_copies(self, values: int) -> float:
+        """Return how many images' worth of tensors :meth:`project_for_saving` holds at once, the given one included.
+
+        Args:
+            values: Of the images, N C H W.
+        """
+        return 3.0
+
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
         """Return how well images (N, C, H, W), as saved, agree with the observation: (N,) for each of ``measured``."""
         return {}

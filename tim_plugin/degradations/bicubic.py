@@ -47,6 +47,10 @@ class Bicubic(Degradation):
         """Return the nearest images that down-sample to the LQ exactly; see :func:`project`."""
         return project(images, given["lq"])
 
+    def saving_copies(self, values: int) -> float:
+        """Very large images are done plane by plane; see :meth:`Degradation.saving_copies`."""
+        return 3.0 if values > VERY_LARGE else 8.5
+
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
         """Project until an 8-bit file degrades to the LQ; see :func:`project_for_saving`."""
         return project_for_saving(images, observed.lq)[0]

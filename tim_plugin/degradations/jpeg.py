@@ -112,6 +112,10 @@ class Jpeg(Degradation):
             planes.append(torch.cat(parts)[order])
         return ycc_to_rgb(torch.stack(planes, dim=1))
 
+    def saving_copies(self, values: int) -> float:
+        """Mostly blocks of coefficients; see :meth:`Degradation.saving_copies`."""
+        return 9.5
+
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
         """Project, clip and round until 99.95 % of the coefficients agree or no more can be had; the best of each."""
 

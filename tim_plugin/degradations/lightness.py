@@ -49,6 +49,10 @@ class Lightness(Degradation):
         ab = rgb_to_lab(images)[:, 1:]
         return lab_to_rgb(into_gamut(torch.cat([given["lq"] * L_MAX, ab], dim=1)))
 
+    def saving_copies(self, values: int) -> float:
+        """Mostly steps of a bisection in Lab; see :meth:`Degradation.saving_copies`."""
+        return 12.5
+
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
         """Return ``l_in_step`` and ``l_error`` of images as they are saved."""
         steps = (lightness_of(round_to_8_bit(images)) - observed.lq).abs() * (L_MAX / L_STEP)  # (N, 1, H, W)
