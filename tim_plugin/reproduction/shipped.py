@@ -28,7 +28,7 @@ class Shipped:
         terms: Of the data.
         trivial: The answer that needs no network.
         limits: What it is not good for.
-        perceptual: Whether it is trained and measured by features; else by pixels.
+        perceptual: Whether it is trained by features; else by pixels.
     """
 
     option_file: str

@@ -18,7 +18,7 @@ from tim_plugin.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.errors import TimError, did_you_mean
 from tim_plugin.evaluation import Answers, Row, evaluate, summarise
 from tim_plugin.images import write_jpeg
-from tim_plugin.imle.distance import PerceptualDistance, PixelDistance
+from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.outputs import sheet_row
 from tim_plugin.reproduction.conditions import machine
 from tim_plugin.reproduction.pages import table, write_target
@@ -86,8 +86,7 @@ def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path) -> None
     shipped, folder = TOWERS[name], bench.root / "docs" / "models"
     tower = pretrained.load(name, bench.device).network  # what is measured is what is shipped
     section = shipped.held_out(bench.root, bench.data)
-    distance = bench.distance if shipped.perceptual else PixelDistance()
-    held = held_out(tower, build_dataset(section), distance, bench.device)
+    held = held_out(tower, build_dataset(section), bench.distance, bench.device)
     figures = _figures(tower, held)
     iterations = run.iterations()
     conditions = {
@@ -100,7 +99,7 @@ def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path) -> None
         "measured_on": shipped.measured_on,
         "samples_of_each_input": NUM_SAMPLES,
         "sampling_seed": SAMPLING_SEED,
-        "distance": distance.name,
+        "distance": bench.distance.name,
         **machine(bench.root, bench.device),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +109,7 @@ def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path) -> None
 
 
 def held_out(
-    tower: nn.Module, dataset: Dataset, distance: PerceptualDistance | PixelDistance, device: torch.device | str
+    tower: nn.Module, dataset: Dataset, distance: PerceptualDistance, device: torch.device | str
 ) -> list[Held]:
     """Sample and measure every image of a data set.
 
@@ -146,9 +145,7 @@ def held_out(
 
 
 @torch.no_grad()
-def _trivial_distance(
-    answers: Answers, distance: PerceptualDistance | PixelDistance, device: torch.device | str
-) -> float:
+def _trivial_distance(answers: Answers, distance: PerceptualDistance, device: torch.device | str) -> float:
     """The distance to the GT of the input as it is: enlarged bicubically, or the JPEG, or the grey image itself."""
     gt = answers.gt.expand(3, -1, -1)[None]
     picture = trivial_answer(answers.lq, tuple(gt.shape[-2:]))[None]
