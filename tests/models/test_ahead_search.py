@@ -27,36 +27,12 @@ def data(index):
 
 
 @pytest.fixture
-def build(tmp_path, tiny_network):
+def build(model_options):
     """Return a function that builds a model with these options of the search."""
 
     def made(**imle):
         torch.manual_seed(0)
-        return build_model(
-            {
-                "name": "tiny",
-                "model_type": "TIMModel",
-                "scale": 16,
-                "num_gpu": 0,
-                "manual_seed": 0,
-                "is_train": True,
-                "dist": False,
-                "rank": 0,
-                "world_size": 1,
-                "path": {name: str(tmp_path) for name in ("models", "training_states")},
-                "datasets": {"train": {"name": "t", "type": "None", "batch_size_per_gpu": 2, "num_worker_per_gpu": 0}},
-                "network_g": dict(tiny_network),
-                "imle": {**IMLE, **imle},
-                "train": {
-                    "ema_decay": 0.9,
-                    "total_iter": 100,
-                    "optim_g": {"type": "Adam", "lr": 1e-2},
-                    "scheduler": {"type": "MultiStepLR", "milestones": [50]},
-                    "perceptual_opt": {"type": "PixelDistanceLoss"},
-                },
-                "logger": {"print_freq": 1, "save_checkpoint_freq": 100, "use_tb_logger": False},
-            }
-        )
+        return build_model(model_options(2, {**IMLE, **imle}))
 
     return made
 

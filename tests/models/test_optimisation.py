@@ -24,41 +24,26 @@ from tim_plugin.train_options import TrainSpec, check_steps
 BATCH = 4
 
 
-def options(tmp_path, network, **train):
-    optimizer = {"type": "Adam", "lr": 1e-3, "eps": 1e-4, **train.pop("optim_g", {})}
-    return {
-        "name": "tiny",
-        "model_type": "TIMModel",
-        "scale": 16,
-        "num_gpu": 0,
-        "manual_seed": 0,
-        "is_train": True,
-        "dist": False,
-        "rank": 0,
-        "world_size": 1,
-        "path": {name: str(tmp_path) for name in ("models", "training_states", "visualization")},
-        "datasets": {"train": {"name": "t", "type": "None", "batch_size_per_gpu": BATCH, "num_worker_per_gpu": 0}},
-        "network_g": dict(network),
-        "imle": {"samples_per_level": 2, "pool_size": BATCH, "reuse": 2, "search_batch": 2, "jitter": 0.1},
-        "train": {
-            "ema_decay": 0.9,
-            "total_iter": 100,
-            "optim_g": optimizer,
-            "scheduler": {"type": "MultiStepLR", "milestones": [100]},
-            "perceptual_opt": {"type": "PixelDistanceLoss"},
-            **train,
-        },
-        "logger": {"print_freq": 1, "save_checkpoint_freq": 1, "use_tb_logger": False},
-    }
+@pytest.fixture
+def options(model_options):
+    """Return a function that gives complete options, with keys of ``train`` and another network."""
+
+    def made(network=None, **train):
+        imle = {"samples_per_level": 2, "pool_size": BATCH, "reuse": 2, "search_batch": 2, "jitter": 0.1}
+        optimizer = {"type": "Adam", "lr": 1e-3, "eps": 1e-4, **train.pop("optim_g", {})}
+        found = model_options(BATCH, imle, optim_g=optimizer, **train)
+        return found if network is None else {**found, "network_g": dict(network)}
+
+    return made
 
 
 @pytest.fixture
-def build(tmp_path, tiny_network):
+def build(options):
     """Return a function that builds a tiny TIMModel with keys of ``train``."""
 
     def builder(**train):
         torch.manual_seed(0)
-        return build_model(options(tmp_path, tiny_network, **train))
+        return build_model(options(**train))
 
     return builder
 
@@ -286,14 +271,14 @@ def test_an_optimizer_without_a_fused_form_is_named():
         check_steps({"optim_g": {"type": "Adadelta", "fused": True}}, 4)
 
 
-def test_the_options_of_a_published_file_are_the_plain_step(tmp_path, tiny_network):
-    opt = options(tmp_path, tiny_network)
+def test_the_options_of_a_published_file_are_the_plain_step(options):
+    opt = options()
     check_options(opt)
     assert TrainSpec.from_options(opt["train"]) == TrainSpec()
 
 
-def baseline(tmp_path, network, **train):
-    opt = {**options(tmp_path, network, **train), "model_type": "BaselineModel", "scale": 1}
+def baseline(options, network, **train):
+    opt = {**options(network, **train), "model_type": "BaselineModel", "scale": 1}
     opt.pop("imle")
     opt["train"]["perceptual_opt"] = None
     opt["train"].setdefault("pixel_opt", {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"})
@@ -308,11 +293,11 @@ def baseline_step(model):
     return model
 
 
-def test_a_compared_system_takes_the_same_ways(tmp_path):
+def test_a_compared_system_takes_the_same_ways(options):
     network = {"type": "DnCNN", "num_feat": 4, "num_layers": 4, "batch_norm": False}
-    plain = baseline_step(baseline(tmp_path, network))
-    parts = baseline_step(baseline(tmp_path, network, accumulate=4, clip_grad_norm=1e9))
-    half = baseline_step(baseline(tmp_path, network, amp="bf16"))
+    plain = baseline_step(baseline(options, network))
+    parts = baseline_step(baseline(options, network, accumulate=4, clip_grad_norm=1e9))
+    half = baseline_step(baseline(options, network, amp="bf16"))
     assert farthest(plain.net_g, parts.net_g) < 1e-5
     assert parts.log_dict["l_pix"] == pytest.approx(plain.log_dict["l_pix"], rel=1e-5)
     assert half.output.dtype == torch.float32 and 0 < farthest(plain.net_g, half.net_g) < 3e-3
@@ -330,6 +315,6 @@ def test_a_compared_system_takes_the_same_ways(tmp_path):
         ({"type": "DnCNN", "num_feat": 4, "num_layers": 4}, {"checkpoint_levels": True}, "DnCNN has no levels"),
     ],
 )
-def test_what_a_compared_system_cannot_do_is_an_error(tmp_path, network, train, message):
+def test_what_a_compared_system_cannot_do_is_an_error(options, network, train, message):
     with pytest.raises(TimError, match=message):
-        baseline(tmp_path, network, **train)
+        baseline(options, network, **train)
