@@ -214,3 +214,33 @@ def test_the_plan_follows_the_memory(tiny_tower):
 def test_mistakes_in_resources_are_named(options, message):
     with pytest.raises(TimError, match=message):
         Resources(**options)
+
+
+def write_film(path, frames):
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, frames[0].shape[1::-1])
+    for frame in frames:
+        film.write(frame)
+    film.release()
+
+
+def test_a_film_is_sampled_frame_by_frame_with_the_same_codes(checkpoint, tmp_path):
+    bright, dark = (np.full((16, 16, 3), value, np.uint8) for value in (200, 60))
+    write_film(tmp_path / "clip.avi", [bright, dark, bright])
+    output = tmp_path / "out"
+    entries = sample_files(tmp_path / "clip.avi", output, checkpoint, num_samples=2)
+    assert [entry["samples"][1]["file"] for entry in entries] == [f"clip_00000{index}_s01.png" for index in range(3)]
+    first, second, third = (cv2.imread(str(output / f"clip_00000{index}_s01.png")) for index in range(3))
+    assert first.shape == (256, 256, 3) and abs(float(first.mean()) - 200) < 20 and abs(float(second.mean()) - 60) < 20
+    assert np.array_equal(first, third)  # the same frame, the same codes
+    other = cv2.imread(str(output / "clip_000000_s00.png"))
+    assert not np.array_equal(first, other)
+    (output / "clip_000001_s00.png").unlink()
+    sample_files(tmp_path / "clip.avi", output, checkpoint, num_samples=2, skip_existing=True)
+    assert (output / "clip_000001_s00.png").is_file()
+
+
+def test_what_is_no_film_is_named(checkpoint, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"no film")
+    with pytest.raises(TimError, match="clip.mp4: no frame of it can be decoded"):
+        sample_files(tmp_path / "clip.mp4", tmp_path / "out", checkpoint)
+    assert not (tmp_path / "out").exists()

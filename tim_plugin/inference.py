@@ -20,6 +20,7 @@ from tim_plugin.contact_sheet import LARGEST_TILE_PX, contact_sheet
 from tim_plugin.degradations.base import Observed
 from tim_plugin.errors import TimError
 from tim_plugin.evaluation import Answers, answer_chunks, joined, re_degradation
+from tim_plugin.films import Film, is_film
 from tim_plugin.images import decode_image, list_images, read_bytes, to_pixels, write_pixels
 from tim_plugin.imle.sampling import fixed_levels
 from tim_plugin.imle.trees import map_tensors, move
@@ -81,11 +82,13 @@ def sample_files(
 
     Args:
         source: A file or a folder of files that the network's degradation reads: images, 8 or 16 bit, grey, colour,
-            with or without alpha (which is enlarged bicubically and put back); label maps; JPEGs.
+            with or without alpha (which is enlarged bicubically and put back); label maps; JPEGs. Or a film, whose
+            frames are then written as those of a folder.
         output: Made if it does not exist.
         checkpoint: Written by this package, which holds what rebuilds the network; or the name of one of its towers.
         num_samples: Answers for each image.
-        seed: Sample j of an image depends on (seed, the file's name, j) alone.
+        seed: Sample j of an image depends on (seed, the file's name, j) alone; sample j of each of a film's frames has
+            the same codes.
         level_seeds: See :func:`tim_plugin.imle.sampling.sample_latents`; with every level given there is one answer.
         suffix: Put behind the name.
         device: None takes CUDA where there is one.
@@ -104,7 +107,8 @@ def sample_files(
     """
     _check_arguments(num_samples, seed)
     resources = Resources(memory_gib, tile, precision, max_samples_per_batch)
-    files = list_images(source)
+    film = Film(source) if is_film(source) else None
+    files = list_images(source) if film is None else film.frames
     names = dict(zip(files, _output_names(files, suffix), strict=True))
     device = choose_device(device)
     tower, options, file = open_network(checkpoint, device)
@@ -139,7 +143,7 @@ def sample_files(
         return [*sample_paths(output, names[path], num_samples), *sheet]
 
     def read(path: Path) -> _Input:
-        content = read_bytes(path)
+        content = read_bytes(path) if film is None else film.read(path)
         made = {**made_with, "input_sha256": sha256(content)}
         entry = record.done(path, made, outputs_of(path)) if skip_existing else None
         if entry is not None:
@@ -158,7 +162,8 @@ def sample_files(
                     skipped += 1
                     continue
                 plan = plan_for(tower, *found.observed.lq.shape[-2:], device, resources, taken)
-                agreement = _sample_file(found, plan, path, outputs_of(path), made_with, writer)
+                key = path.stem if film is None else source.stem
+                agreement = _sample_file(found, plan, key, outputs_of(path), made_with, writer)
                 entry = _describe(path, found.made_with, outputs_of(path)[:num_samples], agreement)
                 entries.append(entry)
                 writer.end_group(partial(record.add, entry))
@@ -170,7 +175,7 @@ def sample_files(
 
 
 def _sample_file(
-    found: _Input, plan: Plan, path: Path, outputs: Sequence[Path], made_with: Mapping[str, Any], writer: Writer
+    found: _Input, plan: Plan, image_key: str, outputs: Sequence[Path], made_with: Mapping[str, Any], writer: Writer
 ) -> dict[str, list[float]]:
     """Sample one image and hand what is to be written to the writer; return the agreement of each sample."""
     degradation, num_samples = plan.tower.degradation, made_with["num_samples"]
@@ -181,7 +186,7 @@ def _sample_file(
         batch,
         num_samples,
         made_with["seed"],
-        path.stem,
+        image_key,
         made_with["level_seeds"],
         plan.samples_per_batch,
     )

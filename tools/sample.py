@@ -15,7 +15,7 @@ from tim_plugin.train_pipeline import run
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-i", "--input", type=Path, help="image or folder")
+    parser.add_argument("-i", "--input", type=Path, help="image, folder of images, or film")
     parser.add_argument(
         "-o",
         "--output",
