@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import runpy
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import torch
 
 from tim_plugin.benchmarks import ahead, memory, scaling, settings, training
 from tim_plugin.benchmarks.timing import described
-from tim_plugin.benchmarks.workers import together, workers
 from tim_plugin.errors import TimError
 from tim_plugin.imle import live_memory
 from tim_plugin.imle.distance import PerceptualDistance
@@ -87,15 +85,6 @@ def test_what_divides_the_threads_needs_two():
             benchmark("demo")
     with pytest.raises(TimError, match="--device cuda: scaling is measured on the cores of a CPU"):
         scaling.benchmark_scaling("demo", device="cuda")
-
-
-def test_processes_run_what_they_are_told_all_at_once(tmp_path):
-    files = [tmp_path / name for name in ("first", "second")]
-    with workers([partial(dict, make=file.touch, remove=file.unlink) for file in files], 1) as ends:
-        together(ends, ["make", "make"])
-        assert all(file.exists() for file in files)
-        together(ends, ["make", "remove"])
-    assert [file.exists() for file in files] == [True, False]
 
 
 def test_both_sides_of_searching_ahead_take_the_same_steps(tiny, monkeypatch):

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from functools import partial
-from pathlib import Path
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import distributed
+from torch import distributed, multiprocessing
 
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.benchmarks.settings import SETTINGS
 from tim_plugin.benchmarks.steps import model_of
 from tim_plugin.benchmarks.timing import Comparison, compare
-from tim_plugin.benchmarks.workers import Functions, together, workers
 from tim_plugin.errors import TimError
 
-REACH, STEP = 0.8, "step"
+REACH = 0.8
 GPUS = (8, 64)
 # What the figures on paper assume, and nobody has measured: a step on one GPU, and what it sends in a second.
 STEP_S = 0.5
@@ -44,19 +44,13 @@ def benchmark_scaling(name: str, repeats: int = 5, device: str = "cpu") -> list[
         )
     batch = 2 * setting.examples
     parameters = sum(p.numel() for p in TowerGenerator(**setting.network).parameters())
-    with TemporaryDirectory() as folder, ExitStack() as running:
-        meet = str(Path(folder) / "meet")
-        one, two = (
-            running.enter_context(
-                workers([partial(_steps, name, batch, rank, count, meet) for rank in range(count)], threads // count)
-            )
-            for count in (1, 2)
-        )
+    with ExitStack() as running:
+        one, two = (running.enter_context(_workers(name, batch, count, threads)) for count in (1, 2))
         found = compare(
             "scaling",
             f"{name}, {parameters / 1e6:.2f} M parameters, {batch} examples a step",
-            (f"1 process, {threads} threads", lambda: together(one, [STEP])),
-            (f"2 processes, {threads // 2} threads each", lambda: together(two, [STEP, STEP])),
+            (f"1 process, {threads} threads", lambda: _step(one)),
+            (f"2 processes, {threads // 2} threads each", lambda: _step(two)),
             repeats,
             bound=(REACH, "to reach"),
             counts={"gradient bytes a step": 4 * parameters, **on_paper()},
@@ -83,9 +77,49 @@ def on_paper() -> dict[str, str]:
     return lines
 
 
-def _steps(name: str, batch: int, rank: int, count: int, meet: str) -> Functions:
-    """What one of several processes can do: steps on its part of the batch."""
+@contextmanager
+def _workers(name: str, batch: int, count: int, threads: int) -> Iterator[list[Connection]]:
+    """Start processes that take a step each time they are told to."""
+    context, ends = multiprocessing.get_context("spawn"), []
+    with TemporaryDirectory() as folder:
+        started = []
+        for rank in range(count):
+            end, theirs = context.Pipe()
+            arguments = (theirs, name, batch // count, rank, count, threads // count, os.path.join(folder, "meet"))
+            process = context.Process(target=_work, args=arguments, daemon=True)
+            process.start()
+            theirs.close()  # so that the end of a process is seen
+            started.append(process)
+            ends.append(end)
+        try:
+            yield ends
+        finally:
+            for end in ends:
+                end.close()
+            for process in started:
+                process.join()
+
+
+def _step(ends: list[Connection]) -> None:
+    for end in ends:
+        end.send(None)
+    for end in ends:
+        end.recv()
+
+
+def _work(end: Connection, name: str, batch: int, rank: int, count: int, threads: int, meet: str) -> None:
+    torch.set_num_threads(threads)
     if count > 1:
         distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=count)
-    model = model_of(SETTINGS[name], batch // count, rank=rank, processes=count)
-    return {STEP: partial(model.optimize_parameters, 1)}
+    model = model_of(SETTINGS[name], batch, rank=rank, processes=count)
+    iteration = 0
+    try:
+        while True:
+            end.recv()
+            iteration += 1
+            model.optimize_parameters(iteration)
+            end.send(None)
+    except EOFError:
+        pass  # the benchmark is over
+    if count > 1:
+        distributed.destroy_process_group()
