@@ -107,6 +107,7 @@ def sample_files(
     """
     _check_arguments(num_samples, seed)
     resources = Resources(memory_gib, tile, precision, max_samples_per_batch)
+    source = source.expanduser()
     film = Film(source) if is_film(source) else None
     files = list_images(source) if film is None else film.frames
     names = dict(zip(files, _output_names(files, suffix), strict=True))

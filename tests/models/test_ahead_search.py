@@ -12,8 +12,10 @@ import torch
 from basicsr.models import build_model
 
 from tim_plugin.errors import NonFiniteError, TimError
+from tim_plugin.imle import pool
 from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.latents import Latents
+from tim_plugin.imle.trees import join
 from tim_plugin.models.ahead_search import AheadSearch, Setting
 from tim_plugin.models.pool_search import Found, PoolSearch
 from tim_plugin.options import ImleSpec
@@ -73,10 +75,12 @@ def weights(model):
     return [p.detach().clone() for p in model.net_g.parameters()]
 
 
-def test_a_search_begins_when_the_next_pool_is_full_and_its_age_is_reported(build, in_this_process):
+def test_a_search_begins_when_the_next_pool_is_full_and_its_age_is_reported(build, in_this_process, monkeypatch):
     """Pools of 2 and then 4 examples, 2 a step, each used 3 times: steps 1-3, 4-9, 10-15, 16-21."""
-    model = build()
+    model, joined = build(), []
+    monkeypatch.setattr(pool, "join", lambda trees: joined.append(len(trees)) or join(trees))
     logs = train(model, 1, 21)
+    assert len(joined) == 4 + 4  # a pool is copied when its search begins and when it is taken up, not at every step
     assert model.ahead.started == [(3, 4), (6, 4), (12, 4), (18, 4)]
     assert [log["search_age"] for log in logs] == [0] * 3 + [1] * 6 + [4] * 6 + [4] * 6
     assert "search_age" not in train(build(search_ahead=False), 1, 1)[0]

@@ -61,13 +61,10 @@ class ExamplePool:
         if room > 0:
             self.collected.append(take(batch, slice(room)))
 
-    @property
     def next_pool(self) -> Batch | None:
-        """What the next search will be of, once it is certain: the pool is in use and the next one full."""
-        if not self.order or sum(size_of(one) for one in self.collected) < self.capacity:
-            return None
-        self.collected = [join(self.collected)]
-        return self.collected[0]
+        """Return what the next search will be of, once it is certain: the pool is in use and the next one full."""
+        full = sum(size_of(one) for one in self.collected) == self.capacity
+        return join(self.collected) if self.order and full else None
 
     def next_batch(self, batch_size: int, search: Search) -> Examples:
         """Hand out examples with their codes; searches what was collected when the pool is used up.

@@ -170,8 +170,8 @@ class TIMModel(SamplingModel):
 
     def _search_ahead(self, current_iter: int) -> None:
         """Let the other process begin as soon as the next pool is full."""
-        batch = self.pool.next_pool
-        if self.waiting is None and batch is not None:
+        batch = self.pool.next_pool() if self.waiting is None else None
+        if batch is not None:
             weights = self.get_bare_model(self.net_g).state_dict()
             self.waiting = Waiting(current_iter, self.ahead.start(weights, batch, current_iter))
 
