@@ -17,16 +17,31 @@ LONGEST_FILE = 350
 TASK_WORDS = ("super-resolution", "colouri", "coloriz", "decompress", "mnist", "scene")
 
 # What a file or folder of the package may import of the package.
-BASE = {"errors", "seeds", "constants", "resize", "color", "images", "contact_sheet", "digits", "_version"}
+BASE = {
+    "errors",
+    "seeds",
+    "constants",
+    "disk_tensors",
+    "strips",
+    "resize",
+    "color",
+    "images",
+    "contact_sheet",
+    "digits",
+}
+BASE |= {"_version"}
 MAY_IMPORT = {
     "errors": set(),
     "seeds": set(),
-    "resize": set(),
+    "resize": {"strips"},
     "constants": set(),
     "color": {"constants"},
     "images": {"errors"},
     "digits": {"errors", "resize"},
     "contact_sheet": set(),
+    "disk_tensors": {"errors"},
+    "strips": {"disk_tensors"},
+    "png_rows": {"images", "resize", "strips"},
     "checkpoints": {"errors"},
     "bundled": {"errors", "images"},
     "option_values": {"errors"},
@@ -36,12 +51,24 @@ MAY_IMPORT = {
     "dataset_checks": {"errors", "options", "option_values", "option_sections"},
     "train_options": {"errors", "options", "option_values"},
     "option_checks": {"errors", "options", "option_sections", "dataset_checks", "train_options"},
-    "degradations": {"errors", "constants", "resize", "color", "images", "digits", "checkpoints", "degradations"},
+    "degradations": {
+        "errors",
+        "constants",
+        "disk_tensors",
+        "strips",
+        "resize",
+        "color",
+        "images",
+        "digits",
+        "checkpoints",
+    }
+    | {"degradations"},
     "tasks": {"errors", "degradations"},
     "degradation_checks": {"errors", "options", "option_sections", "degradations", "tasks"},
-    "imle": {"errors", "seeds", "bundled", "imle"},
+    "imle": {"errors", "seeds", "bundled", "disk_tensors", "imle"},
     "archs": {
         "errors",
+        "disk_tensors",
         "options",
         "option_values",
         "color",

@@ -26,6 +26,7 @@ from tim_plugin.imle.trees import map_tensors, move
 from tim_plugin.metrics.image_metrics import Metric
 from tim_plugin.metrics.sample_measures import pair_distances, pair_mean
 from tim_plugin.seeds import keyed_generator
+from tim_plugin.strips import by_strips, is_very_large, joined, strips
 
 
 class Answers(NamedTuple):
@@ -112,16 +113,11 @@ def answer_chunks(
 
 
 def _require_finite(images: Tensor, image_key: int | str) -> None:
-    if not images.sum().isfinite():
+    if not all(images[..., rows, :].sum().isfinite() for rows in strips(images)):
         raise TimError(
             f"image {image_key}: the network gives values that are not finite: use --precision fp32 if this is bf16, "
             "else a checkpoint from before training went wrong"
         )
-
-
-def joined(chunks: Sequence[Tensor]) -> Tensor:
-    """Put chunks one behind the other; a single one, which may be very large, is not copied."""
-    return chunks[0] if len(chunks) == 1 else torch.cat(list(chunks))
 
 
 @torch.no_grad()
@@ -166,6 +162,8 @@ def finish(images: Tensor, observed: Observed, tower: nn.Module, consistency: st
     own = tower.spec.consistency if hasattr(tower, "spec") else "off"
     if (consistency or own) == "project":
         return tower.degradation.project_for_saving(images, repeat(observed, len(images)))
+    if is_very_large(images):
+        return by_strips(lambda part, rows: round_to_8_bit(part), images)
     return round_to_8_bit(images)
 
 

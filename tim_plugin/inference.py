@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,17 +17,20 @@ from tim_plugin.background import Writer, read_ahead
 from tim_plugin.checkpoints import plain
 from tim_plugin.contact_sheet import LARGEST_TILE_PX, contact_sheet
 from tim_plugin.degradations.base import Observed
+from tim_plugin.disk_tensors import release
 from tim_plugin.errors import TimError
-from tim_plugin.evaluation import Answers, answer_chunks, joined, re_degradation
+from tim_plugin.evaluation import Answers, answer_chunks, re_degradation
 from tim_plugin.films import Film, is_film
 from tim_plugin.images import decode_image, list_images, read_bytes, to_pixels, write_pixels
 from tim_plugin.imle.sampling import fixed_levels
 from tim_plugin.imle.trees import map_tensors, move
 from tim_plugin.outputs import sample_paths, sheet_path, sheet_row
+from tim_plugin.png_rows import write_very_large
 from tim_plugin.pretrained import open_network
 from tim_plugin.resize import bicubic_resize
 from tim_plugin.sample_record import SampleRecord, sha256
 from tim_plugin.sampling_plan import Plan, Resources, own_bytes, plan_for
+from tim_plugin.strips import is_very_large, joined
 
 SMALLEST_SIDE_PX = 2  # instance norm needs more than one position
 
@@ -194,29 +196,38 @@ def _sample_file(
     for samples in chunks:
         for name, values in re_degradation(degradation, samples, move(batch, "cpu")).items():
             agreement.setdefault(name, []).extend(values)
-        samples = _with_alpha(samples, found.alpha)
-        for sample in samples:
-            writer.write(_write, next(paths), to_pixels(sample), most_waiting=1 if plan.tile_px else 8)
+        if is_very_large(samples):
+            for sample in samples:
+                writer.write(_write, write_very_large, next(paths), sample, found.alpha, most_waiting=1)
+        else:
+            samples = _with_alpha(samples, found.alpha)
+            for sample in samples:
+                writer.write(_write, write_pixels, next(paths), to_pixels(sample))
         kept.append(_for_sheet(samples) if plan.tile_px else samples)
     for sheet in paths:  # the one that is left, if any
         answers = Answers(sheet.stem.removesuffix("_sheet"), degradation.picture(found.observed.lq), joined(kept), None)
-        writer.write(_write, sheet, to_pixels(contact_sheet([sheet_row(answers)])))
+        writer.write(_write, write_pixels, sheet, to_pixels(contact_sheet([sheet_row(answers)])))
     return agreement
 
 
-def _write(path: Path, pixels: np.ndarray) -> None:
+def _write(write: Callable[..., None], path: Path, *content: Any) -> None:
     try:
-        write_pixels(path, pixels)
+        write(path, *content)
     except OSError as error:
         raise TimError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _for_sheet(samples: Tensor) -> Tensor:
-    """Shrink samples to what a contact sheet shows of them."""
+    """Shrink samples to what a contact sheet shows of them, row by row, as they may lie on disk."""
     height, width = samples.shape[-2:]
     if width <= LARGEST_TILE_PX:
         return samples
-    return F.interpolate(samples, (max(1, round(height * LARGEST_TILE_PX / width)), LARGEST_TILE_PX), mode="area")
+    rows, lines = max(1, round(height * LARGEST_TILE_PX / width)), []
+    for row in range(rows):
+        area = samples[..., row * height // rows : -(-(row + 1) * height // rows), :]
+        lines.append(F.interpolate(area, (1, LARGEST_TILE_PX), mode="area"))
+        release(samples)
+    return torch.cat(lines, dim=-2)
 
 
 def _check_arguments(num_samples: int, seed: int) -> None:

@@ -8,8 +8,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from tim_plugin.strips import strips
+
 Builder = Callable[[int, int], Tensor]
-STRIP_PX = 512  # rows of a very large image that are shrunk at once
 LARGEST_KEPT = 2**19  # entries of a matrix that is worth keeping; photographs of all sizes must not fill the memory
 
 
@@ -23,10 +24,7 @@ def bicubic_matrix(in_px: int, out_px: int) -> Tensor:
 
 def bicubic_resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize images (..., H, W) to ``size`` (h, w); antialiased when shrinking; may overshoot the input's range."""
-    height, width = images.shape[-2:]
-    vertical = kept_matrix(_bicubic_matrix, height, size[0], images.dtype, images.device)
-    horizontal = kept_matrix(_bicubic_matrix, width, size[1], images.dtype, images.device)
-    return vertical @ images @ horizontal.T  # (..., h, w)
+    return resized_rows(images, size, slice(None))
 
 
 def shrink_by_strips(plane: Tensor, size: tuple[int, int], prepare: Callable[[Tensor], Tensor]) -> Tensor:
@@ -42,12 +40,20 @@ def shrink_by_strips(plane: Tensor, size: tuple[int, int], prepare: Callable[[Te
     vertical = kept_matrix(_bicubic_matrix, height, size[0], kind.dtype, kind.device)
     horizontal = kept_matrix(_bicubic_matrix, width, size[1], kind.dtype, kind.device)
     rows = kind.new_zeros(size[0], width)
-    for start in range(0, height, STRIP_PX):
-        part = vertical[:, start : start + STRIP_PX]
+    for reading in strips(plane):
+        part = vertical[:, reading]
         reached = part.any(dim=1).nonzero()
         low, high = int(reached[0]), int(reached[-1]) + 1  # the kernel is narrow: these rows reach a few of the result
-        rows[low:high] += part[low:high] @ prepare(plane[start : start + STRIP_PX])
+        rows[low:high] += part[low:high] @ prepare(plane[reading])
     return rows @ horizontal.T  # (h, w)
+
+
+def resized_rows(images: Tensor, size: tuple[int, int], rows: slice) -> Tensor:
+    """Return some rows of what :func:`bicubic_resize` gives."""
+    height, width = images.shape[-2:]
+    vertical = kept_matrix(_bicubic_matrix, height, size[0], images.dtype, images.device)
+    horizontal = kept_matrix(_bicubic_matrix, width, size[1], images.dtype, images.device)
+    return vertical[rows] @ images @ horizontal.T  # (..., rows, w)
 
 
 def kept_matrix(build: Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import sys
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,10 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from tim_plugin.archs.memory import FLOAT_BYTES, activation_bytes, noise_bytes, tile_bytes
+from tim_plugin.archs.memory import activation_bytes, noise_bytes, tile_bytes
 from tim_plugin.archs.tiled_tower import RRDB_HALO_PX, TiledTower
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.archs.wrapped_tower import HalfPrecision, WrappedTower
+from tim_plugin.disk_tensors import FLOAT_BYTES
 from tim_plugin.errors import TimError, did_you_mean
 
 GIB = 2**30
@@ -22,6 +22,7 @@ PRECISIONS = ("fp32", "bf16")
 TILES_PX = (512, 384, 256, 192, 128, 64)  # that auto chooses from: the larger, the less is computed twice
 MOST_AT_ONCE = 16  # samples; beyond that a batch is no faster
 USUAL_AT_ONCE = 4  # for networks whose memory is not known
+LIBRARIES_BYTES = GIB  # where nothing tells what the process takes
 COUNTED = 0.9  # of the memory; the rest is for what no rule counts, such as freed pieces too small to give back
 
 
@@ -77,6 +78,10 @@ def own_bytes(device: torch.device) -> int:
     """Return what the process takes already: its largest size so far, or on CUDA what lies on the device."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return LIBRARIES_BYTES
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -107,24 +112,27 @@ def plan_for(
     spec = tower.spec
     shrunk = 1 if spec.placement == "upsample" else 2 ** (spec.num_levels - 1)
     coarsest = (-(-height // shrunk), -(-width // shrunk))
-    image = FLOAT_BYTES * spec.num_out_ch * height * width * spec.scale**2
-    saving = int(image * tower.degradation.saving_copies(image // FLOAT_BYTES))
+    size = (spec.num_out_ch, height * spec.scale, width * spec.scale)
+    saving = tower.degradation.saving_bytes(*size)
     whole = activation_bytes(spec, *coarsest) + saving
     if resources.tile == 0 or (resources.tile == "auto" and whole <= available):
         at_once = max(min(most, available // whole), 1)
         return Plan(_in_precision(tower, device, resources), device, at_once, 0)
     side = _tile_side(tower, resources, available)
-    tile, noise = tile_bytes(spec, side, RRDB_HALO_PX), noise_bytes(spec, *coarsest)
-    # On CUDA the images lie in the host's memory, and tiles alone on the device.
-    on_device = tile if device.type == "cuda" else noise + max(tile + image, saving)
-    if on_device > available:
-        needed = math.ceil((on_device + taken_bytes) / COUNTED / GIB * 100) / 100
+    tile, budget = tile_bytes(spec, side, RRDB_HALO_PX), available
+    images = noise_bytes(spec, *coarsest) + FLOAT_BYTES * math.prod(size)
+    if device.type == "cuda":  # images lie in the host's memory, and tiles alone on the device
+        on_disk, needed, budget = False, tile, int(resources.memory_gib * GIB) + tile
+    else:
+        on_disk = images + max(tile, saving) > available
+        needed = max(tile, tower.degradation.saving_bytes(*size, on_disk)) + (0 if on_disk else images)
+    if needed > available:
+        needed = math.ceil((needed + taken_bytes) / COUNTED / GIB * 100) / 100
         raise TimError(
             f"--memory-gib {resources.memory_gib:g}: {width * spec.scale}x{height * spec.scale} pixels in tiles of "
             f"{side} need {needed:.2f} GiB: allow as much, or crop or shrink the image"
         )
-    maps = int(resources.memory_gib * GIB) if device.type == "cuda" else max(available - noise - tile - image, 0)
-    tiled = TiledTower(tower, side, maps)
+    tiled = TiledTower(tower, side, budget - needed, on_disk)
     return Plan(_in_precision(tiled, device, resources), torch.device("cpu"), 1, side)
 
 

@@ -1,20 +1,15 @@
-"""Feature maps of any size: in memory as long as a budget lasts, in unlinked temporary files beyond it."""
+"""Feature maps of any size: in memory as long as a budget lasts, in temporary files beyond it."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 import weakref
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from tim_plugin.errors import TimError
-
-FLOAT_BYTES = 4
+from tim_plugin.disk_tensors import FLOAT_BYTES, on_disk, release
 
 
 class Window(NamedTuple):
@@ -59,37 +54,17 @@ class FeatureMap:
 
     def __init__(self, shape: tuple[int, int, int], in_memory: bool) -> None:
         self.shape = shape
-        self.tensor = torch.empty(1, *shape) if in_memory else None
-        self._file = None if in_memory else _reserved(FLOAT_BYTES * shape[0] * shape[1] * shape[2])
+        self.tensor = torch.empty(1, *shape) if in_memory else on_disk(1, *shape)
 
     def read(self, window: Window) -> Tensor:
         """Return (1, C, h, w); do not write to it."""
-        if self.tensor is not None:
-            return window.of(self.tensor)
-        return torch.from_numpy(np.array(window.of(self._mapped("r"))))[None]
+        release(self.tensor)  # what was read or written before
+        return window.of(self.tensor)
 
     def write(self, window: Window, values: Tensor) -> None:
         """Store (1, C, h, w) of any precision."""
-        if self.tensor is not None:
-            window.of(self.tensor).copy_(values)
-        else:
-            window.of(self._mapped("r+"))[...] = values[0].float().numpy()
-
-    def _mapped(self, mode: str) -> np.memmap:
-        """Map the file for one access only, so that the pages do not stay in the process."""
-        return np.memmap(self._file, np.float32, mode, shape=self.shape)
-
-
-def _reserved(size: int) -> tempfile._TemporaryFileWrapper:
-    file = tempfile.TemporaryFile()
-    try:  # a full disk must show here: writing to a mapping without room behind it kills the process
-        os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        raise TimError(
-            f"{tempfile.gettempdir()}: has no room for a temporary file of {size / 2**30:.1f} GiB ({error.strerror}): "
-            "set TMPDIR to a folder that has, or allow more memory with --memory-gib"
-        ) from error
-    return file
+        window.of(self.tensor).copy_(values)
+        release(self.tensor)
 
 
 class MapStore:

@@ -7,9 +7,9 @@ output size. Convolutions compute on copies of their own in another layout: half
 
 from __future__ import annotations
 
+from tim_plugin.disk_tensors import FLOAT_BYTES
 from tim_plugin.options import LevelSpec, TowerSpec
 
-FLOAT_BYTES = 4
 CONVOLUTION_SHARE = 1.5
 
 

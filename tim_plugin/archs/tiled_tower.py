@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from tim_plugin.archs.feature_maps import FeatureMap, MapStore, Window, windows
 from tim_plugin.archs.tower_arch import TowerGenerator, TowerLevel
 from tim_plugin.archs.wrapped_tower import WrappedTower, full_precision
+from tim_plugin.disk_tensors import on_disk, release
 from tim_plugin.errors import TimError
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import LevelLatent
@@ -66,6 +67,7 @@ class TiledTower(WrappedTower):
         tower: The generator, in eval mode.
         tile_px: Side of a tile, without halo.
         memory_bytes: What feature maps may take in memory together, see :class:`MapStore`.
+        images_on_disk: Noise and images lie on disk too (:mod:`tim_plugin.disk_tensors`).
 
     Attributes:
         max_samples_per_batch: One: a sample has all the memory.
@@ -76,7 +78,7 @@ class TiledTower(WrappedTower):
 
     max_samples_per_batch = 1
 
-    def __init__(self, tower: nn.Module, tile_px: int, memory_bytes: int) -> None:
+    def __init__(self, tower: nn.Module, tile_px: int, memory_bytes: int, images_on_disk: bool = False) -> None:
         if not isinstance(tower, TowerGenerator):
             raise TimError(f"--tile: a {type(tower).__name__} cannot be run tile by tile: use --tile 0")
         if tile_px < 1:
@@ -84,6 +86,11 @@ class TiledTower(WrappedTower):
         super().__init__(tower)
         self.tile_px, self.maps = tile_px, MapStore(memory_bytes)
         self.device = next(tower.parameters()).device
+        self.images_on_disk = images_on_disk
+
+    def empty(self, *shape: int) -> Tensor:
+        """Return a tensor of undefined values for noise or an image."""
+        return on_disk(*shape) if self.images_on_disk else torch.empty(shape)
 
     @torch.no_grad()
     def forward_level(
@@ -103,20 +110,20 @@ class TiledTower(WrappedTower):
 
     def _reader(self, condition: Condition, latent: LevelLatent, state: TiledState | None) -> Read:
         """Return what reads a window of all that the level's first convolution sees."""
-        images = [] if condition.image is None else [condition.image]
         if state is not None:
-            size = latent.noise.shape[-2:]
-            enlarge = tuple(state.image.shape[-2:]) != tuple(size)
-            below = F.interpolate(state.image, size, mode="bilinear", align_corners=False) if enlarge else state.image
-            images.append(below)
-        whole = [*images, latent.noise]
+            enlarge = tuple(state.image.shape[-2:]) != tuple(latent.noise.shape[-2:])
 
         def read(window: Window) -> Tensor:
-            parts = [window.of(one) for one in whole]
+            parts = [] if condition.image is None else [window.of(condition.image)]
+            if state is not None:
+                parts.append(_enlarged_image(state.image, window) if enlarge else window.of(state.image))
+            parts.append(window.of(latent.noise))
             if state is not None and self.spec.feature_scale > 0:
                 features = _enlarged(state.features, window) if enlarge else state.features.read(window)
                 parts.append(features * self.spec.feature_scale)
-            return torch.cat(parts, dim=1)
+            joined = torch.cat(parts, dim=1)
+            release(latent.noise, *(() if state is None else (state.image,)))
+            return joined
 
         return read
 
@@ -147,7 +154,7 @@ class TiledTower(WrappedTower):
         """Run the convolutions behind the trunk; nobody reads the last level's features, the largest map of all."""
         channels, height, width = first.shape
         factor = 1 if module.conv_up is None else 2
-        image = torch.empty(1, self.spec.num_out_ch, height * factor, width * factor)
+        image = self.empty(1, self.spec.num_out_ch, height * factor, width * factor)
         features = None if is_last else self.maps.new(channels, height * factor, width * factor)
         lightness = condition.image if self.spec.head == "ab" else None
 
@@ -164,6 +171,7 @@ class TiledTower(WrappedTower):
             given = None if lightness is None else window.of(lightness).to(self.device)
             with full_precision(self.device):
                 window.of(image).copy_(self.tower.image_of(raw, given))
+            release(image)
             if features is not None:
                 features.write(window, out.cpu())
         return image, features
@@ -188,6 +196,17 @@ def _modulated(maps: FeatureMap, moments: _Moments | None, scale: Tensor, offset
 
 def _enlarged(maps: FeatureMap, window: Window) -> Tensor:
     """Read a window of a map that is enlarged twice by nearest neighbour."""
-    half = Window(window.top // 2, window.left // 2, -(-window.bottom // 2), -(-window.right // 2))
+    half = _half(window)
     tile = maps.read(half).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     return window.within(half.times(2)).of(tile)
+
+
+def _enlarged_image(image: Tensor, window: Window) -> Tensor:
+    """Read a window of an image (1, C, H, W) that is enlarged twice bilinearly, which looks one pixel further."""
+    half = _half(window).grown(1, *image.shape[-2:])
+    tile = F.interpolate(half.of(image), scale_factor=2, mode="bilinear", align_corners=False)
+    return window.within(half.times(2)).of(tile)
+
+
+def _half(window: Window) -> Window:
+    return Window(window.top // 2, window.left // 2, -(-window.bottom // 2), -(-window.right // 2))

@@ -37,6 +37,10 @@ class WrappedTower:
         """Run one level; as :meth:`tim_plugin.archs.tower_arch.TowerGenerator.forward_level`."""
         return self.tower.forward_level(level, condition, latent, state)
 
+    def empty(self, *shape: int) -> Tensor:
+        """Return a tensor of undefined values for noise, where the generator wants it."""
+        return getattr(self.tower, "empty", torch.empty)(*shape)
+
     def latent_shapes(self, height: int, width: int) -> list[LevelShape]:
         """Return the generator's."""
         return self.tower.latent_shapes(height, width)

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tim_plugin.disk_tensors import FLOAT_BYTES
 from tim_plugin.errors import TimError
 from tim_plugin.images import encode_png, round_to_8_bit
 from tim_plugin.resize import bicubic_resize
+from tim_plugin.strips import STRIP_VALUES, are_very_many
 
 Given = dict[str, Tensor]
 
@@ -51,6 +53,9 @@ class Degradation(ABC):
         needs: Keys of ``Observed.given`` without which neither projection nor measure is possible.
         projects: Whether there is a projection.
         measured: The re-degradation measures that :meth:`measure` gives.
+        saving_copies: How many images' worth of tensors :meth:`project_for_saving` holds at once, the given one
+            included, where they are not very large (:func:`tim_plugin.strips.is_very_large`).
+        strip_copies: How many strips' worth it holds where they are, beside whole images.
     """
 
     channels: int = 3
@@ -65,6 +70,8 @@ class Degradation(ABC):
     needs: tuple[str, ...] = ()
     projects: bool = False
     measured: Mapping[str, Measure] = {}
+    saving_copies: float = 3.0
+    strip_copies: float = 3.0
 
     @abstractmethod
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
@@ -121,13 +128,24 @@ class Degradation(ABC):
         """Project until it holds of what an 8-bit file keeps; images (N, C, H, W) in [0, 1] on the 8-bit grid."""
         return round_to_8_bit(self.project(images, {"lq": observed.lq, **observed.given}))
 
-    def saving_copies(self, values: int) -> float:
-        """Return how many images' worth of tensors :meth:`project_for_saving` holds at once, the given one included.
+    def saving_bytes(self, channels: int, height: int, width: int, on_disk: bool = False) -> int:
+        """Return the memory of :meth:`project_for_saving` of one image of ``height`` x ``width``, all tensors counted.
 
         Args:
-            values: Of the images, N C H W.
+            channels: Of the image.
+            height: Of the image.
+            width: Likewise.
+            on_disk: Whether the image lies on disk (:mod:`tim_plugin.disk_tensors`); if it is very large, so do all
+                others of its size.
         """
-        return 3.0
+        values = channels * height * width
+        if not are_very_many(values):
+            return int(self.saving_copies * FLOAT_BYTES * values)
+        return (0 if on_disk else 3 * FLOAT_BYTES * values) + self.strip_bytes(height, width)
+
+    def strip_bytes(self, height: int, width: int) -> int:
+        """Return what working on a very large image of ``height`` x ``width`` takes beside whole images."""
+        return int(self.strip_copies * FLOAT_BYTES * STRIP_VALUES)
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
         """Return how well images (N, C, H, W), as saved, agree with the observation: (N,) for each of ``measured``."""

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
 from tim_plugin.degradations.saving import improve_for_saving
+from tim_plugin.disk_tensors import empty_like, release
 from tim_plugin.images import decode_image, round_to_8_bit
 from tim_plugin.resize import bicubic_matrix, bicubic_resize, kept_matrix, shrink_by_strips
+from tim_plugin.strips import is_very_large, strips
 
 EQUAL_DB = 100.0  # stands for infinity, which neither a mean nor JSON survives
-VERY_LARGE = 2**25  # values of images (33 million) from which they are worked on plane by plane, to save memory
+MATRIX_BYTES = 48  # of an entry: both A+ in single precision, and while one is made A, what is solved for, the result
 
 
 class Bicubic(Degradation):
@@ -26,6 +28,8 @@ class Bicubic(Degradation):
 
     keeps_alpha = True
     projects = True
+    saving_copies = 8.5
+    strip_copies = 10.0  # some in double precision
     measured = {"lr_psnr": Measure("dB", "higher")}
 
     def __init__(self, scale: int) -> None:
@@ -47,9 +51,10 @@ class Bicubic(Degradation):
         """Return the nearest images that down-sample to the LQ exactly; see :func:`project`."""
         return project(images, given["lq"])
 
-    def saving_copies(self, values: int) -> float:
-        """Very large images are done plane by plane; see :meth:`Degradation.saving_copies`."""
-        return 3.0 if values > VERY_LARGE else 8.5
+    def strip_bytes(self, height: int, width: int) -> int:
+        """Strips, and the matrices of the projection while they are made; see :meth:`Degradation.strip_bytes`."""
+        longer = max(height, width)
+        return super().strip_bytes(height, width) + MATRIX_BYTES * longer * longer // self.scale
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
         """Project until an 8-bit file degrades to the LQ; see :func:`project_for_saving`."""
@@ -83,20 +88,34 @@ def project(images: Tensor, lq: Tensor) -> Tensor:
     """
     (height, width), (lq_height, lq_width) = images.shape[-2:], lq.shape[-2:]
     assert height >= lq_height and width >= lq_width, f"{width}x{height} is smaller than the LQ {lq_width}x{lq_height}"
-    vertical = kept_matrix(_pseudo_inverse, height, lq_height, images.dtype, images.device)  # (H, h)
-    horizontal = kept_matrix(_pseudo_inverse, width, lq_width, images.dtype, images.device)  # (W, w)
-    if _is_very_large(images):
-        result = torch.empty_like(images)
-        for plane, projected, given in zip(*(one.flatten(0, 1) for one in (images, result, lq)), strict=True):
-            missing = given - shrink_by_strips(plane, tuple(lq.shape[-2:]), lambda rows: rows)
-            torch.addmm(plane, vertical @ missing, horizontal.T, out=projected)
+    if is_very_large(images):
+        result = empty_like(images)
+        for plane, given, projected in zip(*(one.flatten(0, 1) for one in (images, lq, result)), strict=True):
+            _project_plane(plane, given, projected)
         return result
     missing = lq - bicubic_resize(images, tuple(lq.shape[-2:]))  # (N, C, h, w)
+    vertical, horizontal = _pseudo_inverses(images, lq)
     return images + vertical @ missing @ horizontal.T
 
 
-def _is_very_large(images: Tensor) -> bool:
-    return images.numel() > VERY_LARGE and not (torch.is_grad_enabled() and images.requires_grad)
+def _pseudo_inverses(images: Tensor, lq: Tensor) -> tuple[Tensor, Tensor]:
+    """Return A+ of columns (H, h) and of rows (W, w)."""
+    vertical, horizontal = (
+        kept_matrix(_pseudo_inverse, large, small, images.dtype, images.device)
+        for large, small in zip(images.shape[-2:], lq.shape[-2:], strict=True)
+    )
+    return vertical, horizontal
+
+
+def _project_plane(plane: Tensor, lq: Tensor, result: Tensor, clip: bool = False) -> None:
+    """Write the projection of a very large plane (H, W) to ``result``, which may be the plane itself."""
+    vertical, horizontal = _pseudo_inverses(plane, lq)
+    missing = lq - shrink_by_strips(plane, tuple(lq.shape), lambda rows: rows)
+    across = missing @ horizontal.T  # (h, W)
+    for rows in strips(plane):
+        projected = torch.addmm(plane[rows], vertical[rows], across)
+        result[rows] = projected.clamp_(0, 1) if clip else projected
+        release(result)
 
 
 def _pseudo_inverse(in_px: int, out_px: int) -> Tensor:
@@ -115,12 +134,17 @@ def lr_psnr(images: Tensor, lq: Tensor) -> Tensor:
     The NTIRE 'learning the super-resolution space' measure, without its crop; 45 dB or more counts as consistent.
     """
     size = tuple(lq.shape[-2:])
-    if _is_very_large(images):
+    if is_very_large(images):
         planes = [shrink_by_strips(one, size, lambda rows: _to_8_bit(rows.double())) for one in images.flatten(0, 1)]
         down = torch.stack(planes).view(lq.shape)
     else:
         down = bicubic_resize(_to_8_bit(images.double()), size)
-    error = (down.clamp(0, 255).round() - _to_8_bit(lq.double())).square().flatten(1).mean(dim=1)
+    return _db(down.flatten(1), lq.flatten(1))
+
+
+def _db(down: Tensor, lq: Tensor) -> Tensor:
+    """PSNR over the last dimension of what images, in 8-bit steps, shrink to, and of an LQ in [0, 1]."""
+    error = (down.clamp(0, 255).round() - _to_8_bit(lq.double())).square().mean(dim=-1)
     return (10 * torch.log10(255**2 / error)).clamp(max=EQUAL_DB)
 
 
@@ -139,12 +163,10 @@ def project_for_saving(
         The images in [0, 1] on the 8-bit grid and their LR-PSNR (N,), the best that was found. Of very large images
         each plane is done by itself, and has to reach the target by itself.
     """
-    if _is_very_large(images) and images.shape[:2] != (1, 1):
-        saved = torch.empty_like(images)
-        for n in range(images.shape[0]):
-            for c in range(images.shape[1]):
-                place = (slice(n, n + 1), slice(c, c + 1))
-                saved[place] = project_for_saving(images[place], lq[place], target_db, max_rounds)[0]
+    if is_very_large(images):
+        saved = empty_like(images)
+        for plane, given, result in zip(*(one.flatten(0, 1) for one in (images, lq, saved)), strict=True):
+            _save_plane(plane, given, result, target_db, max_rounds)
         return saved, lr_psnr(saved, lq)
     return improve_for_saving(
         images,
@@ -153,3 +175,23 @@ def project_for_saving(
         target_db,
         max_rounds,
     )
+
+
+@torch.no_grad()
+def _save_plane(plane: Tensor, lq: Tensor, saved: Tensor, target_db: float, max_rounds: int) -> None:
+    """Do :func:`project_for_saving` of a very large plane (H, W), strip by strip, into ``saved``."""
+    current, best = plane, -torch.inf
+    for done in range(max_rounds + 1):
+        if done:
+            result = empty_like(plane) if current is plane else current
+            _project_plane(current, lq, result, clip=True)
+            current = result
+        down = shrink_by_strips(current, tuple(lq.shape), lambda rows: _to_8_bit(round_to_8_bit(rows).double()))
+        found = float(_db(down.flatten(), lq.flatten()))
+        if found > best:
+            best = found
+            for rows in strips(current):
+                saved[rows] = round_to_8_bit(current[rows])
+                release(saved)
+        if best >= target_db:
+            return

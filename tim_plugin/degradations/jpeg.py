@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -22,9 +22,10 @@ from tim_plugin.degradations.jpeg_blocks import (
     ycc_to_rgb,
 )
 from tim_plugin.degradations.jpeg_file import read_jpeg
-from tim_plugin.degradations.saving import improve_for_saving
+from tim_plugin.degradations.saving import improve_for_saving, of_items
 from tim_plugin.errors import TimError, did_you_mean
 from tim_plugin.images import round_to_8_bit
+from tim_plugin.strips import by_strips, is_very_large, joined, strips
 
 GREY = 0  # in place of a factor of sub-sampling
 UNIT_PX = 16  # a whole number of blocks, also of sub-sampled chroma
@@ -59,6 +60,7 @@ class Jpeg(Degradation):
     crop_step = UNIT_PX
     can_flip = False
     projects = True
+    saving_copies = strip_copies = 9.5  # mostly blocks of coefficients
     needs = ("y", "cb", "cr", "tables", "sampling")
     measured = {"dct_agreement": Measure("share of equal DCT coefficients after compressing again", "higher")}
 
@@ -100,52 +102,22 @@ class Jpeg(Degradation):
         The images may be larger than what the file's blocks cover, which lies at the top left. The samples of a grey
         file are grey.
         """
-        ycc, tables = rgb_to_ycc(images), given["tables"]
-        planes = [_clamped(ycc[:, 0], given["y"], tables[:, 0], (1, 1))]
-        groups = _by_sampling(given)
-        order = torch.cat([items for _, items in groups]).argsort()
-        for index, key in enumerate(("cb", "cr"), start=1):
-            parts = [
-                _clamped(ycc[items, index], given[key][items], tables[items, index], factors)
-                for factors, items in groups
-            ]
-            planes.append(torch.cat(parts)[order])
-        return ycc_to_rgb(torch.stack(planes, dim=1))
-
-    def saving_copies(self, values: int) -> float:
-        """Mostly blocks of coefficients; see :meth:`Degradation.saving_copies`."""
-        return 9.5
+        if not is_very_large(images):
+            return _project(images, given)
+        return joined([_by_strips(_project, *one) for one in _one_by_one(images, given)])
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
-        """Project, clip and round until 99.95 % of the coefficients agree or no more can be had; the best of each."""
+        """Project, clip and round until 99.95 % of the coefficients agree or no more can be had; the best of each.
 
-        def of(items: Tensor) -> Observed:
-            return Observed(observed.lq[items], {key: value[items] for key, value in observed.given.items()})
-
-        best, _ = improve_for_saving(
-            images,
-            lambda some, items: _cut(self.project(_padded(some), of(items).given), images),
-            lambda some, items: self.measure(some, of(items))["dct_agreement"],
-            SAVED_WELL,
-            SAVING_ROUNDS,
-            PATIENCE,
-        )
-        return best
+        Of very large images each strip is done by itself.
+        """
+        if not is_very_large(images):
+            return _project_for_saving(images, observed.given)
+        return joined([_by_strips(_project_for_saving, *one) for one in _one_by_one(images, observed.given)])
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
         """Return ``dct_agreement`` as libjpeg's encoder would find it: Y, Cb, Cr and averaged chroma are rounded."""
-        ycc, given = rgb_to_ycc(_padded(round_to_8_bit(images))).round(), observed.given
-        share = torch.zeros(len(images), device=images.device)
-        for factors, items in _by_sampling(given):
-            equal, count = _count_equal(ycc[items, 0], given["y"][items], given["tables"][items, 0])
-            for index, key in enumerate(("cb", "cr"), start=1):
-                if GREY not in factors:
-                    plane = shrink_plane(ycc[items, index], factors).round()
-                    wanted = _covered(given[key][items], factors)
-                    equal_here, count_here = _count_equal(plane, wanted, given["tables"][items, index])
-                    equal, count = equal + equal_here, count + count_here
-            share[items] = equal / count
-        return {"dct_agreement": share}
+        return {"dct_agreement": _agreement(images, observed.given)}
 
     def crop(self, observed: Observed, top: int, left: int, height: int, width: int) -> Observed:
         """Cut pixels and blocks; all four multiples of 16 (see :meth:`Degradation.crop`)."""
@@ -157,6 +129,83 @@ class Jpeg(Degradation):
             part = given[key][top // rows :, left // columns :][: height // rows, : width // columns]
             given[key] = F.pad(part, (0, width - part.shape[1], 0, height - part.shape[0]))
         return Observed(whole.lq, given)
+
+
+def _project(images: Tensor, given: Given) -> Tensor:
+    ycc, tables = rgb_to_ycc(images), given["tables"]
+    planes = [_clamped(ycc[:, 0], given["y"], tables[:, 0], (1, 1))]
+    groups = _by_sampling(given)
+    order = torch.cat([items for _, items in groups]).argsort()
+    for index, key in enumerate(("cb", "cr"), start=1):
+        parts = [
+            _clamped(ycc[items, index], given[key][items], tables[items, index], factors) for factors, items in groups
+        ]
+        planes.append(torch.cat(parts)[order])
+    return ycc_to_rgb(torch.stack(planes, dim=1))
+
+
+def _project_for_saving(images: Tensor, given: Given) -> Tensor:
+    def of(items: Tensor) -> Given:
+        return {key: value[items] for key, value in given.items()}
+
+    best, _ = improve_for_saving(
+        images,
+        lambda some, items: _cut(_project(_padded(some), of(items)), images),
+        lambda some, items: _agreement(some, of(items)),
+        SAVED_WELL,
+        SAVING_ROUNDS,
+        PATIENCE,
+    )
+    return best
+
+
+def _agreement(images: Tensor, given: Given) -> Tensor:
+    """Return the share (N,) of coefficients that are equal after compressing again."""
+    share = torch.zeros(len(images), device=images.device)
+    for factors, items in _by_sampling(given):
+        some, theirs = of_items(images, items), {key: of_items(value, items) for key, value in given.items()}
+        equal, count = 0, 0
+        for rows in strips(some, UNIT_PX):
+            equal_here, count_here = _count_equal_rows(some[..., rows, :], _given_of(theirs, rows, factors), factors)
+            equal, count = equal + equal_here, count + count_here
+        share[items] = equal / count
+    return share
+
+
+def _count_equal_rows(images: Tensor, given: Given, factors: tuple[int, int]) -> tuple[Tensor, int]:
+    ycc = rgb_to_ycc(_padded(round_to_8_bit(images))).round()
+    equal, count = _count_equal(ycc[:, 0], given["y"], given["tables"][:, 0])
+    for index, key in enumerate(("cb", "cr"), start=1):
+        if GREY not in factors:
+            plane = shrink_plane(ycc[:, index], factors).round()
+            wanted = _covered(given[key], factors)
+            equal_here, count_here = _count_equal(plane, wanted, given["tables"][:, index])
+            equal, count = equal + equal_here, count + count_here
+    return equal, count
+
+
+def _one_by_one(images: Tensor, given: Given) -> Iterator[tuple[Tensor, Given]]:
+    for n in range(len(images)):
+        yield images[n : n + 1], {key: value[n : n + 1] for key, value in given.items()}
+
+
+def _by_strips(function: Callable[[Tensor, Given], Tensor], image: Tensor, given: Given) -> Tensor:
+    """Run a function on strips of a very large image, a batch of one, each with what is given of it."""
+    ((factors, _),) = _by_sampling(given)
+
+    def of_strip(part: Tensor, rows: slice) -> Tensor:
+        theirs = _given_of(given, rows, factors)
+        return function(part, theirs) if theirs["y"].shape[1] else part  # what no block covers stays as it is
+
+    return by_strips(of_strip, image, UNIT_PX)
+
+
+def _given_of(given: Given, rows: slice, factors: tuple[int, int]) -> Given:
+    """Cut what is given of some rows, which begin at a multiple of 16, for images of one kind of sub-sampling."""
+    luma = given["y"][:, rows.start : -(-rows.stop // UNIT_PX) * UNIT_PX]  # blocks may reach beyond the last row
+    top = rows.start // max(factors[0], 1)
+    chroma = {key: given[key][:, top : top + luma.shape[1]] for key in ("cb", "cr")}
+    return {**given, "y": luma, **chroma}
 
 
 def _by_sampling(given: Mapping[str, Tensor]) -> list[tuple[tuple[int, int], Tensor]]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from tim_plugin.color import L_MAX, L_STEP, grey_of, into_gamut, lab_to_rgb, lightness_of, rgb_to_lab
 from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
 from tim_plugin.images import decode_image, encode_png, round_to_8_bit
+from tim_plugin.strips import by_strips, is_very_large, strips
 
 
 class Lightness(Degradation):
@@ -19,6 +20,7 @@ class Lightness(Degradation):
     channels = 1
     keeps_alpha = True
     projects = True
+    saving_copies = strip_copies = 12.5  # mostly steps of a bisection in Lab
     measured = {
         "l_in_step": Measure("share of pixels whose L is within one 8-bit step", "higher"),
         "l_error": Measure("8-bit steps of L, mean", "lower"),
@@ -46,21 +48,34 @@ class Lightness(Degradation):
 
     def project(self, images: Tensor, given: Given) -> Tensor:
         """Return the colours of ``images`` with the given lightness, in the gamut; see :meth:`Degradation.project`."""
-        ab = rgb_to_lab(images)[:, 1:]
-        return lab_to_rgb(into_gamut(torch.cat([given["lq"] * L_MAX, ab], dim=1)))
+        if is_very_large(images):
+            return by_strips(lambda part, rows: _with_lightness(part, given["lq"][..., rows, :]), images)
+        return _with_lightness(images, given["lq"])
 
-    def saving_copies(self, values: int) -> float:
-        """Mostly steps of a bisection in Lab; see :meth:`Degradation.saving_copies`."""
-        return 12.5
+    def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
+        """Project and round; see :meth:`Degradation.project_for_saving`."""
+        if not is_very_large(images):
+            return super().project_for_saving(images, observed)
+        return by_strips(lambda part, rows: round_to_8_bit(_with_lightness(part, observed.lq[..., rows, :])), images)
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
         """Return ``l_in_step`` and ``l_error`` of images as they are saved."""
-        steps = (lightness_of(round_to_8_bit(images)) - observed.lq).abs() * (L_MAX / L_STEP)  # (N, 1, H, W)
-        return {"l_in_step": (steps <= 1).flatten(1).float().mean(dim=1), "l_error": steps.flatten(1).mean(dim=1)}
+        in_step = error = torch.zeros(len(images), dtype=torch.float64, device=images.device)
+        for rows in strips(images):
+            lightness = lightness_of(round_to_8_bit(images[..., rows, :]))
+            steps = ((lightness - observed.lq[..., rows, :]).abs() * (L_MAX / L_STEP)).flatten(1)  # (N, h W)
+            in_step, error = in_step + (steps <= 1).sum(dim=1), error + steps.double().sum(dim=1)
+        pixels = images.shape[-2] * images.shape[-1]
+        return {"l_in_step": (in_step / pixels).float(), "l_error": (error / pixels).float()}
 
     def picture(self, lq: Tensor) -> Tensor:
         """Return the grey image."""
         return grey_of(lq).expand(3, -1, -1)
+
+
+def _with_lightness(images: Tensor, lightness: Tensor) -> Tensor:
+    ab = rgb_to_lab(images)[:, 1:]
+    return lab_to_rgb(into_gamut(torch.cat([lightness * L_MAX, ab], dim=1)))
 
 
 def _grey(rgb: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def improve_for_saving(
             todo = todo[since[todo] < patience]
         if not len(todo):
             break
-        projected = project(_of(current, todo), todo).clamp(0, 1)
+        projected = project(of_items(current, todo), todo).clamp(0, 1)
         current = _replaced(current, todo, projected)
         rounded = round_to_8_bit(projected)
         found = score(rounded, todo)
@@ -49,8 +49,8 @@ def improve_for_saving(
     return best, scores
 
 
-def _of(images: Tensor, items: Tensor) -> Tensor:
-    """Take items (ascending) along the batch; all of them without a copy, for very large images."""
+def of_items(images: Tensor, items: Tensor) -> Tensor:
+    """Take items (n,), ascending, of tensors (N, ...); all of them without a copy, for very large images."""
     return images if len(items) == len(images) else images[items]
 
 

@@ -9,7 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tim_plugin.disk_tensors import release
 from tim_plugin.seeds import keyed_generator
+
+Empty = Callable[..., Tensor]
+# torch draws 16 values from 16 at once: cut at multiples of 16, and with no short last part, the values stay the same.
+DRAWN_AT_ONCE = 2**22
 
 
 class LevelShape(NamedTuple):
@@ -42,27 +47,23 @@ class Latents:
         return cls([draw_level(shape, batch_size, generator) for shape in shapes])
 
     @classmethod
-    def from_keys(cls, shapes: Sequence[LevelShape], keys: Sequence[Sequence[Sequence[int | str]]]) -> Latents:
+    def from_keys(
+        cls, shapes: Sequence[LevelShape], keys: Sequence[Sequence[Sequence[int | str]]], empty: Empty = torch.empty
+    ) -> Latents:
         """Draw each item's level from its own key: the codes do not depend on how items are batched.
 
         Args:
             shapes: One entry a level.
             keys: ``keys[i][k]`` is the key of item i at level k, as for :func:`tim_plugin.seeds.derive_seed`. The draw
                 is made on the CPU, so that every device sees the same codes.
+            empty: Makes the tensors of (1, C, H, W) and (1, D) that are drawn into.
         """
-        return cls(
-            [
-                LevelLatent(
-                    *(
-                        torch.cat(parts)
-                        for parts in zip(
-                            *(draw_level(shape, 1, keyed_generator(*item[k])) for item in keys), strict=True
-                        )
-                    )
-                )
-                for k, shape in enumerate(shapes)
-            ]
-        )
+
+        def level(k: int, shape: LevelShape) -> LevelLatent:
+            items = [draw_level(shape, 1, keyed_generator(*item[k]), empty) for item in keys]
+            return items[0] if len(items) == 1 else LevelLatent(*map(torch.cat, zip(*items, strict=True)))
+
+        return cls([level(k, shape) for k, shape in enumerate(shapes)])
 
     @classmethod
     def concatenate(cls, items: Sequence[Latents]) -> Latents:
@@ -137,10 +138,24 @@ class Latents:
         return cls([LevelLatent(*level) for level in state])
 
 
-def draw_level(shape: LevelShape, batch_size: int, generator: torch.Generator | None = None) -> LevelLatent:
-    """Draw one level's codes for a batch from a generator, on its device."""
-    device = generator.device if generator is not None else "cpu"
-    return LevelLatent(*(torch.randn(batch_size, *size, generator=generator, device=device) for size in shape))
+def draw_level(
+    shape: LevelShape, batch_size: int, generator: torch.Generator | None = None, empty: Empty = torch.empty
+) -> LevelLatent:
+    """Draw one level's codes for a batch from a generator, on its device; there ``empty`` makes the tensors."""
+    device = generator.device if generator is not None else torch.device("cpu")
+    if device.type != "cpu":
+        return LevelLatent(*(torch.randn(batch_size, *size, generator=generator, device=device) for size in shape))
+    return LevelLatent(*(_fill(empty(batch_size, *size), generator) for size in shape))
+
+
+def _fill(values: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw as ``torch.randn`` does, some values at a time, so that those on disk need not all be in memory."""
+    flat = values.view(-1)
+    for start in range(0, max(len(flat) - len(flat) % DRAWN_AT_ONCE, 1), DRAWN_AT_ONCE):
+        end = start + DRAWN_AT_ONCE
+        flat[start : end if end + DRAWN_AT_ONCE <= len(flat) else None].normal_(generator=generator)
+        release(values)
+    return values
 
 
 def _slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.conditions import coarsest as coarsest_of
-from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
+from tim_plugin.imle.latents import Empty, Latents, LevelLatent, LevelShape
 from tim_plugin.imle.selection import Tower
 from tim_plugin.imle.trees import map_tensors, move, take
 
@@ -47,10 +47,16 @@ def fixed_levels(level_seeds: LevelSeeds | None, num_levels: int) -> list[int | 
 
 
 def _level_codes(
-    shape: LevelShape, seed: int, image_key: int | str, samples: Sequence[int], level: int, fixed: int | None
+    shape: LevelShape,
+    seed: int,
+    image_key: int | str,
+    samples: Sequence[int],
+    level: int,
+    fixed: int | None,
+    empty: Empty = torch.empty,
 ) -> LevelLatent:
     keys = [[(seed, image_key, j if fixed is None else fixed, level)] for j in samples]
-    return Latents.from_keys([shape], keys)[0]
+    return Latents.from_keys([shape], keys, empty)[0]
 
 
 @torch.no_grad()
@@ -107,7 +113,8 @@ def sample_chunks(
     What all samples share is computed once: the levels below the first whose codes differ, and each normalised weight.
 
     Args:
-        tower: The generator; one that has ``max_samples_per_batch`` is never given more.
+        tower: The generator; one that has ``max_samples_per_batch`` is never given more, and one that has ``empty``
+            makes the tensors that its noise is drawn into.
         conditions: Condition pyramid of one image.
         num_samples: How many.
         seed: See :func:`sample`; likewise the arguments that follow.
@@ -119,13 +126,15 @@ def sample_chunks(
     shapes = tower.latent_shapes(*coarsest.shape[-2:])
     fixed = fixed_levels(level_seeds, len(shapes))
     num_shared = fixed.index(None) if None in fixed and num_samples > 1 else len(shapes)
+    empty = getattr(tower, "empty", torch.empty)
     at_once = min(max_samples_per_batch, getattr(tower, "max_samples_per_batch", max_samples_per_batch))
 
     def run(levels: Iterable[int], numbers: Sequence[int], image: Tensor | None, state: Any) -> tuple[Tensor, Any]:
         for level in levels:
             # Drawn level by level, because the noise of a very large image is large itself.
-            latent = move(_level_codes(shapes[level], seed, image_key, numbers, level, fixed[level]), coarsest.device)
-            image, state = tower.forward_level(level, _repeated(conditions[level], len(numbers)), latent, state)
+            codes = _level_codes(shapes[level], seed, image_key, numbers, level, fixed[level], empty)
+            condition, latent = _repeated(conditions[level], len(numbers)), move(codes, coarsest.device)
+            image, state = tower.forward_level(level, condition, latent, state)
         return image, state
 
     with parametrize.cached():
