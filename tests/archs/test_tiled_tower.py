@@ -15,6 +15,7 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.bicubic import Bicubic
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.degradations.lightness import Lightness
+from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.disk_tensors import is_on_disk
 from tim_plugin.errors import TimError
 from tim_plugin.imle.sampling import sample
@@ -22,6 +23,8 @@ from tim_plugin.imle.trees import map_tensors
 
 GIB = 2**30
 SAME = {"placement": "same", "num_levels": 3}
+AXES = torch.linalg.qr(torch.randn(32 * 32, 10, generator=torch.Generator().manual_seed(0))).Q.T.contiguous()
+BASIS = {"mean": torch.full((32 * 32,), 0.5), "components": AXES}
 KINDS = {  # arguments of the tower, and what degrades a picture for it
     "enlarging": ({"num_blocks": 2}, Bicubic(16).degrade),
     "consistent": ({"consistency": "project"}, Bicubic(16).degrade),
@@ -36,6 +39,16 @@ KINDS = {  # arguments of the tower, and what degrades a picture for it
         Lightness().degrade,
     ),
     "jpeg": ({**SAME, "degradation": "jpeg", "consistency": "project"}, Jpeg(20).degrade),
+    "components": (
+        {
+            **SAME,
+            "num_in_ch": 1,
+            "num_out_ch": 1,
+            "degradation": {"type": "pca", "basis": BASIS},
+            "consistency": "project",
+        },
+        lambda gt: PrincipalComponents(**BASIS).degrade(gt[:1, :32, :32]),
+    ),
     "labels": (
         {**SAME, "num_in_ch": 4, "degradation": {"type": "labels", "palette": "indices", "num_classes": 4}},
         lambda gt: Observed((gt[:1] * 4).floor().clamp(max=3).eq(torch.arange(4)[:, None, None]).float()),
