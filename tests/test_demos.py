@@ -75,6 +75,16 @@ def test_demo_trains_samples_measures_and_says_where_to_look(name, tiny_demos, c
         assert measures["agreement"] == {} and "the input gives nothing to compare with" in printed
 
 
+def test_a_picture_is_of_the_packages_tower_and_trains_nothing(tiny_demos, tmp_path, capsys):
+    restoration.picture_demo("sr16x", tiny_demos, tmp_path / "new" / "a.jpg")
+    shown = cv2.imread(str(tmp_path / "new" / "a.jpg"))
+    assert shown.shape[1] > 8 * 128 and shown.shape[0] > 4 * 128
+    assert not (tiny_demos / "experiments").exists() and "sr16x-small" in capsys.readouterr().out
+    with pytest.raises(TimError, match="--picture: the package holds no tower for generic: see .* --list-models"):
+        restoration.picture_demo("generic", tiny_demos, tmp_path / "b.jpg")
+    assert not (tmp_path / "b.jpg").exists()
+
+
 def test_demo_photographs_that_are_held_out_are_not_trained_on(tmp_path):
     pytest.importorskip("sklearn")
     photos.write_photos(tmp_path)

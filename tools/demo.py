@@ -7,7 +7,7 @@ from pathlib import Path
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
 from tim_plugin.demos.digits import compare_digits_consistency, run_digits_demo
 from tim_plugin.demos.layouts import LAYOUTS
-from tim_plugin.demos.restoration import DEMOS, compare_demo, run_demo
+from tim_plugin.demos.restoration import DEMOS, compare_demo, picture_demo, run_demo
 from tim_plugin.train_pipeline import run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,10 +29,21 @@ def main() -> None:
         help=f"{DIGITS}: folder of MNIST's idx files (default: bundled digits); "
         f"{LAYOUTS}: CamVid, with train/images, train/labels, val/images, val/labels (default: datasets/camvid)",
     )
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="JPEG",
+        default=None,
+        help="only write a picture of what the package's tower makes of the held-out photographs",
+    )
     args = parser.parse_args()
+    if args.picture is not None and (args.name in (DIGITS, LAYOUTS) or args.compare):
+        parser.error("--picture is for demos with photographs, without --compare")
     if args.data is not None and args.name not in (DIGITS, LAYOUTS):
         parser.error(f"--data is for {DIGITS} and {LAYOUTS}; {args.name} has its own photographs")
-    if args.name == DIGITS:
+    if args.picture is not None:
+        run(partial(picture_demo, args.name, ROOT, args.picture))
+    elif args.name == DIGITS:
         run(partial(compare_digits_consistency if args.compare else run_digits_demo, ROOT, args.data))
     else:
         run(partial(compare_demo if args.compare else run_demo, args.name, ROOT, args.data))

@@ -13,8 +13,9 @@ from tim_plugin.demos.layouts import LAYOUTS, layout_data
 from tim_plugin.demos.photos import write_noisy, write_photos
 from tim_plugin.demos.runs import Demo, Trained, measure, train
 from tim_plugin.demos.shipped_towers import show_shipped
+from tim_plugin.errors import TimError
 from tim_plugin.evaluation import Answers, Row
-from tim_plugin.images import write_json, write_png
+from tim_plugin.images import read_image, write_jpeg, write_json, write_png
 from tim_plugin.outputs import sheet_row
 
 PHOTOS = Path("datasets/demo_photos")
@@ -77,6 +78,25 @@ def run_demo(name: str, root: Path, data: Path | None = None) -> dict[str, Any]:
     write_json(result / "metrics.json", measures)
     _tell(measures, result, trained, root)
     return measures
+
+
+def picture_demo(name: str, root: Path, file: Path) -> None:
+    """Only sample with the package's tower, and write what it shows as a JPEG: how the README's pictures are made.
+
+    Args:
+        name: A key of :data:`DEMOS`.
+        root: See :func:`run_demo`.
+        file: The JPEG.
+
+    Raises:
+        TimError: The package holds no tower for the demo.
+    """
+    _data(name, root, None)
+    sheet = show_shipped(name, DEMOS[name], root, "")
+    if sheet is None:
+        raise TimError(f"--picture: the package holds no tower for {name}: see tools/sample.py --list-models")
+    write_jpeg(file, read_image(sheet).rgb)
+    print(f"written: {file}")
 
 
 def compare_demo(name: str, root: Path, data: Path | None = None) -> dict[str, Any]:

@@ -24,15 +24,17 @@ TOWERS = {  # by demo
     "decompression": "decompress-small",
 }
 SHOWN_PX = 128
+NEXT = "Now a small tower of your own is trained on nine photographs, to show the whole road; it will not get as far."
 
 
-def show_shipped(name: str, demo: Demo, root: Path) -> Path | None:
+def show_shipped(name: str, demo: Demo, root: Path, closing: str = NEXT) -> Path | None:
     """Write a contact sheet of the tower that the package holds for a demo, and say where it is.
 
     Args:
         name: The demo's.
         demo: The demo; its photographs are written already.
         root: The project's folder.
+        closing: What is said at the end.
 
     Returns:
         The sheet, ``results/demo_NAME/TOWER.png``; None where the package holds no tower for the demo.
@@ -48,8 +50,7 @@ def show_shipped(name: str, demo: Demo, root: Path) -> Path | None:
     write_png(sheet, contact_sheet([sheet_row(one) for one, _ in answers], max_samples=demo.shown_samples))
     print(
         f"{tower}, a tower of this package, on held-out photographs, in {time.perf_counter() - started:.1f} s:\n"
-        f"  {sheet.relative_to(root)}\n"
-        "Now a small tower of your own is trained on nine photographs, to show the whole road; it will not get as far.",
+        f"  {sheet.relative_to(root)}\n{closing}",
         flush=True,
     )
     return sheet
