@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tim_plugin import bundled, pretrained
 from tim_plugin.degradations.jpeg import Jpeg
@@ -119,6 +120,27 @@ def test_samples_of_mnist_beat_the_components_alone():
         pytest.skip("MNIST's test digits are not at hand")
     tower = pretrained.load("mnist-pca").network
     ours, trivial = judged(tower, degraded(tower.degradation, read_digits(str(path))[:10].float() / 255))
+    assert (ours < trivial).all()
+
+
+def test_samples_of_a_drawn_layout_differ():
+    tower = pretrained.load("layout-camvid-small").network
+    classes = torch.arange(96)[:, None].expand(96, 128) * tower.degradation.channels // 96  # a class a band
+    lq = F.one_hot(classes, tower.degradation.channels).permute(2, 0, 1)[None].float()
+    samples = answer(tower, lq, 4, seed=0, image_key=0)
+    assert samples.shape == (4, 3, 96, 128) and samples.std(dim=0).mean() > 2e-3
+
+
+def test_samples_of_street_scenes_beat_the_label_maps_colours():
+    frames = sorted((DATA / "camvid" / "val" / "images").glob("*.jpg"))[::10][:10]
+    if not frames:
+        pytest.skip("CamVid's validation frames are not at hand")
+    tower, pairs = pretrained.load("layout-camvid-small").network, []
+    for frame in frames:
+        labels = frame.parents[1] / "labels" / f"{frame.stem}.png"
+        observed = tower.degradation.read(labels.read_bytes(), str(labels))
+        pairs.append((read_image(frame).rgb, map_tensors(lambda tensor: tensor[None], observed)))
+    ours, trivial = judged(tower, pairs)
     assert (ours < trivial).all()
 
 
