@@ -36,6 +36,7 @@ SIDE_PX = 128
 AGREEMENT = {
     "lr_psnr": lambda value: value >= 45,
     "l_in_step": lambda value: value == 1,
+    "l_error": lambda value: value <= 0.3,
     "dct_agreement": lambda value: value >= 0.98,
     "pca_error": lambda value: value <= 0.02,
 }

@@ -130,8 +130,8 @@ TOWERS = {
         "colorize",
         "colourisation of photographs; the lightness is kept",
         "the grey image",
-        "it knows sky, plants, stone and skin from 399 photographs; colours of made things are guesses that differ "
-        "from region to region.",
+        "399 photographs and an hour of a CPU teach it muted tints, warm or cold, mostly one for the whole image; no "
+        "vivid colours, no object that it knows.",
     ),
     "decompress-small": _photographs(
         "decompression",
