@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -144,6 +145,20 @@ def test_reading_ahead_keeps_the_order_and_raises_in_turn():
     assert 1 in read and 0 in read
 
 
+def test_reading_ahead_that_is_given_up_waits_for_nothing():
+    """Python may collect a generator in the midst of starting another thread, where waiting would be for ever."""
+    goes_on = threading.Event()
+    reading = read_ahead(range(3), lambda item: item == 0 or goes_on.wait())
+    assert next(reading) == (0, True)
+    closing = threading.Thread(target=reading.close, daemon=True)
+    closing.start()
+    closing.join(timeout=20)
+    try:
+        assert not closing.is_alive()
+    finally:
+        goes_on.set()
+
+
 def test_the_writer_reports_whole_groups_and_hides_no_error():
     done, written = [], []
 
@@ -181,9 +196,10 @@ def test_saving_takes_the_memory_that_is_planned_for(degradation):
     assert 0.6 * planned <= taken <= planned
 
 
-def test_the_plan_follows_the_memory(tiny_tower):
-    tower = tiny_tower().eval()
-    one = activation_bytes(tower.spec, 64, 64) + int(8.5 * 4 * 3 * 1024**2)
+@pytest.mark.parametrize(("consistency", "copies"), [("project", 8.5), ("off", 3)])
+def test_the_plan_follows_the_memory(tiny_tower, consistency, copies):
+    tower = tiny_tower(consistency=consistency).eval()
+    one = activation_bytes(tower.spec, 64, 64) + int(copies * 4 * 3 * 1024**2)
     plans = [
         plan_for(tower, 64, 64, CPU, Resources(memory_gib=one * times / 0.9 / GIB), 0) for times in (0.9, 1.1, 3.5, 99)
     ]

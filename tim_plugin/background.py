@@ -15,8 +15,8 @@ WRITERS = 2
 
 def read_ahead(items: Iterable[Item], read: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
     """Give each item with what ``read`` makes of it, and read the next one meanwhile; errors come in their turn."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting: deque[tuple[Item, Future[Result]]] = deque()
+    pool, waiting = ThreadPoolExecutor(1), deque[tuple[Item, Future[Result]]]()
+    try:
         for item in items:
             waiting.append((item, pool.submit(read, item)))
             if len(waiting) > 1:
@@ -24,6 +24,8 @@ def read_ahead(items: Iterable[Item], read: Callable[[Item], Result]) -> Iterato
                 yield first, future.result()
         for item, future in waiting:
             yield item, future.result()
+    finally:  # not waited for: Python may collect this while it starts a thread, and would wait for itself
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Writer:

@@ -14,6 +14,7 @@ from tim_plugin.archs.memory import activation_bytes, noise_bytes, tile_bytes
 from tim_plugin.archs.tiled_tower import RRDB_HALO_PX, TiledTower
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.archs.wrapped_tower import HalfPrecision, WrappedTower
+from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.disk_tensors import FLOAT_BYTES
 from tim_plugin.errors import TimError, did_you_mean
 
@@ -113,7 +114,8 @@ def plan_for(
     shrunk = 1 if spec.placement == "upsample" else 2 ** (spec.num_levels - 1)
     coarsest = (-(-height // shrunk), -(-width // shrunk))
     size = (spec.num_out_ch, height * spec.scale, width * spec.scale)
-    saving = tower.degradation.saving_bytes(*size)
+    projected = tower.degradation if spec.consistency == "project" else Unknown()
+    saving = projected.saving_bytes(*size)
     whole = activation_bytes(spec, *coarsest) + saving
     if resources.tile == 0 or (resources.tile == "auto" and whole <= available):
         at_once = max(min(most, available // whole), 1)
@@ -125,7 +127,7 @@ def plan_for(
         on_disk, needed, budget = False, tile, int(resources.memory_gib * GIB) + tile
     else:
         on_disk = images + max(tile, saving) > available
-        needed = max(tile, tower.degradation.saving_bytes(*size, on_disk)) + (0 if on_disk else images)
+        needed = max(tile, projected.saving_bytes(*size, on_disk)) + (0 if on_disk else images)
     if needed > available:
         needed = math.ceil((needed + taken_bytes) / COUNTED / GIB * 100) / 100
         raise TimError(
