@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from tim_plugin.archs.memory import activation_bytes, noise_bytes, tile_bytes
+from tim_plugin.archs.memory import activation_bytes, mapped_bytes, noise_bytes, tile_bytes
 from tim_plugin.archs.tiled_tower import RRDB_HALO_PX, TiledTower
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.archs.wrapped_tower import HalfPrecision, WrappedTower
@@ -126,6 +126,7 @@ def plan_for(
     if device.type == "cuda":  # images lie in the host's memory, and tiles alone on the device
         on_disk, needed, budget = False, tile, int(resources.memory_gib * GIB) + tile
     else:
+        tile += mapped_bytes(spec, coarsest[1], side, RRDB_HALO_PX)
         on_disk = images + max(tile, saving) > available
         needed = max(tile, projected.saving_bytes(*size, on_disk)) + (0 if on_disk else images)
     if needed > available:

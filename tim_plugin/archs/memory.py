@@ -11,6 +11,7 @@ from tim_plugin.disk_tensors import FLOAT_BYTES
 from tim_plugin.options import LevelSpec, TowerSpec
 
 CONVOLUTION_SHARE = 1.5
+MAPPED_AT_ONCE = 2**16  # bytes; Linux's fault_around_bytes
 
 
 def activation_bytes(spec: TowerSpec, height: int, width: int) -> int:
@@ -33,6 +34,22 @@ def tile_bytes(spec: TowerSpec, tile_px: int, halo_px: int) -> int:
     """Return what one tile takes, with its halo, in the level where it takes most."""
     channels = max(_rrdb_channels(level) for level in spec.levels)
     return int(CONVOLUTION_SHARE * FLOAT_BYTES * channels * (tile_px + 2 * halo_px) ** 2)
+
+
+def mapped_bytes(spec: TowerSpec, width: int, tile_px: int, halo_px: int) -> int:
+    """Return what one tile's reading and writing of two maps on disk takes: the system maps 64 KiB around each row.
+
+    Args:
+        spec: The tower.
+        width: Of what the coarsest level reads.
+        tile_px: Side of a tile.
+        halo_px: Of a tile, on each side.
+    """
+    side, largest = tile_px + 2 * halo_px, 0
+    for k, level in enumerate(spec.levels):
+        row = FLOAT_BYTES * width * 2**k * (2 if level.upsample else 1)
+        largest = max(largest, level.trunk_channels * side * min(row, MAPPED_AT_ONCE + FLOAT_BYTES * side))
+    return 2 * largest
 
 
 def noise_bytes(spec: TowerSpec, height: int, width: int) -> int:
