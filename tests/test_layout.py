@@ -17,19 +17,8 @@ LONGEST_FILE = 350
 TASK_WORDS = ("super-resolution", "colouri", "coloriz", "decompress", "mnist", "scene")
 
 # What a file or folder of the package may import of the package.
-BASE = {
-    "errors",
-    "seeds",
-    "constants",
-    "disk_tensors",
-    "strips",
-    "resize",
-    "color",
-    "images",
-    "contact_sheet",
-    "digits",
-}
-BASE |= {"_version"}
+BASE = {"errors", "seeds", "constants", "disk_tensors", "strips", "resize", "color", "images", "contact_sheet"}
+BASE |= {"digits", "_version"}
 MAY_IMPORT = {
     "errors": set(),
     "seeds": set(),
@@ -51,18 +40,7 @@ MAY_IMPORT = {
     "dataset_checks": {"errors", "options", "option_values", "option_sections"},
     "train_options": {"errors", "options", "option_values"},
     "option_checks": {"errors", "options", "option_sections", "dataset_checks", "train_options"},
-    "degradations": {
-        "errors",
-        "constants",
-        "disk_tensors",
-        "strips",
-        "resize",
-        "color",
-        "images",
-        "digits",
-        "checkpoints",
-    }
-    | {"degradations"},
+    "degradations": BASE - {"seeds", "contact_sheet", "_version"} | {"checkpoints", "degradations"},
     "tasks": {"errors", "degradations"},
     "degradation_checks": {"errors", "options", "option_sections", "degradations", "tasks"},
     "imle": {"errors", "seeds", "bundled", "disk_tensors", "imle"},

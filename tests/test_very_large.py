@@ -149,7 +149,7 @@ DEGRADATIONS = {
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
 @pytest.mark.parametrize("on", ["disk", "memory"])
-def test_strips_project_and_measure_as_the_whole(monkeypatch, request, name, on):
+def test_strips_project_and_measure_as_the_whole(request, name, on):
     degradation, size = DEGRADATIONS[name]
     gt = photograph(*size)
     observed = map_tensors(lambda tensor: tensor[None], degradation.degrade(gt))
@@ -217,15 +217,15 @@ def test_memory_grows_with_the_input_alone(tiny_tower, small_strips, arguments, 
 def test_strips_take_the_memory_that_is_planned_for(monkeypatch, degradation, side, on_the_disk):
     monkeypatch.setattr("tim_plugin.strips.VERY_LARGE", 0)
     for module in ("strips", "degradations.base"):
-        monkeypatch.setattr(f"tim_plugin.{module}.STRIP_VALUES", 2**15)
-    images = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    observed = map_tensors(lambda tensor: tensor[None], degradation.degrade(images[0], torch.Generator()))
-    images = on_disk(*images.shape).copy_(images) if on_the_disk else images
+        monkeypatch.setattr(f"tim_plugin.{module}.STRIP_VALUES", 3 * 256 * 48)
+    gt, images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    observed = map_tensors(lambda tensor: tensor[None], degradation.degrade(gt, torch.Generator()))
+    images = on_disk(1, *gt.shape).copy_(images) if on_the_disk else images[None]
     with torch.no_grad():
         taken = peak_bytes(lambda: degradation.project_for_saving(images, observed))
     taken += 0 if on_the_disk else 4 * images.numel()
-    assert 0.3 * degradation.saving_bytes(3, side, side, on_the_disk) <= taken
-    assert taken <= degradation.saving_bytes(3, side, side, on_the_disk)
+    planned = degradation.saving_bytes(3, side, side, on_the_disk)
+    assert 0.6 * planned <= taken <= planned
 
 
 def test_a_folder_with_images_on_disk_gives_what_memory_gives(tmp_path, tiny_tower, tiny_network, small_strips):

@@ -26,7 +26,7 @@ from tim_plugin.imle.trees import map_tensors, move
 from tim_plugin.metrics.image_metrics import Metric
 from tim_plugin.metrics.sample_measures import pair_distances, pair_mean
 from tim_plugin.seeds import keyed_generator
-from tim_plugin.strips import by_strips, is_very_large, joined, strips
+from tim_plugin.strips import by_strips, joined, strips
 
 
 class Answers(NamedTuple):
@@ -162,9 +162,7 @@ def finish(images: Tensor, observed: Observed, tower: nn.Module, consistency: st
     own = tower.spec.consistency if hasattr(tower, "spec") else "off"
     if (consistency or own) == "project":
         return tower.degradation.project_for_saving(images, repeat(observed, len(images)))
-    if is_very_large(images):
-        return by_strips(lambda part, rows: round_to_8_bit(part), images)
-    return round_to_8_bit(images)
+    return by_strips(lambda part, rows: round_to_8_bit(part), images)
 
 
 def repeat(observed: Observed, times: int) -> Observed:

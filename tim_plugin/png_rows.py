@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from tim_plugin.images import PNG, replacing, to_pixels
-from tim_plugin.resize import resized_rows
+from tim_plugin.resize import resizer_of_rows
 from tim_plugin.strips import strips
 
 COLOUR_TYPE = {1: 0, 3: 2, 4: 6}  # by channels: grey, RGB, RGB with alpha
@@ -53,14 +53,12 @@ def write_very_large(path: Path, image: Tensor, alpha: Tensor | None = None) -> 
         alpha: (1, h, w) in [0, 1], enlarged bicubically.
     """
     channels, height, width = image.shape
+    alpha_of = None if alpha is None else resizer_of_rows(alpha, (height, width))
 
     def pixels() -> Iterator[np.ndarray]:
         for rows in strips(image):
             colours = to_pixels(image[:, rows])
-            if alpha is None:
-                yield colours
-            else:
-                yield np.concatenate([colours, to_pixels(resized_rows(alpha, (height, width), rows))], axis=2)
+            yield colours if alpha_of is None else np.concatenate([colours, to_pixels(alpha_of(rows))], axis=2)
 
     write_png_rows(path, height, width, channels + (alpha is not None), pixels())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -24,7 +24,7 @@ def bicubic_matrix(in_px: int, out_px: int) -> Tensor:
 
 def bicubic_resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize images (..., H, W) to ``size`` (h, w); antialiased when shrinking; may overshoot the input's range."""
-    return resized_rows(images, size, slice(None))
+    return resizer_of_rows(images, size)(slice(None))  # (..., h, w)
 
 
 def shrink_by_strips(plane: Tensor, size: tuple[int, int], prepare: Callable[[Tensor], Tensor]) -> Tensor:
@@ -35,11 +35,9 @@ def shrink_by_strips(plane: Tensor, size: tuple[int, int], prepare: Callable[[Te
         size: Of the result.
         prepare: What is done to the rows before, such as rounding; gives the precision of the result.
     """
-    height, width = plane.shape
     kind = prepare(plane[:1])
-    vertical = kept_matrix(_bicubic_matrix, height, size[0], kind.dtype, kind.device)
-    horizontal = kept_matrix(_bicubic_matrix, width, size[1], kind.dtype, kind.device)
-    rows = kind.new_zeros(size[0], width)
+    vertical, horizontal = kept_matrices(_bicubic_matrix, plane.shape, size, kind)
+    rows = kind.new_zeros(size[0], plane.shape[1])
     for reading in strips(plane):
         part = vertical[:, reading]
         reached = part.any(dim=1).nonzero()
@@ -48,12 +46,18 @@ def shrink_by_strips(plane: Tensor, size: tuple[int, int], prepare: Callable[[Te
     return rows @ horizontal.T  # (h, w)
 
 
-def resized_rows(images: Tensor, size: tuple[int, int], rows: slice) -> Tensor:
-    """Return some rows of what :func:`bicubic_resize` gives."""
-    height, width = images.shape[-2:]
-    vertical = kept_matrix(_bicubic_matrix, height, size[0], images.dtype, images.device)
-    horizontal = kept_matrix(_bicubic_matrix, width, size[1], images.dtype, images.device)
-    return vertical[rows] @ images @ horizontal.T  # (..., rows, w)
+def resizer_of_rows(images: Tensor, size: tuple[int, int]) -> Callable[[slice], Tensor]:
+    """Return what gives some rows of :func:`bicubic_resize`, so that not all need be in memory."""
+    vertical, horizontal = kept_matrices(_bicubic_matrix, images.shape[-2:], size, images)
+    return lambda rows: vertical[rows] @ images @ horizontal.T
+
+
+def kept_matrices(build: Builder, in_px: Sequence[int], out_px: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return :func:`kept_matrix` of columns and of rows, for sizes (height, width) and of the kind of a tensor."""
+    vertical, horizontal = (
+        kept_matrix(build, *sides, like.dtype, like.device) for sides in zip(in_px, out_px, strict=True)
+    )
+    return vertical, horizontal
 
 
 def kept_matrix(build: Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:

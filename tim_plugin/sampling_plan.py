@@ -121,21 +121,23 @@ def plan_for(
         at_once = max(min(most, available // whole), 1)
         return Plan(_in_precision(tower, device, resources), device, at_once, 0)
     side = _tile_side(tower, resources, available)
-    tile, budget = tile_bytes(spec, side, RRDB_HALO_PX), available
-    images = noise_bytes(spec, *coarsest) + FLOAT_BYTES * math.prod(size)
+    tile = tile_bytes(spec, side, RRDB_HALO_PX)
     if device.type == "cuda":  # images lie in the host's memory, and tiles alone on the device
-        on_disk, needed, budget = False, tile, int(resources.memory_gib * GIB) + tile
+        on_disk, needed, maps = False, tile, int(resources.memory_gib * GIB)
     else:
         tile += mapped_bytes(spec, coarsest[1], side, RRDB_HALO_PX)
-        on_disk = images + max(tile, saving) > available
-        needed = max(tile, projected.saving_bytes(*size, on_disk)) + (0 if on_disk else images)
+        noise, image = noise_bytes(spec, *coarsest), FLOAT_BYTES * math.prod(size)
+        on_disk = noise + max(tile + image, saving) > available
+        if on_disk:
+            noise, image, saving = 0, 0, projected.saving_bytes(*size, on_disk=True)
+        needed, maps = noise + max(tile + image, saving), available - noise - tile - image
     if needed > available:
-        needed = math.ceil((needed + taken_bytes) / COUNTED / GIB * 100) / 100
+        needed_gib = math.ceil((needed + taken_bytes) / COUNTED / GIB * 100) / 100
         raise TimError(
             f"--memory-gib {resources.memory_gib:g}: {width * spec.scale}x{height * spec.scale} pixels in tiles of "
-            f"{side} need {needed:.2f} GiB: allow as much, or crop or shrink the image"
+            f"{side} need {needed_gib:.2f} GiB: allow as much, or crop or shrink the image"
         )
-    tiled = TiledTower(tower, side, budget - needed, on_disk)
+    tiled = TiledTower(tower, side, maps, on_disk)
     return Plan(_in_precision(tiled, device, resources), torch.device("cpu"), 1, side)
 
 

@@ -40,13 +40,15 @@ def strips(images: Tensor, step: int = 1) -> Iterator[slice]:
 
 
 def by_strips(function: Callable[[Tensor, slice], Tensor], images: Tensor, step: int = 1) -> Tensor:
-    """Return what a function makes of images (..., H, W), computed strip by strip, on disk if the images are.
+    """Return what a function makes of images (..., C, H, W): of very large ones strip by strip, on disk if they are.
 
     Args:
         function: Of some rows of the images and which ones they are; keeps their shape.
-        images: Of any size.
+        images: Of any size; those that are not very large are one strip.
         step: Each strip but the last has a multiple of this many rows.
     """
+    if not is_very_large(images):
+        return function(images, slice(0, images.shape[-2]))
     result = empty_like(images)
     for rows in strips(images, step):
         result[..., rows, :] = function(images[..., rows, :], rows)

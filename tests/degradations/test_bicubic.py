@@ -146,3 +146,19 @@ def test_noise_around_a_real_photograph_is_saved_consistently(tmp_path):
     down = imresize(cv2.imread(str(tmp_path / "a.png")).astype(np.float32) / 255, 1 / 16).clip(0, 1) * 255
     error = down.round() - lq[0].permute(1, 2, 0).numpy()[..., ::-1] * 255
     assert 10 * np.log10(255**2 / np.mean(error**2)) >= 45
+
+
+def test_very_large_images_plane_by_plane_are_as_others(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    gt = torch.rand(2, 3, 70, 40, generator=generator) * 0.4 + 0.3
+    lq = bicubic_downsample(gt, 10)
+    images = gt + 0.2 * torch.rand(gt.shape, generator=generator)
+    before = images.clone()
+    whole, db = project(images, lq), lr_psnr(images, lq)
+    monkeypatch.setattr("tim_plugin.strips.VERY_LARGE", 0)
+    monkeypatch.setattr("tim_plugin.strips.STRIP_VALUES", 32 * 40)
+    assert torch.allclose(project(images, lq), whole, atol=1e-5)
+    assert torch.allclose(lr_psnr(images, lq), db)
+    saved, found = project_for_saving(images, lq)
+    assert (found >= 45).all() and torch.allclose(found, lr_psnr(saved, lq))
+    assert torch.equal(saved, saved.mul(255).round().div(255)) and torch.equal(images, before)

@@ -110,6 +110,7 @@ class TiledTower(WrappedTower):
 
     def _reader(self, condition: Condition, latent: LevelLatent, state: TiledState | None) -> Read:
         """Return what reads a window of all that the level's first convolution sees."""
+        held = [latent.noise] if state is None else [latent.noise, state.image]
         if state is not None:
             enlarge = tuple(state.image.shape[-2:]) != tuple(latent.noise.shape[-2:])
 
@@ -121,9 +122,9 @@ class TiledTower(WrappedTower):
             if state is not None and self.spec.feature_scale > 0:
                 features = _enlarged(state.features, window) if enlarge else state.features.read(window)
                 parts.append(features * self.spec.feature_scale)
-            joined = torch.cat(parts, dim=1)
-            release(latent.noise, *(() if state is None else (state.image,)))
-            return joined
+            seen = torch.cat(parts, dim=1)
+            release(*held)
+            return seen
 
         return read
 

@@ -12,11 +12,11 @@ from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
 from tim_plugin.degradations.saving import improve_for_saving
 from tim_plugin.disk_tensors import empty_like, release
 from tim_plugin.images import decode_image, round_to_8_bit
-from tim_plugin.resize import bicubic_matrix, bicubic_resize, kept_matrix, shrink_by_strips
+from tim_plugin.resize import bicubic_matrix, bicubic_resize, kept_matrices, shrink_by_strips
 from tim_plugin.strips import is_very_large, strips
 
 EQUAL_DB = 100.0  # stands for infinity, which neither a mean nor JSON survives
-MATRIX_BYTES = 48  # of an entry: both A+ in single precision, and while one is made A, what is solved for, the result
+MATRIX_BYTES = 36  # of an entry: both A+ in single precision, and while one is made A, what is solved for, the result
 
 
 class Bicubic(Degradation):
@@ -28,8 +28,8 @@ class Bicubic(Degradation):
 
     keeps_alpha = True
     projects = True
-    saving_copies = 8.5
-    strip_copies = 10.0  # some in double precision
+    saving_copies = 10.5
+    strip_copies = 9.0  # some in double precision
     measured = {"lr_psnr": Measure("dB", "higher")}
 
     def __init__(self, scale: int) -> None:
@@ -88,28 +88,21 @@ def project(images: Tensor, lq: Tensor) -> Tensor:
     """
     (height, width), (lq_height, lq_width) = images.shape[-2:], lq.shape[-2:]
     assert height >= lq_height and width >= lq_width, f"{width}x{height} is smaller than the LQ {lq_width}x{lq_height}"
+    inverses = vertical, horizontal = kept_matrices(_pseudo_inverse, images.shape[-2:], lq.shape[-2:], images)
     if is_very_large(images):
         result = empty_like(images)
         for plane, given, projected in zip(*(one.flatten(0, 1) for one in (images, lq, result)), strict=True):
-            _project_plane(plane, given, projected)
+            _project_plane(plane, given, inverses, projected)
         return result
     missing = lq - bicubic_resize(images, tuple(lq.shape[-2:]))  # (N, C, h, w)
-    vertical, horizontal = _pseudo_inverses(images, lq)
     return images + vertical @ missing @ horizontal.T
 
 
-def _pseudo_inverses(images: Tensor, lq: Tensor) -> tuple[Tensor, Tensor]:
-    """Return A+ of columns (H, h) and of rows (W, w)."""
-    vertical, horizontal = (
-        kept_matrix(_pseudo_inverse, large, small, images.dtype, images.device)
-        for large, small in zip(images.shape[-2:], lq.shape[-2:], strict=True)
-    )
-    return vertical, horizontal
-
-
-def _project_plane(plane: Tensor, lq: Tensor, result: Tensor, clip: bool = False) -> None:
+def _project_plane(
+    plane: Tensor, lq: Tensor, inverses: tuple[Tensor, Tensor], result: Tensor, clip: bool = False
+) -> None:
     """Write the projection of a very large plane (H, W) to ``result``, which may be the plane itself."""
-    vertical, horizontal = _pseudo_inverses(plane, lq)
+    vertical, horizontal = inverses
     missing = lq - shrink_by_strips(plane, tuple(lq.shape), lambda rows: rows)
     across = missing @ horizontal.T  # (h, W)
     for rows in strips(plane):
@@ -165,8 +158,9 @@ def project_for_saving(
     """
     if is_very_large(images):
         saved = empty_like(images)
+        inverses = kept_matrices(_pseudo_inverse, images.shape[-2:], lq.shape[-2:], images)
         for plane, given, result in zip(*(one.flatten(0, 1) for one in (images, lq, saved)), strict=True):
-            _save_plane(plane, given, result, target_db, max_rounds)
+            _save_plane(plane, given, inverses, result, target_db, max_rounds)
         return saved, lr_psnr(saved, lq)
     return improve_for_saving(
         images,
@@ -178,13 +172,15 @@ def project_for_saving(
 
 
 @torch.no_grad()
-def _save_plane(plane: Tensor, lq: Tensor, saved: Tensor, target_db: float, max_rounds: int) -> None:
+def _save_plane(
+    plane: Tensor, lq: Tensor, inverses: tuple[Tensor, Tensor], saved: Tensor, target_db: float, max_rounds: int
+) -> None:
     """Do :func:`project_for_saving` of a very large plane (H, W), strip by strip, into ``saved``."""
     current, best = plane, -torch.inf
     for done in range(max_rounds + 1):
         if done:
             result = empty_like(plane) if current is plane else current
-            _project_plane(current, lq, result, clip=True)
+            _project_plane(current, lq, inverses, result, clip=True)
             current = result
         down = shrink_by_strips(current, tuple(lq.shape), lambda rows: _to_8_bit(round_to_8_bit(rows).double()))
         found = float(_db(down.flatten(), lq.flatten()))

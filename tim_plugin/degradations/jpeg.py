@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -60,7 +60,7 @@ class Jpeg(Degradation):
     crop_step = UNIT_PX
     can_flip = False
     projects = True
-    saving_copies = strip_copies = 9.5  # mostly blocks of coefficients
+    saving_copies = strip_copies = 11.5  # mostly blocks of coefficients
     needs = ("y", "cb", "cr", "tables", "sampling")
     measured = {"dct_agreement": Measure("share of equal DCT coefficients after compressing again", "higher")}
 
@@ -102,18 +102,14 @@ class Jpeg(Degradation):
         The images may be larger than what the file's blocks cover, which lies at the top left. The samples of a grey
         file are grey.
         """
-        if not is_very_large(images):
-            return _project(images, given)
-        return joined([_by_strips(_project, *one) for one in _one_by_one(images, given)])
+        return _by_strips(_project, images, given)
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
         """Project, clip and round until 99.95 % of the coefficients agree or no more can be had; the best of each.
 
         Of very large images each strip is done by itself.
         """
-        if not is_very_large(images):
-            return _project_for_saving(images, observed.given)
-        return joined([_by_strips(_project_for_saving, *one) for one in _one_by_one(images, observed.given)])
+        return _by_strips(_project_for_saving, images, observed.given)
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
         """Return ``dct_agreement`` as libjpeg's encoder would find it: Y, Cb, Cr and averaged chroma are rounded."""
@@ -145,13 +141,10 @@ def _project(images: Tensor, given: Given) -> Tensor:
 
 
 def _project_for_saving(images: Tensor, given: Given) -> Tensor:
-    def of(items: Tensor) -> Given:
-        return {key: value[items] for key, value in given.items()}
-
     best, _ = improve_for_saving(
         images,
-        lambda some, items: _cut(_project(_padded(some), of(items)), images),
-        lambda some, items: _agreement(some, of(items)),
+        lambda some, items: _cut(_project(_padded(some), _items_of(given, items)), images),
+        lambda some, items: _agreement(some, _items_of(given, items)),
         SAVED_WELL,
         SAVING_ROUNDS,
         PATIENCE,
@@ -163,7 +156,7 @@ def _agreement(images: Tensor, given: Given) -> Tensor:
     """Return the share (N,) of coefficients that are equal after compressing again."""
     share = torch.zeros(len(images), device=images.device)
     for factors, items in _by_sampling(given):
-        some, theirs = of_items(images, items), {key: of_items(value, items) for key, value in given.items()}
+        some, theirs = of_items(images, items), _items_of(given, items)
         equal, count = 0, 0
         for rows in strips(some, UNIT_PX):
             equal_here, count_here = _count_equal_rows(some[..., rows, :], _given_of(theirs, rows, factors), factors)
@@ -184,13 +177,15 @@ def _count_equal_rows(images: Tensor, given: Given, factors: tuple[int, int]) ->
     return equal, count
 
 
-def _one_by_one(images: Tensor, given: Given) -> Iterator[tuple[Tensor, Given]]:
-    for n in range(len(images)):
-        yield images[n : n + 1], {key: value[n : n + 1] for key, value in given.items()}
+def _by_strips(function: Callable[[Tensor, Given], Tensor], images: Tensor, given: Given) -> Tensor:
+    """Run a function on images, or on each strip of each very large one, with what is given of it."""
+    if not is_very_large(images):
+        return function(images, given)
+    items = torch.arange(len(images), device=images.device).split(1)
+    return joined([_strips_of_one(function, of_items(images, item), _items_of(given, item)) for item in items])
 
 
-def _by_strips(function: Callable[[Tensor, Given], Tensor], image: Tensor, given: Given) -> Tensor:
-    """Run a function on strips of a very large image, a batch of one, each with what is given of it."""
+def _strips_of_one(function: Callable[[Tensor, Given], Tensor], image: Tensor, given: Given) -> Tensor:
     ((factors, _),) = _by_sampling(given)
 
     def of_strip(part: Tensor, rows: slice) -> Tensor:
@@ -198,6 +193,10 @@ def _by_strips(function: Callable[[Tensor, Given], Tensor], image: Tensor, given
         return function(part, theirs) if theirs["y"].shape[1] else part  # what no block covers stays as it is
 
     return by_strips(of_strip, image, UNIT_PX)
+
+
+def _items_of(given: Given, items: Tensor) -> Given:
+    return {key: of_items(value, items) for key, value in given.items()}
 
 
 def _given_of(given: Given, rows: slice, factors: tuple[int, int]) -> Given:

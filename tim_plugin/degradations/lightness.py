@@ -8,7 +8,7 @@ from torch import Tensor
 from tim_plugin.color import L_MAX, L_STEP, grey_of, into_gamut, lab_to_rgb, lightness_of, rgb_to_lab
 from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
 from tim_plugin.images import decode_image, encode_png, round_to_8_bit
-from tim_plugin.strips import by_strips, is_very_large, strips
+from tim_plugin.strips import by_strips, strips
 
 
 class Lightness(Degradation):
@@ -48,14 +48,10 @@ class Lightness(Degradation):
 
     def project(self, images: Tensor, given: Given) -> Tensor:
         """Return the colours of ``images`` with the given lightness, in the gamut; see :meth:`Degradation.project`."""
-        if is_very_large(images):
-            return by_strips(lambda part, rows: _with_lightness(part, given["lq"][..., rows, :]), images)
-        return _with_lightness(images, given["lq"])
+        return by_strips(lambda part, rows: _with_lightness(part, given["lq"][..., rows, :]), images)
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
         """Project and round; see :meth:`Degradation.project_for_saving`."""
-        if not is_very_large(images):
-            return super().project_for_saving(images, observed)
         return by_strips(lambda part, rows: round_to_8_bit(_with_lightness(part, observed.lq[..., rows, :])), images)
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
