@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,10 +16,34 @@ from torch import distributed
 from tim_plugin.errors import TimError
 
 COMMAND = "torchrun --nproc_per_node={} tools/train.py -opt FILE --launcher pytorch"
-LOST = (
-    "another process of this run has ended without a message (killed, or out of memory?); what was written stays: the "
-    "same command with --auto_resume goes on"
-)
+GONE = "another process of this run has ended without a message (killed, or out of memory?)"
+GOES_ON = "what was written stays: the same command with --auto_resume goes on"
+LOST = f"{GONE}; {GOES_ON}"
+ENDED = f"ended by the launcher: {GONE}, or the launcher itself was told to end; {GOES_ON}"
+
+
+class EndedByLauncher(SystemExit):
+    """The launcher sent SIGTERM, as it does to all when it sees that one has ended."""
+
+
+@contextmanager
+def heeding_launcher() -> Iterator[None]:
+    """Turn SIGTERM into :class:`EndedByLauncher` where a launcher has started several processes.
+
+    A launcher may see that a process was killed before the others do: they would end without a word.
+    """
+    if not who() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise EndedByLauncher(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def start_processes(opt: Mapping[str, Any], launcher: str) -> tuple[int, int]:

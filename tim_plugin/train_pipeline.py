@@ -25,7 +25,16 @@ from tim_plugin.compat import load_resume_state
 from tim_plugin.data.keyed_sampler import KeyedSampler
 from tim_plugin.errors import NonFiniteError, TimError
 from tim_plugin.option_file import parse_options
-from tim_plugin.processes import LOST, is_first_to_fail, is_lost, wait_for_all, who
+from tim_plugin.processes import (
+    ENDED,
+    LOST,
+    EndedByLauncher,
+    heeding_launcher,
+    is_first_to_fail,
+    is_lost,
+    wait_for_all,
+    who,
+)
 from tim_plugin.progress import show_progress
 
 Observer = Callable[[int, Mapping[str, float]], None]
@@ -72,13 +81,16 @@ def run(command: Callable[[], None]) -> None:
     Of several processes, the first that fails says so; the launcher then ends the others.
     """
     try:
-        command()
+        with heeding_launcher():
+            command()
     except (TimError, NonFiniteError) as error:
         sys.exit(_fail(str(error), 2 if isinstance(error, TimError) else 1))
     except RuntimeError as error:
         if not is_lost(error):
             raise
         sys.exit(_fail(LOST, 1))
+    except EndedByLauncher as ended:
+        sys.exit(_fail(ENDED, ended.code))
     except KeyboardInterrupt:
         sys.exit(
             _fail(

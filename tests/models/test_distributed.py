@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -103,11 +102,16 @@ def test_shares_hold_each_item_once():
 DYING = """
 import os, signal, sys
 from functools import partial
+from pathlib import Path
 import tim_plugin
 from tim_plugin.errors import TimError
 from tim_plugin.train_pipeline import run, train_pipeline
 
+pid = Path(sys.argv[1], 'pid_of_rank_0')
+
 def on_step(iteration, log):
+    if os.environ['RANK'] == '0' and iteration == 1:
+        pid.write_text(str(os.getpid()))
     if os.environ['RANK'] == '1' and iteration == 2:
         {act}
 
@@ -119,7 +123,11 @@ run(partial(train_pipeline, sys.argv[1], sys.argv[2:], on_step))
     ("act", "message"),
     [
         ("raise TimError('images/7.png: cannot be read')", "error: rank 1: images/7.png: cannot be read"),
-        (f"os.kill(os.getpid(), {int(signal.SIGKILL)})", "error: rank 0: another process of this run has ended"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "error: rank 0: "),
+        (  # as when the launcher sees it before rank 0 does
+            "os.kill(int(pid.read_text()), signal.SIGTERM); os.kill(os.getpid(), signal.SIGKILL)",
+            "error: rank 0: ended by the launcher: another process of this run has ended without a message",
+        ),
     ],
 )
 def test_a_rank_that_dies_ends_the_run_with_one_clear_line(tmp_path, photos, tiny_network, act, message):
@@ -157,6 +165,8 @@ def test_a_rank_that_dies_ends_the_run_with_one_clear_line(tmp_path, photos, tin
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and errors[0].startswith(message), done.stderr[-3000:]
+    if "SIGKILL" in act:
+        assert "another process of this run has ended without a message" in errors[0] and "--auto_resume" in errors[0]
 
 
 def test_more_processes_than_gpus_is_an_error_that_says_how_many(monkeypatch):
