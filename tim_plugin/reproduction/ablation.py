@@ -221,6 +221,8 @@ def draw_variants(tasks: Mapping[str, Any], frechet: str, path: Path) -> None:
             error = values.std(axis=1, ddof=1) if values.shape[1] > 1 else None
             axes.errorbar(list(variants), values.mean(axis=1), yerr=error, marker="o", capsize=3, label=label)
         axes.set(title=task, ylabel=frechet)
+        axes.tick_params(axis="x", rotation=20)
+        axes.set_xticks(axes.get_xticks(), axes.get_xticklabels(), horizontalalignment="right")
         axes.legend(fontsize=8)
     figure.savefig(path)
 
