@@ -40,7 +40,7 @@ def test_a_greater_strength_is_farther_from_the_image(images, name):
     assert (torch.stack(rows).diff(dim=0) > 0).all()
 
 
-@pytest.mark.parametrize("name", ["fields", "tower"])
+@pytest.mark.parametrize("name", ["fields", "weave", "tower"])
 def test_made_detail_agrees_with_the_image_at_low_resolution(images, name):
     images = 0.4 + 0.2 * images  # far from the ends of the range, where clipping would break the agreement
     made = FAMILIES[name](images, torch.full((3,), 0.3), torch.Generator().manual_seed(0))

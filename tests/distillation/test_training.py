@@ -12,8 +12,10 @@ import torchvision
 
 from tim_plugin import bundled
 from tim_plugin.bundled import read_weights
-from tim_plugin.distillation import calibration, training
+from tim_plugin.distillation import projections, training
 from tim_plugin.distillation.crops import Crops
+from tim_plugin.distillation.objectives import SMALLEST_DIFFERENCE, FromTeacher, relative_error
+from tim_plugin.distillation.projections import put_projections
 from tim_plugin.distillation.student import PAIRS, Student, pair_distances
 from tim_plugin.distillation.training import Trainer, TrainSpec
 from tim_plugin.errors import TimError
@@ -43,12 +45,18 @@ def teacher_file(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def teacher(teacher_file):
+    return PerceptualDistance(backbone="squeezenet1_1", weights=str(teacher_file), calibration="none")
+
+
 @pytest.fixture(autouse=True)
 def few_sides(monkeypatch):
     """Small crops take less time; photographs must be large enough for the largest."""
     monkeypatch.setattr(training, "SIDES_PX", {8: 1, 16: 1, 32: 1})
-    monkeypatch.setattr(calibration, "IMAGES", 3)
-    monkeypatch.setattr(calibration, "STEPS", 20)
+    monkeypatch.setattr(projections, "BATCHES", 1)
+    monkeypatch.setattr(projections, "IMAGES", 4)
+    monkeypatch.setattr(projections, "SIDE_PX", 32)
 
 
 def command(name, *arguments, monkeypatch):
@@ -124,33 +132,65 @@ def test_without_a_teacher_distances_learn_the_strengths(crops, monkeypatch):
     assert last["strength"] < 0.8 * first["strength"]
 
 
-def test_a_teachers_distance_is_learned_and_the_teacher_stays(crops, teacher_file, monkeypatch):
-    teacher = PerceptualDistance(backbone="squeezenet1_1", weights=str(teacher_file), calibration="none")
+def test_a_teachers_distance_is_learned_and_the_teacher_stays(crops, teacher, monkeypatch):
     weights = {key: value.clone() for key, value in teacher.state_dict().items()}
     trainer = Trainer(TrainSpec(iters=16, crops=2, warmup_iters=1), crops, teacher)
     first, last = first_and_last(trainer, 16, monkeypatch)
-    assert last["maps"] < 0.8 * first["maps"] and last["distance"] < 0.8 * first["distance"]
+    assert all(last[term] < 0.8 * first[term] for term in ("maps", "differences", "distance"))
     assert all(torch.equal(value, weights[key]) for key, value in teacher.state_dict().items())
 
 
-def test_calibration_finds_the_channels_that_the_teacher_looks_at(crops, monkeypatch):
-    """The teacher here is the same trunk with other weights of its channels."""
-    monkeypatch.setattr(calibration, "STEPS", 150)
-    measure = PerceptualDistance(backbone="tim_small", weights="random", calibration="none")
-    teacher = Student(0)
+def test_what_is_put_into_the_package_is_what_was_learned(crops, teacher):
+    """Heads of few directions are kept whole: the student's own distance is that of its predictions."""
+    student = Student(0)
+    objective = FromTeacher(teacher, student.measure.trunk.activation_channels, 0)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        teacher.log_heads[: teacher.log_heads.numel() // 3] += 3
-
-    def distance(a, b):
-        return measure.distance(*(teacher.weighted(measure.features(one)) for one in (a, b)))
-
-    heads = calibration.calibrated_heads(measure, distance, crops, 0)
-    assert heads.shape == teacher.log_heads.shape and (heads > 0).all()
-    a, b = crops.draw(16, 32, torch.Generator().manual_seed(3)).chunk(2)
+        objective.log_scales.copy_(torch.linspace(-1, 1, 5))
+        for head in objective.heads:
+            few = torch.randn(4, head.shape[1], 1, 1, generator=generator)
+            head.copy_(torch.einsum("tr,rcij->tcij", torch.randn(len(head), 4, generator=generator), few))
+    kept = put_projections(student, objective, crops, 0)
+    assert kept == pytest.approx([1] * 5, abs=1e-4)
+    a, b = crops.draw(8, 32, generator).chunk(2)
     with torch.no_grad():
-        wanted = distance(a, b).log()
-        fitted = (calibration._channel_parts(measure.features(a), measure.features(b)) @ heads).log()
-        assert (fitted - wanted).std() < 0.7 * (measure(a, b).log() - wanted).std()
+        learned = student.measure.distance(*(objective.features(student, one) for one in (a, b)))
+        own = student.measure.distance(*(student.features(one) for one in (a, b)))
+    torch.testing.assert_close(own, learned, rtol=1e-3, atol=1e-5)
+
+
+def test_projections_leave_out_what_tells_least(crops, teacher):
+    student = Student(0)
+    objective = FromTeacher(teacher, student.measure.trunk.activation_channels, 0)
+    kept = put_projections(student, objective, crops, 0)
+    assert all(0.5 < one <= 1 + 1e-6 for one in kept)
+
+
+def test_predictions_lie_where_the_teachers_maps_lie(teacher):
+    """At sides from 8 pixels on; each vector of both has length 1."""
+    student = Student(0)
+    objective = FromTeacher(teacher, student.measure.trunk.activation_channels, 0)
+    for side in (8, 16, 32):
+        images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(side))
+        with torch.no_grad():
+            found = objective.predicted(student, images)
+            wanted = objective.wanted(images, [tuple(one.shape[-2:]) for one in found])
+        assert [one.shape for one in found] == [one.shape for one in wanted]
+        for one in (*found, *(wanted if side > 8 else [])):  # a mean of vectors of length 1 is shorter
+            torch.testing.assert_close(one.square().sum(dim=1), torch.ones(2, *one.shape[-2:]), rtol=1e-3, atol=1e-3)
+
+
+def test_the_error_of_differences_is_that_of_a_loop():
+    found, wanted = torch.rand(2, 8, 5, 3, 3, generator=torch.Generator().manual_seed(0))
+    expected = []
+    for i, j in PAIRS:
+        for n in range(2):
+            a, b = 2 * i + n, 2 * j + n
+            difference = wanted[a] - wanted[b]
+            error = ((found[a] - found[b] - difference) ** 2).sum(dim=0).mean()
+            expected.append(error / ((difference**2).sum(dim=0).mean() + SMALLEST_DIFFERENCE))
+    torch.testing.assert_close(relative_error(found, wanted, 4), torch.stack(expected).mean())
+    assert relative_error(wanted + 3, wanted, 4) < 1e-9  # what all share does not count
 
 
 def test_a_run_starts_from_an_earlier_ones_weights(tmp_path, crops):
@@ -169,8 +209,7 @@ def test_pair_distances_are_those_of_the_measure():
     student = Student(0)
     images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        student.log_heads.zero_()
-        found = pair_distances(student.weighted(student.features(images)), 4).sum(dim=0).view(len(PAIRS), 2)
+        found = pair_distances(student.features(images), 4).sum(dim=0).view(len(PAIRS), 2)
         expected = torch.stack(
             [student.measure(images[2 * i : 2 * i + 2], images[2 * j : 2 * j + 2]) for i, j in PAIRS]
         )

@@ -65,12 +65,15 @@ def towers_table(towers: Mapping[str, Any]) -> list[str]:
 
 def towers_verdict(towers: Mapping[str, Any]) -> str:
     """Say whether a tower trained by ours is worth what it should be."""
-    least = min(towers["closed"].values())
-    good = "good" if least >= GOOD_GAP else "not good enough"
+    least, good = min(towers["closed"].values()), "good" if _good_to_train_by(towers) else "not good enough"
     return (
         f"{good} to train by: of the gap between random features and the teacher it closes {100 * least:.0f} % or more "
         f"(wanted {100 * GOOD_GAP:.0f} %; below 0 it is worse than random)"
     )
+
+
+def _good_to_train_by(towers: Mapping[str, Any]) -> bool:
+    return min(towers["closed"].values()) >= GOOD_GAP
 
 
 def card(about: Mapping[str, Any], measures: Mapping[str, Any] | None) -> str:
@@ -80,7 +83,8 @@ def card(about: Mapping[str, Any], measures: Mapping[str, Any] | None) -> str:
         about: How the weights were made, as their file says it.
         measures: What ``tools/evaluate_backbone.py`` found, or None before that.
     """
-    lines = ["# tim_small: a small perceptual backbone", "", *_purpose(), "", "## How it was made", "", *_made(about)]
+    purpose = _purpose(measures["towers"] if measures else None)
+    lines = ["# tim_small: a small perceptual backbone", "", *purpose, "", "## How it was made", "", *_made(about)]
     lines += [
         "",
         "## Measures",
@@ -90,12 +94,13 @@ def card(about: Mapping[str, Any], measures: Mapping[str, Any] | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _purpose() -> list[str]:
+def _purpose(towers: Mapping[str, Any] | None) -> list[str]:
+    use = "to train by and to measure with" if towers and _good_to_train_by(towers) else "a measure"
     return [
-        f"A plain convolutional trunk of five stages that gives the *{NAME}*: a measure where nothing can be",
+        f"A plain convolutional trunk of five stages that gives the *{NAME}*: {use} where nothing can be",
         "downloaded, and for tests. It is neither LPIPS nor calibrated to human judgement, and its figures compare",
-        "with no other distance's. It takes images from 8x8 pixels upward as they are. Before a tower is trained by",
-        "it, see below what such a tower is worth; for published figures use LPIPS with ImageNet weights.",
+        "with no other distance's. It takes images from 8x8 pixels upward as they are. What a tower that is trained by",
+        "it is worth is said below; for published figures use LPIPS with ImageNet weights.",
         "",
         "Option file: `perceptual_opt: {backbone: tim_small, weights: bundled, calibration: bundled}`.",
     ]
@@ -123,9 +128,10 @@ def _made(about: Mapping[str, Any]) -> list[str]:
         f"- size: {about['parameters']:,} parameters, float16 in the file, float32 in use",
         "- how: `python tools/train_backbone.py --data PHOTOGRAPHS --teacher STATE_DICT`; crops of 8 to 128 pixels and "
         f"versions of them ({', '.join(FAMILIES)}, and images found by descending the student's own distance); the "
-        "teacher's unit-normalised maps and its distances between versions are the targets",
-        "- calibration: one positive weight a channel, fitted on the training photographs so that distances correlate "
-        "with the teacher's; without a teacher, learned with the trunk",
+        "teacher's unit-normalised maps, their differences between versions and its distances are the targets; the "
+        "maps are the principal directions of what linear heads predict of the teacher's",
+        "- calibration: one positive weight a stage, learned so that distances are as large as the teacher's; without "
+        "a teacher one a channel",
     ]
 
 

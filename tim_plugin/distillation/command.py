@@ -13,16 +13,16 @@ from tim_plugin._version import __version__
 from tim_plugin.benchmarks.backbone import benchmark_backbone
 from tim_plugin.benchmarks.timing import as_json
 from tim_plugin.bundled import SUFFIX, bundle, path_of, read_bundled, read_weights, write_weights
-from tim_plugin.distillation.calibration import calibrated_heads
 from tim_plugin.distillation.card import card, follow_table, times_table, towers_table, towers_verdict, verdict
 from tim_plugin.distillation.crops import Crops
 from tim_plugin.distillation.evaluation import follow
 from tim_plugin.distillation.objectives import TEACHER
+from tim_plugin.distillation.projections import put_projections
 from tim_plugin.distillation.towers import compare_towers
 from tim_plugin.distillation.training import SIDES_PX, Trainer, TrainSpec
 from tim_plugin.errors import TimError
 from tim_plugin.images import write_atomically, write_json
-from tim_plugin.imle.backbones import HEADS_KEY, TIM_SMALL
+from tim_plugin.imle.backbones import TIM_SMALL
 from tim_plugin.imle.distance import PerceptualDistance, PixelDistance
 from tim_plugin.reproduction.cached_runs import content_of
 
@@ -63,10 +63,9 @@ def train_backbone(root: Path, args: argparse.Namespace) -> None:
     trainer.run(state, show)
     bar.close()
     about = _about(args, trainer)
-    weights = trainer.student.weights()
     if teacher is not None:
-        weights[HEADS_KEY] = calibrated_heads(trainer.student.measure, teacher, crops, spec.seed)
-    write_weights(output, weights, trainer.student.measure.trunk.arguments, about)
+        put_projections(trainer.student, trainer.objective, crops, spec.seed)
+    write_weights(output, trainer.student.weights(), trainer.student.measure.trunk.arguments, about)
     page, written = card(about, None).encode(), [output, output.with_suffix(".md")]
     write_atomically(written[1], page)
     if args.bundle:

@@ -6,6 +6,7 @@ draws does not depend on the strength, so that with one seed a greater strength 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -32,6 +33,8 @@ WARP_CELLS = 4  # a side: how finely the field of displacements varies
 MOST_SHRINKING = 7
 COLOUR_STD = 0.25
 MOST_FIELD_STD = 0.35
+MOST_GRATINGS = 3
+LEAST_PERIOD_PX, MOST_PERIODS = 2.0, 8.0  # and up to so many times the least
 TOWER = {
     "trunk_channels": 8,
     "growth_channels": 8,
@@ -118,6 +121,32 @@ def fields(images: Tensor, strength: Tensor, generator: torch.Generator) -> Tens
     return _in_place_of_detail(images, strength, MOST_FIELD_STD * amount * detail / max(octaves, 1) ** 0.5)
 
 
+def weave(images: Tensor, strength: Tensor, generator: torch.Generator) -> Tensor:
+    """As :func:`fields`, but the detail is regular: gratings of random periods, directions and colours, a little bent.
+
+    So are the patterns that a tower at the beginning of its training makes of its noise.
+    """
+    count, size = len(images), tuple(images.shape[-2:])
+
+    def drawn(most: float) -> Tensor:
+        return most * torch.rand(count, 1, 1, 1, generator=generator)
+
+    def smooth(channels: int) -> Tensor:
+        field = torch.randn(count, channels, WARP_CELLS, WARP_CELLS, generator=generator)
+        return F.interpolate(field, size, mode="bicubic", align_corners=False)
+
+    y, x = (torch.arange(float(side)).view(shape) for side, shape in zip(size, ((-1, 1), (1, -1)), strict=True))
+    detail = torch.zeros_like(images)
+    for _ in range(MOST_GRATINGS):
+        angle = torch.where(drawn(1.0) < 0.5, drawn(math.pi), drawn(2.0).floor() * math.pi / 2)  # half of them upright
+        period = LEAST_PERIOD_PX * (drawn(1.0) * math.log(MOST_PERIODS)).exp()
+        phase = 2 * math.pi * ((x * angle.cos() + y * angle.sin()) / period + drawn(1.0)) + smooth(1)
+        tint = torch.randn(count, 3, 1, 1, generator=generator)
+        tint = torch.where(drawn(1.0) < 0.5, tint, tint[:, :1])
+        detail = detail + (drawn(1.0) < 0.6) * tint * phase.sin()
+    return _in_place_of_detail(images, strength, drawn(MOST_FIELD_STD) * smooth(1).abs() * detail)
+
+
 def tower(images: Tensor, strength: Tensor, generator: torch.Generator) -> Tensor:
     """As :func:`fields`, but the detail is what an untrained tower makes of the image's low resolution.
 
@@ -141,6 +170,7 @@ FAMILIES: dict[str, Distortion] = {
     "warp": warp,
     "shrink": shrink,
     "fields": fields,
+    "weave": weave,
     "tower": tower,
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,24 +14,28 @@ from tim_plugin.imle.distance import PerceptualDistance
 
 TEACHER = "squeezenet1_1"
 TEACHER_LAYERS = ((0,), (1,), (2,), (3, 4), (5, 6))  # which of the teacher's maps each stage is to stand for
-SMALLEST = 1e-3  # added to distances before their logarithm: below it nothing is seen
-STAGE_WEIGHT, RANK_WEIGHT = 0.5, 0.2
-RANK_WIDTH = 0.1  # of the logarithm: how far apart two distances are to be for an order that is certain
+FIRST_LOG_SCALE = 1.0  # predictions differ less than what they predict, so that their distances are too small
+SMALLEST = 2e-3  # added to distances before their logarithm: below it nothing is seen
+SMALLEST_DIFFERENCE = 0.02  # of unit vectors, squared and averaged over positions: smaller errors do not count
+DISTANCE_WEIGHT, STAGE_WEIGHT = 0.3, 0.1
 ERROR_BETA = 0.2  # of the logarithm of a distance: larger errors count in proportion, smaller ones by their square
 WEAKEST = 0.02  # added to strengths before their logarithm
 CONTRAST_WIDTH = 0.1
+TINY = 1e-8
 
 
 class FromTeacher(nn.Module):
-    """Maps and distances of a SqueezeNet.
+    """Maps, their differences, and distances of a SqueezeNet.
 
-    The loss is the sum of: one minus the cosine between the teacher's map at a position and what a linear head
-    makes of the student's; the error of the logarithm of the distance between versions, in all and stage by stage;
-    and how far the distances of two pairs are from the teacher's order.
+    Linear heads predict the teacher's unit-normalised maps from the student's activations. The loss is the sum of: the
+    squared error of the predictions; the squared error of the *difference* between the predictions for two versions
+    of an image, relative to the teacher's difference; and the error of the logarithm of the distance, in all and stage
+    by stage. It is the second that makes the student's gradient go where the teacher's goes: the first alone leaves
+    errors as large as the differences that a distance is made of.
 
     Args:
         teacher: Its distance.
-        channels: Of the student's stages.
+        channels: Of the student's activations.
         seed: Of the heads.
     """
 
@@ -37,37 +43,55 @@ class FromTeacher(nn.Module):
         super().__init__()
         self.teacher = [teacher]  # in a list, so that it is none of this module's parameters
         targets = [sum(teacher.trunk.channels[layer] for layer in layers) for layers in TEACHER_LAYERS]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.heads = nn.ModuleList(nn.Conv2d(*sizes, 1) for sizes in zip(channels, targets, strict=True))
+        generator = torch.Generator().manual_seed(seed)
+        self.heads = nn.ParameterList(
+            torch.randn(wanted, given, 1, 1, generator=generator) / math.sqrt(given)
+            for given, wanted in zip(channels, targets, strict=True)
+        )
+        self.log_scales = nn.Parameter(torch.full((len(channels),), FIRST_LOG_SCALE))
 
     def forward(self, student: Student, versions: list[Tensor], strengths: Tensor) -> dict[str, Tensor]:
         """Return the terms of the loss for versions, each (N, 3, H, W)."""
-        images, teacher = torch.cat(versions), self.teacher[0]
-        with torch.no_grad():
-            wanted = teacher.features(images)
-            layers = pair_distances(wanted, len(versions))
-            target = torch.stack([layers[list(group)].sum(dim=0) for group in TEACHER_LAYERS])
-        maps = student.features(images)
-        found = pair_distances(student.weighted(maps), len(versions))
-        total, target_total = log_distance(found.sum(dim=0)), log_distance(target.sum(dim=0))
+        images = torch.cat(versions).contiguous(memory_format=torch.channels_last)
+        found = self.predicted(student, images)
+        wanted = self.wanted(images, [tuple(one.shape[-2:]) for one in found])
+        differences = [relative_error(one, other, len(versions)) for one, other in zip(found, wanted, strict=True)]
+        distances, targets = (
+            pair_distances(self._weighted(maps, scales), len(versions))
+            for maps, scales in ((found, self.log_scales), (wanted, torch.zeros_like(self.log_scales)))
+        )
+        errors = [(one - other).square().sum(dim=1).mean() for one, other in zip(found, wanted, strict=True)]
         return {
-            "maps": self._map_loss(*(_ends(some, len(versions)) for some in (maps, wanted))),
-            "distance": F.smooth_l1_loss(total, target_total, beta=ERROR_BETA)
-            + STAGE_WEIGHT * F.smooth_l1_loss(log_distance(found), log_distance(target), beta=ERROR_BETA),
-            "rank": RANK_WEIGHT * _rank_loss(total, target_total),
+            "maps": torch.stack(errors).mean(),
+            "differences": torch.stack(differences).mean(),
+            "distance": DISTANCE_WEIGHT * _log_error(distances.sum(dim=0), targets.sum(dim=0))
+            + STAGE_WEIGHT * _log_error(distances, targets),
         }
 
-    def _map_loss(self, maps: list[Tensor], wanted: list[Tensor]) -> Tensor:
-        losses = []
-        for head, one, layers in zip(self.heads, maps, TEACHER_LAYERS, strict=True):
-            targets = [wanted[layer] for layer in layers]
-            made = F.interpolate(
-                head(one * one.shape[1] ** 0.5), targets[0].shape[-2:], mode="bilinear", align_corners=False
-            )
-            for part, target in zip(made.split([one.shape[1] for one in targets], dim=1), targets, strict=True):
-                losses.append(1 - F.cosine_similarity(part, target, dim=1).mean())
-        return torch.stack(losses).mean()
+    def features(self, student: Student, images: Tensor) -> list[Tensor]:
+        """Return maps of images (N, 3, H, W) whose squared difference is the distance as learned so far."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        return self._weighted(self.predicted(student, images), self.log_scales)
+
+    def predicted(self, student: Student, images: Tensor) -> list[Tensor]:
+        """Return what is predicted for each stage's part of the teacher, (N, C_t, H_l, W_l) of length 1."""
+        pairs = zip(student.activations(images), self.heads, strict=True)
+        return [_unit(F.conv2d(one, head)) for one, head in pairs]
+
+    @torch.no_grad()
+    def wanted(self, images: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
+        """Return each stage's part of the teacher at those sizes, (N, C_t, H_l, W_l) of length 1.
+
+        A mirrored border of one pixel puts the teacher's positions where the student's are.
+        """
+        maps = self.teacher[0].features(F.pad(images, (1, 1, 1, 1), mode="reflect"))
+        parts = [torch.cat([maps[layer] for layer in layers], dim=1) / len(layers) ** 0.5 for layers in TEACHER_LAYERS]
+        return [F.adaptive_avg_pool2d(one, size) for one, size in zip(parts, sizes, strict=True)]
+
+    def _weighted(self, maps: list[Tensor], log_scales: Tensor) -> list[Tensor]:
+        """Let a stage that stands for two of the teacher's maps count twice."""
+        roots = [(len(layers) * scale.exp()).sqrt() for layers, scale in zip(TEACHER_LAYERS, log_scales, strict=True)]
+        return [one * root for one, root in zip(maps, roots, strict=True)]
 
 
 class WithoutTeacher(nn.Module):
@@ -79,7 +103,7 @@ class WithoutTeacher(nn.Module):
 
     def forward(self, student: Student, versions: list[Tensor], strengths: Tensor) -> dict[str, Tensor]:
         """Return the terms of the loss; see :class:`FromTeacher`. Of strengths (N, 2) the first is the weaker one."""
-        maps = student.weighted(student.features(torch.cat(versions)))
+        maps = student.features(torch.cat(versions))
         distances = log_distance(pair_distances(maps, len(versions)).sum(dim=0)).view(len(PAIRS), -1)
         weaker, stronger = (distances[PAIRS.index((0, version))] for version in (1, 2))
         wanted = (strengths + WEAKEST).log().diff(dim=1).flatten()
@@ -87,6 +111,29 @@ class WithoutTeacher(nn.Module):
             "strength": F.smooth_l1_loss(stronger - weaker, wanted, beta=ERROR_BETA),
             "contrast": _contrast(maps, len(versions)),
         }
+
+    def features(self, student: Student, images: Tensor) -> list[Tensor]:
+        """Return maps of images (N, 3, H, W) whose squared difference is the distance as learned so far."""
+        return student.features(images)
+
+
+def relative_error(found: Tensor, wanted: Tensor, versions: int) -> Tensor:
+    """Return the squared error of the difference between versions over the square of the difference that is wanted.
+
+    Args:
+        found: (V N, C, H, W), version by version.
+        wanted: Likewise.
+        versions: V.
+
+    Returns:
+        Its mean over all pairs of versions and items.
+    """
+    (a, b), errors = (one.chunk(versions) for one in (found, wanted)), []
+    for i, j in PAIRS:
+        difference = b[i] - b[j]
+        error = (a[i] - a[j] - difference).square().sum(dim=1).mean(dim=(1, 2))
+        errors.append((error / (difference.square().sum(dim=1).mean(dim=(1, 2)) + SMALLEST_DIFFERENCE)).mean())
+    return torch.stack(errors).mean()
 
 
 def _contrast(maps: list[Tensor], versions: int) -> Tensor:
@@ -99,18 +146,14 @@ def _contrast(maps: list[Tensor], versions: int) -> Tensor:
     return F.cross_entropy(-log_distance(distance) / CONTRAST_WIDTH, own) * CONTRAST_WIDTH
 
 
-def _ends(maps: list[Tensor], versions: int) -> list[Tensor]:
-    """The maps of the images and of their last versions: half the work, and the others lie between."""
-    parts = [one.chunk(versions) for one in maps]
-    return [torch.cat([part[0], part[-1]]) for part in parts]
-
-
 def log_distance(distance: Tensor) -> Tensor:
     """Return the logarithm that errors of distances are measured in; near 0 it levels off."""
     return (distance + SMALLEST).log()
 
 
-def _rank_loss(found: Tensor, target: Tensor) -> Tensor:
-    """Of neighbours in the batch, which belong to different images: the logistic loss of their order."""
-    gap, wanted = found - found.roll(1), target - target.roll(1)
-    return F.softplus(-gap * wanted.sign() / RANK_WIDTH).mul(RANK_WIDTH).mean()
+def _log_error(found: Tensor, wanted: Tensor) -> Tensor:
+    return F.smooth_l1_loss(log_distance(found), log_distance(wanted), beta=ERROR_BETA)
+
+
+def _unit(maps: Tensor) -> Tensor:
+    return maps / (maps.square().sum(dim=1, keepdim=True) + TINY).sqrt()

@@ -9,11 +9,9 @@ from tim_plugin.distillation.versions import PAIRS
 from tim_plugin.imle.backbones import HEADS_KEY, TIM_SMALL, TRUNK_KEY
 from tim_plugin.imle.distance import PerceptualDistance, layer_distances
 
-FIRST_LOG_HEAD = 2.0  # about what a teacher's distance is over that of first weights, whose maps are much alike
-
 
 class Student(nn.Module):
-    """A ``tim_small`` that learns: trunk, and one positive weight a channel.
+    """A ``tim_small`` that learns: trunk, and one positive weight a channel of its maps.
 
     Args:
         seed: Of the first weights.
@@ -23,16 +21,16 @@ class Student(nn.Module):
         super().__init__()
         self.measure = PerceptualDistance(backbone=TIM_SMALL, weights="random", calibration="none", seed=seed)
         self.measure.trunk.requires_grad_(True)
-        self.log_heads = nn.Parameter(torch.full((sum(self.measure.trunk.channels),), FIRST_LOG_HEAD))
+        self.log_heads = nn.Parameter(torch.zeros(sum(self.measure.trunk.channels)))
+
+    def activations(self, images: Tensor) -> list[Tensor]:
+        """Return what the trunk's stages give for images (N, 3, H, W) in [0, 1]."""
+        return self.measure.trunk.activations(self.measure.prepared(images))
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Return the unit-normalised maps, not yet weighted, of images (N, 3, H, W) in [0, 1]."""
-        return self.measure.features(images)
-
-    def weighted(self, maps: list[Tensor]) -> list[Tensor]:
-        """Weigh the channels of maps, so that their squared difference is the distance."""
+        """Return maps of images (N, 3, H, W) in [0, 1] whose squared difference is the distance."""
         roots = (self.log_heads / 2).exp().view(1, -1, 1, 1).split(self.measure.trunk.channels, dim=1)
-        return [one * root for one, root in zip(maps, roots, strict=True)]
+        return [one * root for one, root in zip(self.measure.features(images), roots, strict=True)]
 
     def weights(self) -> dict[str, Tensor]:
         """Return what a file of weights holds; see :func:`tim_plugin.imle.backbones.small_of`."""

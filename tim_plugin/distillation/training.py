@@ -22,10 +22,10 @@ from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.option_values import require_choice, require_number
 from tim_plugin.seeds import derive_seed, keyed_generator
 
-SIDES_PX = {8: 1, 16: 2, 24: 1, 32: 2, 48: 1, 64: 4, 96: 1, 128: 1}  # of crops, and how often each is drawn
+SIDES_PX = {8: 1, 16: 2, 32: 2, 48: 1, 64: 4, 96: 1, 128: 1}  # of crops, and how often each is drawn
 MOST_CROPS = 4  # times `crops`, of the small sides
 FULL_PX = 64  # the side at which a batch has `crops` of them; larger ones have fewer, smaller ones more
-LOG_HEADS_LR_MULT = 10.0  # a logarithm of 1 has farther to go than a weight of 0.01
+LOGARITHMS_LR_MULT = 10.0  # a logarithm of 1 has farther to go than a weight of 0.01
 OFTEN = 4.0
 CLIP = 1.0  # norm of the gradient
 Observer = Callable[[int, Mapping[str, float]], None]
@@ -48,12 +48,12 @@ class TrainSpec:
         TimError: A value is outside what it may be.
     """
 
-    iters: int = 1000
+    iters: int = 5000
     crops: int = 10
     lr: float = 2e-3
-    warmup_iters: int = 40
+    warmup_iters: int = 100
     seed: int = 0
-    save_every_iters: int = 100
+    save_every_iters: int = 250
     often: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -83,12 +83,14 @@ class Trainer:
         self.before: dict[str, Any] | None = None  # how the weights were made that training starts from
         self.student = Student(spec.seed)
         seed = derive_seed(spec.seed, "heads")
-        channels = self.student.measure.trunk.channels
+        channels = self.student.measure.trunk.activation_channels
         self.objective = WithoutTeacher() if teacher is None else FromTeacher(teacher, channels, seed)
         self.learning = nn.ModuleList([self.student, self.objective])
-        own = self.student.log_heads
-        others = [one for one in self.learning.parameters() if one is not own]
-        groups = [{"params": others, "lr_mult": 1.0}, {"params": [own], "lr_mult": LOG_HEADS_LR_MULT}]
+        named = [(name.split(".")[-1].startswith("log_"), one) for name, one in self.learning.named_parameters()]
+        groups = [
+            {"params": [one for is_logarithm, one in named if is_logarithm == chosen], "lr_mult": lr_mult}
+            for chosen, lr_mult in ((False, 1.0), (True, LOGARITHMS_LR_MULT))
+        ]
         self.optimizer = torch.optim.Adam(groups, lr=spec.lr, betas=(0.9, 0.99))
 
     def step(self) -> dict[str, float]:
@@ -177,5 +179,5 @@ class Trainer:
 
     def _distance_from(self, images: Tensor) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():
-            wanted = self.student.weighted(self.student.features(images))
-        return lambda made: self.student.measure.distance(self.student.weighted(self.student.features(made)), wanted)
+            wanted = self.objective.features(self.student, images)
+        return lambda made: self.student.measure.distance(self.objective.features(self.student, made), wanted)

@@ -127,13 +127,16 @@ class PerceptualDistance(nn.Module):
         """
         images, weight = _parts(images)
         with torch.autocast(images.device.type, enabled=False):
-            rgb = images.to(self.scale.dtype).expand(-1, 3, -1, -1)  # a grey image's channel is repeated
-            x = self._enlarged(rgb) * 2 - 1
-            maps = [self._normalised(one) for one in self.trunk((x - self.shift) / self.scale, num_maps)]
+            maps = [self._normalised(one) for one in self.trunk(self.prepared(images), num_maps)]
             if self.roots is not None:
                 roots = self.roots.split(self.trunk.channels, dim=1)  # (1, C_l, 1, 1) each
                 maps = [one * root for one, root in zip(maps, roots[:num_maps], strict=True)]
             return _with_weights(maps, weight)
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Return what the trunk is given for images (N, 3 or 1, H, W) nominally in [0, 1]: (N, 3, H', W')."""
+        rgb = images.to(self.scale.dtype).expand(-1, 3, -1, -1)  # a grey image's channel is repeated
+        return ((self._enlarged(rgb) * 2 - 1) - self.shift) / self.scale
 
     def distance(self, a: list[Tensor], b: Features) -> Tensor:
         """Return (N,) for features of N items each; ``b`` may be those of a weighted target."""

@@ -1,7 +1,8 @@
-"""The trunk of ``tim_small``: plain convolutions, smooth, small enough to be held by the package.
+"""The trunk of ``tim_small``: plain convolutions, small enough to be held by the package.
 
-Every stage gives a map. The first halves the image by a 4x4 convolution of stride 2, the next ones by a mean over 2x2
-(both keep positions centred, and neither aliases as a strided 3x3 does); the last stays at the size of the one before.
+It looks as SqueezeNet does: rectified convolutions and maxima over neighbours answer to textures as a classifier's do;
+means over neighbours and smooth units let a tower that is trained by them hide regular patterns from them.
+Each stage's map is a linear image of its activations with fewer channels, the ones that distances need.
 """
 
 from __future__ import annotations
@@ -12,17 +13,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-SILU_GAIN = 1.68  # keeps the mean square of activations: 1 / sqrt(E[silu(x)^2]) for a standard normal x
-
 
 class SmallTrunk(nn.Module):
-    """Five stages (or another number) of 3x3 convolutions with SiLU; gives the map of each before normalisation.
+    """Five stages (or another number): 3x3 convolutions with ReLU; gives the map of each before normalisation.
+
+    The first stage halves the image by a stride of 2. Each other takes the maximum of 2x2 where it halves, squeezes the
+    channels by a 1x1 convolution and expands them by a 3x3 one.
 
     Args:
-        channels: Of each stage's map.
-        convolutions: Of each stage.
-        halve: Whether a stage halves its input; the first one always does.
+        channels: Of each stage's activations.
+        squeezed: To how many channels each stage but the first squeezes its input.
+        halve: Whether each stage but the first halves its input; a side of 1 stays 1.
+        map_channels: Of each map.
         min_px: Smallest side that it is meant for; smaller images are to be enlarged to it.
+
+    Attributes:
+        channels: Of each map, as other trunks have them.
 
     Raises:
         ValueError: The lists have not one entry a stage.
@@ -31,54 +37,66 @@ class SmallTrunk(nn.Module):
     def __init__(
         self,
         *,
-        channels: Sequence[int] = (24, 48, 96, 160, 192),
-        convolutions: Sequence[int] = (1, 1, 1, 2, 1),
-        halve: Sequence[bool] = (True, True, True, True, False),
+        channels: Sequence[int] = (24, 64, 128, 256, 384),
+        squeezed: Sequence[int] = (16, 32, 48, 64),
+        halve: Sequence[bool] = (True, True, True, False),
+        map_channels: Sequence[int] = (16, 32, 48, 64, 96),
         min_px: int = 8,
     ) -> None:
         super().__init__()
-        if not len(channels) == len(convolutions) == len(halve):
-            raise ValueError(f"channels {channels}, convolutions {convolutions}, halve {halve}: one entry a stage")
-        self.channels, self.min_px = tuple(channels), min_px
+        if not len(channels) == len(map_channels) == len(squeezed) + 1 == len(halve) + 1:
+            raise ValueError(
+                f"channels {channels}, map_channels {map_channels}: one entry a stage; "
+                f"squeezed {squeezed}, halve {halve}: one a stage but the first"
+            )
+        self.activation_channels, self.channels, self.min_px = tuple(channels), tuple(map_channels), min_px
         self.arguments = {
             "channels": list(channels),
-            "convolutions": list(convolutions),
+            "squeezed": list(squeezed),
             "halve": list(halve),
+            "map_channels": list(map_channels),
             "min_px": min_px,
         }
-        before = (3, *channels[:-1])
-        self.stages = nn.ModuleList(
-            _stage(*one, first=index == 0)
-            for index, one in enumerate(zip(before, channels, convolutions, halve, strict=True))
+        first = nn.Sequential(nn.Conv2d(3, channels[0], 3, stride=2, padding=1), nn.ReLU())
+        others = zip(channels, squeezed, channels[1:], halve, strict=False)  # one channel number more than stages
+        self.stages = nn.ModuleList([first, *(_stage(*one) for one in others)])
+        self.projections = nn.ModuleList(
+            nn.Conv2d(*sizes, 1, bias=False) for sizes in zip(channels, map_channels, strict=True)
         )
 
     def randomise(self, generator: torch.Generator) -> SmallTrunk:
         """Fill with weights that keep the size of activations, and no biases; return itself."""
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
-                fan_in = layer.weight[0].numel()
-                nn.init.normal_(layer.weight, std=SILU_GAIN / math.sqrt(fan_in), generator=generator)
-                nn.init.zeros_(layer.bias)
+                nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.weight[0].numel()), generator=generator)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         return self
+
+    def activations(self, x: Tensor, num_maps: int | None = None) -> list[Tensor]:
+        """Return what the stages give, (N, ``activation_channels``, H_l, W_l) each; see :meth:`forward`."""
+        found = []
+        for stage in self.stages[:num_maps]:
+            x = stage(x)
+            found.append(x)
+        return found
 
     def forward(self, x: Tensor, num_maps: int | None = None) -> list[Tensor]:
         """Return the maps (N, C_l, H_l, W_l) for inputs (N, 3, H, W) normalised as LPIPS normalises them.
 
         ``num_maps``: the first so many only, and no stage behind them is run; None: all.
         """
-        maps = []
-        for stage in self.stages[:num_maps]:
-            x = stage(x)
-            maps.append(x)
-        return maps
+        return [
+            projection(one)
+            for one, projection in zip(self.activations(x, num_maps), self.projections, strict=num_maps is None)
+        ]
 
 
-def _stage(in_channels: int, out_channels: int, convolutions: int, halve: bool, *, first: bool) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    if first:
-        layers += [nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1), nn.SiLU()]
-    elif halve:
-        layers.append(nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False))  # a side of 1 stays 1
-    for index in range(int(first), convolutions):
-        layers += [nn.Conv2d(in_channels if index == 0 else out_channels, out_channels, 3, padding=1), nn.SiLU()]
-    return nn.Sequential(*layers)
+def _stage(in_channels: int, squeezed: int, out_channels: int, halve: bool) -> nn.Sequential:
+    return nn.Sequential(
+        *([nn.MaxPool2d(2, ceil_mode=True)] if halve else []),
+        nn.Conv2d(in_channels, squeezed, 1),
+        nn.ReLU(),
+        nn.Conv2d(squeezed, out_channels, 3, padding=1),
+        nn.ReLU(),
+    )
