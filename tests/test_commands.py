@@ -297,7 +297,15 @@ def test_level_seeds_rebuild_and_mix_samples(tmp_path, checkpoint):
         (["--level-seeds", "1,1,1,1,1"], "has 5 entries, the network has 4 levels"),
         (["-n", "0"], "-n 0: must be at least 1"),
         (["--device", "cuda:99"], "--device cuda:99"),
+        (["--device", "meta"], "--device meta: is not to be had on this machine"),
+        (["--device", "hpu"], "--device hpu: is not to be had on this machine"),
         (["--max-megapixels", "0.001"], "4x4, its 16x output 64x64"),
+        (["--max-megapixels", "nan"], "--max-megapixels nan: must be above 0"),
+        (["--max-megapixels", "-1"], "--max-megapixels -1.0: must be above 0"),
+        (["--memory-gib", "inf"], "--memory-gib inf: must be above 0"),
+        (["--memory-gib", "nan"], "--memory-gib nan: must be above 0"),
+        (["--suffix", "/../../x"], "--suffix /../../x: must not hold / or \\"),
+        (["--suffix", "a\\b"], "--suffix a\\b: must not hold / or \\"),
     ],
 )
 def test_mistakes_in_sampling_are_one_line(tmp_path, checkpoint, monkeypatch, capsys, arguments, message):

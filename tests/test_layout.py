@@ -31,6 +31,8 @@ MAY_IMPORT = {
     "disk_tensors": {"errors"},
     "strips": {"disk_tensors"},
     "png_rows": {"images", "resize", "strips"},
+    "sample_arguments": {"errors"},
+    "sample_record": {"errors", "images"},
     "checkpoints": {"errors"},
     "bundled": {"errors", "images"},
     "option_values": {"errors"},

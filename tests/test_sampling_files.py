@@ -24,7 +24,7 @@ from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.errors import TimError
-from tim_plugin.images import round_to_8_bit, write_png
+from tim_plugin.images import round_to_8_bit, write_pixels, write_png
 from tim_plugin.imle.live_memory import peak_bytes
 from tim_plugin.imle.trees import map_tensors
 from tim_plugin.inference import sample_files
@@ -53,6 +53,18 @@ def frames(tmp_path):
 
 def pixels(folder):
     return {path.name: cv2.imread(str(path)).astype(int) for path in sorted(folder.glob("*_s0?.png"))}
+
+
+def entries_of(folder):
+    return json.loads((folder / "samples.json").read_text())["images"]
+
+
+def inputs_of(folder):
+    return sorted(Path(entry["input"]).name for entry in entries_of(folder))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
 def test_tiles_batches_and_memory_change_no_answer(tmp_path, checkpoint, frames):
@@ -112,19 +124,16 @@ def test_what_is_there_is_skipped_and_what_changed_is_made_anew(tmp_path, checkp
     assert run("--seed", 1, "--precision", "bf16") == {"f0", "f1", "f2"}
 
 
-def test_a_run_that_fails_keeps_what_it_has_and_goes_on_from_there(tmp_path, checkpoint, frames):
-    good = (frames / "f1.png").read_bytes()
-    (frames / "f1.png").write_bytes(good[:60])
-    with pytest.raises(TimError, match="f1.png: is truncated"):
-        sample_files(frames, tmp_path / "out", checkpoint, num_samples=1, skip_existing=True)
-    (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["images"]
-    assert entry["input"].endswith("f0.png") and (tmp_path / "out" / "f0_s00.png").is_file()
-    (frames / "f1.png").write_bytes(good)
-    entries = sample_files(frames, tmp_path / "out", checkpoint, num_samples=1, skip_existing=True)
-    assert entries[0] == entry and len(entries) == 3
-    (tmp_path / "out" / "samples.json").write_text("{")
-    with pytest.raises(TimError, match="samples.json: cannot be read: remove it"):
-        sample_files(frames, tmp_path / "out", checkpoint, num_samples=1, skip_existing=True)
+def test_a_record_that_is_damaged_is_named_and_made_anew_where_nothing_is_to_be_skipped(tmp_path, checkpoint, frames):
+    record = tmp_path / "out" / "samples.json"
+    sample_files(frames, tmp_path / "out", checkpoint, num_samples=1)
+    for content in ("{", '{"images": [{"input": "x", "samples": []}]}', '{"images": [3]}'):
+        record.write_text(content)
+        with pytest.raises(TimError, match="samples.json: cannot be read: remove it"):
+            sample_files(frames, tmp_path / "out", checkpoint, num_samples=1, skip_existing=True)
+        assert record.read_text() == content
+    sample_files(frames, tmp_path / "out", checkpoint, num_samples=1)
+    assert inputs_of(tmp_path / "out") == ["f0.png", "f1.png", "f2.png"]
 
 
 def test_an_image_that_cannot_be_written_is_an_error(tmp_path, checkpoint, frames):
@@ -134,6 +143,215 @@ def test_an_image_that_cannot_be_written_is_an_error(tmp_path, checkpoint, frame
         sample_files(frames, tmp_path / "out", checkpoint, num_samples=1)
     done = [Path(one["input"]).name for one in json.loads((tmp_path / "out" / "samples.json").read_text())["images"]]
     assert "f0.png" in done and "f1.png" not in done
+
+
+def test_what_another_input_has_overwritten_is_made_anew(tmp_path, checkpoint, frames):
+    first, second, output = tmp_path / "A", tmp_path / "B", tmp_path / "out"
+    for folder, name in ((first, "f0.png"), (second, "f1.png")):
+        folder.mkdir()
+        (folder / "x.png").write_bytes((frames / name).read_bytes())
+    sample_files(first, output, checkpoint, num_samples=2, skip_existing=True)
+    expected = contents(output)
+    sample_files(second, output, checkpoint, num_samples=2, skip_existing=True)
+    assert contents(output) != expected
+    (entry,) = entries_of(output)
+    assert entry["input"] == str(second / "x.png")
+    sample_files(first, output, checkpoint, num_samples=2, skip_existing=True)
+    assert contents(output) == expected
+    (entry,) = entries_of(output)
+    assert entry["input"] == str(first / "x.png")
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["fails", "is killed"])
+def test_what_a_run_that_ends_on_the_way_has_overwritten_is_made_anew(tmp_path, checkpoint, frames, killed):
+    output = tmp_path / "out"
+    run = partial(sample_files, frames, output, checkpoint, num_samples=2)
+    run(seed=0)
+    expected = contents(output)
+
+    def write(path, *content):
+        if path.name == "f1_s01.png":
+            raise OSError("the disk is full")
+        write_pixels(path, *content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tim_plugin.inference.write_pixels", write)
+        if killed:
+            patch.setattr("tim_plugin.sample_record.SampleRecord.save", lambda record: None)
+        with pytest.raises(TimError, match="f1_s01.png: cannot be written: the disk is full"):
+            run(seed=1)
+    found = contents(output)
+    assert found["f1_s00.png"] != expected["f1_s00.png"] and found["f1_s01.png"] == expected["f1_s01.png"]
+    run(seed=0, skip_existing=True)
+    assert contents(output) == expected and inputs_of(output) == ["f0.png", "f1.png", "f2.png"]
+    assert [path.name for path in output.iterdir() if path.suffix not in (".png", ".json")] == []
+
+
+def test_an_answer_that_is_not_finite_takes_no_entry_away(tmp_path, checkpoint, frames):
+    sample_files(frames, tmp_path / "out", checkpoint, num_samples=1)
+    broken = torch.load(checkpoint, weights_only=True)
+    next(iter(broken["params"].values())).fill_(torch.nan)
+    save_atomically(broken, tmp_path / "broken.pth")
+    before = contents(tmp_path / "out")
+    with pytest.raises(TimError, match="not finite"):
+        sample_files(frames, tmp_path / "out", tmp_path / "broken.pth", num_samples=1)
+    assert contents(tmp_path / "out") == before and len(entries_of(tmp_path / "out")) == 3
+
+
+def test_a_sheet_of_other_samples_is_made_anew(tmp_path, checkpoint, frames):
+    run = partial(sample_files, frames, tmp_path / "out", checkpoint, num_samples=1)
+    run(seed=0)
+    sheet = (tmp_path / "out" / "f0_sheet.png").read_bytes()
+    run(seed=1, with_contact_sheet=False)
+    run(seed=1, skip_existing=True)
+    assert (tmp_path / "out" / "f0_sheet.png").read_bytes() != sheet
+    before = contents(tmp_path / "out")
+    run(seed=1, with_contact_sheet=False, skip_existing=True)
+    assert contents(tmp_path / "out") == before and entries_of(tmp_path / "out")[0]["sheet"] == "f0_sheet.png"
+
+
+@pytest.mark.parametrize("skip_existing", [False, True])
+def test_the_record_keeps_other_inputs_whose_samples_are_there(tmp_path, checkpoint, frames, skip_existing):
+    output = tmp_path / "out"
+    run = partial(sample_files, output=output, checkpoint=checkpoint, num_samples=2, skip_existing=skip_existing)
+    run(frames / "f0.png")
+    run(frames / "f1.png")
+    run(frames / "f1.png", suffix="b")
+    assert inputs_of(output) == ["f0.png", "f1.png", "f1.png"]
+    files = [sample["file"] for entry in entries_of(output) for sample in entry["samples"]]
+    assert sorted(files) == sorted(path.name for path in output.glob("*_s0?.png"))
+    for path in output.glob("f0_*"):
+        path.unlink()
+    run(frames / "f2.png")
+    assert inputs_of(output) == ["f1.png", "f1.png", "f2.png"]
+
+
+def test_two_entries_for_one_file_are_both_doubted(tmp_path, checkpoint, frames):
+    output = tmp_path / "out"
+    run = partial(sample_files, frames / "f0.png", output, checkpoint, num_samples=1, skip_existing=True)
+    run()
+    content = json.loads((output / "samples.json").read_text())
+    content["images"].append({**content["images"][0], "input": "elsewhere.png"})
+    (output / "samples.json").write_text(json.dumps(content))
+    expected = (output / "f0_s00.png").read_bytes()
+    (output / "f0_s00.png").write_bytes(b"whose?")
+    run()
+    assert (output / "f0_s00.png").read_bytes() == expected and inputs_of(output) == ["f0.png"]
+
+
+@pytest.fixture
+def command(tmp_path, checkpoint, frames, monkeypatch, capsys):
+    """Return a function that samples the frames by the command line and returns exit status, stdout and stderr."""
+
+    def run(*extra, source=frames, output=tmp_path / "out"):
+        given = ["sample.py", "-i", source, "-o", output, "-m", checkpoint, "-n", 1, *extra]
+        monkeypatch.setattr(sys, "argv", [str(part) for part in given])
+        status = 0
+        try:
+            runpy.run_path(str(ROOT / "tools" / "sample.py"), run_name="__main__")
+        except SystemExit as left:
+            status = left.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize("skip_existing", [(), ("--skip-existing",)], ids=["all", "skip existing"])
+def test_files_that_cannot_be_sampled_are_reported_and_the_others_done(tmp_path, frames, command, skip_existing):
+    good = (frames / "f1.png").read_bytes()
+    (frames / "f1.png").write_bytes(good[:60])
+    write_png(frames / "a_large.png", torch.rand(3, 2, 200))
+    status, printed, errors = command(*skip_existing, "--max-megapixels", 0.1)
+    lines = [line.strip() for line in re.split("[\r\n]", errors)]
+    skipped = [line for line in lines if line.startswith("skipped: ")]
+    assert len(skipped) == 2 and "a_large.png: is 200x2" in skipped[0] and "f1.png: is truncated" in skipped[1]
+    assert status == 2 and "2 image(s), 1 sample(s) each" in printed
+    assert [line for line in lines if line.startswith("error: ")] == [
+        f"error: -i {frames}: 2 of 4 images could not be sampled, see above; the others are done"
+    ]
+    assert inputs_of(tmp_path / "out") == ["f0.png", "f2.png"]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
+    assert len(before) == 4
+    (frames / "f1.png").write_bytes(good)
+    (frames / "a_large.png").unlink()
+    status, printed, _ = command("--skip-existing", "--max-megapixels", 0.1)
+    assert status == 0 and "3 image(s)" in printed and "(2 of them were there)" in printed
+    assert inputs_of(tmp_path / "out") == ["f0.png", "f1.png", "f2.png"]
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def test_an_image_that_the_memory_does_not_hold_stops_no_other(tmp_path, frames, command, monkeypatch):
+    def plan(tower, height, width, *others):
+        if width == 9:
+            raise TimError("--memory-gib 4: 144x144 pixels in tiles of 64 need 5.00 GiB")
+        return plan_for(tower, height, width, *others)
+
+    monkeypatch.setattr("tim_plugin.inference.plan_for", plan)
+    write_png(frames / "a.png", torch.rand(3, 9, 9))
+    status, _, errors = command()
+    assert status == 2 and f"skipped: {frames / 'a.png'}: --memory-gib 4: 144x144 pixels in" in errors
+    assert inputs_of(tmp_path / "out") == ["f0.png", "f1.png", "f2.png"]
+    status, _, errors = command(source=frames / "a.png", output=tmp_path / "single")
+    assert status == 2 and errors.startswith(f"error: {frames / 'a.png'}: --memory-gib 4:") and errors.count("\n") == 1
+
+
+def test_a_single_file_that_cannot_be_read_is_one_error(tmp_path, frames, command):
+    (frames / "f1.png").write_bytes(b"")
+    status, printed, errors = command(source=frames / "f1.png")
+    assert (status, printed, errors) == (2, "", f"error: {frames / 'f1.png'}: is an empty file\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_which_nothing_can_be_read_says_so(tmp_path, frames, command):
+    for path in frames.iterdir():
+        path.write_bytes(b"")
+    status, printed, errors = command()
+    assert status == 2 and printed == "" and "3 of 3 images could not be sampled, see above\n" in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tower_that_cannot_be_tiled_is_one_error(tmp_path, frames, command, monkeypatch):
+    def cannot(tower, *others):
+        raise TimError("--tile: a Network cannot be run tile by tile: use --tile 0")
+
+    monkeypatch.setattr("tim_plugin.inference.plan_for", cannot)
+    status, _, errors = command()
+    assert status == 2 and errors == "error: --tile: a Network cannot be run tile by tile: use --tile 0\n"
+
+
+def test_the_folder_of_inputs_is_no_folder_for_samples(tmp_path, frames, command):
+    (tmp_path / "link").symlink_to(frames)
+    before = sorted(frames.iterdir())
+    for output in (frames, frames / "..", tmp_path / "link"):
+        status, printed, errors = command(output=output / "frames" if output.name == ".." else output)
+        assert status == 2 and "is the folder of inputs" in errors and errors.count("\n") == 1 and not printed
+        assert sorted(frames.iterdir()) == before
+    for _ in range(2):  # folders in the folder are not read, whatever their name
+        status, printed, _ = command(output=frames / "out.png")
+        assert status == 0 and "3 image(s)" in printed
+    assert inputs_of(frames / "out.png") == ["f0.png", "f1.png", "f2.png"]
+    status, _, _ = command(source=frames / "f0.png", output=frames)  # one file is not read with its neighbours
+    assert status == 0 and (frames / "f0_s00.png").is_file()
+
+
+@pytest.mark.parametrize("given", [("--level-seeds", "-,-,3"), ("--level-seeds=-,-,3",), ("--level-s", "-,-,3,-")])
+def test_a_dash_leaves_the_coarsest_level_free(tmp_path, command, given):
+    status, _, errors = command("-n", 2, *given)
+    assert status == 0, errors
+    assert [sample["level_seeds"] for sample in entries_of(tmp_path / "out")[0]["samples"]] == [
+        [0, 0, 3, 0],
+        [1, 1, 3, 1],
+    ]
+    status, _, errors = command("--level-seeds", "--seed", 3)
+    assert status == 2 and "--level-seeds: expected one argument" in errors
+
+
+def test_inputs_whose_samples_would_have_one_name_are_refused(tmp_path, frames, command):
+    for name in ("f0.jpg", "f0_png.png"):
+        (frames / name).write_bytes((frames / "f0.png").read_bytes())
+    status, _, errors = command()
+    assert status == 2 and "f0.png and f0_png.png would both be written as f0_png_s00.png" in errors
+    assert not (tmp_path / "out").exists()
 
 
 def test_reading_ahead_keeps_the_order_and_raises_in_turn():
@@ -223,6 +441,8 @@ def test_the_plan_follows_the_memory(tiny_tower, consistency, copies):
         ({"precision": "fp16"}, "--precision fp16 is not known: did you mean 'bf16'"),
         ({"memory_gib": 0.0}, "--memory-gib 0.0: must be above 0"),
         ({"memory_gib": float("nan")}, "--memory-gib nan: must be above 0"),
+        ({"memory_gib": float("inf")}, "--memory-gib inf: must be above 0 and finite"),
+        ({"memory_gib": 1e308}, "--memory-gib 1e.308: must be above 0 and finite"),
         ({"max_samples_per_batch": 0}, "--batch 0: must be at least 1"),
     ],
 )

@@ -38,7 +38,7 @@ def list_images(path: Path | str) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise TimError(f"{path}: there is no such image or folder")
-    files = sorted(file for file in path.iterdir() if is_image(file))
+    files = sorted(file for file in path.iterdir() if is_image(file) and not file.is_dir())
     if not files:
         raise TimError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from tim_plugin.outputs import sample_paths, sheet_path, sheet_row
 from tim_plugin.png_rows import write_very_large
 from tim_plugin.pretrained import open_network
 from tim_plugin.resize import bicubic_resize
+from tim_plugin.sample_arguments import check_arguments, check_output, output_names
 from tim_plugin.sample_record import SampleRecord, sha256
 from tim_plugin.sampling_plan import Plan, Resources, own_bytes, plan_for
 from tim_plugin.strips import is_very_large, joined
@@ -35,30 +37,17 @@ from tim_plugin.strips import is_very_large, joined
 SMALLEST_SIDE_PX = 2  # instance norm needs more than one position
 
 
-def parse_level_seeds(text: str | None) -> list[int | None] | None:
-    """Read ``0,0,3,7``; ``-`` leaves a level free.
-
-    Raises:
-        TimError: Something else than whole numbers from 0 and ``-``.
-    """
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    for part in parts:
-        if part != "-" and not part.isdecimal():
-            raise TimError(
-                f"--level-seeds {text}: {part!r} is neither a sample's number (0, 1, ...) nor '-'; "
-                "write for example 3,3,-,- or 0,0,3,7"
-            )
-    return [None if part == "-" else int(part) for part in parts]
-
-
 class _Input(NamedTuple):
-    """A file that was read: ``entry`` where its samples exist already, else ``observed`` and maybe ``alpha``."""
+    """A file that was read: ``entry`` where its samples exist already, ``problem`` where it cannot be sampled.
 
-    made_with: dict[str, Any]
+    Else ``observed``, how it is sampled, and maybe ``alpha``.
+    """
+
+    made_with: Mapping[str, Any]
     entry: dict[str, Any] | None = None
+    problem: TimError | None = None
     observed: Observed | None = None
+    plan: Plan | None = None
     alpha: Tensor | None = None
 
 
@@ -86,13 +75,13 @@ def sample_files(
         source: A file or a folder of files that the network's degradation reads: images, 8 or 16 bit, grey, colour,
             with or without alpha (which is enlarged bicubically and put back); label maps; JPEGs. Or a film, whose
             frames are then written as those of a folder.
-        output: Made if it does not exist.
+        output: Made if it does not exist; another folder than ``source``.
         checkpoint: Written by this package, which holds what rebuilds the network; or the name of one of its towers.
         num_samples: Answers for each image.
         seed: Sample j of an image depends on (seed, the file's name, j) alone; sample j of each of a film's frames has
             the same codes.
         level_seeds: See :func:`tim_plugin.imle.sampling.sample_latents`; with every level given there is one answer.
-        suffix: Put behind the name.
+        suffix: Put behind the name; without ``/`` and ``\\``.
         device: None takes CUDA where there is one.
         max_samples_per_batch: Samples computed at once; None: what ``memory_gib`` holds, at most 16.
         max_megapixels: Larger outputs are refused before anything is computed.
@@ -105,14 +94,17 @@ def sample_files(
         The entries of ``samples.json``, of this run's inputs.
 
     Raises:
-        TimError: A path, the checkpoint, an argument or an image is wrong; what was written before stays.
+        TimError: A path, the checkpoint or an argument is wrong; what was written before stays. Or images of a folder
+            (frames of a film) cannot be read or are too large: each is reported on stderr as it is left out, and this
+            is raised at the end, when all others are done.
     """
-    _check_arguments(num_samples, seed)
+    check_arguments(num_samples, seed, suffix, max_megapixels)
     resources = Resources(memory_gib, tile, precision, max_samples_per_batch)
-    source = source.expanduser()
+    source, output = source.expanduser(), output.expanduser()
+    check_output(source, output)
     film = Film(source) if is_film(source) else None
     files = list_images(source) if film is None else film.frames
-    names = dict(zip(files, _output_names(files, suffix), strict=True))
+    names = dict(zip(files, output_names(files, suffix), strict=True))
     device = choose_device(device)
     tower, options, file = open_network(checkpoint, device)
     if not hasattr(tower, "forward_level"):
@@ -139,7 +131,9 @@ def sample_files(
         "precision": precision,
     }
     record = SampleRecord(output / "samples.json", header, skip_existing)
-    taken, entries, skipped = own_bytes(device), [], 0
+    taken, entries, already, problems = own_bytes(device), [], 0, 0
+    if len(files) > 1:  # what fits no image is said once, not for each
+        plan_for(tower, SMALLEST_SIDE_PX, SMALLEST_SIDE_PX, device, resources, taken)
 
     def outputs_of(path: Path) -> list[Path]:
         sheet = [sheet_path(output, names[path])] if with_contact_sheet else []
@@ -153,41 +147,61 @@ def sample_files(
             return _Input(made, entry)
         observed = tower.degradation.read(content, str(path))
         _check_size(path, observed.lq, tower, max_megapixels)
+        try:
+            plan = plan_for(tower, *observed.lq.shape[-2:], device, resources, taken)
+        except TimError as error:
+            raise TimError(f"{path}: {error}") from error
         alpha = decode_image(content, str(path)).alpha if tower.degradation.keeps_alpha else None
-        return _Input(made, None, observed, alpha)
+        return _Input(made, observed=observed, plan=plan, alpha=alpha)
+
+    def read_or_tell(path: Path) -> _Input:
+        try:
+            return read(path)
+        except TimError as error:
+            return _Input(made_with, problem=error)
 
     try:
         with Writer() as writer:
-            read_files = read_ahead(files, read)
+            read_files = read_ahead(files, read_or_tell)
             for path, found in tqdm(read_files, total=len(files), unit="image", disable=len(files) == 1):
+                if found.problem is not None:
+                    if len(files) == 1:
+                        raise found.problem
+                    tqdm.write(f"skipped: {found.problem}", file=sys.stderr)
+                    problems += 1
+                    continue
                 if found.entry is not None:
                     entries.append(found.entry)
-                    skipped += 1
+                    already += 1
                     continue
-                plan = plan_for(tower, *found.observed.lq.shape[-2:], device, resources, taken)
                 key = path.stem if film is None else source.stem
-                agreement = _sample_file(found, plan, key, outputs_of(path), made_with, writer)
-                entry = _describe(path, found.made_with, outputs_of(path)[:num_samples], agreement)
+                agreement = _sample_file(found, key, outputs_of(path), record, writer)
+                entry = _describe(path, found.made_with, outputs_of(path), agreement)
                 entries.append(entry)
                 writer.end_group(partial(record.add, entry))
     finally:
         record.save()
-    already = f" ({skipped} of them were there)" if skipped else ""
-    print(f"{len(entries)} image(s), {num_samples} sample(s) each: {output}{already}")
+    if entries:
+        there = f" ({already} of them were there)" if already else ""
+        print(f"{len(entries)} image(s), {num_samples} sample(s) each: {output}{there}")
+    if problems:
+        others = "; the others are done" if entries else ""
+        raise TimError(f"-i {source}: {problems} of {len(files)} images could not be sampled, see above{others}")
     return entries
 
 
 def _sample_file(
-    found: _Input, plan: Plan, image_key: str, outputs: Sequence[Path], made_with: Mapping[str, Any], writer: Writer
+    found: _Input, image_key: str, outputs: Sequence[Path], record: SampleRecord, writer: Writer
 ) -> dict[str, list[float]]:
     """Sample one image and hand what is to be written to the writer; return the agreement of each sample."""
-    degradation, num_samples = plan.tower.degradation, made_with["num_samples"]
+    plan, made_with = found.plan, found.made_with
+    degradation = plan.tower.degradation
     batch = move(map_tensors(lambda tensor: tensor[None], found.observed), plan.device)
     paths, kept, agreement = iter(outputs), [], {}
     chunks = answer_chunks(
         plan.tower,
         batch,
-        num_samples,
+        made_with["num_samples"],
         made_with["seed"],
         image_key,
         made_with["level_seeds"],
@@ -196,6 +210,8 @@ def _sample_file(
     for samples in chunks:
         for name, values in re_degradation(degradation, samples, move(batch, "cpu")).items():
             agreement.setdefault(name, []).extend(values)
+        if not kept:
+            record.overwrite(outputs)
         if is_very_large(samples):
             for sample in samples:
                 writer.write(_write, write_very_large, next(paths), sample, found.alpha, most_waiting=1)
@@ -230,19 +246,6 @@ def _for_sheet(samples: Tensor) -> Tensor:
     return torch.cat(lines, dim=-2)
 
 
-def _check_arguments(num_samples: int, seed: int) -> None:
-    for name, value, minimum in (("-n", num_samples, 1), ("--seed", seed, 0)):
-        if value < minimum:
-            raise TimError(f"{name} {value}: must be at least {minimum}")
-
-
-def _output_names(files: Sequence[Path], suffix: str) -> list[str]:
-    """Stems of the outputs; two inputs that differ in their suffix only keep it."""
-    stems = [path.stem for path in files]
-    names = [path.stem if stems.count(path.stem) == 1 else path.name.replace(".", "_") for path in files]
-    return [f"{name}_{suffix}" if suffix else name for name in names]
-
-
 def choose_device(name: str | None) -> torch.device:
     """Return the device that ``--device`` names; None takes CUDA where there is one.
 
@@ -253,8 +256,8 @@ def choose_device(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.ones(1, device=device).item()  # a device that computes: ``meta`` makes tensors, but without values
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise TimError(f"--device {name}: is not to be had on this machine; leave it out or use cpu") from error
     return device
 
@@ -285,6 +288,7 @@ def _describe(
     path: Path, made_with: Mapping[str, Any], written: Sequence[Path], agreement: Mapping[str, Sequence[float]]
 ) -> dict[str, Any]:
     """An image's entry of samples.json: each sample's seeds, and how well it degrades to its input."""
+    files, sheets = written[: made_with["num_samples"]], written[made_with["num_samples"] :]
     samples = [
         {
             "file": file.name,
@@ -292,6 +296,7 @@ def _describe(
             "level_seeds": [j if level is None else level for level in made_with["level_seeds"]],
             **{measure: round(values[j], 4) for measure, values in agreement.items()},
         }
-        for j, file in enumerate(written)
+        for j, file in enumerate(files)
     ]
-    return {"input": str(path), "made_with": dict(made_with), "samples": samples}
+    sheet = sheets[0].name if sheets else None
+    return {"input": str(path), "made_with": dict(made_with), "samples": samples, "sheet": sheet}

@@ -35,7 +35,8 @@ class Resources:
         memory_gib: For the whole process; on CUDA, for what lies on the device.
         tile: ``auto`` tiles what would not fit whole; a number is a tile's side in pixels; 0 never tiles.
         precision: ``fp32``, or ``bf16`` by autocast.
-        max_samples_per_batch: Samples computed at once; None: as many as the memory holds, at most 16.
+        max_samples_per_batch: Samples computed at once, if the memory holds as many; None: as many as it holds, at
+            most 16.
 
     Raises:
         TimError: A value is none of these.
@@ -47,8 +48,8 @@ class Resources:
     max_samples_per_batch: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.memory_gib > 0:
-            raise TimError(f"--memory-gib {self.memory_gib}: must be above 0")
+        if not 0 < self.memory_gib * GIB < math.inf:  # nor NaN
+            raise TimError(f"--memory-gib {self.memory_gib}: must be above 0 and finite")
         if self.tile != "auto":
             if not str(self.tile).isdecimal():
                 raise TimError(f"--tile {self.tile}: must be auto, 0 (never) or a tile's side in pixels")

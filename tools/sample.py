@@ -5,12 +5,25 @@ python tools/sample.py -i IMAGE_OR_FOLDER -o DIR -m experiments/NAME/models/net_
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
-from tim_plugin.inference import parse_level_seeds, sample_files
+from tim_plugin.inference import sample_files
 from tim_plugin.pretrained import described
+from tim_plugin.sample_arguments import parse_level_seeds
 from tim_plugin.train_pipeline import run
+
+
+def joined(arguments: list[str]) -> list[str]:
+    """Join ``--level-seeds -,-,3`` by ``=``: argparse takes what begins with a dash for an option."""
+    found: list[str] = []
+    for argument in arguments:
+        if argument.startswith("-,") and found and found[-1].startswith("--"):
+            found[-1] += f"={argument}"
+        else:
+            found.append(argument)
+    return found
 
 
 def main() -> None:
@@ -21,7 +34,7 @@ def main() -> None:
         "--output",
         type=Path,
         default=Path("results/samples"),
-        help="folder for samples, sheets and samples.json (default: results/samples)",
+        help="folder for samples, sheets and samples.json, not that of the inputs (default: results/samples)",
     )
     parser.add_argument("-m", "--model", help="a tower of the package by name, or a checkpoint (net_g_N.pth)")
     parser.add_argument("--list-models", action="store_true", help="print the towers of the package")
@@ -37,10 +50,14 @@ def main() -> None:
         "level free, so 3,3 keeps the two coarsest levels of sample 3 and varies the finer ones; with every level "
         "given there is one answer",
     )
-    parser.add_argument("--suffix", default="", help="put behind the image's name")
+    parser.add_argument("--suffix", default="", help="put behind the image's name (no / or \\)")
     parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     parser.add_argument(
-        "--batch", type=int, default=None, help="samples computed at once (default: what --memory-gib holds, up to 16)"
+        "--batch",
+        type=int,
+        default=None,
+        help="samples computed at once, fewer where --memory-gib does not hold as many (default: what it holds, up to "
+        "16)",
     )
     parser.add_argument(
         "--memory-gib", type=float, default=4.0, help="what the process may take, on CUDA the device (default: 4)"
@@ -49,8 +66,8 @@ def main() -> None:
         "--tile",
         default="auto",
         metavar="auto|N|0",
-        help="side of a tile in pixels; the answer is that of the whole image; auto tiles what would not fit into "
-        "--memory-gib, 0 never tiles (default: auto)",
+        help="side of a tile in pixels; in fp32 the answer is that of the whole image; auto tiles what would not fit "
+        "into --memory-gib, 0 never tiles (default: auto)",
     )
     parser.add_argument(
         "--precision", default="fp32", metavar="fp32|bf16", help="bf16: the network's convolutions only (default: fp32)"
@@ -67,7 +84,7 @@ def main() -> None:
         help="leave out files whose samples exist, made from the same content by the same model and arguments",
     )
     parser.add_argument("--no-contact-sheet", action="store_true")
-    args = parser.parse_args()
+    args = parser.parse_args(joined(sys.argv[1:]))
     if args.list_models:
         print(described())
         return
