@@ -77,7 +77,7 @@ def check_options(opt: Mapping[str, Any]) -> None:
     check_datasets(section_of(opt, "datasets"), training, spec)
     if training:
         _check_pool(opt, imle)
-        _check_ahead(opt, imle)
+        _check_divided(opt, imle)
     else:
         require("path", section_of(opt, "path"), ("pretrain_network_g",))  # an untrained network is never meant
 
@@ -170,11 +170,18 @@ def _check_pool(opt: Mapping[str, Any], imle: ImleSpec) -> None:
         )
 
 
-def _check_ahead(opt: Mapping[str, Any], imle: ImleSpec) -> None:
-    if imle.search_ahead and TrainSpec.from_options(opt.get("train")).fsdp:
+def _check_divided(opt: Mapping[str, Any], imle: ImleSpec) -> None:
+    if not TrainSpec.from_options(opt.get("train")).fsdp:
+        return
+    if imle.search_ahead:
         raise TimError(
             "imle: search_ahead gives another process a copy of the whole network, which train: fsdp divides because "
             "it is too large: use one of them"
+        )
+    if imle.search_memory_gib is not None:
+        raise TimError(
+            "imle: search_memory_gib measures how many candidates fit, which may differ by process, and with train: "
+            "fsdp all must run as many: use max_candidates_per_batch"
         )
 
 

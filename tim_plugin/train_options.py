@@ -25,7 +25,7 @@ class TrainSpec:
         clip_grad_norm: Largest norm of the gradient; None does not clip.
         checkpoint_levels: Keep only what goes in and out of each level, and run it again in the backward pass.
         compile: Compile each level for training.
-        fsdp: Divide weights, gradients, optimizer and EMA over the processes, level by level.
+        fsdp: Divide weights, gradients, optimizer and EMA over the processes, level by level; they are built whole.
 
     Raises:
         TimError: A value is outside what it may be, or two do not go together.

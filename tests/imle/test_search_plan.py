@@ -118,6 +118,24 @@ def test_half_precision_reports_full_precision(problem, search, width):
     assert any(watched.autocast) and not all(watched.autocast)
 
 
+@pytest.mark.parametrize("search", SEARCHES)
+def test_half_precision_of_the_training_too_reports_full_precision(problem, search):
+    """`amp: bf16` with `search_precision: bf16`: the outer autocast does not reach the winner's second run."""
+    watched = Watched(problem[0])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = run(search, problem, runner=SearchRunner(watched, SearchPlan(precision="bf16")))
+    assert torch.allclose(found.distances, exact_distances(problem, found), rtol=1e-5)
+    assert any(watched.autocast) and not all(watched.autocast)
+
+
+def test_screening_in_half_precision_of_the_training_stays_in_it(problem, perceptual):
+    """Without `search_precision` the winners are those of the network as it is trained."""
+    watched = Watched(problem[0], perceptual)
+    with torch.autocast("cpu", torch.bfloat16):
+        run(hierarchical, problem, distance=watched, runner=SearchRunner(watched, SearchPlan(screen=0.5)))
+    assert all(watched.autocast)
+
+
 def test_half_precision_and_plain_search_see_the_same_candidates(problem):
     runs = []
     for plan in (SearchPlan(), SearchPlan(precision="bf16"), SearchPlan(channels_last=True)):
@@ -255,7 +273,7 @@ def test_out_of_memory_halves_the_chunk_once_and_keeps_the_candidates(problem, s
     plain = run(search, problem, limit=24)
     watched = Watched(problem[0], refuse_from=9)
     runner = SearchRunner(watched)
-    with pytest.warns(RuntimeWarning, match="level . ?: 24 candidates at once do not fit in memory"):
+    with pytest.warns(RuntimeWarning, match="level . ?: 24 items at once .* do not fit in memory"):
         found = run(search, problem, runner=runner, limit=24)
     assert same_codes(plain, found) and torch.allclose(plain.distances, found.distances, rtol=1e-4)
     assert watched.at_once[0][:3] == [24, 12, 12]
@@ -269,7 +287,7 @@ def test_out_of_memory_twice_is_an_error_that_names_the_options(problem):
     runner = SearchRunner(Watched(problem[0], refuse_from=9, refusals=99))
     with (
         pytest.warns(RuntimeWarning),
-        pytest.raises(TimError, match="level 1: .*max_candidates_per_batch or search_mem"),
+        pytest.raises(TimError, match="level 1: .* halved before: lower imle: max_candidates_per_batch"),
     ):
         run(hierarchical, problem, runner=runner, limit=24)
     runner = SearchRunner(Watched(problem[0], refuse_from=3))

@@ -164,8 +164,24 @@ def test_options_that_do_not_go_with_it_are_named(build, change, message):
         build(**change)
 
 
-def test_a_divided_network_is_refused():
-    from tim_plugin.option_checks import _check_ahead
+def test_the_other_process_searches_on_this_processs_own_gpu(build, in_this_process, monkeypatch):
+    """BasicSR's device has no number, and in a new process it would be the first GPU."""
+    model = build()
+    model.device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    assert model._ahead_setting().device == torch.device("cuda", 3)
+    model.device = torch.device("cpu")
+    assert model._ahead_setting().device == torch.device("cpu")
 
-    with pytest.raises(TimError, match="search_ahead gives another process a copy .* train: fsdp"):
-        _check_ahead({"train": {"fsdp": True}}, ImleSpec(search_ahead=True))
+
+@pytest.mark.parametrize(
+    ("imle", "message"),
+    [
+        ({"reuse": 2, "search_ahead": True}, "search_ahead gives another process a copy .* train: fsdp"),
+        ({"search_memory_gib": 4}, "search_memory_gib .* may differ .*fsdp.*: use max_candidates_per_batch"),
+    ],
+)
+def test_what_does_not_go_with_a_divided_network_is_refused(model_options, imle, message):
+    imle = {"pool_size": 2, "search_batch": 1, **imle}
+    with pytest.raises(TimError, match=message):
+        build_model({**model_options(2, imle, fsdp=True), "dist": True})

@@ -62,11 +62,13 @@ def test_parts_checkpoints_half_precision_and_clipping_of_a_divided_network(resu
     assert found["log"]["grad_norm"] == pytest.approx(wanted["log"]["grad_norm"], rel=5e-2)
 
 
-def test_a_divided_network_is_held_in_parts(results):
+def test_a_divided_network_and_its_ema_are_held_in_parts(results):
     whole = results[0]["parameters"]
-    assert [one["ddp"]["held"] for one in results] == [whole, whole]
-    held = [one["fsdp"]["held"] for one in results]
-    assert sum(held) == whole and all(0.3 * whole < part < 0.7 * whole for part in held)
+    for key in ("held", "held_ema"):
+        assert [one["ddp"][key] for one in results] == [whole, whole]
+        held = [one["fsdp"][key] for one in results]
+        assert sum(held) == whole and all(0.3 * whole < part < 0.7 * whole for part in held)
+    assert [one["fsdp"]["gathered_for_ema"] for one in results] == [0, 0]
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])

@@ -12,6 +12,7 @@ import torch
 import yaml
 from basicsr.models import build_model
 from torch import distributed
+from torch.distributed.tensor.debug import CommDebugMode
 
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
@@ -92,13 +93,21 @@ def trained(opt: dict, steps: int = 3) -> dict:
     model.save(0, steps)
     distributed.barrier()
     stored = torch.load(Path(opt["path"]["models"]) / f"net_g_{steps}.pth", weights_only=True)
-    local = [getattr(p, "to_local", lambda p=p: p)() for p in model.net_g.parameters()]
+    with CommDebugMode() as watched:
+        model.model_ema(0.5)
     return {
         "params": stored["params"],
         "params_ema": stored["params_ema"],
-        "held": sum(p.numel() for p in local),
+        "held": held(model.net_g),
+        "held_ema": held(model.net_g_ema),
+        "gathered_for_ema": watched.get_total_counts(),
         "log": dict(model.log_dict),
     }
+
+
+def held(network: torch.nn.Module) -> int:
+    """Return how many values of a network's parameters this process has."""
+    return sum(getattr(p, "to_local", lambda p=p: p)().numel() for p in network.parameters())
 
 
 def validated(opt: dict, images: int) -> dict:

@@ -7,9 +7,9 @@ inexactly or in part, the winners are run once more as the plain search would ru
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -19,8 +19,9 @@ from tim_plugin.errors import TimError
 from tim_plugin.imle.contracts import Distance, Tower
 from tim_plugin.imle.distance import Features, Weighted
 from tim_plugin.imle.latents import LevelLatent, LevelShape, draw_level
+from tim_plugin.imle.room import Room, in_memory, no_room
 from tim_plugin.imle.search_plan import SearchRunner
-from tim_plugin.imle.trees import choose, join, split, take, tile
+from tim_plugin.imle.trees import choose, join, take, tile
 
 REJECTED = 1e6  # added to the key of a rejected candidate: above any distance
 
@@ -140,32 +141,34 @@ class Contest:
             generator: Source of the codes.
             max_items: Run at once, where the plan has no budget.
             callback: Called with the candidates done after each chunk.
+
+        Raises:
+            TimError: They do not fit in memory.
         """
-        plan, keep, halved = self.runner.plan, self.width, False
+        plan, keep = self.runner.plan, self.width
         if plan.screen < 1:
             keep = max(keep, math.ceil(plan.screen * total * len(parent) / self.num_examples))
-        best = None
-        for done, codes in drawn(shapes, total, len(parent), generator, self._limit(shapes, parent, max_items)):
-            found = [self._tried(part, parent, keep) for part in (_halves(codes, len(parent)) if halved else [codes])]
-            if not halved and found == [None] and self._may_halve(codes, parent):
-                halved = True
-                found = [self._tried(part, parent, keep) for part in _halves(codes, len(parent))]
-            for one in found:
-                if one is None:
-                    raise TimError(_no_room(self.level, len(codes[0].style)))
-                best = nearer(best, one, self.num_examples, keep)
+        best, room = None, Room(self.runner, self.level, self._limit(shapes, parent, max_items))
+        scored = partial(self._scored, self.runner.planned, parent=parent, keep=keep)
+        for done, codes in drawn(shapes, total, len(parent), generator, room.limit):
+            for found in room.do(scored, codes, len(codes[0].style), len(parent)):
+                best = nearer(best, found, self.num_examples, keep)
             if callback is not None:
                 callback(done)
         if plan.screen < 1:
-            best = self._by_whole_distance(best, self._limit(shapes, parent, max_items))
-        return self._run_again(best) if plan.runs_winners_again else best
+            best = self._by_whole_distance(best, room)
+        return self._run_again(best, room) if plan.runs_winners_again else best
 
     def _limit(self, shapes: Sequence[LevelShape], parent: Tensor, max_items: int) -> int:
         def probe(tower: Tower) -> None:
             source = torch.Generator(parent.device).manual_seed(0)  # not the search's own: the codes must not change
             self._scored(tower, tuple(draw_level(shape, len(parent), source) for shape in shapes), parent, keep=1)
 
-        return self.runner.limit(self.level, max_items, probe, len(parent), (parent.device, tuple(shapes)))
+        key = (parent.device, tuple(shapes))
+        limit = in_memory(partial(self.runner.limit, self.level, max_items, probe, len(parent), key))
+        if limit is None:
+            raise TimError(no_room(self.level, len(parent)))
+        return limit
 
     def _scored(self, tower: Tower, codes: Codes, parent: Tensor, keep: int) -> Best:
         plan, items = self.runner.plan, len(codes[0].style)
@@ -178,39 +181,22 @@ class Contest:
             Best(self.ranking.keys(distances, parents), distances, codes, kept, parents), self.num_examples, keep
         )
 
-    def _tried(self, codes: Codes, parent: Tensor, keep: int) -> Best | None:
-        """Return a chunk's best, or None where memory ran out: once this returns, what it held is free."""
-        try:
-            return self._scored(self.runner.planned, codes, parent, keep)
-        except torch.OutOfMemoryError:
-            return None
+    def _by_whole_distance(self, best: Best, room: Room) -> Best:
+        parts = room.do(self._whole_distances, best.state, len(best.key), self.num_examples)
+        return self._ranked_anew(best, torch.cat(parts), None)
 
-    def _may_halve(self, codes: Codes, parent: Tensor) -> bool:
-        items = len(codes[0].style)
-        if items == len(parent) or self.level in self.runner.halved:
-            return False
-        warnings.warn(
-            f"level {self.level + 1}: {items} candidates at once do not fit in memory; going on with half as many. "
-            "Lower imle: max_candidates_per_batch, or set search_memory_gib",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        self.runner.halve(self.level)
-        return True
+    def _whole_distances(self, images: Images) -> Tensor:
+        return self.ranking.distances(images, len(next(iter(images.values()))) // self.num_examples)
 
-    def _by_whole_distance(self, best: Best, limit: int) -> Best:
-        size = max(1, limit // self.num_examples) * self.num_examples
-        distances = torch.cat(
-            [
-                self.ranking.distances(images, len(next(iter(images.values()))) // self.num_examples)
-                for images in split(best.state, size, len(best.key))
-            ]
-        )
-        return self._ranked_anew(best, distances, None)
+    def _run_again(self, best: Best, room: Room) -> Best:
+        parts = room.do(self._exactly, (best.latents, best.parent), len(best.key), self.num_examples)
+        return self._ranked_anew(best, *join(parts))
 
-    def _run_again(self, best: Best) -> Best:
-        images, state = self.run(self.runner.tower, best.latents, best.parent)
-        return self._ranked_anew(best, self.ranking.distances(images, len(best.key) // self.num_examples), state)
+    def _exactly(self, winners: tuple[Codes, Tensor]) -> tuple[Tensor, Any]:
+        """Return distances and state of codes and parents as the plain search has them, or in full precision."""
+        with self.runner.precision_of_winners(winners[1].device):
+            images, state = self.run(self.runner.tower, *winners)
+        return self._whole_distances(images), state
 
     def _ranked_anew(self, best: Best, distances: Tensor, state: Any) -> Best:
         key = self.ranking.keys(distances, best.parent)
@@ -265,16 +251,3 @@ def nearer(best: Best | None, found: Best, batch_size: int, width: int = 1) -> B
 def _front(items: Best, batch_size: int, width: int) -> Best:
     order = items.key.view(-1, batch_size).argsort(dim=0, stable=True)[:width]  # (K, N)
     return take(items, (order * batch_size + torch.arange(batch_size, device=order.device)).flatten())
-
-
-def _halves(codes: Codes, batch_size: int) -> list[Codes]:
-    items = len(codes[0].style)
-    size = math.ceil(items / batch_size / 2) * batch_size
-    return split(codes, size, items)
-
-
-def _no_room(level: int, items: int) -> str:
-    return (
-        f"level {level + 1}: {items} candidates at once do not fit in memory, nor did half as many: lower imle: "
-        "max_candidates_per_batch or search_memory_gib, or search_batch"
-    )

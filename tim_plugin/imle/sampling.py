@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import parametrize
 
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.conditions import coarsest as coarsest_of
+from tim_plugin.imle.divided import kept_weights
 from tim_plugin.imle.latents import Empty, Latents, LevelLatent, LevelShape
 from tim_plugin.imle.selection import Tower
 from tim_plugin.imle.trees import map_tensors, move, take
@@ -137,7 +137,7 @@ def sample_chunks(
             image, state = tower.forward_level(level, condition, latent, state)
         return image, state
 
-    with parametrize.cached():
+    with kept_weights(tower):
         image, state = run(range(num_shared), [0], None, None)
         for start in range(0, num_samples, at_once):
             numbers = range(start, min(start + at_once, num_samples))

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 
 from tim_plugin.errors import TimError
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.contracts import Tower
+from tim_plugin.imle.divided import is_divided, kept_weights
 from tim_plugin.imle.latents import LevelLatent, LevelShape
 from tim_plugin.imle.live_memory import peak_bytes
 from tim_plugin.imle.trees import map_tensors, take
@@ -29,7 +29,8 @@ class SearchPlan:
     """How a search is run; the defaults change nothing.
 
     Attributes:
-        precision: ``fp32``, or ``bf16``: levels run under autocast, each level's winner once more without.
+        precision: ``fp32``, or ``bf16``: levels run under autocast, each level's winner once more without, also in
+            half-precision training.
         channels_last: Run levels and distance on tensors whose channels lie side by side in memory.
         compiled: Compile each level by ``torch.compile``; smaller chunks are filled up to the size of the first.
         memory_gib: What a chunk's tensors may take, in place of a number of items; None: the number.
@@ -47,6 +48,11 @@ class SearchPlan:
     def runs_winners_again(self) -> bool:
         """Whether a winner's distance and state are computed anew: they were inexact, or not kept."""
         return self.precision != "fp32" or self.screen < 1
+
+    @property
+    def limited_by(self) -> str:
+        """The key of ``imle`` that says how many items are run at once."""
+        return "max_candidates_per_batch" if self.memory_gib is None else "search_memory_gib"
 
 
 class PlannedTower:
@@ -125,12 +131,17 @@ class SearchRunner:
         self.planned = PlannedTower(tower, self.plan, backend)
         # A compiled level's memory cannot be watched; the plain one needs no less.
         self.watched = PlannedTower(tower, replace(self.plan, compiled=False))
-        self.halved: set[int] = set()
+        self.divided = is_divided(tower)
+        self.halved: dict[int, int] = {}  # items of a level that are run at once at most
         self._bytes: dict[Any, float] = {}
 
     def context(self) -> AbstractContextManager[None]:
         """Compute each weight-normalised weight once for the whole search; torch.compile cannot see that cache."""
-        return nullcontext() if self.plan.compiled else parametrize.cached()
+        return nullcontext() if self.plan.compiled else kept_weights(self.tower)
+
+    def precision_of_winners(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Return the context of their second run: full precision, also in half-precision training, if asked for."""
+        return nullcontext() if self.plan.precision == "fp32" else torch.autocast(device.type, enabled=False)
 
     def limit(self, level: int, default: int, probe: Callable[[Tower], Any], items: int, key: Any) -> int:
         """Return how many items the level is run on at once.
@@ -148,11 +159,11 @@ class SearchRunner:
                 probe(self.watched)  # what stays (normalised weights, constants) is there before it is measured
                 self._bytes[level, key] = peak_bytes(partial(probe, self.watched), key[0]) / items
             limit = max(items, int(self.plan.memory_gib * GIB / self._bytes[level, key]))
-        return max(items, limit // 2) if level in self.halved else limit
+        return max(items, min(limit, self.halved[level])) if level in self.halved else limit
 
-    def halve(self, level: int) -> None:
-        """Remember that a level ran out of memory."""
-        self.halved.add(level)
+    def halve(self, level: int, limit: int) -> None:
+        """Remember that a level ran out of memory, and how many items are run at once from now on."""
+        self.halved[level] = limit
         self.planned.shrink(level)
 
 

@@ -27,7 +27,8 @@ def divide(network: nn.Module) -> None:
     """Divide each level's parameters over the processes, in place; weights become those of rank 0.
 
     Each level is a group by itself, and the network around them is none: a search runs levels without the network's
-    own ``forward``. A level's weights are whole only while it runs.
+    own ``forward``. A level's weights are whole only while it runs. A network is whole in each process until it is
+    divided.
 
     Raises:
         TimError: The network has no levels, or parameters outside of them.
@@ -81,14 +82,17 @@ def average_into(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move a network's exponential moving average: decay * average + (1 - decay) * network, in a few kernels.
 
     Args:
-        average: Has the network's parameters, divided as they are or not divided.
+        average: Has the network's parameters: divided as they are, then part is averaged with part and nothing is
+            gathered; or whole, then those of a divided network are gathered, one at a time.
         network: Unwrapped.
         decay: In [0, 1]; 0 copies.
     """
     own, current = list(average.parameters()), list(network.parameters())
-    both = [isinstance(a, DTensor) and isinstance(p, DTensor) for a, p in zip(own, current, strict=True)]
-    current = [p.to_local() if local else full(p) for p, local in zip(current, both, strict=True)]
-    own = [a.to_local() if local else a for a, local in zip(own, both, strict=True)]
+    if any(isinstance(p, DTensor) for p in current) and not any(isinstance(a, DTensor) for a in own):
+        for a, p in zip(own, current, strict=True):
+            a.lerp_(full(p), 1 - decay)
+        return
+    own, current = ([p.to_local() if isinstance(p, DTensor) else p for p in ps] for ps in (own, current))
     torch._foreach_lerp_(own, current, 1 - decay)
 
 

@@ -33,7 +33,7 @@ class SamplingModel(StoredModel):
     Overridden beyond :class:`StoredModel`: ``feed_data`` (what projection and loss need beyond LQ and GT), ``test``,
     ``nondist_validation`` and ``dist_validation`` (several samples, each process its share of the images),
     ``model_to_device`` (what :class:`tim_plugin.train_options.TrainSpec` asks for, CPU processes), ``setup_schedulers``
-    and ``get_optimizer`` (the same), ``model_ema`` (all parameters at once).
+    and ``get_optimizer`` (the same), ``init_training_settings`` (likewise), ``model_ema`` (all parameters at once).
     Inherited: networks, schedulers, warm-up, logging, best metrics, ``save``.
 
     Args:
@@ -78,6 +78,12 @@ class SamplingModel(StoredModel):
             distributed.divide(net)
             return net
         return distributed.replicate(net, self.device, self.opt.get("find_unused_parameters", False))
+
+    def init_training_settings(self) -> None:
+        """Do as SRModel does, and divide the EMA as the network is divided; it is whole until it has its weights."""
+        super().init_training_settings()
+        if self.train_spec.fsdp and self.ema_decay > 0:
+            distributed.divide(self.net_g_ema)
 
     def setup_schedulers(self) -> None:
         """Set up the schedulers, and what takes the optimizer's steps."""

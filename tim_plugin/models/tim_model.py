@@ -78,13 +78,16 @@ class TIMModel(SamplingModel):
             self.ahead = AheadSearch(self._ahead_setting())
 
     def _ahead_setting(self) -> Setting:
+        device = self.device
+        if device.type == "cuda":  # BasicSR's has no number, and in a new process that is the first
+            device = torch.device("cuda", torch.cuda.current_device())
         return Setting(
             network=self.opt["network_g"],
             distance=copy.deepcopy(self.distance).cpu(),
             imle=self.imle,
             seed=self.opt["manual_seed"],
             rank=self.opt["rank"],
-            device=self.device,
+            device=device,
             dtype=DTYPES[self.train_spec.amp],
             threads=max(self.threads // 2, 1),
         )

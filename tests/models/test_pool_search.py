@@ -1,0 +1,89 @@
+"""The search of a pool by the options of ``imle``: each against the plain search, on the same candidates."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tim_plugin.imle import nearest
+from tim_plugin.imle.distance import PixelDistance
+from tim_plugin.imle.latents import Latents, draw_level
+from tim_plugin.models.pool_search import PoolSearch
+from tim_plugin.options import ImleSpec
+from tim_plugin.seeds import keyed_generator
+
+EXAMPLES, CANDIDATES, LEVELS = 4, 3, 4
+
+
+@pytest.fixture
+def search(tiny_tower):
+    """Return a function that searches four examples by keys of ``imle``."""
+    generator = torch.Generator().manual_seed(0)
+    batch = {
+        "lq": torch.rand(EXAMPLES, 3, 2, 2, generator=generator),
+        "gt": torch.rand(EXAMPLES, 3, 32, 32, generator=generator),
+    }
+
+    def found(**imle):
+        spec = ImleSpec(**{"samples_per_level": CANDIDATES, "max_candidates_per_batch": 12, **imle})
+        return PoolSearch(tiny_tower(), PixelDistance(), spec, 0, 0)(batch, 1)
+
+    return found
+
+
+def same_codes(a, b):
+    pairs = zip(a.latents, b.latents, strict=True)
+    return all(torch.equal(x, y) for one, other in pairs for x, y in zip(one, other, strict=True))
+
+
+@pytest.fixture
+def codes_by_example(monkeypatch):
+    """Candidates depend on level, candidate and example alone, however many examples are searched together."""
+    drawn = []
+
+    def draw(shape, size, generator):
+        calls = LEVELS * CANDIDATES  # for as many examples as are searched together
+        first = len(drawn) // calls * size
+        key = ("codes", len(drawn) % calls)
+        drawn.append(shape)
+        items = [draw_level(shape, 1, keyed_generator(*key, example)) for example in range(first, first + size)]
+        return Latents.concatenate([Latents([item]) for item in items])[0]
+
+    monkeypatch.setattr(nearest, "draw_level", draw)
+    return drawn
+
+
+@pytest.mark.parametrize("sampling", ["hierarchical", "vanilla"])
+def test_examples_searched_together_get_the_codes_they_get_alone(search, codes_by_example, sampling):
+    found = []
+    for together in (1, 2, 4):
+        codes_by_example.clear()
+        found.append(search(sampling=sampling, search_batch=together))
+    alone = found[0]
+    chosen = alone.latents[0].style
+    assert len(torch.unique(chosen, dim=0)) == EXAMPLES
+    for other in found[1:]:
+        assert same_codes(alone, other)
+        assert other.distance == pytest.approx(alone.distance, rel=1e-5)
+
+
+def test_compiled_levels_find_the_same(search, monkeypatch):
+    """The compiler is handed each level once, with chunks of one size, and here gives it back as it is."""
+    compiled, sizes = [], []
+
+    def as_it_is(function, **options):
+        compiled.append(options)
+
+        def run(condition, latent, state):
+            sizes.append(len(latent.style))
+            return function(condition, latent, state)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", as_it_is)
+    plain = search(search_batch=2, max_candidates_per_batch=4)
+    assert compiled == []
+    found = search(search_batch=2, max_candidates_per_batch=4, search_compile=True)
+    assert same_codes(plain, found) and found.distance == pytest.approx(plain.distance, rel=1e-5)
+    assert [options["dynamic"] for options in compiled] == [False] * LEVELS
+    assert sizes == [4] * 2 * 2 * LEVELS  # chunks of 4 and, filled up, 2 items for each of two pairs
