@@ -18,7 +18,7 @@ from torch import Tensor
 from tim_plugin.errors import TimError
 from tim_plugin.imle.contracts import Distance, Tower
 from tim_plugin.imle.distance import Features, Weighted
-from tim_plugin.imle.latents import LevelLatent, LevelShape, draw_level
+from tim_plugin.imle.latents import Draw, LevelLatent, LevelShape, draw_level
 from tim_plugin.imle.search_plan import SearchRunner
 from tim_plugin.imle.trees import choose, join, split, take, tile
 
@@ -145,7 +145,8 @@ class Contest:
         if plan.screen < 1:
             keep = max(keep, math.ceil(plan.screen * total * len(parent) / self.num_examples))
         best = None
-        for done, codes in drawn(shapes, total, len(parent), generator, self._limit(shapes, parent, max_items)):
+        limit = self._limit(shapes, parent, max_items)
+        for done, codes in drawn(shapes, total, len(parent), generator, limit, self.runner.draw):
             found = [self._tried(part, parent, keep) for part in (_halves(codes, len(parent)) if halved else [codes])]
             if not halved and found == [None] and self._may_halve(codes, parent):
                 halved = True
@@ -218,9 +219,14 @@ class Contest:
 
 
 def drawn(
-    shapes: Sequence[LevelShape], num_candidates: int, batch_size: int, generator: torch.Generator, limit: int
+    shapes: Sequence[LevelShape],
+    num_candidates: int,
+    batch_size: int,
+    generator: torch.Generator,
+    limit: int,
+    draw: Draw = draw_level,
 ) -> Iterator[tuple[int, Codes]]:
-    """Yield (candidates done, codes of a chunk, candidate-major); each candidate is drawn by itself.
+    """Yield (candidates done, codes of a chunk, candidate-major); each candidate is drawn by itself, by ``draw``.
 
     Raises:
         ValueError: Not even one candidate of each item fits the limit.
@@ -230,7 +236,7 @@ def drawn(
     step = limit // batch_size
     for start in range(0, num_candidates, step):
         count = min(step, num_candidates - start)
-        candidates = [[draw_level(shape, batch_size, generator) for shape in shapes] for _ in range(count)]
+        candidates = [[draw(shape, batch_size, generator) for shape in shapes] for _ in range(count)]
         yield (
             start + count,
             tuple(
