@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import re
 import runpy
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 from tim_plugin.benchmarks import ahead, memory, scaling, settings, training
+from tim_plugin.benchmarks.report import page
 from tim_plugin.benchmarks.timing import described
 from tim_plugin.errors import TimError
 from tim_plugin.imle import live_memory
@@ -65,17 +70,63 @@ def test_the_training_benchmark_compares_steps_that_do_the_same(tiny, monkeypatc
     monkeypatch.setattr(training, "EMA_REPEATS", 1)
     for way in set(training.WAYS) - {"checkpoint_levels"}:  # each builds a model
         monkeypatch.delitem(training.WAYS, way)
+    monkeypatch.setitem(training.WAYS, "amp fp16", training.ON_GPUS["amp fp16"])
+    monkeypatch.delitem(training.COMBINED, "amp bf16, fused Adam")
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "training", "--network", "demo", "--repeats", "1"])
     runpy.run_path(str(ROOT / "tools" / "benchmark.py"), run_name="__main__")
     printed = capsys.readouterr().out
-    assert printed.count("same loss: True") == 1 and "same loss: False" not in printed
+    assert printed.count("same loss: True") == 2 and "same loss: False" not in printed
     assert "plain, level runs (items): 2 (8)" in printed
     assert "checkpoint_levels, level runs (items): 4 (16)" in printed
+    assert "batch 4, amp bf16, fused Adam, checkpoint_levels, against fp32 with batch 1" in printed
+    assert "4 steps of 1 example" in printed and "1 step of 4" in printed
+    (share,) = re.findall(r"memory an example, ours over plain: (0\.\d+)", printed)
+    assert (
+        float(share) < 0.75
+    )  # what the distance keeps is in single precision, and is most of it in so small a network
 
 
 def test_scaling_on_paper_counts_the_gradient_twice_around_the_ring():
     line = scaling.on_paper()["published network on 8 GPUs, computed"]
     assert line.startswith("2 x 7/8 x 836.2 MB over 200 GB/s (NVLink) = 7.32 ms")
+
+
+def test_a_worker_takes_a_step_each_time_it_is_told_to_and_ends_with_the_benchmark(tiny, monkeypatch):
+    taken, whole = [], TIMModel.optimize_parameters
+
+    def counted(self, iteration):
+        whole(self, iteration)
+        taken.append((iteration, len(self.lq)))
+
+    monkeypatch.setattr(TIMModel, "optimize_parameters", counted)
+    end, theirs = multiprocessing.Pipe()
+    worker = threading.Thread(target=scaling._work, args=(theirs, tiny, 2, 0, 1, 1, ""), daemon=True)
+    worker.start()
+    for _ in range(2):
+        scaling._step([end])
+    end.close()
+    worker.join(timeout=60)
+    assert taken == [(1, 2), (2, 2)] and not worker.is_alive()
+
+
+def test_memory_is_computed_for_each_way_and_stands_on_the_page(tiny, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(settings.SETTINGS, "demo", tiny)
+    monkeypatch.setattr(
+        sys, "argv", ["benchmark.py", "memory", "--network", "demo", "--json", str(tmp_path / "m.json")]
+    )
+    runpy.run_path(str(ROOT / "tools" / "benchmark.py"), run_name="__main__")
+    printed = " ".join(capsys.readouterr().out.split())
+    results = json.loads((tmp_path / "m.json").read_text())["results"]
+    steps = {one["setting"].removeprefix("demo, vgg16, "): one["step"] for one in results}
+    assert len(steps) == 8
+    for batch in (1, 4):
+        plain, checkpoints = (steps[f"batch {batch}, amp off, checkpoint_levels {one}"] for one in ("false", "true"))
+        assert checkpoints < plain
+        assert steps[f"batch {batch}, amp bf16, checkpoint_levels false"] < plain
+    written = page([tmp_path / "m.json"])
+    for line in re.findall(r"- (memory .computed, not measured.: .*)", written):
+        assert line in printed
+    assert written.count("- memory (computed, not measured): demo, vgg16, batch") == 8
 
 
 def test_what_divides_the_threads_needs_two():

@@ -1,7 +1,7 @@
 """Ratios of two ways of doing the same thing, measured in one run: python tools/benchmark.py selection"""
 
 import argparse
-import json
+import tempfile
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
@@ -9,11 +9,13 @@ from tim_plugin.benchmarks.ahead import benchmark_ahead
 from tim_plugin.benchmarks.inference import benchmark_inference
 from tim_plugin.benchmarks.memory import benchmark_memory
 from tim_plugin.benchmarks.scaling import benchmark_scaling
-from tim_plugin.benchmarks.search_options import OPTIONS
-from tim_plugin.benchmarks.selection import benchmark_selection
+from tim_plugin.benchmarks.selection import ROWS, benchmark_selection
 from tim_plugin.benchmarks.settings import DEFAULT, SETTINGS
-from tim_plugin.benchmarks.timing import as_json, described
+from tim_plugin.benchmarks.timing import as_json, described, require_repeats
 from tim_plugin.benchmarks.training import benchmark_training
+from tim_plugin.errors import TimError
+from tim_plugin.images import write_json
+from tim_plugin.inference import choose_device
 from tim_plugin.train_pipeline import run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,19 +39,42 @@ def main() -> None:
     parser.add_argument("what", choices=list(BENCHMARKS), help=WHAT)
     parser.add_argument("--network", choices=list(SETTINGS), nargs="+", default=DEFAULT)
     parser.add_argument("--repeats", type=int, default=5, help="pairs that are timed (default: 5)")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file too")
     parser.add_argument(
-        "--options", choices=list(OPTIONS), nargs="*", default=None, help="selection: options of the search (all)"
+        "--options",
+        choices=ROWS,
+        nargs="*",
+        default=None,
+        help="selection: options of the search (all; combined and combined_compiled on a GPU only)",
     )
     args = parser.parse_args()
     if args.options is not None and args.what != "selection":
         parser.error(f"--options {' '.join(args.options)} are selection's: leave them out for {args.what}")
+    require_repeats(args.repeats)
+    device = str(choose_device(args.device))
+    if device not in ("cpu", "cuda"):
+        raise TimError(f"--device {device}: use cpu or cuda (and CUDA_VISIBLE_DEVICES for which of several)")
+    if args.json is not None:
+        require_room(args.json)
     chosen = {} if args.options is None else {"options": args.options}
-    results = [one for name in args.network for one in BENCHMARKS[args.what](name, args.repeats, args.device, **chosen)]
+    results = [one for name in args.network for one in BENCHMARKS[args.what](name, args.repeats, device, **chosen)]
     print("\n".join(described(one) for one in results))
     if args.json is not None:
-        args.json.write_text(json.dumps(as_json(results, ROOT, args.device), indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, as_json(results, ROOT, device))
+
+
+def require_room(path: Path) -> None:
+    """Make a file's folder and see that it can be written to: before measuring, which may take hours."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise TimError(
+            f"--json {path}: cannot be written ({error.strerror}): name a file in a folder that can"
+        ) from error
+    if path.is_dir():
+        raise TimError(f"--json {path}: is a folder: name a file, such as {path / 'benchmark.json'}")
 
 
 if __name__ == "__main__":

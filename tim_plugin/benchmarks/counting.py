@@ -13,7 +13,7 @@ from tim_plugin.imle.selection import Distance, Tower
 
 
 class Counter:
-    """Counts a tower's level evaluations (items, and at most at once) and the passes through the distance's features.
+    """Counts a tower's level evaluations (calls, items, at most at once) and passes through the distance's features.
 
     Args:
         tower: The tower.
@@ -25,6 +25,7 @@ class Counter:
         self.tower, self.measure, self.targets = tower, distance, targets
         self.evaluations = [0] * len(targets)
         self.at_once = [0] * len(targets)
+        self.calls = [0] * len(targets)
         self.target_passes, self.passes, self.early_passes = 0, 0, 0
 
     def latent_shapes(self, height: int, width: int) -> Any:
@@ -33,6 +34,7 @@ class Counter:
 
     def forward_level(self, level: int, condition: Condition, latent: LevelLatent, state: Any = None) -> Any:
         """Run one level."""
+        self.calls[level] += 1
         self.evaluations[level] += len(latent.style)
         self.at_once[level] = max(self.at_once[level], len(latent.style))
         return self.tower.forward_level(level, condition, latent, state)

@@ -17,7 +17,10 @@ ABOUT = """# Benchmarks
 
 Two ways of doing the same thing, by turns in one process; the ratio is the plain way's seconds over ours, the median
 over the pairs: above 1 ours is faster. `python tools/benchmark.py WHAT --json FILE` measures, and
-`python tools/benchmark_report.py FILES -o docs/benchmarks.md` writes this page."""
+`python tools/benchmark_report.py FILES -o docs/benchmarks.md` writes this page.
+
+Shares of the same pick: only level 1's is how often an option picks the nearest candidate. A level above compares picks
+that may stand on different ones below, and then each can be the nearest of its own candidates."""
 
 
 def page(files: Sequence[Path]) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from tim_plugin.archs.tower_arch import TowerGenerator
-from tim_plugin.benchmarks.settings import SETTINGS
+from tim_plugin.benchmarks.settings import SETTINGS, Setting
 from tim_plugin.benchmarks.steps import model_of
 from tim_plugin.benchmarks.timing import Comparison, compare
 from tim_plugin.errors import TimError
@@ -45,7 +45,7 @@ def benchmark_scaling(name: str, repeats: int = 5, device: str = "cpu") -> list[
     batch = 2 * setting.examples
     parameters = sum(p.numel() for p in TowerGenerator(**setting.network).parameters())
     with ExitStack() as running:
-        one, two = (running.enter_context(_workers(name, batch, count, threads)) for count in (1, 2))
+        one, two = (running.enter_context(_workers(setting, batch, count, threads)) for count in (1, 2))
         found = compare(
             "scaling",
             f"{name}, {parameters / 1e6:.2f} M parameters, {batch} examples a step",
@@ -78,14 +78,14 @@ def on_paper() -> dict[str, str]:
 
 
 @contextmanager
-def _workers(name: str, batch: int, count: int, threads: int) -> Iterator[list[Connection]]:
+def _workers(setting: Setting, batch: int, count: int, threads: int) -> Iterator[list[Connection]]:
     """Start processes that take a step each time they are told to."""
     context, ends = multiprocessing.get_context("spawn"), []
     with TemporaryDirectory() as folder:
         started = []
         for rank in range(count):
             end, theirs = context.Pipe()
-            arguments = (theirs, name, batch // count, rank, count, threads // count, os.path.join(folder, "meet"))
+            arguments = (theirs, setting, batch // count, rank, count, threads // count, os.path.join(folder, "meet"))
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             theirs.close()  # so that the end of a process is seen
@@ -107,11 +107,11 @@ def _step(ends: list[Connection]) -> None:
         end.recv()
 
 
-def _work(end: Connection, name: str, batch: int, rank: int, count: int, threads: int, meet: str) -> None:
+def _work(end: Connection, setting: Setting, batch: int, rank: int, count: int, threads: int, meet: str) -> None:
     torch.set_num_threads(threads)
     if count > 1:
         distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=count)
-    model = model_of(SETTINGS[name], batch, rank=rank, processes=count)
+    model = model_of(setting, batch, rank=rank, processes=count)
     iteration = 0
     try:
         while True:

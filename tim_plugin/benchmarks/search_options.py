@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
-from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.benchmarks.counting import Counter
+from tim_plugin.benchmarks.picks import picks
+from tim_plugin.benchmarks.problem import Problem
 from tim_plugin.benchmarks.settings import Setting
 from tim_plugin.benchmarks.timing import Comparison, compare, seconds
-from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.imle.search_plan import SearchPlan, SearchRunner
 from tim_plugin.imle.selection import Selection, hierarchical
 
@@ -45,7 +43,7 @@ def benchmark_option(
     name: str,
     option: str,
     setting: Setting,
-    problem: tuple[TowerGenerator, PerceptualDistance, Sequence[Any], Sequence[Any]],
+    problem: Problem,
     repeats: int,
     device: str,
 ) -> Comparison:
@@ -55,7 +53,7 @@ def benchmark_option(
         name: Of the network, for people.
         option: A key of :data:`OPTIONS`.
         setting: The network's.
-        problem: Tower, distance, conditions and targets.
+        problem: What is searched.
         repeats: Pairs that are timed.
         device: ``cpu`` or ``cuda``.
     """
@@ -88,22 +86,5 @@ def benchmark_option(
         repeats,
         device,
         counts=counts,
-        checks=_picks(pairs),
+        checks=picks(pairs),
     )
-
-
-def _picks(pairs: Sequence[tuple[Selection, Selection]]) -> dict[str, Any]:
-    """How often the same code is picked, level by level, and by how much the selected distance grows."""
-    levels = range(len(pairs[0][0].latents))
-    same = [
-        statistics.mean(
-            float((a.latents[level].noise == b.latents[level].noise).flatten(1).all(dim=1).float().mean())
-            for a, b in pairs
-        )
-        for level in levels
-    ]
-    before, after = (sum(float(pair[side].distances.sum()) for pair in pairs) for side in range(2))
-    return {
-        "share of examples with the same pick, by level": [round(one, 3) for one in same],
-        "selected distance, relative change": round(after / before - 1, 6),
-    }

@@ -4,74 +4,49 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.benchmarks.counting import Counter
+from tim_plugin.benchmarks.naive import naive_hierarchical
+from tim_plugin.benchmarks.picks import same_picks
+from tim_plugin.benchmarks.problem import Problem, problem_of
 from tim_plugin.benchmarks.search_options import OPTIONS, benchmark_option
 from tim_plugin.benchmarks.settings import SETTINGS, Setting
+from tim_plugin.benchmarks.sharing import (
+    TOGETHER,
+    benchmark_combined,
+    benchmark_search_batch,
+    benchmark_target_features,
+)
 from tim_plugin.benchmarks.timing import Comparison, compare, seconds
-from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
-from tim_plugin.degradations.base import Observed
-from tim_plugin.imle.conditions import Condition, coarsest
+from tim_plugin.imle.conditions import coarsest
 from tim_plugin.imle.distance import PerceptualDistance
-from tim_plugin.imle.latents import Latents, LevelLatent, draw_level
-from tim_plugin.imle.selection import Distance, Selection, Tower, hierarchical
+from tim_plugin.imle.latents import Latents
+from tim_plugin.imle.selection import Selection, hierarchical
 from tim_plugin.imle.trees import tile
 
-SAME_PICK_TOLERANCE = 1e-3
-
+PAPER_CANDIDATES = 120  # a level; many for a CPU
+SEVERAL = {"search_batch": benchmark_search_batch}
+ON_GPUS = {  # without the units of one, half precision is imitated, and what compiles takes minutes
+    "combined": benchmark_combined,
+    "combined_compiled": partial(benchmark_combined, compiled=True),
+}
+ROWS = (*OPTIONS, "target_features", *SEVERAL, *ON_GPUS)
 
 Search = Callable[..., Selection]
 
 
-@torch.no_grad()
-def naive_hierarchical(
-    tower: Tower,
-    distance: Distance,
-    conditions: Sequence[Condition],
-    targets: Sequence[Tensor],
-    num_candidates: Sequence[int],
-    generator: torch.Generator,
-    max_candidates_per_batch: int,
-) -> Selection:
-    """The search as the method's public code does it: each candidate runs all lower levels, targets anew each chunk.
-
-    Arguments and picks are those of :func:`tim_plugin.imle.selection.hierarchical`.
-    """
-    batch, levels = len(targets[0]), len(targets)
-    shapes = tower.latent_shapes(*coarsest(conditions).shape[-2:])
-    chosen: list[LevelLatent] = []
-    rows, evaluations = [], [0] * levels
-    for level in range(levels):
-        scores, codes = [], []
-        step = max_candidates_per_batch // batch
-        for start in range(0, num_candidates[level], step):
-            drawn = [
-                draw_level(shapes[level], batch, generator) for _ in range(min(step, num_candidates[level] - start))
-            ]
-            codes += drawn
-            chunk = LevelLatent(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
-            state = None
-            for lower in range(level + 1):
-                latent = chunk if lower == level else LevelLatent(*(tile(part, len(drawn)) for part in chosen[lower]))
-                image, state = tower.forward_level(lower, tile(conditions[lower], len(drawn)), latent, state)
-                evaluations[lower] += len(latent.style)
-            target_features = tile(distance.features(targets[level]), len(drawn))
-            scores.append(distance.distance(distance.features(image), target_features).view(len(drawn), batch))
-        found, winner = torch.cat(scores).min(dim=0)  # (N,)
-        items = range(batch)
-        chosen.append(LevelLatent(*(torch.stack([codes[winner[i]][part][i] for i in items]) for part in range(2))))
-        rows.append(found)
-    return Selection(Latents(chosen), torch.stack(rows, dim=1), tuple(evaluations))
+def rows_of(device: str) -> list[str]:
+    """Return the options that are measured on ``cpu`` or ``cuda`` where none are named."""
+    return [row for row in ROWS if device != "cpu" or row not in ON_GPUS]
 
 
 def benchmark_selection(
-    name: str, repeats: int = 5, device: str = "cpu", options: Sequence[str] = tuple(OPTIONS)
+    name: str, repeats: int = 5, device: str = "cpu", options: Sequence[str] | None = None
 ) -> list[Comparison]:
     """Time the naive search and ours on the same network, examples and candidates, then ours with each option.
 
@@ -83,25 +58,45 @@ def benchmark_selection(
         name: A key of :data:`tim_plugin.benchmarks.settings.SETTINGS`.
         repeats: Pairs that are timed.
         device: ``cpu`` or ``cuda``.
-        options: Keys of :data:`tim_plugin.benchmarks.search_options.OPTIONS`.
+        options: Of :data:`ROWS`; None: those of :func:`rows_of`.
     """
     setting = SETTINGS[name]
+    rows = rows_of(device) if options is None else options
     torch.manual_seed(0)
     tower = TowerGenerator(**setting.network).to(device).eval()
     distance = PerceptualDistance(backbone="squeezenet1_1", weights="random", calibration="none").to(device)
-    conditions, targets = _problem(tower, setting, device)
+    problem = problem_of(tower, distance, setting, device)
+    return [
+        _against_naive(name, setting, problem, repeats, device),
+        *(_row(row, name, setting, problem, repeats, device) for row in rows),
+    ]
+
+
+def _row(row: str, name: str, setting: Setting, problem: Problem, repeats: int, device: str) -> Comparison:
+    if row in OPTIONS:
+        return benchmark_option(name, row, setting, problem, repeats, device)
+    if row == "target_features":
+        return benchmark_target_features(name, setting, problem, repeats, device)
+    several = replace(setting, examples=TOGETHER)
+    if row in ON_GPUS and device != "cpu":
+        several = replace(several, candidates=PAPER_CANDIDATES)
+    more = problem_of(problem.tower, problem.distance, several, device)
+    return (SEVERAL | ON_GPUS)[row](name, several, more, repeats, device)
+
+
+def _against_naive(name: str, setting: Setting, problem: Problem, repeats: int, device: str) -> Comparison:
+    tower = problem.tower
     candidates = [setting.candidates] * tower.spec.num_levels
 
-    def search(function: Search, measured: Any = None) -> Selection:
-        network, measure = (measured, measured) if measured is not None else (tower, distance)
-        generator = torch.Generator(device).manual_seed(0)
-        return function(network, measure, conditions, targets, candidates, generator, setting.at_once)
+    def search(function: Search, measured: Counter | None = None) -> Selection:
+        used = problem if measured is None else problem._replace(tower=measured, distance=measured)
+        return function(*used, candidates, torch.Generator(device).manual_seed(0), setting.at_once)
 
-    counters = [Counter(tower, distance, targets) for _ in range(2)]
+    counters = [Counter(*problem[:2], problem.targets) for _ in range(2)]
     naive, ours = (
         search(one, counter) for one, counter in zip((naive_hierarchical, hierarchical), counters, strict=True)
     )
-    costs = _level_costs(tower, conditions, setting, max(repeats, 1), device)
+    costs = _level_costs(problem, setting, repeats, device)
     naive_cost, unique_cost = (
         sum(n * cost for n, cost in zip(counter.evaluations, costs, strict=True)) for counter in counters
     )
@@ -111,7 +106,7 @@ def benchmark_selection(
         for side, counter in zip(("naive", "ours"), counters, strict=True)
         for what, value in (("level evaluations", counter.evaluations), ("target passes", counter.target_passes))
     }
-    found = compare(
+    return compare(
         "selection",
         f"{name}, {parameters:.2f} M parameters, {setting.examples} example(s), {setting.candidates} a level",
         ("naive", lambda: search(naive_hierarchical)),
@@ -120,26 +115,14 @@ def benchmark_selection(
         device,
         bound=(naive_cost / unique_cost, "level evaluations alone give"),
         counts=counts,
-        checks={"same picks": torch.allclose(naive.distances, ours.distances, rtol=SAME_PICK_TOLERANCE)},
+        checks={"same picks": same_picks(naive, ours)},
     )
-    problem = (tower, distance, conditions, targets)
-    return [found, *(benchmark_option(name, option, setting, problem, repeats, device) for option in options)]
-
-
-def _problem(tower: TowerGenerator, setting: Setting, device: str) -> tuple[list[Condition], list[Tensor]]:
-    spec, generator = tower.spec, torch.Generator().manual_seed(0)
-    gt = torch.rand(setting.examples, 3, *[setting.lq_px * spec.scale] * 2, generator=generator).to(device)
-    lq = torch.rand(setting.examples, 3, setting.lq_px, setting.lq_px, generator=generator).to(device)
-    conditions = condition_pyramid(Observed(lq), spec, tower.degradation)
-    return conditions, target_pyramid(gt, spec.num_levels)
 
 
 @torch.no_grad()
-def _level_costs(
-    tower: nn.Module, conditions: Sequence[Condition], setting: Setting, repeats: int, device: str
-) -> list[float]:
+def _level_costs(problem: Problem, setting: Setting, repeats: int, device: str) -> list[float]:
     """Median seconds of each level's module for one item, in the search's own chunks."""
-    times = setting.at_once // setting.examples
+    tower, conditions, times = problem.tower, problem.conditions, setting.at_once // setting.examples
     generator = torch.Generator(device).manual_seed(0)
     latents = Latents.draw(tower.latent_shapes(*coarsest(conditions).shape[-2:]), times * setting.examples, generator)
     costs: list[list[float]] = [[] for _ in latents]

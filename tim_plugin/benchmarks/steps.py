@@ -10,6 +10,8 @@ from basicsr.models import build_model
 
 from tim_plugin.benchmarks.settings import Setting
 
+REUSE = 10**4  # steps by one search, more than are timed; the order of all is drawn with it
+
 
 def model_of(
     setting: Setting,
@@ -53,7 +55,7 @@ def model_of(
                 "train": {"name": "made_up", "type": "None", "batch_size_per_gpu": batch_size, "num_worker_per_gpu": 0}
             },
             "network_g": {"type": "TowerGenerator", **setting.network},
-            "imle": {"samples_per_level": 1, "pool_size": batch_size, "reuse": 10**6, "search_batch": 1}
+            "imle": {"samples_per_level": 1, "pool_size": batch_size, "reuse": REUSE, "search_batch": 1}
             if imle is None
             else dict(imle),
             "train": {

@@ -72,8 +72,7 @@ def compare(
     Raises:
         TimError: ``repeats`` is less than 1.
     """
-    if repeats < 1:
-        raise TimError(f"--repeats {repeats}: must be at least 1")
+    require_repeats(repeats)
     for _, function in (plain, ours):
         function()
     pairs = [(seconds(plain[1], device), seconds(ours[1], device)) for _ in range(repeats)]
@@ -88,6 +87,16 @@ def compare(
         (min(ratios), max(ratios)),
         **about,
     )
+
+
+def require_repeats(repeats: int) -> None:
+    """Check a number of pairs.
+
+    Raises:
+        TimError: It is less than 1.
+    """
+    if repeats < 1:
+        raise TimError(f"--repeats {repeats}: must be at least 1")
 
 
 def seconds(function: Callable[[], Any], device: str | torch.device = "cpu") -> float:

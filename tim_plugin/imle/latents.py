@@ -31,6 +31,9 @@ class LevelLatent(NamedTuple):
     style: Tensor
 
 
+Draw = Callable[[LevelShape, int, torch.Generator], LevelLatent]  # as :func:`draw_level`
+
+
 class Latents:
     """The codes of all (or the first few) levels, coarse to fine; a sequence of :class:`LevelLatent`.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from tim_plugin.errors import TimError
 from tim_plugin.imle.contracts import Distance, Tower
 from tim_plugin.imle.distance import Features, Weighted
-from tim_plugin.imle.latents import LevelLatent, LevelShape, draw_level
+from tim_plugin.imle.latents import Draw, LevelLatent, LevelShape, draw_level
 from tim_plugin.imle.room import Room, in_memory, no_room
 from tim_plugin.imle.search_plan import SearchRunner
 from tim_plugin.imle.trees import choose, join, take, tile
@@ -150,7 +150,7 @@ class Contest:
             keep = max(keep, math.ceil(plan.screen * total * len(parent) / self.num_examples))
         best, room = None, Room(self.runner, self.level, self._limit(shapes, parent, max_items))
         scored = partial(self._scored, self.runner.planned, parent=parent, keep=keep)
-        for done, codes in drawn(shapes, total, len(parent), generator, room.limit):
+        for done, codes in drawn(shapes, total, len(parent), generator, room.limit, self.runner.draw):
             for found in room.do(scored, codes, len(codes[0].style), len(parent)):
                 best = nearer(best, found, self.num_examples, keep)
             if callback is not None:
@@ -204,9 +204,14 @@ class Contest:
 
 
 def drawn(
-    shapes: Sequence[LevelShape], num_candidates: int, batch_size: int, generator: torch.Generator, limit: int
+    shapes: Sequence[LevelShape],
+    num_candidates: int,
+    batch_size: int,
+    generator: torch.Generator,
+    limit: int,
+    draw: Draw = draw_level,
 ) -> Iterator[tuple[int, Codes]]:
-    """Yield (candidates done, codes of a chunk, candidate-major); each candidate is drawn by itself.
+    """Yield (candidates done, codes of a chunk, candidate-major); each candidate is drawn by itself, by ``draw``.
 
     Raises:
         ValueError: Not even one candidate of each item fits the limit.
@@ -216,7 +221,7 @@ def drawn(
     step = limit // batch_size
     for start in range(0, num_candidates, step):
         count = min(step, num_candidates - start)
-        candidates = [[draw_level(shape, batch_size, generator) for shape in shapes] for _ in range(count)]
+        candidates = [[draw(shape, batch_size, generator) for shape in shapes] for _ in range(count)]
         yield (
             start + count,
             tuple(

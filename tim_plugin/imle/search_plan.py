@@ -16,7 +16,7 @@ from tim_plugin.errors import TimError
 from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.contracts import Tower
 from tim_plugin.imle.divided import is_divided, kept_weights
-from tim_plugin.imle.latents import LevelLatent, LevelShape
+from tim_plugin.imle.latents import Draw, LevelLatent, LevelShape, draw_level
 from tim_plugin.imle.live_memory import peak_bytes
 from tim_plugin.imle.trees import map_tensors, take
 
@@ -122,12 +122,17 @@ class SearchRunner:
         tower: The tower.
         plan: How it is run.
         backend: Of ``torch.compile``.
+        draw: Draws the candidates' codes.
     """
 
     def __init__(
-        self, tower: Tower, plan: SearchPlan | None = None, backend: str | Callable[..., Any] = "inductor"
+        self,
+        tower: Tower,
+        plan: SearchPlan | None = None,
+        backend: str | Callable[..., Any] = "inductor",
+        draw: Draw = draw_level,
     ) -> None:
-        self.tower, self.plan = tower, plan or SearchPlan()
+        self.tower, self.plan, self.draw = tower, plan or SearchPlan(), draw
         self.planned = PlannedTower(tower, self.plan, backend)
         # A compiled level's memory cannot be watched; the plain one needs no less.
         self.watched = PlannedTower(tower, replace(self.plan, compiled=False))
