@@ -30,8 +30,8 @@ class FromTeacher(nn.Module):
     Linear heads predict the teacher's unit-normalised maps from the student's activations. The loss is the sum of: the
     squared error of the predictions; the squared error of the *difference* between the predictions for two versions
     of an image, relative to the teacher's difference; and the error of the logarithm of the distance, in all and stage
-    by stage. It is the second that makes the student's gradient go where the teacher's goes: the first alone leaves
-    errors as large as the differences that a distance is made of.
+    by stage. The second is relative because an error that is small beside a map may be as large as the difference that a
+    distance, and its gradient, is made of.
 
     Args:
         teacher: Its distance.
@@ -80,9 +80,10 @@ class FromTeacher(nn.Module):
 
     @torch.no_grad()
     def wanted(self, images: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
-        """Return each stage's part of the teacher at those sizes, (N, C_t, H_l, W_l) of length 1.
+        """Return each stage's part of the teacher at those sizes, (N, C_t, H_l, W_l) of length 1, or means of such.
 
-        A mirrored border of one pixel puts the teacher's positions where the student's are.
+        A mirrored border of one pixel puts the teacher's positions where the student's are; images below its smallest
+        input are enlarged to it, and its maps are averaged to the student's size.
         """
         maps = self.teacher[0].features(F.pad(images, (1, 1, 1, 1), mode="reflect"))
         parts = [torch.cat([maps[layer] for layer in layers], dim=1) / len(layers) ** 0.5 for layers in TEACHER_LAYERS]
