@@ -30,8 +30,8 @@ class FromTeacher(nn.Module):
     Linear heads predict the teacher's unit-normalised maps from the student's activations. The loss is the sum of: the
     squared error of the predictions; the squared error of the *difference* between the predictions for two versions
     of an image, relative to the teacher's difference; and the error of the logarithm of the distance, in all and stage
-    by stage. The second is relative because an error that is small beside a map may be as large as the difference that a
-    distance, and its gradient, is made of.
+    by stage. The second is relative because an error that is small beside a map may be as large as the difference that
+    a distance, and its gradient, is made of.
 
     Args:
         teacher: Its distance.

@@ -1,7 +1,7 @@
 """The trunk of ``tim_small``: plain convolutions, small enough to be held by the package.
 
-It looks as SqueezeNet does, by rectified convolutions and maxima over neighbours: a trunk of smooth units and means that
-learned the same distance took the woven pattern of a tower that was trained by it for detail.
+It looks as SqueezeNet does, by rectified convolutions and maxima over neighbours: a trunk of smooth units and means
+that learned the same distance took the woven pattern of a tower that was trained by it for detail.
 Each stage's map is a linear image of its activations with fewer channels, the ones that distances need.
 """
 
