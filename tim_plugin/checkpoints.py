@@ -136,7 +136,9 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], path: Path | str,
 
 
 def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    missing = [f"{key} is missing" for key in own if key not in state]
+    # Batch norm's counter of batches is no weight, and files from before PyTorch 0.4.1 have none.
+    counter = "num_batches_tracked"
+    missing = [f"{key} is missing" for key in own if key not in state and not key.endswith(counter)]
     unknown = [f"{key} is unknown" for key in state if key not in own]
     shapes = [
         f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"

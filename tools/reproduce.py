@@ -20,7 +20,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", choices=[*TARGETS, ALL, WEIGHTS])
     parser.add_argument(
-        "--preset", choices=list(PRESETS), default="small", help="small: what two CPU cores finish; paper: as published"
+        "--preset",
+        choices=list(PRESETS),
+        default="small",
+        help="small: what two CPU cores finish; gpu: larger, for one GPU; paper: as published",
     )
     parser.add_argument("--data", type=Path, help="folder of photographs, with train and val")
     parser.add_argument("--mnist", type=Path, help="fig1: folder of MNIST's idx files (default: scikit-learn's digits)")

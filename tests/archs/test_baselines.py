@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 from basicsr.archs import build_network
-from basicsr.archs.rrdbnet_arch import RRDBNet
 from torch.nn import functional as F
 
 from tim_plugin.archs.colour_bins import annealed_mean, bin_centres, drawn, rebalancing, soft_targets
 from tim_plugin.archs.crn_arch import MEAN_SHARE, MIN_SHARE
-from tim_plugin.checkpoints import load_network
 from tim_plugin.color import rgb_to_lab
 from tim_plugin.errors import TimError
 from tim_plugin.evaluation import answer
@@ -58,6 +54,10 @@ def an_input(name, height=20, width=26):
         ("RepeatedRRDBNet", {}, 16_697_987),  # ESRGAN's
         ("StackedGenerator", {}, 4 * 769_030),
         ("RFBESRGAN", {}, 20_530_659),
+        # Summed by hand from the layers: convolutions with bias, batch norm or layer norm with a gain and a shift each.
+        ("Iizuka2016", {}, 42_182_306),
+        ("CRN", {}, 97_887_771),
+        ("CRNGenerator", {}, 98_547_029),
     ],
 )
 def test_published_sizes(name, arguments, parameters):
@@ -83,90 +83,6 @@ def test_the_given_lightness_is_kept(name):
     lq = 0.3 + 0.4 * an_input(name)
     image = tiny(name)(lq)
     assert torch.allclose(rgb_to_lab(image)[:, :1] / 100, lq, atol=2e-3)
-
-
-def public_rfb(key):
-    """The public network's key for one of ours."""
-    key = re.sub(r"^rfb_body", "RRDB_trunk_rfb", key)
-    key = re.sub(r"^body", "RRDB_trunk", key)
-    key = re.sub(r"^trunk", "trunk_conv", key)
-    key = re.sub(r"^upconvs\.(\d)", lambda m: f"upconv{int(m[1]) + 1}", key)
-    key = re.sub(r"^expand\.(\d)", lambda m: f"upsampler{2 * int(m[1]) + 2}.0", key)
-    key = re.sub(r"rdb(\d)", r"RDB\1", key).replace("conv_hr", "HRconv")
-    key = re.sub(r"branches\.(\d)\.(\d)\.", lambda m: f"branch{m[1]}.{int(m[2]) // 2}.conv.", key)
-    return key.replace("join.", "ConvLinear.conv.").replace("shortcut.", "shortcut.conv.")
-
-
-def public_zhang(key, value):
-    if key == "centres":
-        return "model_out.weight", (value.T / 110)[..., None, None]
-    key = re.sub(r"^blocks\.(\d)", lambda m: f"model{int(m[1]) + 1}", key)
-    return re.sub(r"^top", "model8", key), value
-
-
-def loaded(path, state, section):
-    torch.save(state, path)
-    return load_network(path, options=section)[0]
-
-
-def test_public_weights_of_rfb_esrgan(tmp_path):
-    network = tiny("RFBESRGAN")
-    state = {public_rfb(key): value for key, value in network.state_dict().items()}
-    assert {"RRDB_trunk.0.RDB1.conv1.bias", "RRDB_trunk_rfb.0.RDB3.conv5.ConvLinear.conv.weight"} <= set(state)
-    assert {"upsampler4.0.branch3.1.conv.weight", "trunk_conv.shortcut.conv.weight", "HRconv.bias"} <= set(state)
-    again = loaded(tmp_path / "net.pth", state, {"type": "RFBESRGAN", **TINY["RFBESRGAN"]})
-    assert torch.equal(again(an_input("RFBESRGAN")), network(an_input("RFBESRGAN")))
-    with torch.device("meta"):
-        published = {
-            public_rfb(key): one.shape for key, one in build_network({"type": "RFBESRGAN"}).state_dict().items()
-        }
-    assert published["RRDB_trunk.14.RDB3.conv5.weight"] == (64, 192, 3, 3)
-    assert published["RRDB_trunk_rfb.7.RDB1.conv2.branch3.1.conv.weight"] == (18, 12, 1, 3)
-    assert published["upsampler2.0.ConvLinear.conv.weight"] == (256, 64, 1, 1)
-
-
-def test_public_weights_of_zhang(tmp_path):
-    network = tiny("Zhang2016")
-    network.centres.copy_(network.centres.flip(0))  # the public order is another
-    state = dict(public_zhang(key, value) for key, value in network.state_dict().items() if key != "counts")
-    assert {"model1.0.weight", "model7.6.running_var", "model8.0.weight", "model8.6.bias"} <= set(state)
-    again = loaded(tmp_path / "net.pth", state, {"type": "Zhang2016", **TINY["Zhang2016"]})
-    assert torch.allclose(again(an_input("Zhang2016")), network(an_input("Zhang2016")), atol=1e-6)
-    with torch.device("meta"):
-        shapes = {key: tuple(one.shape) for key, one in build_network({"type": "Zhang2016"}).state_dict().items()}
-    assert shapes["blocks.4.2.weight"] == (512, 512, 3, 3) and shapes["top.0.weight"] == (512, 256, 4, 4)
-    assert shapes["top.6.weight"] == (313, 256, 1, 1)
-
-
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_public_weights_of_dncnn(tmp_path, batch_norm):
-    network, layers = tiny("DnCNN", batch_norm=batch_norm), TINY["DnCNN"]["num_layers"]
-    if batch_norm:
-        chain = {0: network.first, 2 + 3 * (layers - 2): network.last}
-        for index in range(layers - 2):
-            chain |= {2 + 3 * index: network.convs[index], 3 + 3 * index: network.norms[index]}
-    else:
-        chain = {2 * k: one for k, one in enumerate([network.first, *network.convs, network.last])}
-    name = "dncnn" if batch_norm else "model"
-    state = {f"{name}.{place}.{key}": v for place, one in chain.items() for key, v in one.state_dict().items()}
-    section = {"type": "DnCNN", **TINY["DnCNN"], "batch_norm": batch_norm}
-    again = loaded(tmp_path / "net.pth", state, section)
-    assert torch.equal(again(an_input("DnCNN")), network(an_input("DnCNN")))
-
-
-def test_esrgans_own_weights_are_applied_twice(tmp_path):
-    torch.manual_seed(0)
-    once = RRDBNet(3, 3, 4, 4, 1, 4)
-    twice = loaded(
-        tmp_path / "net.pth", {"params_ema": once.state_dict()}, {"type": "RepeatedRRDBNet", **TINY["RepeatedRRDBNet"]}
-    )
-    lq = an_input("RepeatedRRDBNet")
-    assert torch.equal(twice(lq), once(once(lq)))
-
-
-def test_weights_of_another_network_are_refused(tmp_path):
-    with pytest.raises(TimError, match="net.pth does not fit the network"):
-        loaded(tmp_path / "net.pth", tiny("DnCNN").state_dict(), {"type": "RFBESRGAN", **TINY["RFBESRGAN"]})
 
 
 def test_channels_that_do_not_divide_are_named():
