@@ -13,6 +13,8 @@ import torch
 from tim_plugin._version import __version__
 from tim_plugin.option_file import read_option_file
 
+WRITTEN = ("docs/results", "docs/models")  # by the commands that print a commit: what they wrote changes no figure
+
 
 def conditions_of(
     option_file: Path, checkpoint: Path, data: Path, root: Path, device: str | torch.device
@@ -39,8 +41,13 @@ def machine(root: Path, device: str | torch.device) -> dict[str, str]:
 
 
 def _commit(root: Path) -> str:
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+    commit = _git(root, "describe", "--always")
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{one}" for one in WRITTEN))
+    return f"{commit or 'unknown'}{'-dirty' if changed else ''}"
+
+
+def _git(root: Path, *command: str) -> str:
+    return subprocess.run(["git", *command], cwd=root, capture_output=True, text=True).stdout.strip()
 
 
 def _device_name(device: torch.device) -> str:

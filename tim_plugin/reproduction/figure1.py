@@ -11,6 +11,8 @@ from tim_plugin.reproduction.conditions import machine
 from tim_plugin.reproduction.pages import folder_of, write_target
 from tim_plugin.reproduction.presets import Preset
 
+TASK = "mnist_pca"
+
 
 def reproduce_figure1(root: Path, preset: Preset, mnist: Path | None = None) -> dict[str, Any]:
     """Train and measure the worked example; write ``fig1.{json,md,png}`` and ``fig1a.png``.

@@ -29,11 +29,12 @@ def reproduce_samples(bench: Workbench, figure: str) -> dict[str, Any]:
         figure: A key of :data:`FIGURES`.
 
     Raises:
-        TimError: The data or the features cannot be read.
+        TimError: The data cannot be read.
     """
     task, seed = FIGURES[figure], bench.preset.seeds[0]
     system = bench.preset.tim(task)
-    (checkpoint,) = bench.train([bench.run(system, seed)])
+    run = bench.run(system, seed)
+    (checkpoint,) = bench.train([run])
     images = bench.spread_images(system, SHOWN_INPUTS)
     answers = answers_of(
         bench.network(system, checkpoint),
@@ -48,7 +49,12 @@ def reproduce_samples(bench: Workbench, figure: str) -> dict[str, Any]:
     content = {
         "task": task,
         "images": [Path(images.dataset.paths[index]).name for index in images.indices],
-        "conditions": {**bench.conditions(), "run": checkpoint.parent.parent.name, "training_seed": seed},
+        "conditions": {
+            **bench.shown_conditions(),
+            "run": checkpoint.parent.parent.name,
+            "iterations": run.iterations(),
+            "training_seed": seed,
+        },
     }
     page = [f"# Figure {figure.removeprefix('fig')}: samples of TIM, {task}", "", f"![Samples]({figure}.png)", ""]
     page += ["Input, samples, where they differ, ground truth; images evenly spread, none picked."]
