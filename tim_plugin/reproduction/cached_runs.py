@@ -55,10 +55,24 @@ def finished_checkpoint(option_file: Path, forced: Mapping[str, Any], label: str
 
 def _place(option_file: Path, forced: Mapping[str, Any], label: str, root: Path) -> tuple[Path, dict[str, Any]]:
     """The run's folder, and the options that it is named by."""
+    name, options = _named(option_file, forced, label)
+    return root / "experiments" / name, options
+
+
+def run_name(option_file: Path, forced: Mapping[str, Any], label: str) -> str:
+    """Return the name of a run's folder; arguments as :func:`trained_checkpoint`.
+
+    Raises:
+        TimError: An option is wrong.
+    """
+    return _named(option_file, forced, label)[0]
+
+
+def _named(option_file: Path, forced: Mapping[str, Any], label: str) -> tuple[str, dict[str, Any]]:
     opt, _ = read_forced(option_file, forced)
     options = _by_content(json.loads(json.dumps({key: value for key, value in opt.items() if key not in NOT_HASHED})))
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
-    return root / "experiments" / f"{label}_{digest}", options
+    return f"{label}_{digest}", options
 
 
 def _checked(folder: Path, options: Mapping[str, Any]) -> Path:
