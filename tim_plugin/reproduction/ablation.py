@@ -19,6 +19,7 @@ from tim_plugin.evaluation import answers_of
 from tim_plugin.imle.selection import search_by
 from tim_plugin.imle.trees import move
 from tim_plugin.options import ImleSpec, build_spec
+from tim_plugin.reproduction.conditions import trained_at
 from tim_plugin.reproduction.pages import Stale, folder_of, spread, table, with_other_tasks, write_target
 from tim_plugin.reproduction.presets import ABLATIONS, System
 from tim_plugin.reproduction.step_time import step_seconds
@@ -96,7 +97,11 @@ def measure_variants(
         first = bench.preset.seeds[0]
         seconds = step_seconds({name: runs[name, first] for name, _ in variants})
         content["tasks"][task] = _measured(bench, task, runs, paths, seconds)
-        content["conditions"][task] = {**bench.conditions(), "seeds": list(bench.preset.seeds)}
+        content["conditions"][task] = {
+            **bench.conditions(),
+            "seeds": list(bench.preset.seeds),
+            **trained_at(bench.root, [run.name() for run in runs.values()]),
+        }
         pictures[task] = {name: _samples(bench, task, paths[name, first]) for name, _ in variants}
     return content, pictures
 

@@ -11,6 +11,7 @@ from typing import Any
 from tim_plugin.errors import TimError
 from tim_plugin.images import write_json
 from tim_plugin.option_file import read_forced
+from tim_plugin.reproduction.conditions import MACHINE, machine
 from tim_plugin.train_pipeline import Observer, train_pipeline
 
 OF_FILES = ("dataroot_gt", "dataroot_lq", "weights")
@@ -38,7 +39,9 @@ def trained_checkpoint(
         states = folder / "training_states"
         resume = ["--auto_resume"] if states.is_dir() and any(states.iterdir()) else []
         _, argv = read_forced(option_file, {**forced, "name": folder.name})
+        made_by = machine(root, "cuda" if options.get("num_gpu") else "cpu")
         train_pipeline(str(root), [*resume, *argv], on_step)
+        write_json(folder / MACHINE, made_by)
         write_json(folder / RECORD, options)
     return _checked(folder, options)
 

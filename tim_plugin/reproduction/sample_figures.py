@@ -12,6 +12,7 @@ from tim_plugin.contact_sheet import contact_sheet
 from tim_plugin.evaluation import answers_of
 from tim_plugin.images import write_png
 from tim_plugin.outputs import sheet_row
+from tim_plugin.reproduction.conditions import trained_at
 from tim_plugin.reproduction.pages import folder_of, write_target
 from tim_plugin.reproduction.workbench import SAMPLING_SEED, Workbench
 
@@ -54,6 +55,7 @@ def reproduce_samples(bench: Workbench, figure: str) -> dict[str, Any]:
             "run": checkpoint.parent.parent.name,
             "iterations": run.iterations(),
             "training_seed": seed,
+            **trained_at(bench.root, [run.name()]),
         },
     }
     page = [f"# Figure {figure.removeprefix('fig')}: samples of TIM, {task}", "", f"![Samples]({figure}.png)", ""]
