@@ -97,11 +97,12 @@ def test_figure_3_is_trained_once_measured_and_written(small, monkeypatch):
     assert again["figure"] == content["figure"]
     shutil.copytree(small / "datasets", small / "elsewhere")
     option_file, moved = small / "options" / "reproduce" / OPTION_FILE, small / "elsewhere" / "reproduce_half"
-    forced = {f"datasets:{phase}:dataroot_gt": str(moved / phase) for phase in ("train", "val")}
+    places = {phase: next((moved / phase).iterdir()) for phase in ("train", "val")}
+    forced = {f"datasets:{phase}:dataroot_gt": str(place) for phase, place in places.items()}
     forced["train:perceptual_opt:weights"] = "random"
     checkpoint = cached_runs.trained_checkpoint(option_file, forced, LABEL, small)
     assert checkpoint.parent.parent.name == content["conditions"]["run"]  # the same data elsewhere are the same run
-    next((moved / "train").iterdir()).unlink()
+    next(places["train"].iterdir()).unlink()
     with pytest.raises(AssertionError, match="trained again"):  # other data are another run
         cached_runs.trained_checkpoint(option_file, forced, LABEL, small)
     with pytest.raises(AssertionError, match="trained again"):  # other options are another run
@@ -111,7 +112,7 @@ def test_figure_3_is_trained_once_measured_and_written(small, monkeypatch):
 def test_a_run_that_was_killed_goes_on_and_a_changed_one_is_refused(small, monkeypatch):
     option_file = small / "options" / "reproduce" / OPTION_FILE
     forced = {
-        f"datasets:{phase}:dataroot_gt": str(halved(small / "data" / phase, small / "half" / phase))
+        f"datasets:{phase}:dataroot_gt": str(halved([small / "data" / phase], small / "half" / phase))
         for phase in ("train", "val")
     }
     whole = cached_runs.trained_checkpoint(option_file, forced, "whole", small)

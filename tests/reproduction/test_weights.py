@@ -12,7 +12,7 @@ import yaml
 from tim_plugin import bundled, pretrained
 from tim_plugin.errors import TimError
 from tim_plugin.evaluation import Row
-from tim_plugin.images import list_images, read_image, write_png
+from tim_plugin.images import read_image, write_png
 from tim_plugin.option_file import read_option_file
 from tim_plugin.reproduction import weights
 from tim_plugin.reproduction.presets import SMALL
@@ -53,7 +53,9 @@ def bench(project_copy, photos, tiny_network, tmp_path, monkeypatch):
 def test_a_tower_is_made_measured_and_described(bench, name):
     weights.make_weights(bench, [name])
     assert list(pretrained.towers()) == [name] and name in pretrained.described()
-    assert len(list_images(bench.root / "datasets" / "weights_half")) == 4  # train and test, not what is held out
+    assert (
+        len(list((bench.root / "datasets" / "weights_half").rglob("*.png"))) == 4
+    )  # train and test, not what is held out
     content = json.loads((bench.root / "docs" / "models" / f"{name}.json").read_text())
     measures, conditions = content["measures"], content["conditions"]
     assert measures["images"] == 2 and measures["trivial_distance"] > 0

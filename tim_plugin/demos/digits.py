@@ -78,6 +78,23 @@ def run_digits_demo(root: Path, mnist: Path | None = None) -> dict[str, Any]:
     started = time.perf_counter()
     trained = train(DEMO, root, digit_data(mnist))
     result = root / "results" / trained.opt["name"]
+    measures = write_figure1(trained, result)
+    measures["seconds"] = round(time.perf_counter() - started, 1)
+    write_json(result / "metrics.json", measures)
+    _tell(measures, result.relative_to(root), trained.checkpoint.relative_to(root))
+    return measures
+
+
+def write_figure1(trained: Trained, result: Path) -> dict[str, Any]:
+    """Sample and measure unseen digits, and write ``figure_1a.png`` and ``figure_1b.png``.
+
+    Args:
+        trained: The demo.
+        result: Folder of the pictures, made if it is not there.
+
+    Returns:
+        The measures, with those of training.
+    """
     sheet: list[SheetRow] = []
 
     def on_image(answers: Answers, row: Row) -> None:
@@ -102,9 +119,6 @@ def run_digits_demo(root: Path, mnist: Path | None = None) -> dict[str, Any]:
         "diversity_rms_pixels": float(np.mean(spread)),
         "seed": SEED,
     }
-    measures["seconds"] = round(time.perf_counter() - started, 1)
-    write_json(result / "metrics.json", measures)
-    _tell(measures, result.relative_to(root), trained.checkpoint.relative_to(root))
     return measures
 
 

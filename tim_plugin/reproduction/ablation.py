@@ -19,7 +19,8 @@ from tim_plugin.evaluation import answers_of
 from tim_plugin.imle.selection import search_by
 from tim_plugin.imle.trees import move
 from tim_plugin.options import ImleSpec, build_spec
-from tim_plugin.reproduction.pages import folder_of, spread, table, with_other_tasks, write_target
+from tim_plugin.reproduction.conditions import trained_at
+from tim_plugin.reproduction.pages import Stale, folder_of, spread, table, with_other_tasks, write_target
 from tim_plugin.reproduction.presets import ABLATIONS, System
 from tim_plugin.reproduction.step_time import step_seconds
 from tim_plugin.reproduction.training import Run
@@ -54,7 +55,7 @@ def reproduce_table5(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
     """
     measured, pictures = measure_variants(bench, tasks, cumulative())
     folder = folder_of(bench.root, bench.preset.name)
-    content = with_other_tasks(folder, "table5", measured, TASKS)
+    content = with_other_tasks(folder, "table5", measured, TASKS, stale_variants(bench, cumulative()))
     title = "# Table 5: parts of the method removed, one after the other"
     about = "HS: hierarchical sampling, MN: mapping network, IS: intermediate supervision, WN: weight normalisation."
     write_target(folder, "table5", content, variants_page(content, bench, title, about, "table5", PAPER))
@@ -62,7 +63,8 @@ def reproduce_table5(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
     for task, variants in pictures.items():
         _draw_samples(variants, folder / f"fig9_{task}.png")
     files = {task: f"fig9_{task}.png" for task in pictures}
-    shown = with_other_tasks(folder, "fig9", {"tasks": files, "conditions": measured["conditions"]}, TASKS)
+    samples = {"tasks": files, "conditions": measured["conditions"]}
+    shown = with_other_tasks(folder, "fig9", samples, TASKS, lambda task, *_: task not in content["tasks"])
     page = ["# Figure 9: samples as parts of the method are removed", ""]
     page += ["One input a row, each variant's first sample, seed 0; the last column is the ground truth."]
     for task, file in shown["tasks"].items():
@@ -95,9 +97,25 @@ def measure_variants(
         first = bench.preset.seeds[0]
         seconds = step_seconds({name: runs[name, first] for name, _ in variants})
         content["tasks"][task] = _measured(bench, task, runs, paths, seconds)
-        content["conditions"][task] = {**bench.conditions(), "seeds": list(bench.preset.seeds)}
+        content["conditions"][task] = {
+            **bench.conditions(),
+            "seeds": list(bench.preset.seeds),
+            **trained_at(bench.root, [run.name() for run in runs.values()]),
+        }
         pictures[task] = {name: _samples(bench, task, paths[name, first]) for name, _ in variants}
     return content, pictures
+
+
+def stale_variants(bench: Workbench, variants: Variants) -> Stale:
+    """Return whether a task's figures, of :func:`measure_variants`, are of other runs than would be made now."""
+
+    def stale(task: str, kept: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
+        system = bench.preset.tim(task)
+        return {name: [row["run"] for row in one["equal_iterations"]] for name, one in kept.items()} != {
+            name: [bench.run(system, seed, forced).name() for seed in conditions["seeds"]] for name, forced in variants
+        }
+
+    return stale
 
 
 def cumulative() -> Variants:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tim_plugin.reproduction.ablation import draw_variants, measure_variants, variants_page
+from tim_plugin.reproduction.ablation import draw_variants, measure_variants, stale_variants, variants_page
 from tim_plugin.reproduction.pages import folder_of, with_other_tasks, write_target
 from tim_plugin.reproduction.workbench import Workbench
 
@@ -31,7 +31,8 @@ def reproduce_beyond(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
         TimError: The data or the features cannot be read.
     """
     folder = folder_of(bench.root, bench.preset.name)
-    content = with_other_tasks(folder, "beyond", measure_variants(bench, tasks, VARIANTS)[0], TASKS)
+    measured, _ = measure_variants(bench, tasks, VARIANTS)
+    content = with_other_tasks(folder, "beyond", measured, TASKS, stale_variants(bench, VARIANTS))
     about = f"Each option alone, added to the full model. reject_radius: {RADII}, coarse to fine."
     page = variants_page(content, bench, "# Beyond the paper", about, "beyond")
     write_target(folder, "beyond", content, page)

@@ -11,6 +11,7 @@ from typing import Any
 from tim_plugin.errors import TimError
 from tim_plugin.images import write_json
 from tim_plugin.option_file import read_forced
+from tim_plugin.reproduction.conditions import MACHINE, machine
 from tim_plugin.train_pipeline import Observer, train_pipeline
 
 OF_FILES = ("dataroot_gt", "dataroot_lq", "weights")
@@ -38,7 +39,9 @@ def trained_checkpoint(
         states = folder / "training_states"
         resume = ["--auto_resume"] if states.is_dir() and any(states.iterdir()) else []
         _, argv = read_forced(option_file, {**forced, "name": folder.name})
+        made_by = machine(root, "cuda" if options.get("num_gpu") else "cpu")
         train_pipeline(str(root), [*resume, *argv], on_step)
+        write_json(folder / MACHINE, made_by)
         write_json(folder / RECORD, options)
     return _checked(folder, options)
 
@@ -55,10 +58,24 @@ def finished_checkpoint(option_file: Path, forced: Mapping[str, Any], label: str
 
 def _place(option_file: Path, forced: Mapping[str, Any], label: str, root: Path) -> tuple[Path, dict[str, Any]]:
     """The run's folder, and the options that it is named by."""
+    name, options = _named(option_file, forced, label)
+    return root / "experiments" / name, options
+
+
+def run_name(option_file: Path, forced: Mapping[str, Any], label: str) -> str:
+    """Return the name of a run's folder; arguments as :func:`trained_checkpoint`.
+
+    Raises:
+        TimError: An option is wrong.
+    """
+    return _named(option_file, forced, label)[0]
+
+
+def _named(option_file: Path, forced: Mapping[str, Any], label: str) -> tuple[str, dict[str, Any]]:
     opt, _ = read_forced(option_file, forced)
     options = _by_content(json.loads(json.dumps({key: value for key, value in opt.items() if key not in NOT_HASHED})))
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
-    return root / "experiments" / f"{label}_{digest}", options
+    return f"{label}_{digest}", options
 
 
 def _checked(folder: Path, options: Mapping[str, Any]) -> Path:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tim_plugin.metrics.sample_measures import FWV_SIGMAS
-from tim_plugin.reproduction.pages import folder_of, table, with_other_tasks, write_target
+from tim_plugin.reproduction.conditions import trained_at
+from tim_plugin.reproduction.pages import Stale, folder_of, table, with_other_tasks, write_target
 from tim_plugin.reproduction.presets import System
 from tim_plugin.reproduction.workbench import Workbench
 
@@ -124,6 +125,19 @@ def _agreement(row: Row) -> str:
     return "; ".join(f"{one['mean']:.2f}, {one['worst']:.2f} {one['unit']}" for one in found) or "-"
 
 
+def _stale(bench: Workbench) -> Stale:
+    """Whether a task's rows are of other runs than would be made now."""
+
+    def stale(task: str, kept: Mapping[str, Row], conditions: Mapping[str, Any]) -> bool:
+        seed = conditions["training_seed"]
+        systems = bench.preset.systems.get(task, ())
+        return {name: row["run"] for name, row in kept.items()} != {
+            one.name: bench.run(one, seed).name() if one.trained else None for one in systems
+        }
+
+    return stale
+
+
 def _write(
     bench: Workbench,
     tasks: Sequence[str],
@@ -138,9 +152,12 @@ def _write(
         "mean over samples of exp(-d / (2 sigma^2)) times the distance to the mean sample; "
         + (f"distances divided by {scale:g}, which brings them to LPIPS's size" if scale != 1 else "d as it is")
     )
-    measured = {"tasks": compare(bench, tasks), "conditions": dict.fromkeys(tasks, conditions)}
+    found = compare(bench, tasks)
+    runs = {task: [row["run"] for row in rows.values() if row["run"] is not None] for task, rows in found.items()}
+    by_task = {task: {**conditions, **trained_at(bench.root, names)} for task, names in runs.items()}
+    measured = {"tasks": found, "conditions": by_task}
     folder = folder_of(bench.root, bench.preset.name)
-    content, page = with_other_tasks(folder, target, measured, TASKS), [f"# {title}"]
+    content, page = with_other_tasks(folder, target, measured, TASKS, _stale(bench)), [f"# {title}"]
     for task, systems in content["tasks"].items():
         rows = []
         for system in bench.preset.systems[task]:

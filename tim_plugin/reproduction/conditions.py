@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,10 @@ import torch
 
 from tim_plugin._version import __version__
 from tim_plugin.option_file import read_option_file
+
+WRITTEN = ("docs/results", "docs/models")  # by the commands that print a commit: what they wrote changes no figure
+
+MACHINE = "machine.json"  # in a run's folder
 
 
 def conditions_of(
@@ -26,6 +32,22 @@ def conditions_of(
         "training_seed": opt["manual_seed"],
         "data_set": data.resolve().name,
         **machine(root, device),
+        **trained_at(root, [checkpoint.parent.parent.name]),
+    }
+
+
+def trained_at(root: Path, runs: Iterable[str]) -> dict[str, str]:
+    """Return by which commits and on what hardware runs were trained, which may be other than those of the page.
+
+    Args:
+        root: The project's folder.
+        runs: Their names, below ``experiments``.
+    """
+    files = [root / "experiments" / name / MACHINE for name in dict.fromkeys(runs)]
+    found = [json.loads(file.read_text()) if file.is_file() else {} for file in files]
+    return {
+        f"training_{key}": "; ".join(dict.fromkeys(one.get(key, "not recorded") for one in found))
+        for key in ("commit", "hardware")
     }
 
 
@@ -39,8 +61,13 @@ def machine(root: Path, device: str | torch.device) -> dict[str, str]:
 
 
 def _commit(root: Path) -> str:
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+    commit = _git(root, "describe", "--always")
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{one}" for one in WRITTEN))
+    return f"{commit or 'unknown'}{'-dirty' if changed else ''}"
+
+
+def _git(root: Path, *command: str) -> str:
+    return subprocess.run(["git", *command], cwd=root, capture_output=True, text=True).stdout.strip()
 
 
 def _device_name(device: torch.device) -> str:

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from tim_plugin.demos.digits import run_digits_demo
+from tim_plugin.checkpoints import load_network
+from tim_plugin.demos.digits import DEMO, digit_data, write_figure1
+from tim_plugin.demos.runs import Trained
+from tim_plugin.errors import TimError
 from tim_plugin.images import read_bytes, write_atomically
-from tim_plugin.reproduction.conditions import machine
+from tim_plugin.reproduction.cached_runs import trained_checkpoint
+from tim_plugin.reproduction.conditions import machine, trained_at
 from tim_plugin.reproduction.pages import folder_of, write_target
 from tim_plugin.reproduction.presets import Preset
+from tim_plugin.reproduction.training import Run
+
+TASK = "mnist_pca"
+LABEL = "reproduce_mnist_pca"
+MNIST, BUNDLED = "MNIST", "scikit-learn's digits"
+
+
+def other_digits(root: Path, preset: Preset, mnist: Path | None) -> str | None:
+    """Return why the page that is there is not written again: it is of MNIST, and now there is none."""
+    page = folder_of(root, preset.name) / "fig1.json"
+    if mnist is not None or not page.is_file() or json.loads(page.read_text())["conditions"]["data_set"] != MNIST:
+        return None
+    return f"--mnist: {page} is of MNIST: give its folder; or remove the page, and it is made of {BUNDLED}"
 
 
 def reproduce_figure1(root: Path, preset: Preset, mnist: Path | None = None) -> dict[str, Any]:
-    """Train and measure the worked example; write ``fig1.{json,md,png}`` and ``fig1a.png``.
+    """Train the worked example, unless that was done, and measure it; write ``fig1.{json,md,png}`` and ``fig1a.png``.
+
+    It is trained and measured on the CPU, for which it is small enough, and is the same in every preset.
 
     Args:
         root: The project's folder.
@@ -21,15 +41,30 @@ def reproduce_figure1(root: Path, preset: Preset, mnist: Path | None = None) -> 
         mnist: Folder of MNIST's idx files; None takes scikit-learn's digits.
 
     Raises:
-        TimError: The digits cannot be read.
+        TimError: The digits cannot be read, or the page is of MNIST and ``mnist`` is None.
     """
-    measures = run_digits_demo(root, mnist)
-    folder, made = folder_of(root, preset.name), root / "results" / "demo_mnist_pca"
+    reason = other_digits(root, preset, mnist)
+    if reason is not None:
+        raise TimError(reason)
+    run = Run(root / "options" / "demo" / DEMO.option_file, digit_data(mnist), LABEL)
+    checkpoint, opt = trained_checkpoint(*run, root), run.options()
+    tower, _ = load_network(checkpoint)
+    training = {"parameters": sum(one.numel() for one in tower.parameters()), "iterations": run.iterations()}
+    training["training_seed"] = opt["manual_seed"]
+    folder, made = folder_of(root, preset.name), root / "results" / run.name()
+    measures = write_figure1(Trained(opt, tower, checkpoint, training), made)
     write_atomically(folder / "fig1a.png", read_bytes(made / "figure_1a.png"))
     write_atomically(folder / "fig1.png", read_bytes(made / "figure_1b.png"))
-    digits = "scikit-learn's digits" if mnist is None else "MNIST"
-    conditions = {"data_set": digits, "iterations": measures["iterations"], "parameters": measures["parameters"]}
-    conditions |= {"training_seed": measures["training_seed"], "distance": measures["distance"], **machine(root, "cpu")}
+    conditions = {
+        "data_set": BUNDLED if mnist is None else MNIST,
+        "iterations": measures["iterations"],
+        "parameters": measures["parameters"],
+        "training_seed": measures["training_seed"],
+        "distance": measures["distance"],
+        "run": run.name(),
+        **machine(root, "cpu"),
+        **trained_at(root, [run.name()]),
+    }
     found = measures["figure_1b"]
     page = [
         "# Figure 1: digits from their first ten principal components",

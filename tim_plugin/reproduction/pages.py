@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tim_plugin.images import write_atomically, write_json
+
+MUST_AGREE = (  # conditions that are one for all tasks of a page
+    "data_set",
+    "output_px",
+    "samples_of_each_input",
+    "sampling_seed",
+    "distance",
+    "features_of_sets",
+    "faithfulness_weighted_variance",
+)
+Stale = Callable[[str, Any, Mapping[str, Any]], bool]
 
 
 def folder_of(root: Path, preset: str) -> Path:
@@ -48,30 +59,36 @@ def _listed(conditions: Mapping[str, Any]) -> list[str]:
 
 
 def with_other_tasks(
-    folder: Path, target: str, content: Mapping[str, Any], known: Sequence[str]
+    folder: Path, target: str, content: Mapping[str, Any], known: Sequence[str], stale: Stale
 ) -> dict[str, dict[str, Any]]:
     """Add the tasks that ``TARGET.json`` holds already and that were not measured now, each with its own conditions.
 
-    Tasks that were measured by other features would stand in a table whose columns are not theirs: they are left out,
-    and a line on stderr says so.
+    A task that was measured under other conditions, or of runs that would not be made with today's options and data,
+    is left out, and a line on stderr says so.
 
     Args:
         folder: Of the preset.
         target: Its name.
         content: ``tasks`` and ``conditions``, both by task, of what was measured now.
         known: All tasks of the target, in the order of the page.
+        stale: Maps a task, what the page has of it, and its conditions to whether it is of other runs than today's.
     """
     path = folder / f"{target}.json"
     before = json.loads(path.read_text()) if path.is_file() else {"tasks": {}, "conditions": {}}
-    features = {one["features_of_sets"] for one in content["conditions"].values()}
     tasks, conditions = dict(content["tasks"]), dict(content["conditions"])
-    for task in before["tasks"]:
+    now = next(iter(conditions.values()))
+    for task, kept in before["tasks"].items():
         if task in tasks:
             continue
-        if before["conditions"][task]["features_of_sets"] in features:
-            tasks[task], conditions[task] = before["tasks"][task], before["conditions"][task]
+        theirs = before["conditions"][task]
+        other = [key for key in MUST_AGREE if key in now and theirs.get(key) != now[key]]
+        why = f"was measured with another {other[0].replace('_', ' ')}" if other else ""
+        if not why and (task not in known or stale(task, kept, theirs)):
+            why = "is of runs with other options or data than now"
+        if why:
+            print(f"{path}: {task} {why} and is left out; --tasks {task} measures it again", file=sys.stderr)
         else:
-            print(f"{path}: {task} was measured by other features and is left out now", file=sys.stderr)
+            tasks[task], conditions[task] = kept, theirs
     order = [task for task in known if task in tasks]
     return {"tasks": {task: tasks[task] for task in order}, "conditions": {task: conditions[task] for task in order}}
 

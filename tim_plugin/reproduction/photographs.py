@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tim_plugin.errors import TimError
 from tim_plugin.images import list_images, read_image, write_png
+from tim_plugin.reproduction.cached_runs import content_of
 from tim_plugin.resize import bicubic_resize
 
 SMALLEST_PX = 128
 
 
-def halved(folder: Path, target: Path) -> Path:
-    """Write a folder's photographs at half their size, antialiased, those that are not there yet; return ``target``.
+def halved(folders: Sequence[Path], work: Path) -> Path:
+    """Write folders' photographs at half their size, antialiased, into one folder, those that are not there yet.
+
+    Args:
+        folders: Of photographs.
+        work: What is written lies in a folder below it that is named by the photographs' content, so that other
+            photographs of the same name are never taken for these.
+
+    Returns:
+        The folder below ``work``.
 
     Raises:
         TimError: There is no such folder, or a photograph is damaged or small.
     """
-    folder = folder.expanduser()
-    if not folder.is_dir():
-        raise TimError(f"--data: there is no folder {folder}; give a folder that holds train and val")
-    for path in list_images(folder):
+    folders = [folder.expanduser() for folder in folders]
+    for folder in folders:
+        if not folder.is_dir():
+            raise TimError(f"--data: there is no folder {folder}; give a folder that holds train and val")
+    target = work / "-".join(content_of(folder)[:10] for folder in folders)
+    for path in (path for folder in folders for path in list_images(folder)):
         out = target / f"{path.stem}.png"
         if not out.exists():
             rgb = read_image(path).rgb

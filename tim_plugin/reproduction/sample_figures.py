@@ -12,6 +12,7 @@ from tim_plugin.contact_sheet import contact_sheet
 from tim_plugin.evaluation import answers_of
 from tim_plugin.images import write_png
 from tim_plugin.outputs import sheet_row
+from tim_plugin.reproduction.conditions import trained_at
 from tim_plugin.reproduction.pages import folder_of, write_target
 from tim_plugin.reproduction.workbench import SAMPLING_SEED, Workbench
 
@@ -29,11 +30,12 @@ def reproduce_samples(bench: Workbench, figure: str) -> dict[str, Any]:
         figure: A key of :data:`FIGURES`.
 
     Raises:
-        TimError: The data or the features cannot be read.
+        TimError: The data cannot be read.
     """
     task, seed = FIGURES[figure], bench.preset.seeds[0]
     system = bench.preset.tim(task)
-    (checkpoint,) = bench.train([bench.run(system, seed)])
+    run = bench.run(system, seed)
+    (checkpoint,) = bench.train([run])
     images = bench.spread_images(system, SHOWN_INPUTS)
     answers = answers_of(
         bench.network(system, checkpoint),
@@ -48,7 +50,13 @@ def reproduce_samples(bench: Workbench, figure: str) -> dict[str, Any]:
     content = {
         "task": task,
         "images": [Path(images.dataset.paths[index]).name for index in images.indices],
-        "conditions": {**bench.conditions(), "run": checkpoint.parent.parent.name, "training_seed": seed},
+        "conditions": {
+            **bench.shown_conditions(),
+            "run": checkpoint.parent.parent.name,
+            "iterations": run.iterations(),
+            "training_seed": seed,
+            **trained_at(bench.root, [run.name()]),
+        },
     }
     page = [f"# Figure {figure.removeprefix('fig')}: samples of TIM, {task}", "", f"![Samples]({figure}.png)", ""]
     page += ["Input, samples, where they differ, ground truth; images evenly spread, none picked."]

@@ -44,15 +44,13 @@ class Shipped:
 
 
 def _photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
-    work = root / "datasets" / "weights_half"
-    for phase in ("train", "test"):
-        halved(data.expanduser() / phase, work)
-    return {"datasets:train:dataroot_gt": str(work)}
+    folder = halved([data / phase for phase in ("train", "test")], root / "datasets" / "weights_half")
+    return {"datasets:train:dataroot_gt": str(folder)}
 
 
 def _photographs_held_out(task: str, scale: int, **options: Any) -> Data:
     def section(root: Path, data: Path) -> dict[str, Any]:
-        folder = halved(data.expanduser() / "val", root / "datasets" / "reproduce_half" / "val")
+        folder = halved([data / "val"], root / "datasets" / "reproduce_half" / "val")
         return _section(task, scale, dataroot_gt=str(folder), **options)
 
     return section

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tim_plugin.errors import TimError, did_you_mean
 from tim_plugin.inference import choose_device
 from tim_plugin.reproduction import ablation, beyond, comparison, sample_figures
-from tim_plugin.reproduction.figure1 import reproduce_figure1
+from tim_plugin.reproduction.figure1 import TASK as FIGURE_1_TASK
+from tim_plugin.reproduction.figure1 import other_digits, reproduce_figure1
+from tim_plugin.reproduction.figure3 import TASK as FIGURE_3_TASK
 from tim_plugin.reproduction.figure3 import reproduce_figure3
 from tim_plugin.reproduction.presets import PRESETS
 from tim_plugin.reproduction.shipped import TOWERS
@@ -20,40 +23,62 @@ from tim_plugin.reproduction.workbench import Workbench
 
 ALL = "all"
 WEIGHTS = "weights"
-Target = Callable[[Workbench, argparse.Namespace], Any]
 
 
-def _over_tasks(function: Callable[[Workbench, Sequence[str]], Any], known: Sequence[str]) -> Target:
-    def target(bench: Workbench, args: argparse.Namespace) -> Any:
-        return function(bench, _tasks(args, known))
+class Target(NamedTuple):
+    """What can be made.
 
-    return target
+    Attributes:
+        make: Makes it of the workbench, the tasks that are asked for and ``--mnist``.
+        tasks: That it has.
+        sets: Whether it compares sets of images, which needs trained features.
+    """
+
+    make: Callable[[Workbench, Sequence[str], Path | None], Any]
+    tasks: Sequence[str]
+    sets: bool = True
 
 
-def _tasks(args: argparse.Namespace, known: Sequence[str]) -> Sequence[str]:
-    if args.tasks is None or args.target == ALL:
-        return known
-    wanted = [name.strip() for name in args.tasks.split(",") if name.strip()]
+def _samples_of(figure: str) -> Target:
+    return Target(
+        lambda bench, tasks, mnist: sample_figures.reproduce_samples(bench, figure),
+        (sample_figures.FIGURES[figure],),
+        sets=False,
+    )
+
+
+_ABLATION = Target(lambda bench, tasks, mnist: ablation.reproduce_table5(bench, tasks), ablation.TASKS)
+TARGETS: dict[str, Target] = {
+    "fig3": Target(lambda bench, tasks, mnist: reproduce_figure3(bench), (FIGURE_3_TASK,), sets=False),
+    "table5": _ABLATION,  # table 5 and figure 9 in one
+    "fig9": _ABLATION,
+    "table2": Target(lambda bench, tasks, mnist: comparison.reproduce_table2(bench, tasks), comparison.TASKS),
+    "table3": Target(lambda bench, tasks, mnist: comparison.reproduce_table3(bench, tasks), comparison.TASKS),
+    "table4": Target(lambda bench, tasks, mnist: comparison.reproduce_table4(bench, tasks), comparison.TASKS),
+    "fig6": _samples_of("fig6"),
+    "fig7": _samples_of("fig7"),
+    "fig8": _samples_of("fig8"),
+    "beyond": Target(lambda bench, tasks, mnist: beyond.reproduce_beyond(bench, tasks), beyond.TASKS),
+    "fig1": Target(
+        lambda bench, tasks, mnist: reproduce_figure1(bench.root, bench.preset, mnist), (FIGURE_1_TASK,), sets=False
+    ),
+}
+
+
+def _asked_for(target: str, tasks: str | None) -> dict[str, Sequence[str]]:
+    """Return what is to be made, with the tasks of each; of ``all``, what has one of the named tasks."""
+    chosen = TARGETS if target == ALL else {target: TARGETS[target]}
+    known = list(dict.fromkeys(task for one in chosen.values() for task in one.tasks))
+    if tasks is None:
+        return {name: one.tasks for name, one in chosen.items()}
+    wanted = [name.strip() for name in tasks.split(",") if name.strip()]
+    if not wanted:
+        raise TimError(f"--tasks: names no task; {target} has {', '.join(known)}")
     for name in wanted:
         if name not in known:
-            raise TimError(f"--tasks {name}: is not one of {args.target}'s: {did_you_mean(name, known)}")
-    return wanted
-
-
-_ABLATION = _over_tasks(ablation.reproduce_table5, ablation.TASKS)  # table 5 and figure 9 in one
-TARGETS: dict[str, Target] = {
-    "fig3": lambda bench, args: reproduce_figure3(bench),
-    "table5": _ABLATION,
-    "fig9": _ABLATION,
-    "table2": _over_tasks(comparison.reproduce_table2, comparison.TASKS),
-    "table3": _over_tasks(comparison.reproduce_table3, comparison.TASKS),
-    "table4": _over_tasks(comparison.reproduce_table4, comparison.TASKS),
-    "fig6": lambda bench, args: sample_figures.reproduce_samples(bench, "fig6"),
-    "fig7": lambda bench, args: sample_figures.reproduce_samples(bench, "fig7"),
-    "fig8": lambda bench, args: sample_figures.reproduce_samples(bench, "fig8"),
-    "beyond": _over_tasks(beyond.reproduce_beyond, beyond.TASKS),
-    "fig1": lambda bench, args: reproduce_figure1(bench.root, bench.preset, args.mnist),
-}
+            raise TimError(f"--tasks {name}: is not one of {target}'s: {did_you_mean(name, known)}")
+    named = {name: [task for task in one.tasks if task in wanted] for name, one in chosen.items()}
+    return {name: found for name, found in named.items() if found}
 
 
 def reproduce(root: Path, args: argparse.Namespace) -> None:
@@ -79,11 +104,28 @@ def reproduce(root: Path, args: argparse.Namespace) -> None:
     if (args.target == WEIGHTS) != (args.name is not None):
         raise TimError(f"--name says which tower '{WEIGHTS}' makes, and only that needs it: {', '.join(TOWERS)}")
     if args.target == WEIGHTS:
+        if args.tasks is not None:
+            raise TimError(f"--tasks: {WEIGHTS} has none; --name says which tower is made")
         make_weights(bench, args.name)
         return
-    made: set[Target] = set()
-    for target in TARGETS if args.target == ALL else (args.target,):
-        if TARGETS[target] not in made:
-            TARGETS[target](bench, args)
-        made.add(TARGETS[target])
-        print((root / "docs" / "results" / preset.name / f"{target}.md").read_text(), flush=True)
+    asked = _asked_for(args.target, args.tasks)
+    _need(bench, [TARGETS[name] for name in asked])
+    made: set[int] = set()
+    for name, tasks in asked.items():
+        target = TARGETS[name]
+        kept = other_digits(root, preset, args.mnist) if args.target == ALL and FIGURE_1_TASK in tasks else None
+        if kept is not None:
+            print(f"{kept}; it stays as it is", file=sys.stderr)
+        elif id(target) not in made:
+            target.make(bench, tasks, args.mnist)
+        made.add(id(target))
+        print((root / "docs" / "results" / preset.name / f"{name}.md").read_text(), flush=True)
+
+
+def _need(bench: Workbench, targets: Sequence[Target]) -> None:
+    """Look for what the targets read: hours of training must not end at a missing file."""
+    if all(FIGURE_1_TASK in one.tasks for one in targets):
+        return
+    _ = bench.folders, bench.distance
+    if any(one.sets for one in targets):
+        _ = bench.extractor

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from tim_plugin.option_file import read_forced
-from tim_plugin.reproduction.cached_runs import finished_checkpoint, trained_checkpoint
+from tim_plugin.reproduction.cached_runs import finished_checkpoint, run_name, trained_checkpoint
 
 POLL_S = 0.5
 _steps: Any = None  # a worker's counter, shared with the parent
@@ -35,6 +35,10 @@ class Run(NamedTuple):
     def iterations(self) -> int:
         """Return how many steps it takes."""
         return int(self.options()["train"]["total_iter"])
+
+    def name(self) -> str:
+        """Return the name of its folder below ``experiments``."""
+        return run_name(self.option_file, self.forced, self.label)
 
 
 def train_all(runs: Sequence[Run], root: Path, jobs: int = 1) -> list[Path]:

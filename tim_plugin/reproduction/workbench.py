@@ -18,7 +18,7 @@ from torch.utils.data import Subset
 from tim_plugin._version import __version__
 from tim_plugin.checkpoints import load_network, network_of
 from tim_plugin.errors import TimError
-from tim_plugin.images import write_json
+from tim_plugin.images import list_images, write_json
 from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.metrics.feature_extractors import Extractor, build_extractor
 from tim_plugin.option_file import read_forced, read_option_file
@@ -90,8 +90,9 @@ class Workbench:
             found = {phase: self.data.expanduser().resolve() / phase for phase in ("train", "val")}
             return {**found, "measured": found["val"]}
         work = self.root / "datasets" / "reproduce_half"
-        found = {phase: halved(self.data / phase, work / phase) for phase in ("train", "val")}
-        return {**found, "measured": tiles(found["val"], work / f"val_{self.preset.gt_px}", self.preset.gt_px)}
+        found = {phase: halved([self.data / phase], work / phase) for phase in ("train", "val")}
+        cut = work / f"val_{self.preset.gt_px}" / found["val"].name
+        return {**found, "measured": tiles(found["val"], cut, self.preset.gt_px)}
 
     def run(self, system: System, seed: int, changes: Mapping[str, Any] | None = None) -> Run:
         """Return a system's training run."""
@@ -198,15 +199,22 @@ class Workbench:
         return {**found, "parameters": sum(one.numel() for one in network.parameters())}
 
     def conditions(self) -> dict[str, Any]:
-        """Return what stands beside every figure."""
+        """Return what stands beside every figure that is measured."""
+        return {
+            **self.shown_conditions(),
+            "images_measured": len(list_images(self.folders["measured"])),
+            "samples_of_each_input": self.preset.num_samples,
+            "distance": self.distance.name,
+            "features_of_sets": self.extractor.name,
+        }
+
+    def shown_conditions(self) -> dict[str, Any]:
+        """Return what stands beside samples that are shown."""
         side = self.preset.gt_px
         cut = f", halved; measured on {side}x{side} tiles of val" if self.preset.halve else ""
         return {
             "data_set": f"{self.data.resolve().name}{cut}",
             "output_px": self.preset.gt_px,
-            "samples_of_each_input": self.preset.num_samples,
             "sampling_seed": SAMPLING_SEED,
-            "distance": self.distance.name,
-            "features_of_sets": self.extractor.name,
             **machine(self.root, self.device),
         }
