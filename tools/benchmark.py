@@ -48,16 +48,17 @@ def main() -> None:
         default=None,
         help="selection: options of the search (all; combined and combined_compiled on a GPU only)",
     )
+    parser.add_argument("--candidates", type=int, default=None, help="selection: a level (default: the network's own)")
     args = parser.parse_args()
-    if args.options is not None and args.what != "selection":
-        parser.error(f"--options {' '.join(args.options)} are selection's: leave them out for {args.what}")
+    chosen = {name: value for name in ("options", "candidates") if (value := getattr(args, name)) is not None}
+    if chosen and args.what != "selection":
+        parser.error(f"--{next(iter(chosen))} is selection's: leave it out for {args.what}")
     require_repeats(args.repeats)
     device = str(choose_device(args.device))
     if device not in ("cpu", "cuda"):
         raise TimError(f"--device {device}: use cpu or cuda (and CUDA_VISIBLE_DEVICES for which of several)")
     if args.json is not None:
         require_room(args.json)
-    chosen = {} if args.options is None else {"options": args.options}
     results = [one for name in args.network for one in BENCHMARKS[args.what](name, args.repeats, device, **chosen)]
     print("\n".join(described(one) for one in results))
     if args.json is not None:

@@ -28,6 +28,7 @@ from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.selection import Selection, hierarchical
 from tim_plugin.imle.trees import tile
+from tim_plugin.option_values import require_number
 
 PAPER_CANDIDATES = 120  # a level; many for a CPU
 SEVERAL = {"search_batch": benchmark_search_batch}
@@ -46,7 +47,11 @@ def rows_of(device: str) -> list[str]:
 
 
 def benchmark_selection(
-    name: str, repeats: int = 5, device: str = "cpu", options: Sequence[str] | None = None
+    name: str,
+    repeats: int = 5,
+    device: str = "cpu",
+    options: Sequence[str] | None = None,
+    candidates: int | None = None,
 ) -> list[Comparison]:
     """Time the naive search and ours on the same network, examples and candidates, then ours with each option.
 
@@ -59,8 +64,15 @@ def benchmark_selection(
         repeats: Pairs that are timed.
         device: ``cpu`` or ``cuda``.
         options: Of :data:`ROWS`; None: those of :func:`rows_of`.
+        candidates: A level; None: the setting's. The bound does not depend on their number, the time does.
+
+    Raises:
+        TimError: ``candidates`` below 1.
     """
     setting = SETTINGS[name]
+    if candidates is not None:
+        require_number("--candidates", candidates, int, minimum=1)
+        setting = replace(setting, candidates=candidates)
     rows = rows_of(device) if options is None else options
     torch.manual_seed(0)
     tower = TowerGenerator(**setting.network).to(device).eval()
