@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from tim_plugin.inference import choose_device
 from tim_plugin.metrics.feature_extractors import build_extractor
 from tim_plugin.option_file import parse_options
 from tim_plugin.scoring.cases import FolderCases, NetworkCases
-from tim_plugin.scoring.measures import OF_DISTANCE, OF_SETS, SPACE, Tools, check_metrics, score
-from tim_plugin.scoring.report import table
+from tim_plugin.scoring.measures import METRICS, OF_DISTANCE, OF_SETS, SPACE, Tools, check_metrics, score
+from tim_plugin.scoring.report import table, without_infinities
 from tim_plugin.tasks import get_task
 
 
@@ -37,9 +38,15 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
     if args.samples_in_sets is not None and args.samples_in_sets < 1:
         raise TimError(f"--samples-in-sets {args.samples_in_sets}: must be 1 or more")
     device = choose_device(args.device)
-    cases, source = _folders(args) if args.opt is None else _network(args, device)
     wanted = [name.strip() for name in args.metrics.split(",") if name.strip()]
-    metrics = check_metrics(wanted, cases.measured, cases.num_samples)
+    if not wanted:
+        raise TimError(f"--metrics: names none: give some of {', '.join(METRICS)}")
+    cases, source = _folders(args) if args.opt is None else _network(args, device)
+    metrics = check_metrics(wanted, cases.measured, cases.num_samples, len(cases))
+    if args.output is not None:
+        _require_folder(args.output.parent, f"-o {args.output}: {args.output.parent}")
+    if args.cache is not None:
+        _require_folder(args.cache.expanduser(), f"--cache {args.cache}:")
     tools = _tools(args, metrics, device)
     figures = score(cases, tools, cases.measured, len(cases))
     conditions = {
@@ -57,8 +64,20 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
     content = {"figures": figures, "conditions": {key: value for key, value in conditions.items() if value is not None}}
     print(table(figures, conditions), flush=True)
     if args.output is not None:
-        write_json(args.output, content)
+        try:
+            write_json(args.output, without_infinities(content))
+        except OSError as error:
+            raise TimError(f"-o {args.output}: cannot be written: {error.strerror or error}") from error
     return content
+
+
+def _require_folder(folder: Path, where: str) -> None:
+    """Make a folder, and write to it: better now than when all is computed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise TimError(f"{where} is no folder that files can be written to: {error.strerror or error}") from error
 
 
 def _folders(args: argparse.Namespace) -> tuple[FolderCases, dict[str, Any]]:
