@@ -87,3 +87,49 @@ def test_figures_of_equal_images_are_json(folders, evaluate):
 def test_what_json_cannot_hold_is_null():
     content = {"a": [1.5, float("nan")], "b": {"c": float("-inf"), "d": "x", "e": 2, "f": True}}
     assert without_infinities(content) == {"a": [1.5, None], "b": {"c": None, "d": "x", "e": 2, "f": True}}
+
+
+@pytest.fixture
+def no_network(tmp_path, monkeypatch):
+    """No file of trained weights is there, and none can be had."""
+
+    def refuse(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+
+
+MISSING = [
+    (
+        ("--metrics", "lpips"),
+        "--lpips-weights 'imagenet': vgg16-397923af.pth is not in .* the path of your copy as --lpips-weights PATH; "
+        "--lpips-backbone tim_small --lpips-weights bundled --lpips-calibration bundled needs no such file",
+    ),
+    (("--metrics", "lpips", "--lpips-backbone", "vgg17"), "^--lpips-backbone 'vgg17' is not known: .*'vgg16'.$"),
+    (
+        ("--metrics", "lpips", "--lpips-backbone", "tim_small"),
+        "^--lpips-weights 'imagenet': .* --lpips-weights bundled$",
+    ),
+    (("--metrics", "lpips", "--lpips-weights", "x.pth"), "^--lpips-weights 'x.pth' is neither imagenet nor random"),
+    (
+        ("--metrics", "fid", "--feature-extractor", "squeezenet"),
+        "^--feature-extractor squeezenet: squeezenet1_1-b8a52dc0.pth is not in .* of your copy as --feature-extractor "
+        "PATH; the measures other than fid, kid and prc need no such file$",
+    ),
+    (("--metrics", "fid"), "^--feature-extractor inception: .*; the measures other than fid, kid and prc need no such"),
+    (("--metrics", "kid", "--feature-extractor", "x.pth"), "^--feature-extractor x.pth: .* a file that is there"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISSING, ids=[" ".join(arguments) for arguments, _ in MISSING])
+def test_a_missing_file_is_named_with_its_option_and_with_what_runs_without(
+    arguments, message, folders, evaluate, no_network
+):
+    with pytest.raises(TimError, match=message):
+        evaluate(*FOLDERS, *arguments)
+
+
+def test_tim_small_runs_without_a_file(folders, evaluate, no_network):
+    small = ("--lpips-backbone", "tim_small", "--lpips-weights", "bundled", "--lpips-calibration", "bundled")
+    assert evaluate(*FOLDERS, "--metrics", "lpips", *small)["figures"]["lpips"]["mean"] > 0

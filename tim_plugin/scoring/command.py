@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from tim_plugin._version import __version__
 from tim_plugin.checkpoints import load_network, network_of
-from tim_plugin.errors import TimError
+from tim_plugin.errors import MissingWeightsError, TimError
 from tim_plugin.images import write_json
 from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.inference import choose_device
@@ -22,6 +23,11 @@ from tim_plugin.scoring.cases import FolderCases, NetworkCases
 from tim_plugin.scoring.measures import METRICS, OF_DISTANCE, OF_SETS, SPACE, Tools, check_metrics, score
 from tim_plugin.scoring.report import table, without_infinities
 from tim_plugin.tasks import get_task
+
+NO_LPIPS = (
+    "; --lpips-backbone tim_small --lpips-weights bundled --lpips-calibration bundled needs no such file, nor do fid, "
+    "kid, prc, psnr, ssim and agreement"
+)
 
 
 def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
@@ -136,7 +142,12 @@ def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.dev
         own = args.lpips_weights in ("imagenet", "random")
         space = _distance(args, "alexnet" if own else args.lpips_backbone).to(device)
     if any(name in OF_SETS for name in metrics):
-        extractor = build_extractor(args.feature_extractor)
+        try:
+            extractor = build_extractor(args.feature_extractor)
+        except MissingWeightsError as error:
+            raise TimError(
+                f"{error}; the measures other than {', '.join(OF_SETS[:-1])} and {OF_SETS[-1]} need no such file"
+            ) from error
     cache = None if args.cache is None else args.cache.expanduser()
     return Tools(
         metrics,
@@ -157,9 +168,11 @@ def _distance(args: argparse.Namespace, backbone: str) -> PerceptualDistance:
             backbone=backbone, weights=args.lpips_weights, calibration=args.lpips_calibration, seed=0
         )
     except TimError as error:
-        raise TimError(
-            f"--lpips-backbone {backbone}: {error}; fid, kid, prc, psnr, ssim and agreement need no such file"
-        ) from error
+        # It speaks of an option file's keys: "weights 'imagenet': ...", "use weights: bundled".
+        what = re.sub(
+            r"^(backbone|weights|calibration) |\b(backbone|weights|calibration): ", r"--lpips-\1\2 ", str(error)
+        )
+        raise TimError(what + (NO_LPIPS if isinstance(error, MissingWeightsError) else "")) from error
 
 
 def _fwv(args: argparse.Namespace) -> str:
