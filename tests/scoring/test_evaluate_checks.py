@@ -7,11 +7,15 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from basicsr.metrics import calculate_psnr
 
+from tim_plugin.degradations.base import Observed
+from tim_plugin.degradations.bicubic import Bicubic
 from tim_plugin.errors import TimError
-from tim_plugin.images import read_image, write_png
+from tim_plugin.images import read_image, to_pixels, write_png
 from tim_plugin.scoring.report import without_infinities
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate.py"
@@ -133,3 +137,76 @@ def test_a_missing_file_is_named_with_its_option_and_with_what_runs_without(
 def test_tim_small_runs_without_a_file(folders, evaluate, no_network):
     small = ("--lpips-backbone", "tim_small", "--lpips-weights", "bundled", "--lpips-calibration", "bundled")
     assert evaluate(*FOLDERS, "--metrics", "lpips", *small)["figures"]["lpips"]["mean"] > 0
+
+
+@pytest.mark.parametrize("with_inputs", [True, False])
+@pytest.mark.parametrize("cut_samples", [True, False])
+def test_what_the_scale_does_not_divide_is_cut_before_anything_is_measured(with_inputs, cut_samples, folders, evaluate):
+    psnr, lr_psnr = [], []
+    for path in sorted((folders / "gt").iterdir()):
+        gt = read_image(path).rgb[:, :50, :67]
+        write_png(path, gt)
+        lq = Bicubic(16).degrade(gt[:, :48, :64]).lq
+        write_png(folders / "lq" / path.name, lq)
+        for sample_path in sorted((folders / "pred").glob(f"{path.stem}_s*")):
+            sample = read_image(sample_path).rgb[:, :48, :64]
+            outside = torch.zeros(3, 50, 67)  # would be seen if it counted
+            outside[:, :48, :64] = sample
+            write_png(sample_path, sample if cut_samples else outside)
+            psnr.append(calculate_psnr(to_pixels(sample), to_pixels(gt[:, :48, :64]), 0))
+            lr_psnr.append(float(Bicubic(16).measure(sample[None], Observed(lq[None]))["lr_psnr"]))
+    inputs = ("--lq", "lq") if with_inputs else ()
+    content = evaluate(*FOLDERS, "--task", "sr16x", *inputs, "--metrics", "psnr,lr_psnr")
+    assert content["figures"]["psnr"]["mean"] == pytest.approx(np.mean(psnr), abs=1e-6)
+    assert content["figures"]["lr_psnr"]["worst"] == pytest.approx(np.min(lr_psnr), abs=1e-4)
+    assert content["conditions"]["cut_to_multiples_of"] == 16
+
+
+def test_images_that_fit_no_cut_are_refused(folders, evaluate):
+    first = sorted((folders / "pred").iterdir())[0]
+    write_png(first, torch.zeros(3, 63, 80))
+    with pytest.raises(TimError, match=f"{first.name}: is 80x63 pixels large, its ground truth .* 80x64"):
+        evaluate(*FOLDERS, "--task", "sr16x", "--metrics", "psnr")
+    write_png(folders / "gt" / f"{first.stem[:-3]}.png", torch.zeros(3, 15, 80))
+    with pytest.raises(TimError, match=f"{first.stem[:-3]}.png: is 80x15 pixels large, smaller than one pixel .* 16"):
+        evaluate(*FOLDERS, "--task", "sr16x", "--metrics", "psnr")
+
+
+def renamed(folders, name_of):
+    """Rename each sample's file by a function of its GT's name and its index; None leaves it out."""
+    for path in sorted((folders / "pred").iterdir()):
+        name, index = path.stem[:-3], int(path.stem[-1])
+        new = name_of(name, index)
+        if new is None:
+            path.unlink()
+        else:
+            (folders / "pred" / new).parent.mkdir(exist_ok=True)
+            path.rename(folders / "pred" / new)
+
+
+@pytest.mark.parametrize("pattern", ["{name}", "{name}_RRDBNet"])
+def test_methods_that_give_one_answer_are_evaluated(pattern, folders, evaluate):
+    of_both = evaluate(*FOLDERS, "--metrics", "psnr")["figures"]["psnr"]
+    renamed(folders, lambda name, index: None if index else f"{pattern.format(name=name)}.png")
+    content = evaluate(*FOLDERS, "--pattern", pattern, "--metrics", "psnr")
+    assert content["conditions"]["samples_of_each"] == 1
+    psnr = content["figures"]["psnr"]
+    assert psnr["mean"] == psnr["best"] == pytest.approx(psnr["of_mean_sample"]) != of_both["mean"]
+    with pytest.raises(TimError, match="fwv: takes 2 samples of each input, and there are 1"):
+        evaluate(*FOLDERS, "--pattern", pattern, "--metrics", "fwv")
+
+
+def test_a_folder_for_each_input_is_read(folders, evaluate):
+    before = evaluate(*FOLDERS, "--metrics", "psnr")
+    renamed(folders, lambda name, index: f"{name}/{index:03d}.png")
+    with pytest.raises(TimError, match="--pred pred: holds no image: .*--pattern '{name}/{index}'"):
+        evaluate(*FOLDERS, "--metrics", "psnr")
+    after = evaluate(*FOLDERS, "--pattern", "{name}/{index}", "--metrics", "psnr")
+    assert after["figures"] == before["figures"]
+    assert after["conditions"]["samples_of_each"] == SAMPLES
+
+
+def test_a_file_of_the_ground_truths_name_is_told_how_to_be_read(folders, evaluate):
+    renamed(folders, lambda name, index: None if index else f"{name}.png")
+    with pytest.raises(TimError, match="no file is named {name}_s{index} .*--pattern, such as '{name}'"):
+        evaluate(*FOLDERS, "--metrics", "psnr")

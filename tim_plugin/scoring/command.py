@@ -103,7 +103,10 @@ def _folders(args: argparse.Namespace) -> tuple[FolderCases, dict[str, Any]]:
             raise TimError(f"--task {args.task}: needs the inputs themselves: give --lq DIR")
     cases = FolderCases(args.pred, args.gt, args.pattern, degradation, args.lq)
     source = {"samples": str(args.pred), "ground_truths": str(args.gt), "task": args.task}
-    return cases, {**source, "inputs_from": None if args.lq is None else str(args.lq)}
+    source["inputs_from"] = None if args.lq is None else str(args.lq)
+    if degradation is not None and degradation.scale > 1:
+        source["cut_to_multiples_of"] = degradation.scale
+    return cases, source
 
 
 def _network(args: argparse.Namespace, device: torch.device) -> tuple[NetworkCases, dict[str, Any]]:
