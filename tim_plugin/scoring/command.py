@@ -6,13 +6,15 @@ import argparse
 import json
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tim_plugin._version import __version__
-from tim_plugin.checkpoints import load_network, network_of
+from tim_plugin.checkpoints import load_into, network_of, parameters_of, read_checkpoint, require_same_degradation
 from tim_plugin.errors import MissingWeightsError, TimError
 from tim_plugin.images import write_json
 from tim_plugin.imle.distance import PerceptualDistance
@@ -122,19 +124,31 @@ def _network(args: argparse.Namespace, device: torch.device) -> tuple[NetworkCas
         forced.append(f"path:pretrain_network_g={json.dumps(str(args.model))}")
     argv = ["-opt", str(args.opt), *(["--force_yml", *forced] if forced else [])]
     opt, _ = parse_options(str(Path.cwd()), is_train=False, argv=argv)
-    checkpoint = opt["path"].get("pretrain_network_g")
-    if checkpoint is None:
-        network = network_of(opt["network_g"])
-        if any(True for _ in network.parameters()):
-            raise TimError(f"-opt {args.opt}: names no path: pretrain_network_g; give the checkpoint with -m")
-    else:
-        network, _ = load_network(Path(checkpoint), device, opt["network_g"])
+    network, checkpoint = _trained(args, opt), opt["path"].get("pretrain_network_g")
     (phase, dataset), *others = [(key, one) for key, one in opt["datasets"].items() if key.startswith("test")]
     if others:
         raise TimError(f"-opt {args.opt}: holds {len(others) + 1} data sets; keep the one that is to be evaluated")
     cases = NetworkCases(dataset, network, args.num_samples, args.seed, device, args.batch)
     source = {"option_file": str(args.opt), "data_set": dataset.get("name", phase), "checkpoint": str(checkpoint)}
-    return cases, {**source, "seed": args.seed}
+    return cases, {**source, "forced": " ".join(args.force_yml) or None, "seed": args.seed}
+
+
+def _trained(args: argparse.Namespace, opt: Mapping[str, Any]) -> nn.Module:
+    """Return the network that the options describe, as tools/test.py does, and not the one that the checkpoint does."""
+    network = network_of(opt["network_g"]).requires_grad_(False)
+    path = opt["path"].get("pretrain_network_g")
+    if path is None:
+        if any(True for _ in network.parameters()):
+            raise TimError(f"-opt {args.opt}: names no path: pretrain_network_g; give the checkpoint with -m")
+        return network
+    checkpoint = read_checkpoint(path)
+    state = parameters_of(checkpoint, path, opt["path"].get("param_key_g"), network)
+    strict = opt["path"].get("strict_load_g", True)
+    if strict:
+        require_same_degradation(network, checkpoint, path)
+    for line in load_into(network, state, path, strict):
+        print(f"not loaded from {path}: {line}", flush=True)
+    return network
 
 
 def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.device) -> Tools:
