@@ -176,6 +176,14 @@ def load_network(
     return network.requires_grad_(False).to(device), dict(options)
 
 
+def require_same_degradation(network: nn.Module, checkpoint: Mapping[str, Any], path: Path | str) -> None:
+    """Raise TimError if a checkpoint was trained on inputs that the network would read in another way."""
+    stored = checkpoint.get("network_g")
+    if hasattr(network, "degradation") and isinstance(stored, Mapping):
+        section = stored.get("degradation")
+        network.degradation.require_same(section if isinstance(section, Mapping) else {}, str(path))
+
+
 def network_of(options: Mapping[str, Any]) -> nn.Module:
     """Build the network of a ``network_g`` section, untrained, in eval mode."""
     from basicsr.archs import ARCH_REGISTRY  # and not build_network, which logs to the console

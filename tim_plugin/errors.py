@@ -17,6 +17,10 @@ class TimError(ValueError):
         super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
 
 
+class MissingWeightsError(TimError):
+    """A public file of trained weights is not there and could not be had."""
+
+
 class NonFiniteError(FloatingPointError):
     """A loss or a gradient became NaN or infinite; raised before the optimizer touches the weights."""
 

@@ -19,7 +19,12 @@ def main() -> None:
     folders = parser.add_argument_group("samples of any method, as files")
     folders.add_argument("--pred", type=Path, help="folder of samples")
     folders.add_argument("--gt", type=Path, help="folder of ground truths")
-    folders.add_argument("--pattern", default=PATTERN, help=f"how samples are named, without suffix ({PATTERN})")
+    folders.add_argument(
+        "--pattern",
+        default=PATTERN,
+        help=f"how samples are named, without suffix ({PATTERN}); without {{index}} one of each; "
+        "{name}/{index}: a folder of each",
+    )
     folders.add_argument("--lq", type=Path, help="folder of inputs (default: the ground truths, degraded)")
     folders.add_argument("--task", help="what made the inputs, such as sr16x: for agreement with them")
     folders.add_argument("--basis", help="with --task mnist_pca: the training digits")

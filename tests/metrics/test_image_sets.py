@@ -112,6 +112,10 @@ def test_missing_and_foreign_weights_are_named(tmp_path, monkeypatch):
         feature_extractors.build_extractor("inception")
     with pytest.raises(TimError, match="--feature-extractor incepton: is neither inception nor squeezenet nor a file"):
         feature_extractors.build_extractor("incepton")
+    with pytest.raises(TimError, match="^features inception: .* put torch-fidelity's file of that name there$"):
+        feature_extractors.build_extractor("inception", "features", ())
+    with pytest.raises(TimError, match="^--features no.pth: is neither imagenet nor a file that is there"):
+        feature_extractors.build_extractor("no.pth", "--features", ("imagenet",))
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(TimError, match="other.pth: is the state dict of neither"):
         feature_extractors.build_extractor(str(tmp_path / "other.pth"))

@@ -18,7 +18,7 @@ import torchvision
 from torch import Tensor, nn
 
 from tim_plugin.bundled import Weights, read_bundled, read_weights
-from tim_plugin.errors import TimError, did_you_mean
+from tim_plugin.errors import MissingWeightsError, TimError, did_you_mean
 from tim_plugin.imle.small_trunk import SmallTrunk
 
 TIM_SMALL = "tim_small"
@@ -229,7 +229,7 @@ def _imagenet_file(name: str) -> Path:
                 url, model_dir=str(folder), map_location="cpu", progress=False, check_hash=True, weights_only=True
             )
     except (OSError, RuntimeError, http.client.HTTPException) as error:  # no network, no right to write, a wrong hash
-        raise TimError(
+        raise MissingWeightsError(
             f"weights 'imagenet': {path.name} is not in {folder} and could not be downloaded ({error}): put "
             "torchvision's file of that name there, or give the path of your copy as weights: PATH"
         ) from error

@@ -6,7 +6,7 @@ A Frechet distance on other features than Inception's is not called FID: :attr:`
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from tim_plugin.errors import TimError
+from tim_plugin.errors import MissingWeightsError, TimError
 from tim_plugin.imle.backbones import Trunk
 
 SQUEEZENET = "tim-squeezenet"
@@ -100,58 +100,60 @@ class Extractor(NamedTuple):
     digest: str
 
 
-def build_extractor(choice: str) -> Extractor:
+def build_extractor(choice: str, option: str = "--feature-extractor", names: Sequence[str] = KNOWN) -> Extractor:
     """Build what ``--feature-extractor`` names.
 
     Args:
         choice: ``inception``, ``squeezenet``, or the path of a state dict of one of them.
+        option: Where the user chose it, for errors.
+        names: What the user can give there in place of a path, for errors; none where no path can be given.
 
     Raises:
-        TimError: The weights are not there, or are of another network.
+        MissingWeightsError: The public file of the weights is not there.
+        TimError: The user's own file is not there, or is of another network.
     """
     path = None if choice in KNOWN else Path(choice).expanduser()
     if choice == "inception":
-        path = _inception_file()
+        path = _inception_file(option, names)
     # torch-fidelity reads the file with pickle: only what holds nothing but tensors is handed over.
-    kind = choice if path is None else _kind_of(path)
+    kind = choice if path is None else _kind_of(path, option, names)
     if kind == "squeezenet":
         if SQUEEZENET not in FEATURE_EXTRACTORS_REGISTRY:
             register_feature_extractor(SQUEEZENET, SqueezeNetFeatures)
-        network = SqueezeNetFeatures(SQUEEZENET, ["512"], None if path is None else str(path))
+        try:
+            network = SqueezeNetFeatures(SQUEEZENET, ["512"], None if path is None else str(path))
+        except MissingWeightsError as error:
+            what = str(error).replace("weights 'imagenet'", f"{option} squeezenet").replace("weights: ", f"{option} ")
+            raise MissingWeightsError(what) from error
         name = f"squeezenet1_1 ({'torchvision' if path is None else path.name}), last map, 512 features"
         return Extractor(network, name, "frechet_squeezenet", "kid_squeezenet", _digest(network))
     network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=str(path))
     return Extractor(network, f"Inception v3 ({path.name}), 2048 features", "fid", "kid", _digest(network))
 
 
-def _inception_file() -> Path:
+def _inception_file(option: str, names: Sequence[str]) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rsplit("/", 1)[-1]
     if not path.is_file():
-        raise TimError(
-            f"feature extractor inception: {path.name} is not in {path.parent}: put torch-fidelity's file of that "
-            "name there or give your copy's path as --feature-extractor PATH; without it squeezenet "
-            "gives frechet_squeezenet and kid_squeezenet, and the measures that need no such file run"
-        )
+        what = f"{option} inception: {path.name} is not in {path.parent}: put torch-fidelity's file of that name there"
+        other = f", or give the path of your copy as {option} PATH; squeezenet gives frechet_squeezenet, kid_squeezenet"
+        raise MissingWeightsError(what + (other if names else ""))
     return path
 
 
-def _kind_of(path: Path) -> str:
+def _kind_of(path: Path, option: str, names: Sequence[str]) -> str:
     if not path.is_file():
-        raise TimError(
-            f"--feature-extractor {path}: is neither {' nor '.join(KNOWN)} nor a file that is there; give one of these"
-        )
+        raise TimError(f"{option} {path}: is neither {' nor '.join(names)} nor a file that is there; give one of these")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling fails in many ways
         raise TimError(
-            f"--feature-extractor {path}: cannot be read: damaged, or more than a state dict ({type(error).__name__})"
+            f"{option} {path}: cannot be read: damaged, or more than a state dict ({type(error).__name__})"
         ) from error
     for mark, kind in MARKS.items():
         if isinstance(state, Mapping) and mark in state:
             return kind
     raise TimError(
-        f"--feature-extractor {path}: is the state dict of neither torch-fidelity's Inception nor torchvision's "
-        "squeezenet1_1"
+        f"{option} {path}: is the state dict of neither torch-fidelity's Inception nor torchvision's squeezenet1_1"
     )
 
 

@@ -27,9 +27,9 @@ class StoredModel(SRModel):
         """Load weights of any layout (flat, ``params``, ``params_ema``); a mismatch names the first differing keys."""
         checkpoint = checkpoints.read_checkpoint(load_path)
         state = checkpoints.parameters_of(checkpoint, load_path, param_key, self.get_bare_model(net))
-        bare, stored = self.get_bare_model(net), checkpoint.get("network_g")
-        if strict and hasattr(bare, "degradation") and isinstance(stored, Mapping):
-            bare.degradation.require_same(_section(stored.get("degradation")), str(load_path))
+        bare = self.get_bare_model(net)
+        if strict:
+            checkpoints.require_same_degradation(bare, checkpoint, load_path)
         own = bare.state_dict()
         state = {name: distributed.divided_like(own.get(name), value) for name, value in state.items()}
         for line in checkpoints.load_into(bare, state, load_path, strict):
@@ -113,7 +113,3 @@ class StoredModel(SRModel):
 def _of_rank(name: str, rank: int) -> str:
     """File name of what a rank has of its own, beside the common training state."""
     return f"{Path(name).stem}.rank{rank}.state"
-
-
-def _section(degradation: Any) -> Mapping[str, Any]:
-    return degradation if isinstance(degradation, Mapping) else {}

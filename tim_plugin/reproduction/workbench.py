@@ -74,10 +74,11 @@ class Workbench:
             TimError: Its weights are not there.
         """
         if self.preset.inception:
-            return build_extractor("inception")
+            return build_extractor("inception", "features", ())
         if self.weights == "random":
             raise TimError("--features random: sets of images need trained features: give squeezenet1_1's state dict")
-        return build_extractor("squeezenet" if self.weights == "imagenet" else self.weights)
+        choice = "squeezenet" if self.weights == "imagenet" else self.weights
+        return build_extractor(choice, "--features", ("imagenet",))
 
     @cached_property
     def folders(self) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from tim_plugin.data.pairs import pair_files
 from tim_plugin.degradations.base import Degradation, Measure, Observed
 from tim_plugin.errors import TimError
 from tim_plugin.evaluation import answers_of, degradation_of, re_degradation
-from tim_plugin.images import list_images, read_bytes, read_image, round_to_8_bit
+from tim_plugin.images import is_image, read_bytes, read_image, round_to_8_bit
 
 PATTERN = "{name}_s{index}"
 
@@ -42,8 +42,10 @@ class FolderCases:
     Args:
         pred: Folder of samples.
         gt: Folder of ground truths; each has samples.
-        pattern: The samples' file names without suffix, with ``{name}`` (of the GT) and ``{index}`` (a number).
-        degradation: Measures agreement with the input; None measures none.
+        pattern: The samples' file names without suffix, with ``{name}`` (of the GT) and ``{index}`` (a number); without
+            ``{index}`` there is one sample of each; ``{name}/{index}`` has a folder for each.
+        degradation: Measures agreement with the input; None measures none. What its scale does not divide is cut off
+            at the right and at the bottom of GTs and samples before anything is measured, as the NTIRE challenges do.
         lq: Folder of inputs, of the GTs' names; None degrades the GT.
 
     Raises:
@@ -60,7 +62,7 @@ class FolderCases:
     ) -> None:
         self.degradation = degradation
         self.gts = _by_stem(_listed(gt, "--gt"), gt)
-        self.samples = _grouped(_listed(pred, "--pred"), pattern, set(self.gts), pred)
+        self.samples = _grouped(_listed(pred, "--pred", pattern.count("/")), pattern, set(self.gts), pred)
         missing = sorted(set(self.gts) - set(self.samples))
         if missing:
             raise TimError(
@@ -94,14 +96,25 @@ class FolderCases:
             TimError: A file is damaged, or of another size than its GT.
         """
         for name, path in self.gts.items():
-            gt, files = read_image(path).rgb, self.samples[name]
-            samples = [read_image(file).rgb for file in files]
-            for file, one in zip(files, samples, strict=True):
-                if one.shape != gt.shape:
-                    sizes = [f"{image.shape[-1]}x{image.shape[-2]}" for image in (one, gt)]
-                    raise TimError(f"{file}: is {sizes[0]} pixels large, its ground truth {path.name} {sizes[1]}")
+            whole = read_image(path).rgb
+            gt = self._cut(whole, path)
+            samples = [self._fitting(file, gt, whole, path) for file in self.samples[name]]
             batch = round_to_8_bit(torch.stack(samples))
             yield Case(name, batch, gt, self._agreement(name, batch, gt))
+
+    def _cut(self, gt: Tensor, path: Path) -> Tensor:
+        scale = 1 if self.degradation is None else self.degradation.scale
+        height, width = (side - side % scale for side in gt.shape[-2:])
+        if not height or not width:
+            raise TimError(f"{path}: is {_size(gt)} pixels large, smaller than one pixel of its input at scale {scale}")
+        return gt[..., :height, :width]
+
+    def _fitting(self, file: Path, gt: Tensor, whole: Tensor, path: Path) -> Tensor:
+        """Read a sample, which may have the size of the GT before it was cut, after, or one between."""
+        sample = read_image(file).rgb
+        if any(not low <= side <= high for low, side, high in zip(gt.shape, sample.shape, whole.shape, strict=True)):
+            raise TimError(f"{file}: is {_size(sample)} pixels large, its ground truth {path.name} {_size(whole)}")
+        return sample[..., : gt.shape[-2], : gt.shape[-1]]
 
     def _agreement(self, name: str, samples: Tensor, gt: Tensor) -> Mapping[str, list[float]]:
         if self.degradation is None:
@@ -113,22 +126,29 @@ class FolderCases:
             fits = tuple(side * self.degradation.scale for side in observed.lq.shape[-2:]) == tuple(gt.shape[-2:])
             if not fits:
                 raise TimError(
-                    f"{path}: is {observed.lq.shape[-1]}x{observed.lq.shape[-2]} pixels large, which does not fit the "
-                    f"ground truth's {gt.shape[-1]}x{gt.shape[-2]} at scale {self.degradation.scale}"
+                    f"{path}: is {_size(observed.lq)} pixels large, which does not fit the ground truth's {_size(gt)} "
+                    f"at scale {self.degradation.scale}"
                 )
-        else:  # as the NTIRE challenges crop for scales 4 and 8: what the scale does not divide is left out
-            height, width = (side - side % self.degradation.scale for side in gt.shape[-2:])
-            gt, samples = gt[..., :height, :width], samples[..., :height, :width]
+        else:
             observed = self.degradation.degrade(gt)
         batch = Observed(observed.lq[None], {key: value[None] for key, value in observed.given.items()})
         return re_degradation(self.degradation, samples, batch)
 
 
-def _listed(folder: Path, option: str) -> list[Path]:
+def _size(image: Tensor) -> str:
+    return f"{image.shape[-1]}x{image.shape[-2]}"
+
+
+def _listed(folder: Path, option: str, depth: int = 0) -> list[Path]:
+    """Return a folder's images, or those of its subfolders, so many levels below."""
     folder = folder.expanduser()
     if not folder.is_dir():
         raise TimError(f"{option} {folder}: there is no such folder")
-    return list_images(folder)
+    files = sorted(path for path in folder.glob("*/" * depth + "*") if is_image(path) and path.is_file())
+    if not files:
+        hint = ": if each input has a folder there, give --pattern '{name}/{index}'" if option == "--pred" else ""
+        raise TimError(f"{option} {folder}: holds no image{hint}")
+    return files
 
 
 def _by_stem(files: Sequence[Path], gt: Path) -> dict[str, Path]:
@@ -141,23 +161,25 @@ def _by_stem(files: Sequence[Path], gt: Path) -> dict[str, Path]:
 
 
 def _grouped(files: Sequence[Path], pattern: str, names: set[str], pred: Path) -> dict[str, list[Path]]:
-    for part in ("{name}", "{index}"):
-        if pattern.count(part) != 1:
-            raise TimError(f"--pattern {pattern}: must hold {part} once, as in {PATTERN}")
+    if pattern.count("{name}") != 1:
+        raise TimError(f"--pattern {pattern}: must hold {{name}} once, as in {PATTERN}")
+    if pattern.count("{index}") > 1:
+        raise TimError(f"--pattern {pattern}: must hold {{index}} once, or not at all for one sample of each")
     text = re.escape(pattern).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{index\}", r"(?P<index>\d+)")
     found: dict[str, dict[int, Path]] = {}
     for path in files:
-        match = re.fullmatch(text, path.stem)
+        match = re.fullmatch(text, path.relative_to(pred.expanduser()).with_suffix("").as_posix())
         if match is None or match["name"] not in names:
             continue  # contact sheets and the like
+        index = int(match.groupdict().get("index", 0))
         of_name = found.setdefault(match["name"], {})
-        if int(match["index"]) in of_name:
-            raise TimError(f"{path}: and {of_name[int(match['index'])].name} are one sample: keep one of them")
-        of_name[int(match["index"])] = path
+        if index in of_name:
+            raise TimError(f"{path}: and {of_name[index].name} are one sample: keep one of them")
+        of_name[index] = path
     if not found:
         raise TimError(
             f"--pred {pred}: no file is named {pattern} with a ground truth's name; the first is {files[0].name}: "
-            "name others' files with --pattern"
+            "name others' files with --pattern, such as '{name}' where there is one of each"
         )
     return {name: [of_name[index] for index in sorted(of_name)] for name, of_name in found.items()}
 

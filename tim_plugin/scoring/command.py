@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tim_plugin._version import __version__
-from tim_plugin.checkpoints import load_network, network_of
-from tim_plugin.errors import TimError
+from tim_plugin.checkpoints import load_into, network_of, parameters_of, read_checkpoint, require_same_degradation
+from tim_plugin.errors import MissingWeightsError, TimError
 from tim_plugin.images import write_json
 from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.inference import choose_device
 from tim_plugin.metrics.feature_extractors import build_extractor
 from tim_plugin.option_file import parse_options
 from tim_plugin.scoring.cases import FolderCases, NetworkCases
-from tim_plugin.scoring.measures import OF_DISTANCE, OF_SETS, SPACE, Tools, check_metrics, score
-from tim_plugin.scoring.report import table
+from tim_plugin.scoring.measures import METRICS, OF_DISTANCE, OF_SETS, SPACE, Tools, check_metrics, score
+from tim_plugin.scoring.report import table, without_infinities
 from tim_plugin.tasks import get_task
+
+NO_LPIPS = (
+    "; --lpips-backbone tim_small --lpips-weights bundled --lpips-calibration bundled needs no such file, nor do fid, "
+    "kid, prc, psnr, ssim and agreement"
+)
 
 
 def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
@@ -37,9 +46,15 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
     if args.samples_in_sets is not None and args.samples_in_sets < 1:
         raise TimError(f"--samples-in-sets {args.samples_in_sets}: must be 1 or more")
     device = choose_device(args.device)
-    cases, source = _folders(args) if args.opt is None else _network(args, device)
     wanted = [name.strip() for name in args.metrics.split(",") if name.strip()]
-    metrics = check_metrics(wanted, cases.measured, cases.num_samples)
+    if not wanted:
+        raise TimError(f"--metrics: names none: give some of {', '.join(METRICS)}")
+    cases, source = _folders(args) if args.opt is None else _network(args, device)
+    metrics = check_metrics(wanted, cases.measured, cases.num_samples, len(cases))
+    if args.output is not None:
+        _require_folder(args.output.parent, f"-o {args.output}: {args.output.parent}")
+    if args.cache is not None:
+        _require_folder(args.cache.expanduser(), f"--cache {args.cache}:")
     tools = _tools(args, metrics, device)
     figures = score(cases, tools, cases.measured, len(cases))
     conditions = {
@@ -57,8 +72,20 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
     content = {"figures": figures, "conditions": {key: value for key, value in conditions.items() if value is not None}}
     print(table(figures, conditions), flush=True)
     if args.output is not None:
-        write_json(args.output, content)
+        try:
+            write_json(args.output, without_infinities(content))
+        except OSError as error:
+            raise TimError(f"-o {args.output}: cannot be written: {error.strerror or error}") from error
     return content
+
+
+def _require_folder(folder: Path, where: str) -> None:
+    """Make a folder, and write to it: better now than when all is computed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise TimError(f"{where} is no folder that files can be written to: {error.strerror or error}") from error
 
 
 def _folders(args: argparse.Namespace) -> tuple[FolderCases, dict[str, Any]]:
@@ -78,7 +105,10 @@ def _folders(args: argparse.Namespace) -> tuple[FolderCases, dict[str, Any]]:
             raise TimError(f"--task {args.task}: needs the inputs themselves: give --lq DIR")
     cases = FolderCases(args.pred, args.gt, args.pattern, degradation, args.lq)
     source = {"samples": str(args.pred), "ground_truths": str(args.gt), "task": args.task}
-    return cases, {**source, "inputs_from": None if args.lq is None else str(args.lq)}
+    source["inputs_from"] = None if args.lq is None else str(args.lq)
+    if degradation is not None and degradation.scale > 1:
+        source["cut_to_multiples_of"] = degradation.scale
+    return cases, source
 
 
 def _network(args: argparse.Namespace, device: torch.device) -> tuple[NetworkCases, dict[str, Any]]:
@@ -94,19 +124,31 @@ def _network(args: argparse.Namespace, device: torch.device) -> tuple[NetworkCas
         forced.append(f"path:pretrain_network_g={json.dumps(str(args.model))}")
     argv = ["-opt", str(args.opt), *(["--force_yml", *forced] if forced else [])]
     opt, _ = parse_options(str(Path.cwd()), is_train=False, argv=argv)
-    checkpoint = opt["path"].get("pretrain_network_g")
-    if checkpoint is None:
-        network = network_of(opt["network_g"])
-        if any(True for _ in network.parameters()):
-            raise TimError(f"-opt {args.opt}: names no path: pretrain_network_g; give the checkpoint with -m")
-    else:
-        network, _ = load_network(Path(checkpoint), device, opt["network_g"])
+    network, checkpoint = _trained(args, opt), opt["path"].get("pretrain_network_g")
     (phase, dataset), *others = [(key, one) for key, one in opt["datasets"].items() if key.startswith("test")]
     if others:
         raise TimError(f"-opt {args.opt}: holds {len(others) + 1} data sets; keep the one that is to be evaluated")
     cases = NetworkCases(dataset, network, args.num_samples, args.seed, device, args.batch)
     source = {"option_file": str(args.opt), "data_set": dataset.get("name", phase), "checkpoint": str(checkpoint)}
-    return cases, {**source, "seed": args.seed}
+    return cases, {**source, "forced": " ".join(args.force_yml) or None, "seed": args.seed}
+
+
+def _trained(args: argparse.Namespace, opt: Mapping[str, Any]) -> nn.Module:
+    """Return the network that the options describe, as tools/test.py does, and not the one that the checkpoint does."""
+    network = network_of(opt["network_g"]).requires_grad_(False)
+    path = opt["path"].get("pretrain_network_g")
+    if path is None:
+        if any(True for _ in network.parameters()):
+            raise TimError(f"-opt {args.opt}: names no path: pretrain_network_g; give the checkpoint with -m")
+        return network
+    checkpoint = read_checkpoint(path)
+    state = parameters_of(checkpoint, path, opt["path"].get("param_key_g"), network)
+    strict = opt["path"].get("strict_load_g", True)
+    if strict:
+        require_same_degradation(network, checkpoint, path)
+    for line in load_into(network, state, path, strict):
+        print(f"not loaded from {path}: {line}", flush=True)
+    return network
 
 
 def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.device) -> Tools:
@@ -117,7 +159,12 @@ def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.dev
         own = args.lpips_weights in ("imagenet", "random")
         space = _distance(args, "alexnet" if own else args.lpips_backbone).to(device)
     if any(name in OF_SETS for name in metrics):
-        extractor = build_extractor(args.feature_extractor)
+        try:
+            extractor = build_extractor(args.feature_extractor)
+        except MissingWeightsError as error:
+            raise TimError(
+                f"{error}; the measures other than {', '.join(OF_SETS[:-1])} and {OF_SETS[-1]} need no such file"
+            ) from error
     cache = None if args.cache is None else args.cache.expanduser()
     return Tools(
         metrics,
@@ -138,9 +185,11 @@ def _distance(args: argparse.Namespace, backbone: str) -> PerceptualDistance:
             backbone=backbone, weights=args.lpips_weights, calibration=args.lpips_calibration, seed=0
         )
     except TimError as error:
-        raise TimError(
-            f"--lpips-backbone {backbone}: {error}; fid, kid, prc, psnr, ssim and agreement need no such file"
-        ) from error
+        # It speaks of an option file's keys: "weights 'imagenet': ...", "use weights: bundled".
+        what = re.sub(
+            r"^(backbone|weights|calibration) |\b(backbone|weights|calibration): ", r"--lpips-\1\2 ", str(error)
+        )
+        raise TimError(what + (NO_LPIPS if isinstance(error, MissingWeightsError) else "")) from error
 
 
 def _fwv(args: argparse.Namespace) -> str:

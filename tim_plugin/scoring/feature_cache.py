@@ -23,7 +23,7 @@ def cached_features(features: FeatureSet, gt: Tensor, cache: Path | None) -> np.
         cache: A folder, made if it is not there: a file for each image and feature network. None keeps nothing.
 
     Raises:
-        TimError: A cached file is damaged.
+        TimError: A cached file is damaged, or cannot be written.
     """
     if cache is None:
         return features.compute(gt[None])
@@ -38,6 +38,9 @@ def cached_features(features: FeatureSet, gt: Tensor, cache: Path | None) -> np.
     found = features.compute(gt[None])
     content = io.BytesIO()
     np.save(content, found, allow_pickle=False)
-    cache.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content.getvalue())
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.getvalue())
+    except OSError as error:
+        raise TimError(f"{path}: cannot be written: {error.strerror or error}") from error
     return found

@@ -13,11 +13,18 @@ from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.utils import tensor2img
 from tqdm import tqdm
 
+from tim_plugin.degradations.bicubic import EQUAL_DB
 from tim_plugin.errors import TimError, did_you_mean
 from tim_plugin.images import round_to_8_bit
 from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.metrics.feature_extractors import Extractor
-from tim_plugin.metrics.image_sets import FeatureSet, frechet_distance, kernel_distance, precision_recall
+from tim_plugin.metrics.image_sets import (
+    NEIGHBOURS,
+    FeatureSet,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+)
 from tim_plugin.metrics.sample_measures import (
     FWV_SIGMAS,
     best_of_curve,
@@ -33,6 +40,7 @@ from tim_plugin.scoring.cases import Case
 from tim_plugin.scoring.feature_cache import cached_features
 
 OF_SETS = ("fid", "kid", "prc")
+LEAST_IMAGES = {"fid": 2, "kid": 2, "prc": NEIGHBOURS + 1}  # in each set
 OF_DISTANCE = ("lpips", "lpips_diversity", "fwv")
 OF_PIXELS = {"psnr": calculate_psnr, "ssim": calculate_ssim}
 SPACE = f"s{SPACE_SAMPLES}"
@@ -69,16 +77,19 @@ class Tools:
     cache: Path | None = None
 
 
-def check_metrics(names: Iterable[str], measured: Mapping[str, Any], num_samples: int) -> tuple[str, ...]:
+def check_metrics(
+    names: Iterable[str], measured: Mapping[str, Any], num_samples: int, num_inputs: int
+) -> tuple[str, ...]:
     """Return the metrics' names, each known and possible.
 
     Args:
         names: As the user gave them.
         measured: The measures of agreement that there are.
         num_samples: Of each input.
+        num_inputs: How many there are, each with its ground truth.
 
     Raises:
-        TimError: A name is not known, or its measure needs an input or more samples.
+        TimError: A name is not known, or its measure needs an input, more samples or more ground truths.
     """
     names = tuple(names)
     for name in names:
@@ -89,6 +100,8 @@ def check_metrics(names: Iterable[str], measured: Mapping[str, Any], num_samples
         least = LEAST_SAMPLES.get(f"calculate_{name}", 1)
         if num_samples < least:
             raise TimError(f"--metrics {name}: takes {least} samples of each input, and there are {num_samples}")
+        if num_inputs < LEAST_IMAGES.get(name, 1):
+            raise TimError(f"--metrics {name}: takes {LEAST_IMAGES[name]} ground truths, and there are {num_inputs}")
     return names
 
 
@@ -152,8 +165,8 @@ def _row(case: Case, tools: Tools) -> dict[str, Any]:
         target, images = tensor2img(case.gt), [tensor2img(one) for one in case.samples]
         mean_image = tensor2img(round_to_8_bit(mean[0]).cpu())
         for name, function in wanted.items():
-            row[name] = [function(image, target, 0) for image in images]
-            row[f"{name}_of_mean"] = function(mean_image, target, 0)
+            row[name] = [min(function(image, target, 0), EQUAL_DB) for image in images]
+            row[f"{name}_of_mean"] = min(function(mean_image, target, 0), EQUAL_DB)
     return row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,15 @@ def table(figures: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
     width = max((len(name) for name, _ in rows), default=0)
     lines = [f"{name:<{width}}  {value}" for name, value in rows]
     return "\n".join([*lines, "", *(f"{key}: {value}" for key, value in conditions.items() if value is not None)])
+
+
+def without_infinities(content: Any) -> Any:
+    """Return figures (mappings, lists, values) with None for numbers that are not finite: JSON has none of these."""
+    if isinstance(content, Mapping):
+        return {key: without_infinities(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [without_infinities(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _rows(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
