@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tim_plugin.imle import nearest
 from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.latents import Latents, draw_level
 from tim_plugin.models.pool_search import PoolSearch
@@ -24,9 +23,11 @@ def search(tiny_tower):
         "gt": torch.rand(EXAMPLES, 3, 32, 32, generator=generator),
     }
 
-    def found(**imle):
+    def found(draw=draw_level, **imle):
         spec = ImleSpec(**{"samples_per_level": CANDIDATES, "max_candidates_per_batch": 12, **imle})
-        return PoolSearch(tiny_tower(), PixelDistance(), spec, 0, 0)(batch, 1)
+        search = PoolSearch(tiny_tower(), PixelDistance(), spec, 0, 0)
+        search.runner.draw = draw
+        return search(batch, 1)
 
     return found
 
@@ -36,9 +37,8 @@ def same_codes(a, b):
     return all(torch.equal(x, y) for one, other in pairs for x, y in zip(one, other, strict=True))
 
 
-@pytest.fixture
-def codes_by_example(monkeypatch):
-    """Candidates depend on level, candidate and example alone, however many examples are searched together."""
+def codes_by_example():
+    """Return what draws codes that depend on level, candidate and example alone, however many are searched together."""
     drawn = []
 
     def draw(shape, size, generator):
@@ -49,16 +49,12 @@ def codes_by_example(monkeypatch):
         items = [draw_level(shape, 1, keyed_generator(*key, example)) for example in range(first, first + size)]
         return Latents.concatenate([Latents([item]) for item in items])[0]
 
-    monkeypatch.setattr(nearest, "draw_level", draw)
-    return drawn
+    return draw
 
 
 @pytest.mark.parametrize("sampling", ["hierarchical", "vanilla"])
-def test_examples_searched_together_get_the_codes_they_get_alone(search, codes_by_example, sampling):
-    found = []
-    for together in (1, 2, 4):
-        codes_by_example.clear()
-        found.append(search(sampling=sampling, search_batch=together))
+def test_examples_searched_together_get_the_codes_they_get_alone(search, sampling):
+    found = [search(codes_by_example(), sampling=sampling, search_batch=together) for together in (1, 2, 4)]
     alone = found[0]
     chosen = alone.latents[0].style
     assert len(torch.unique(chosen, dim=0)) == EXAMPLES
