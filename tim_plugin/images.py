@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -186,6 +187,16 @@ def encode_pixels(pixels: np.ndarray, suffix: str = ".png", options: Sequence[in
     if not encoded:
         raise OSError("OpenCV could not encode the image")
     return content.tobytes()
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder and see that files can be written to it: better before hours of computing than behind them.
+
+    Raises:
+        OSError: It cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,7 +1,6 @@
 """Ratios of two ways of doing the same thing, measured in one run: python tools/benchmark.py selection"""
 
 import argparse
-import tempfile
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
@@ -14,7 +13,7 @@ from tim_plugin.benchmarks.settings import DEFAULT, SETTINGS
 from tim_plugin.benchmarks.timing import as_json, described, require_repeats
 from tim_plugin.benchmarks.training import benchmark_training
 from tim_plugin.errors import TimError
-from tim_plugin.images import write_json
+from tim_plugin.images import make_writable, write_json
 from tim_plugin.inference import choose_device
 from tim_plugin.train_pipeline import run
 
@@ -66,10 +65,9 @@ def main() -> None:
 
 
 def require_room(path: Path) -> None:
-    """Make a file's folder and see that it can be written to: before measuring, which may take hours."""
+    """See that the file can be written, before measuring."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
+        make_writable(path.parent)
     except OSError as error:
         raise TimError(
             f"--json {path}: cannot be written ({error.strerror}): name a file in a folder that can"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 import torch
 
@@ -13,17 +11,6 @@ from tim_plugin.reproduction import targets, training
 from tim_plugin.reproduction.presets import SMALL
 from tim_plugin.reproduction.targets import reproduce
 from tim_plugin.reproduction.workbench import Workbench
-
-DEFAULTS = {
-    "preset": "small",
-    "mnist": None,
-    "features": None,
-    "tasks": None,
-    "seeds": None,
-    "jobs": 1,
-    "name": None,
-    "device": "cpu",
-}
 
 
 def photographs(folder, seeds):
@@ -36,17 +23,17 @@ def photographs(folder, seeds):
 
 
 @pytest.fixture
-def asked(project_copy, monkeypatch):
+def asked(project_copy, arguments, monkeypatch):
     """Call ``reproduce`` with photographs; training is an error."""
 
-    def no_training(*arguments):
+    def no_training(*runs):
         raise AssertionError("training began")
 
     monkeypatch.setattr(training, "_trained", no_training)
     data = photographs(project_copy / "data", {"a": 1})
 
-    def call(**arguments):
-        reproduce(project_copy, argparse.Namespace(**{**DEFAULTS, "data": data, **arguments}))
+    def call(**given):
+        reproduce(project_copy, arguments(**{"data": data, **given}))
 
     return call
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import pytest
@@ -18,7 +17,7 @@ SIZES = ("trunk_channels", "growth_channels", "num_blocks", "mapping_width", "ma
 
 
 @pytest.fixture
-def asked(project_copy, tiny_network, monkeypatch):
+def asked(project_copy, arguments, tiny_network, monkeypatch):
     """Make targets by a tiny network in three iterations."""
     pytest.importorskip("sklearn")
     path = project_copy / "options" / "demo" / digits.DEMO.option_file
@@ -32,9 +31,7 @@ def asked(project_copy, tiny_network, monkeypatch):
     monkeypatch.setattr(digits, "PREDICTIONS", 20)
 
     def call(target="fig1", tasks=None):
-        given = {"preset": "small", "mnist": None, "features": None, "tasks": tasks, "seeds": None, "jobs": 1}
-        given |= {"name": None, "device": "cpu", "data": project_copy, "target": target}
-        reproduce(project_copy, argparse.Namespace(**given))
+        reproduce(project_copy, arguments(tasks=tasks, data=project_copy, target=target))
 
     return call
 

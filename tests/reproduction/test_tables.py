@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
@@ -35,15 +34,6 @@ from tim_plugin.reproduction.workbench import Workbench
 from tim_plugin.resize import bicubic_resize
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOT_TARGETS = {
-    "preset": "small",
-    "mnist": None,
-    "features": None,
-    "tasks": None,
-    "seeds": None,
-    "jobs": 1,
-    "name": None,
-}
 TINY_SYSTEMS = {
     "train_cimle_sr16x.yml": {"width": 4},
     "train_rfb_esrgan_sr16x.yml": {"num_feat": 16, "num_block": 1, "num_rfb_block": 1, "num_grow_ch": 16},
@@ -197,11 +187,11 @@ def test_a_worker_that_fails_says_why(bench):
         ({"target": "weights", "data": "x", "name": ["sr16x"]}, "--name sr16x: is not a tower.*sr16x-small"),
     ],
 )
-def test_arguments_are_checked(tmp_path, project_copy, changes, message):
-    given = {**ROOT_TARGETS, "data": None, "device": "cpu", **changes}
+def test_arguments_are_checked(tmp_path, project_copy, arguments, changes, message):
+    given = {"data": None, **changes}
     given["data"] = None if given["data"] is None else tmp_path / given["data"]
     with pytest.raises(TimError, match=message):
-        reproduce(project_copy, argparse.Namespace(**given))
+        reproduce(project_copy, arguments(**given))
 
 
 def test_random_features_cannot_compare_sets(bench):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch import nn
 from tim_plugin._version import __version__
 from tim_plugin.checkpoints import load_into, network_of, parameters_of, read_checkpoint, require_same_degradation
 from tim_plugin.errors import MissingWeightsError, TimError
-from tim_plugin.images import write_json
+from tim_plugin.images import make_writable, write_json
 from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.inference import choose_device
 from tim_plugin.metrics.feature_extractors import build_extractor
@@ -80,10 +79,8 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _require_folder(folder: Path, where: str) -> None:
-    """Make a folder, and write to it: better now than when all is computed."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        make_writable(folder)
     except OSError as error:
         raise TimError(f"{where} is no folder that files can be written to: {error.strerror or error}") from error
 
