@@ -164,11 +164,11 @@ SMALL = Preset(
         "colorization": (
             System("TIM", "reproduce/train_small_colorization.yml"),
             _adapted_cimle("colorization"),
-            _small("Zhang et al. 2016", "train_zhang_colorization.yml", 3000, 1e-3, {"widths": [12, 24, 48, 96]}),
+            _small("Zhang et al. 2016", "train_zhang_colorization.yml", 7800, 1e-3, {"widths": [12, 24, 48, 96]}),
             _small(
                 "Iizuka et al. 2016",
                 "train_iizuka_colorization.yml",
-                4000,
+                15_000,
                 1.0,
                 {"width": 8, "global_px": 64},
                 several=False,
@@ -177,7 +177,7 @@ SMALL = Preset(
             _small(
                 "Larsson et al. 2016",
                 "train_larsson_colorization.yml",
-                3000,
+                7200,
                 1e-2,
                 {"stage_channels": [12, 24, 48, 64, 64], "fc_channels": 64, "fc_kernel": 3, "hidden": 128},
                 several=False,
