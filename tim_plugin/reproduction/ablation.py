@@ -22,7 +22,7 @@ from tim_plugin.options import ImleSpec, build_spec
 from tim_plugin.reproduction.conditions import trained_at
 from tim_plugin.reproduction.pages import Stale, folder_of, spread, table, with_other_tasks, write_target
 from tim_plugin.reproduction.presets import ABLATIONS, System
-from tim_plugin.reproduction.step_time import step_seconds
+from tim_plugin.reproduction.step_time import clock_of, kept_step_seconds
 from tim_plugin.reproduction.training import Run
 from tim_plugin.reproduction.workbench import SAMPLING_SEED, Workbench
 
@@ -95,11 +95,12 @@ def measure_variants(
         }
         paths = dict(zip(runs, bench.train(list(runs.values())), strict=True))
         first = bench.preset.seeds[0]
-        seconds = step_seconds({name: runs[name, first] for name, _ in variants})
+        seconds = kept_step_seconds({name: runs[name, first] for name, _ in variants}, bench.root)
         content["tasks"][task] = _measured(bench, task, runs, paths, seconds)
         content["conditions"][task] = {
             **bench.conditions(),
             "seeds": list(bench.preset.seeds),
+            "seconds_an_iteration": clock_of(runs[variants[0][0], first]),
             **trained_at(bench.root, [run.name() for run in runs.values()]),
         }
         pictures[task] = {name: _samples(bench, task, paths[name, first]) for name, _ in variants}

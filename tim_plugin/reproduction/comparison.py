@@ -9,6 +9,8 @@ from tim_plugin.metrics.sample_measures import FWV_SIGMAS
 from tim_plugin.reproduction.conditions import trained_at
 from tim_plugin.reproduction.pages import Stale, folder_of, table, with_other_tasks, write_target
 from tim_plugin.reproduction.presets import System
+from tim_plugin.reproduction.step_time import clock_of, kept_step_seconds
+from tim_plugin.reproduction.training import Run
 from tim_plugin.reproduction.workbench import Workbench
 
 TASKS = ("sr16x", "decompression", "colorization")
@@ -38,6 +40,7 @@ PAPER_DIVERSITY = {
     "decompression": {"TIM": 0.276, "cIMLE": 0.236},
     "colorization": {"TIM": 0.0364, "cIMLE": 0.0334, "Zhang et al. 2016": 0.0108},
 }
+SAME_TIME = 0.1  # what differs from TIM's training time by a larger share stands out
 Row = Mapping[str, Any]
 Measured = dict[str, dict[str, Row]]
 
@@ -53,19 +56,27 @@ def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
         TimError: The data or the features cannot be read.
     """
     seed = bench.preset.seeds[0]
-    trained = [(task, one) for task in tasks for one in bench.preset.systems[task] if one.trained]
-    runs = [bench.run(one, seed) for _, one in trained]
-    paths = dict(zip([(task, one.name) for task, one in trained], bench.train(runs), strict=True))
+    runs = {
+        task: {one.name: bench.run(one, seed) for one in bench.preset.systems[task] if one.trained} for task in tasks
+    }
+    trained = [(task, name) for task in tasks for name in runs[task]]
+    paths = dict(zip(trained, bench.train([runs[task][name] for task, name in trained]), strict=True))
     result: Measured = {}
     for task in tasks:
+        seconds = kept_step_seconds(runs[task], bench.root)
         for one in bench.preset.systems[task]:
             path = paths.get((task, one.name))
             figures = dict(bench.figures(one, path))
             figures["run"] = None if path is None else path.parent.parent.name
-            figures["training"] = None if path is None else bench.training_of(one, seed, path)
+            figures["training"] = None if path is None else _training(runs[task][one.name], seconds[one.name])
             figures["note"] = one.note
             result.setdefault(task, {})[one.name] = figures
     return result
+
+
+def _training(run: Run, seconds: float) -> dict[str, float]:
+    iterations = run.iterations()
+    return {"iterations": iterations, "seconds_an_iteration": seconds, "minutes": iterations * seconds / 60}
 
 
 def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
@@ -73,10 +84,9 @@ def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
     frechet, best = bench.extractor.frechet, f"best_of_{bench.preset.num_samples}"
     header = ["system", "paper: FID", f"{frechet}, all samples", f"{frechet}, one sample an input", "mean distance"]
     header += [best.replace("_", " "), "PSNR, dB", "precision, recall", "agreement: mean, worst"]
-    header += ["parameters", "iterations", "minutes"]
+    header += ["parameters", "iterations", "seconds an iteration", "minutes", "of TIM's time"]
 
-    def cells(task: str, system: System, row: Row) -> list[str]:
-        training = row["training"] or {"iterations": 0, "minutes": 0.0}
+    def cells(task: str, system: System, row: Row, tim: Row) -> list[str]:
         paper = PAPER_FID[task].get(system.name)
         return [
             "-" if paper is None else f"{paper:.2f} {PAPER_OF_ANOTHER.get(system.name, '')}".rstrip(),
@@ -88,8 +98,7 @@ def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
             f"{row['prc']['precision']:.3f}, {row['prc']['recall']:.3f}",
             _agreement(row),
             f"{row['parameters']:,}",
-            str(training["iterations"]),
-            f"{training['minutes']:.1f}",
+            *_training_cells(row, tim),
         ]
 
     return _write(bench, tasks, "table2", "Table 2: distance between samples and ground truths", header, cells)
@@ -99,7 +108,7 @@ def reproduce_table3(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
     """Write ``table3.{json,md}``: faithfulness-weighted variance of the systems with several answers."""
     header = ["system", *(f"paper: sigma {one}" for one in FWV_SIGMAS), *(f"sigma {one}" for one in FWV_SIGMAS)]
 
-    def cells(task: str, system: System, row: Row) -> list[str] | None:
+    def cells(task: str, system: System, row: Row, tim: Row) -> list[str] | None:
         if not system.several:
             return None
         paper = PAPER_FWV[task].get(system.name)
@@ -113,11 +122,22 @@ def reproduce_table4(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
     """Write ``table4.{json,md}``: the mean distance between two samples of one input."""
     header = ["system", "paper: LPIPS diversity", "diversity"]
 
-    def cells(task: str, system: System, row: Row) -> list[str] | None:
+    def cells(task: str, system: System, row: Row, tim: Row) -> list[str] | None:
         paper = PAPER_DIVERSITY[task].get(system.name)
         return ["-" if paper is None else f"{paper}", f"{row['lpips_diversity']:.4f}"] if system.several else None
 
     return _write(bench, tasks, "table4", "Table 4: diversity of samples, higher is more diverse", header, cells)
+
+
+def _training_cells(row: Row, tim: Row) -> list[str]:
+    """Iterations and time; rows of before this time was measured have none."""
+    training = row["training"] or {"iterations": 0}
+    if "seconds_an_iteration" not in training:
+        return [str(training["iterations"]), "-", "-", "-"]
+    minutes = training["minutes"]
+    ratio = minutes / tim["training"]["minutes"]
+    shown = f"**{ratio:.2f}**" if abs(ratio - 1) > SAME_TIME else f"{ratio:.2f}"
+    return [str(training["iterations"]), f"{training['seconds_an_iteration']:.3f}", f"{minutes:.1f}", shown]
 
 
 def _agreement(row: Row) -> str:
@@ -144,7 +164,7 @@ def _write(
     target: str,
     title: str,
     header: Sequence[str],
-    cells: Callable[[str, System, Row], list[str] | None],
+    cells: Callable[[str, System, Row, Row], list[str] | None],
 ) -> dict[str, Any]:
     scale = bench.preset.fwv_scale
     conditions = {**bench.conditions(), "training_seed": bench.preset.seeds[0]}
@@ -154,14 +174,21 @@ def _write(
     )
     found = compare(bench, tasks)
     runs = {task: [row["run"] for row in rows.values() if row["run"] is not None] for task, rows in found.items()}
-    by_task = {task: {**conditions, **trained_at(bench.root, names)} for task, names in runs.items()}
+    by_task = {
+        task: {
+            **conditions,
+            "training_time": clock_of(bench.run(bench.preset.tim(task), conditions["training_seed"])),
+            **trained_at(bench.root, names),
+        }
+        for task, names in runs.items()
+    }
     measured = {"tasks": found, "conditions": by_task}
     folder = folder_of(bench.root, bench.preset.name)
     content, page = with_other_tasks(folder, target, measured, TASKS, _stale(bench)), [f"# {title}"]
     for task, systems in content["tasks"].items():
-        rows = []
+        rows, tim = [], bench.preset.tim(task).name
         for system in bench.preset.systems[task]:
-            found = cells(task, system, systems[system.name]) if system.name in systems else None
+            found = cells(task, system, systems[system.name], systems[tim]) if system.name in systems else None
             if found is not None:
                 rows.append([system.name + (f" ({system.note})" if system.note else ""), *found])
         page += ["", f"## {task}", "", *table(header, rows)]
