@@ -107,6 +107,11 @@ def test_tables_2_to_4(bench, monkeypatch):
     diversity = rows["TIM"]["lpips_diversity"]
     assert f"| TIM | 0.18 | {diversity:.4f} |" in (folder / "table4.md").read_text()
     assert "bicubic" not in (folder / "table4.md").read_text()
+    heights = {}
+    for name in ("table2", "table3", "table4"):
+        assert f"]({name}.png)" in (folder / f"{name}.md").read_text()
+        heights[name] = read_image(folder / f"{name}.png").rgb.shape[1]
+    assert heights["table2"] > heights["table3"] == heights["table4"]  # a bar for each system, as in the table
     # Figures of another checkpoint than the one on disk are never taken.
     checkpoint = next((bench.root / "experiments").glob("reproduce_small_sr16x_*/models/net_g_latest.pth"))
     shutil.copy(checkpoint.with_name("net_g_1.pth"), checkpoint)

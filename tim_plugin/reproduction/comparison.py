@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tim_plugin.metrics.sample_measures import FWV_SIGMAS
+from tim_plugin.reproduction.charts import draw_bars
 from tim_plugin.reproduction.conditions import trained_at
 from tim_plugin.reproduction.pages import Stale, folder_of, table, with_other_tasks, write_target
 from tim_plugin.reproduction.presets import System
@@ -45,6 +46,13 @@ Row = Mapping[str, Any]
 Measured = dict[str, dict[str, Row]]
 
 
+class Chart(NamedTuple):
+    """What a table's picture shows: its label, and a row's figure."""
+
+    label: str
+    value: Callable[[Row], float]
+
+
 def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
     """Train what is missing and return each system's figures by task and name.
 
@@ -80,7 +88,7 @@ def _training(run: Run, seconds: float) -> dict[str, float]:
 
 
 def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
-    """Write ``table2.{json,md}``: the distance between the sets of samples and of ground truths."""
+    """Write ``table2.{json,md,png}``: the distance between the sets of samples and of ground truths."""
     frechet, best = bench.extractor.frechet, f"best_of_{bench.preset.num_samples}"
     header = ["system", "paper: FID", f"{frechet}, all samples", f"{frechet}, one sample an input", "mean distance"]
     header += [best.replace("_", " "), "PSNR, dB", "precision, recall", "agreement: mean, worst"]
@@ -101,11 +109,15 @@ def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
             *_training_cells(row, tim),
         ]
 
-    return _write(bench, tasks, "table2", "Table 2: distance between samples and ground truths", header, cells)
+    title, chart = (
+        "Table 2: distance between samples and ground truths",
+        Chart(f"{frechet}, all samples (lower is better)", lambda row: row[frechet]),
+    )
+    return _write(bench, tasks, "table2", title, header, cells, chart)
 
 
 def reproduce_table3(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
-    """Write ``table3.{json,md}``: faithfulness-weighted variance of the systems with several answers."""
+    """Write ``table3.{json,md,png}``: faithfulness-weighted variance of the systems with several answers."""
     header = ["system", *(f"paper: sigma {one}" for one in FWV_SIGMAS), *(f"sigma {one}" for one in FWV_SIGMAS)]
 
     def cells(task: str, system: System, row: Row, tim: Row) -> list[str] | None:
@@ -115,18 +127,22 @@ def reproduce_table3(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
         theirs = ["-"] * len(FWV_SIGMAS) if paper is None else [f"{one:.3g}" for one in paper]
         return [*theirs, *(f"{row['fwv'][str(one)]:.3g}" for one in FWV_SIGMAS)]
 
-    return _write(bench, tasks, "table3", "Table 3: faithfulness-weighted variance, higher is better", header, cells)
+    title, sigma = "Table 3: faithfulness-weighted variance, higher is better", str(FWV_SIGMAS[0])
+    chart = Chart(f"faithfulness-weighted variance, sigma {sigma} (higher is better)", lambda row: row["fwv"][sigma])
+    return _write(bench, tasks, "table3", title, header, cells, chart)
 
 
 def reproduce_table4(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
-    """Write ``table4.{json,md}``: the mean distance between two samples of one input."""
+    """Write ``table4.{json,md,png}``: the mean distance between two samples of one input."""
     header = ["system", "paper: LPIPS diversity", "diversity"]
 
     def cells(task: str, system: System, row: Row, tim: Row) -> list[str] | None:
         paper = PAPER_DIVERSITY[task].get(system.name)
         return ["-" if paper is None else f"{paper}", f"{row['lpips_diversity']:.4f}"] if system.several else None
 
-    return _write(bench, tasks, "table4", "Table 4: diversity of samples, higher is more diverse", header, cells)
+    title = "Table 4: diversity of samples, higher is more diverse"
+    chart = Chart("mean distance between two samples (higher is more diverse)", lambda row: row["lpips_diversity"])
+    return _write(bench, tasks, "table4", title, header, cells, chart)
 
 
 def _training_cells(row: Row, tim: Row) -> list[str]:
@@ -165,6 +181,7 @@ def _write(
     title: str,
     header: Sequence[str],
     cells: Callable[[str, System, Row, Row], list[str] | None],
+    chart: Chart,
 ) -> dict[str, Any]:
     scale = bench.preset.fwv_scale
     conditions = {**bench.conditions(), "training_seed": bench.preset.seeds[0]}
@@ -185,12 +202,16 @@ def _write(
     measured = {"tasks": found, "conditions": by_task}
     folder = folder_of(bench.root, bench.preset.name)
     content, page = with_other_tasks(folder, target, measured, TASKS, _stale(bench)), [f"# {title}"]
+    bars: dict[str, dict[str, float]] = {}
     for task, systems in content["tasks"].items():
         rows, tim = [], bench.preset.tim(task).name
         for system in bench.preset.systems[task]:
             found = cells(task, system, systems[system.name], systems[tim]) if system.name in systems else None
             if found is not None:
+                bars.setdefault(task, {})[system.name] = chart.value(systems[system.name])
                 rows.append([system.name + (f" ({system.note})" if system.note else ""), *found])
         page += ["", f"## {task}", "", *table(header, rows)]
+    page += ["", f"![{chart.label}]({target}.png)"]
+    draw_bars(bars, "TIM", chart.label, folder / f"{target}.png")
     write_target(folder, target, content, page)
     return content
