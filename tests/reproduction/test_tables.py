@@ -135,6 +135,8 @@ def test_table_5_and_figure_9(bench, monkeypatch):
     page = (folder / "table5.md").read_text()
     assert re.search(r"\| -WN \| 22.51 \| \d", page) and "## sr16x, equal time" in page
     assert (folder / "table5.png").stat().st_size > 5000 and (folder / "fig9_sr16x.png").stat().st_size > 5000
+    joint, own = (read_image(folder / name).rgb for name in ("fig9.png", "fig9_sr16x.png"))
+    assert joint.shape[1] > own.shape[1] and torch.equal(joint[:, -own.shape[1] :], own)
     monkeypatch.setattr(training, "_trained", no_training)
     assert ablation.reproduce_table5(bench, ["sr16x"])["tasks"] == content["tasks"]
     assert reproduce_samples(bench, "fig6")["images"] and (folder / "fig6.png").stat().st_size > 5000
