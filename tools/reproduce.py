@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("--tasks", help="comma-separated, of those that the target has (default: all)")
     parser.add_argument("--seeds", type=int, help="training runs of each variant (default: the preset's)")
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time (default: 1)")
-    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    parser.add_argument(
+        "--device", default=None, help="cpu, cuda, cuda:1 (default: cuda where there is one; fig1 runs on the CPU)"
+    )
     args = parser.parse_args()
     run(lambda: reproduce(ROOT, args))
 

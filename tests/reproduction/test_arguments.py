@@ -95,6 +95,12 @@ def test_tasks_that_a_target_has_not_got_are_refused(asked, target, tasks, messa
         asked(target=target, tasks=tasks)
 
 
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+def test_figure_1_refuses_a_device_that_it_would_not_use(asked, device):
+    with pytest.raises(TimError, match=f"--device {device}: fig1 is trained and measured on the CPU.* leave it out"):
+        asked(target="fig1", device=device)
+
+
 def test_weights_have_no_tasks(asked):
     with pytest.raises(TimError, match="--tasks: weights has none"):
         asked(target="weights", name=["sr16x-small"], tasks="sr16x")

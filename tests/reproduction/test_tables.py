@@ -23,7 +23,7 @@ from tim_plugin.errors import TimError
 from tim_plugin.images import list_images, read_image, write_png
 from tim_plugin.option_checks import check_by_model
 from tim_plugin.option_file import read_forced, read_option_file
-from tim_plugin.reproduction import ablation, comparison, training
+from tim_plugin.reproduction import ablation, comparison, step_time, training
 from tim_plugin.reproduction.pages import spread, table, with_other_tasks, write_target
 from tim_plugin.reproduction.photographs import tiles
 from tim_plugin.reproduction.presets import ABLATIONS, PAPER, PRESETS, SMALL
@@ -54,7 +54,7 @@ def tiny_system(system):
 
 
 @pytest.fixture
-def bench(project_copy, photos, tiny_network, tmp_path):
+def bench(project_copy, photos, tiny_network, tmp_path, monkeypatch):
     """The small preset with tiny networks, two iterations, one seed, two samples, and random SqueezeNet weights."""
     for task in ("sr16x",):
         path = project_copy / "options" / "reproduce" / f"train_small_{task}.yml"
@@ -70,6 +70,7 @@ def bench(project_copy, photos, tiny_network, tmp_path):
     torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "squeeze.pth")
     systems = {"sr16x": tuple(tiny_system(one) for one in SMALL.systems["sr16x"])}
     preset = dataclasses.replace(SMALL, systems=systems, seeds=(0,), num_samples=2)
+    monkeypatch.setattr(step_time, "TIMED_STEPS", 2)
     return Workbench(project_copy, preset, project_copy / "data", str(tmp_path / "squeeze.pth"), "cpu", jobs=2)
 
 
@@ -87,14 +88,18 @@ def test_tables_2_to_4(bench, monkeypatch):
         assert row["frechet_squeezenet"] > 0 and row["images_in_sets"]["ground_truths"] == 6
         assert (row["training"] is None) == (name == "bicubic")
         assert ("lpips_diversity" in row) == (name not in ("bicubic",) and "ESRGAN" not in name)
-    assert rows["TIM"]["training"]["iterations"] == 2 and rows["TIM"]["training"]["minutes"] > 0
+    took = rows["TIM"]["training"]
+    assert took["iterations"] == 2 and took["seconds_an_iteration"] > 0
+    assert took["minutes"] == pytest.approx(2 * took["seconds_an_iteration"] / 60)
     assert rows["TIM"]["images_in_sets"]["samples"] == 12 and rows["bicubic"]["images_in_sets"]["samples"] == 6
     page = (folder / "table2.md").read_text()
     assert "| TIM | 16.75 |" in page and "| bicubic | - |" in page and "- commit: " in page
     assert "| RFB-ESRGAN (regression) | 19.56 of the GAN-trained one |" in page  # ours is its regression stage
+    assert "- training time: processor time of one thread, measured by turns" in page
     assert "halved; measured on 64x64 tiles of val" in page and "squeeze.pth" in page
     monkeypatch.setattr(training, "_trained", no_training)
     monkeypatch.setattr("tim_plugin.reproduction.workbench.score", no_training)  # figures are kept with the runs
+    monkeypatch.setattr(step_time, "_timed", no_training)  # and the time
     third = comparison.reproduce_table3(bench, ["sr16x"])
     assert third["tasks"] == content["tasks"]
     assert "| TIM | 0.0572 | 0.00586 | 0.000344 |" in (folder / "table3.md").read_text()
@@ -102,6 +107,11 @@ def test_tables_2_to_4(bench, monkeypatch):
     diversity = rows["TIM"]["lpips_diversity"]
     assert f"| TIM | 0.18 | {diversity:.4f} |" in (folder / "table4.md").read_text()
     assert "bicubic" not in (folder / "table4.md").read_text()
+    heights = {}
+    for name in ("table2", "table3", "table4"):
+        assert f"]({name}.png)" in (folder / f"{name}.md").read_text()
+        heights[name] = read_image(folder / f"{name}.png").rgb.shape[1]
+    assert heights["table2"] > heights["table3"] == heights["table4"]  # a bar for each system, as in the table
     # Figures of another checkpoint than the one on disk are never taken.
     checkpoint = next((bench.root / "experiments").glob("reproduce_small_sr16x_*/models/net_g_latest.pth"))
     shutil.copy(checkpoint.with_name("net_g_1.pth"), checkpoint)
@@ -110,7 +120,8 @@ def test_tables_2_to_4(bench, monkeypatch):
 
 
 def test_table_5_and_figure_9(bench, monkeypatch):
-    monkeypatch.setattr(ablation, "step_seconds", lambda runs: {name: 1.0 + (name == "full") for name in runs})
+    seconds = {name: 1.0 + (name == "full") for name, _ in ABLATIONS}
+    monkeypatch.setattr(ablation, "kept_step_seconds", lambda runs, root: seconds)
     content = ablation.reproduce_table5(bench, ["sr16x"])
     folder = bench.root / "docs" / "results" / "small"
     variants = content["tasks"]["sr16x"]
@@ -124,6 +135,8 @@ def test_table_5_and_figure_9(bench, monkeypatch):
     page = (folder / "table5.md").read_text()
     assert re.search(r"\| -WN \| 22.51 \| \d", page) and "## sr16x, equal time" in page
     assert (folder / "table5.png").stat().st_size > 5000 and (folder / "fig9_sr16x.png").stat().st_size > 5000
+    joint, own = (read_image(folder / name).rgb for name in ("fig9.png", "fig9_sr16x.png"))
+    assert joint.shape[1] > own.shape[1] and torch.equal(joint[:, -own.shape[1] :], own)
     monkeypatch.setattr(training, "_trained", no_training)
     assert ablation.reproduce_table5(bench, ["sr16x"])["tasks"] == content["tasks"]
     assert reproduce_samples(bench, "fig6")["images"] and (folder / "fig6.png").stat().st_size > 5000
@@ -237,8 +250,8 @@ def pretended(bench, monkeypatch):
     path = "models/net_g_latest.pth"
     monkeypatch.setattr(Workbench, "train", lambda self, runs: [folder / one.name() / path for one in runs])
     monkeypatch.setattr(Workbench, "figures", lambda self, *about: dict(row))
-    monkeypatch.setattr(Workbench, "training_of", lambda self, *about: {"iterations": 1, "minutes": 1.0})
-    monkeypatch.setattr(ablation, "step_seconds", lambda runs: dict.fromkeys(runs, 1.0))
+    for module in (ablation, comparison):
+        monkeypatch.setattr(module, "kept_step_seconds", lambda runs, root: dict.fromkeys(runs, 1.0))
     monkeypatch.setattr(ablation, "_selected", lambda *about: 0.0)
     picture = torch.zeros(3, 8, 8)
     monkeypatch.setattr(ablation, "_samples", lambda *about: [(picture, picture, picture)])

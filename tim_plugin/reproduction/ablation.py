@@ -7,22 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from basicsr.data import build_dataset
 from matplotlib.figure import Figure
+from torch.nn.functional import pad
 from torch.utils.data import DataLoader
 
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradations.base import Observed
 from tim_plugin.evaluation import answers_of
+from tim_plugin.images import read_image, write_png
 from tim_plugin.imle.selection import search_by
 from tim_plugin.imle.trees import move
 from tim_plugin.options import ImleSpec, build_spec
 from tim_plugin.reproduction.conditions import trained_at
 from tim_plugin.reproduction.pages import Stale, folder_of, spread, table, with_other_tasks, write_target
 from tim_plugin.reproduction.presets import ABLATIONS, System
-from tim_plugin.reproduction.step_time import step_seconds
+from tim_plugin.reproduction.step_time import clock_of, kept_step_seconds
 from tim_plugin.reproduction.training import Run
 from tim_plugin.reproduction.workbench import SAMPLING_SEED, Workbench
 
@@ -34,6 +37,7 @@ PAPER = {  # FID
 SEARCHED_INPUTS = 96
 SEARCH_BATCH = 16
 SHOWN_INPUTS = 3
+TITLE_PX = 32  # height of a task's name in figure 9
 Variants = list[tuple[str, dict[str, Any]]]
 Samples = list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]  # input, sample, GT
 
@@ -67,8 +71,10 @@ def reproduce_table5(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
     shown = with_other_tasks(folder, "fig9", samples, TASKS, lambda task, *_: task not in content["tasks"])
     page = ["# Figure 9: samples as parts of the method are removed", ""]
     page += ["One input a row, each variant's first sample, seed 0; the last column is the ground truth."]
+    page += ["[All tasks in one picture](fig9.png)."]
     for task, file in shown["tasks"].items():
         page += ["", f"## {task}", "", f"![Samples of each variant]({file})"]
+    stack_samples(folder, shown["tasks"], folder / "fig9.png")
     write_target(folder, "fig9", shown, page)
     return content
 
@@ -95,11 +101,12 @@ def measure_variants(
         }
         paths = dict(zip(runs, bench.train(list(runs.values())), strict=True))
         first = bench.preset.seeds[0]
-        seconds = step_seconds({name: runs[name, first] for name, _ in variants})
+        seconds = kept_step_seconds({name: runs[name, first] for name, _ in variants}, bench.root)
         content["tasks"][task] = _measured(bench, task, runs, paths, seconds)
         content["conditions"][task] = {
             **bench.conditions(),
             "seeds": list(bench.preset.seeds),
+            "seconds_an_iteration": clock_of(runs[variants[0][0], first]),
             **trained_at(bench.root, [run.name() for run in runs.values()]),
         }
         pictures[task] = {name: _samples(bench, task, paths[name, first]) for name, _ in variants}
@@ -256,3 +263,22 @@ def _draw_samples(variants: Mapping[str, Samples], path: Path) -> None:
             axes.set_axis_off()
             axes.set_title("" if index else title, fontsize=9)
     figure.savefig(path)
+
+
+def stack_samples(folder: Path, files: Mapping[str, str], path: Path) -> None:
+    """Write the pictures of several tasks as one, each below its task's name.
+
+    Args:
+        folder: Of the pictures.
+        files: Their names by task; one that is not there is left out.
+        path: Of the joint picture.
+    """
+    parts = []
+    for task, file in files.items():
+        if (folder / file).is_file():
+            picture = read_image(folder / file).rgb
+            title = np.full((TITLE_PX, picture.shape[2], 3), 255, np.uint8)
+            cv2.putText(title, task, (6, TITLE_PX - 10), cv2.FONT_HERSHEY_DUPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
+            parts += [torch.from_numpy(title).permute(2, 0, 1) / 255, picture]
+    width = max(part.shape[2] for part in parts)
+    write_png(path, torch.cat([pad(part, (0, width - part.shape[2]), value=1.0) for part in parts], dim=1))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tim_plugin.metrics.sample_measures import FWV_SIGMAS
+from tim_plugin.reproduction.charts import draw_bars
 from tim_plugin.reproduction.conditions import trained_at
 from tim_plugin.reproduction.pages import Stale, folder_of, table, with_other_tasks, write_target
 from tim_plugin.reproduction.presets import System
+from tim_plugin.reproduction.step_time import clock_of, kept_step_seconds
+from tim_plugin.reproduction.training import Run
 from tim_plugin.reproduction.workbench import Workbench
 
 TASKS = ("sr16x", "decompression", "colorization")
@@ -38,8 +41,16 @@ PAPER_DIVERSITY = {
     "decompression": {"TIM": 0.276, "cIMLE": 0.236},
     "colorization": {"TIM": 0.0364, "cIMLE": 0.0334, "Zhang et al. 2016": 0.0108},
 }
+SAME_TIME = 0.1  # what differs from TIM's training time by a larger share stands out
 Row = Mapping[str, Any]
 Measured = dict[str, dict[str, Row]]
+
+
+class Chart(NamedTuple):
+    """What a table's picture shows: its label, and a row's figure."""
+
+    label: str
+    value: Callable[[Row], float]
 
 
 def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
@@ -53,30 +64,37 @@ def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
         TimError: The data or the features cannot be read.
     """
     seed = bench.preset.seeds[0]
-    trained = [(task, one) for task in tasks for one in bench.preset.systems[task] if one.trained]
-    runs = [bench.run(one, seed) for _, one in trained]
-    paths = dict(zip([(task, one.name) for task, one in trained], bench.train(runs), strict=True))
+    runs = {
+        task: {one.name: bench.run(one, seed) for one in bench.preset.systems[task] if one.trained} for task in tasks
+    }
+    trained = [(task, name) for task in tasks for name in runs[task]]
+    paths = dict(zip(trained, bench.train([runs[task][name] for task, name in trained]), strict=True))
     result: Measured = {}
     for task in tasks:
+        seconds = kept_step_seconds(runs[task], bench.root)
         for one in bench.preset.systems[task]:
             path = paths.get((task, one.name))
             figures = dict(bench.figures(one, path))
             figures["run"] = None if path is None else path.parent.parent.name
-            figures["training"] = None if path is None else bench.training_of(one, seed, path)
+            figures["training"] = None if path is None else _training(runs[task][one.name], seconds[one.name])
             figures["note"] = one.note
             result.setdefault(task, {})[one.name] = figures
     return result
 
 
+def _training(run: Run, seconds: float) -> dict[str, float]:
+    iterations = run.iterations()
+    return {"iterations": iterations, "seconds_an_iteration": seconds, "minutes": iterations * seconds / 60}
+
+
 def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
-    """Write ``table2.{json,md}``: the distance between the sets of samples and of ground truths."""
+    """Write ``table2.{json,md,png}``: the distance between the sets of samples and of ground truths."""
     frechet, best = bench.extractor.frechet, f"best_of_{bench.preset.num_samples}"
     header = ["system", "paper: FID", f"{frechet}, all samples", f"{frechet}, one sample an input", "mean distance"]
     header += [best.replace("_", " "), "PSNR, dB", "precision, recall", "agreement: mean, worst"]
-    header += ["parameters", "iterations", "minutes"]
+    header += ["parameters", "iterations", "seconds an iteration", "minutes", "of TIM's time"]
 
-    def cells(task: str, system: System, row: Row) -> list[str]:
-        training = row["training"] or {"iterations": 0, "minutes": 0.0}
+    def cells(task: str, system: System, row: Row, tim: Row) -> list[str]:
         paper = PAPER_FID[task].get(system.name)
         return [
             "-" if paper is None else f"{paper:.2f} {PAPER_OF_ANOTHER.get(system.name, '')}".rstrip(),
@@ -88,36 +106,54 @@ def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
             f"{row['prc']['precision']:.3f}, {row['prc']['recall']:.3f}",
             _agreement(row),
             f"{row['parameters']:,}",
-            str(training["iterations"]),
-            f"{training['minutes']:.1f}",
+            *_training_cells(row, tim),
         ]
 
-    return _write(bench, tasks, "table2", "Table 2: distance between samples and ground truths", header, cells)
+    title, chart = (
+        "Table 2: distance between samples and ground truths",
+        Chart(f"{frechet}, all samples (lower is better)", lambda row: row[frechet]),
+    )
+    return _write(bench, tasks, "table2", title, header, cells, chart)
 
 
 def reproduce_table3(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
-    """Write ``table3.{json,md}``: faithfulness-weighted variance of the systems with several answers."""
+    """Write ``table3.{json,md,png}``: faithfulness-weighted variance of the systems with several answers."""
     header = ["system", *(f"paper: sigma {one}" for one in FWV_SIGMAS), *(f"sigma {one}" for one in FWV_SIGMAS)]
 
-    def cells(task: str, system: System, row: Row) -> list[str] | None:
+    def cells(task: str, system: System, row: Row, tim: Row) -> list[str] | None:
         if not system.several:
             return None
         paper = PAPER_FWV[task].get(system.name)
         theirs = ["-"] * len(FWV_SIGMAS) if paper is None else [f"{one:.3g}" for one in paper]
         return [*theirs, *(f"{row['fwv'][str(one)]:.3g}" for one in FWV_SIGMAS)]
 
-    return _write(bench, tasks, "table3", "Table 3: faithfulness-weighted variance, higher is better", header, cells)
+    title, sigma = "Table 3: faithfulness-weighted variance, higher is better", str(FWV_SIGMAS[0])
+    chart = Chart(f"faithfulness-weighted variance, sigma {sigma} (higher is better)", lambda row: row["fwv"][sigma])
+    return _write(bench, tasks, "table3", title, header, cells, chart)
 
 
 def reproduce_table4(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
-    """Write ``table4.{json,md}``: the mean distance between two samples of one input."""
+    """Write ``table4.{json,md,png}``: the mean distance between two samples of one input."""
     header = ["system", "paper: LPIPS diversity", "diversity"]
 
-    def cells(task: str, system: System, row: Row) -> list[str] | None:
+    def cells(task: str, system: System, row: Row, tim: Row) -> list[str] | None:
         paper = PAPER_DIVERSITY[task].get(system.name)
         return ["-" if paper is None else f"{paper}", f"{row['lpips_diversity']:.4f}"] if system.several else None
 
-    return _write(bench, tasks, "table4", "Table 4: diversity of samples, higher is more diverse", header, cells)
+    title = "Table 4: diversity of samples, higher is more diverse"
+    chart = Chart("mean distance between two samples (higher is more diverse)", lambda row: row["lpips_diversity"])
+    return _write(bench, tasks, "table4", title, header, cells, chart)
+
+
+def _training_cells(row: Row, tim: Row) -> list[str]:
+    """Iterations and time; rows of before this time was measured have none."""
+    training = row["training"] or {"iterations": 0}
+    if "seconds_an_iteration" not in training:
+        return [str(training["iterations"]), "-", "-", "-"]
+    minutes = training["minutes"]
+    ratio = minutes / tim["training"]["minutes"]
+    shown = f"**{ratio:.2f}**" if abs(ratio - 1) > SAME_TIME else f"{ratio:.2f}"
+    return [str(training["iterations"]), f"{training['seconds_an_iteration']:.3f}", f"{minutes:.1f}", shown]
 
 
 def _agreement(row: Row) -> str:
@@ -144,7 +180,8 @@ def _write(
     target: str,
     title: str,
     header: Sequence[str],
-    cells: Callable[[str, System, Row], list[str] | None],
+    cells: Callable[[str, System, Row, Row], list[str] | None],
+    chart: Chart,
 ) -> dict[str, Any]:
     scale = bench.preset.fwv_scale
     conditions = {**bench.conditions(), "training_seed": bench.preset.seeds[0]}
@@ -154,16 +191,27 @@ def _write(
     )
     found = compare(bench, tasks)
     runs = {task: [row["run"] for row in rows.values() if row["run"] is not None] for task, rows in found.items()}
-    by_task = {task: {**conditions, **trained_at(bench.root, names)} for task, names in runs.items()}
+    by_task = {
+        task: {
+            **conditions,
+            "training_time": clock_of(bench.run(bench.preset.tim(task), conditions["training_seed"])),
+            **trained_at(bench.root, names),
+        }
+        for task, names in runs.items()
+    }
     measured = {"tasks": found, "conditions": by_task}
     folder = folder_of(bench.root, bench.preset.name)
     content, page = with_other_tasks(folder, target, measured, TASKS, _stale(bench)), [f"# {title}"]
+    bars: dict[str, dict[str, float]] = {}
     for task, systems in content["tasks"].items():
-        rows = []
+        rows, tim = [], bench.preset.tim(task).name
         for system in bench.preset.systems[task]:
-            found = cells(task, system, systems[system.name]) if system.name in systems else None
+            found = cells(task, system, systems[system.name], systems[tim]) if system.name in systems else None
             if found is not None:
+                bars.setdefault(task, {})[system.name] = chart.value(systems[system.name])
                 rows.append([system.name + (f" ({system.note})" if system.note else ""), *found])
         page += ["", f"## {task}", "", *table(header, rows)]
+    page += ["", f"![{chart.label}]({target}.png)"]
+    draw_bars(bars, "TIM", chart.label, folder / f"{target}.png")
     write_target(folder, target, content, page)
     return content

@@ -96,6 +96,10 @@ def reproduce(root: Path, args: argparse.Namespace) -> None:
             raise TimError(f"{name} {value}: must be 1 or more")
     if args.data is None and args.target != "fig1":
         raise TimError(f"--data: {args.target} needs a folder of photographs that holds train and val")
+    if args.target == "fig1" and args.device is not None and args.device.split(":")[0] != "cpu":
+        raise TimError(
+            f"--device {args.device}: fig1 is trained and measured on the CPU, for which it is small: leave it out"
+        )
     preset = PRESETS[args.preset]
     if args.seeds is not None:
         preset = dataclasses.replace(preset, seeds=tuple(range(args.seeds)))

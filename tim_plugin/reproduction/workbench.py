@@ -26,7 +26,6 @@ from tim_plugin.reproduction.cached_runs import content_of
 from tim_plugin.reproduction.conditions import machine
 from tim_plugin.reproduction.photographs import halved, tiles
 from tim_plugin.reproduction.presets import Preset, System
-from tim_plugin.reproduction.step_time import logged_step_seconds
 from tim_plugin.reproduction.training import Run, train_all
 from tim_plugin.scoring.cases import NetworkCases
 from tim_plugin.scoring.measures import Tools, score
@@ -109,11 +108,6 @@ class Workbench:
     def train(self, runs: Sequence[Run]) -> list[Path]:
         """Return the runs' checkpoints, training what is missing."""
         return train_all(runs, self.root, self.jobs)
-
-    def training_of(self, system: System, seed: int, checkpoint: Path) -> dict[str, float]:
-        """Return a run's iterations and the minutes that they took, from BasicSR's own log of the run."""
-        iterations = self.run(system, seed).iterations()
-        return {"iterations": iterations, "minutes": iterations * logged_step_seconds(checkpoint.parent.parent) / 60}
 
     def network(self, system: System, checkpoint: Path | None) -> nn.Module:
         """Return a trained network, or one that needs no training."""
