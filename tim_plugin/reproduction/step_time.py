@@ -99,9 +99,7 @@ def _timed(run: Run, scratch: Path) -> float:
     logging.disable(logging.INFO)
     try:
         if on_cpu:
-            torch.set_num_threads(
-                1
-            )  # several wait for each other busily, the longer the less of the processor they get
+            torch.set_num_threads(1)  # several wait for each other busily, which counts as work
         with open(scratch / "console.txt", "a") as file, redirect_stdout(file), redirect_stderr(file):
             train_pipeline(str(scratch), argv, on_step)
     finally:
