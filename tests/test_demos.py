@@ -61,7 +61,7 @@ def test_demo_trains_samples_measures_and_says_where_to_look(name, tiny_demos, c
         assert set(measures[key]) == {"start", "end"} and measures[key]["start"] > 0
     assert 0 < measures["best_of_8_distance"] <= measures["mean_distance"]
     assert measures["diversity"] > 0
-    assert measures["distance"] == "squeezenet1_1 feature distance (random weights, seed 0)"
+    assert measures["distance"] == "tim_small feature distance"
     assert (measures["training_seed"], measures["sampling_seed"]) == (0, 0)
     shown = cv2.imread(str(result / "contact_sheet.png"))
     assert shown.shape[1] > 9 * 128 and shown.shape[0] > min(measures["validation_images"], 6) * 96

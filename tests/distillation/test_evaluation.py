@@ -119,13 +119,13 @@ def test_the_tool_prints_tables_and_writes_json_and_card(large_photos, tmp_path,
 
 def test_work_is_counted():
     trunk, _ = open_trunk("tim_small", "random")
-    found = work(trunk.stages[0], torch.zeros(1, 3, 16, 16))
-    assert found["million multiplications"] == pytest.approx(24 * 3 * 9 * 8 * 8 / 1e6)  # 3x3 weights of 3 channels
-    assert found["million numbers written"] == pytest.approx(2 * 24 * 8 * 8 / 1e6)  # the convolution's and ReLU's
+    found = work(trunk.first, torch.zeros(1, 3, 16, 16))
+    assert found["million multiplications"] == pytest.approx(48 * 3 * 9 * 8 * 8 / 1e6)  # 3x3 weights of 3 channels
+    assert found["million numbers written"] == pytest.approx(2 * 48 * 8 * 8 / 1e6)  # the convolution's and ReLU's
     ours, plain = (
         work(open_trunk(name, "random")[0], torch.zeros(1, 3, 64, 64)) for name in ("tim_small", "squeezenet1_1")
     )
-    assert all(ours[what] < plain[what] for what in ours)
+    assert all(0.5 < ours[what] / plain[what] < 2 for what in ours)
 
 
 def test_the_gap_between_random_and_teacher():

@@ -153,7 +153,7 @@ def test_a_wrong_option_says_what_would_be_right(options, message):
 
 def test_a_file_that_does_not_fit_is_named(own_file):
     state, arguments, _ = read_weights(own_file)
-    write_weights(own_file, state, {**arguments, "channels": [4, 5]}, {})
+    write_weights(own_file, state, {**arguments, "channels": [4, 6]}, {})
     with pytest.raises(TimError, match=r"own.safetensors do not fit backbone tim_small .*tools/train_backbone.py"):
         open_trunk("tim_small", str(own_file))
     write_weights(own_file, {**state, "heads": -state["heads"]}, arguments, {})
@@ -171,6 +171,22 @@ def test_the_first_maps_are_those_of_the_whole(ours):
     assert all(torch.equal(a, b) for a, b in zip(ours.trunk(images, 2), ours.trunk(images)[:2], strict=True))
 
 
-def test_a_stage_that_is_named_by_one_list_only_is_an_error():
-    with pytest.raises(ValueError, match="squeezed .* one a stage but the first"):
+def test_a_layer_that_is_named_by_one_list_only_is_an_error():
+    with pytest.raises(ValueError, match="squeezed .* one a layer but the first"):
         SmallTrunk(channels=(4, 4), squeezed=(2, 2), halve=(True,), map_channels=(3, 3))
+
+
+def test_a_fire_module_has_two_halves():
+    with pytest.raises(ValueError, match=r"channels \(4, 5\): all but the first must be even"):
+        SmallTrunk(channels=(4, 5), squeezed=(2,), halve=(True,), map_channels=(3, 3))
+
+
+def test_layers_give_maps_where_they_are_asked_for():
+    trunk = SmallTrunk(channels=(4, 6, 8), squeezed=(2, 2), halve=(True, True), map_channels=(0, 3, 2))
+    assert [tuple(one.shape) for one in trunk(torch.rand(1, 3, 16, 16))] == [(1, 3, 4, 4), (1, 2, 2, 2)]
+    assert trunk.channels == (3, 2) and trunk.activation_channels == (6, 8)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 40), (40, 8)])
+def test_the_smallest_side_leaves_every_map_a_position(ours, size):
+    assert all(min(one.shape) > 0 for one in ours.trunk(torch.rand(1, 3, *size)))

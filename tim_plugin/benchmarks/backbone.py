@@ -10,11 +10,14 @@ from tim_plugin.imle.backbones import TIM_SMALL, open_trunk
 
 PLAIN = "squeezenet1_1"
 SIZES = ((64, 64), (1, 256))  # images, side in pixels
+LAYOUTS = {torch.contiguous_format: "forward", torch.channels_last: "forward, SqueezeNet in channels_last"}
 
 
 @torch.no_grad()
 def benchmark_backbone(repeats: int = 5, device: str = "cpu") -> list[Comparison]:
     """Time both trunks; random weights take as long as trained ones.
+
+    SqueezeNet is given images as PyTorch makes them, and laid out as our trunk lays them out itself.
 
     Args:
         repeats: Pairs that are timed.
@@ -29,18 +32,17 @@ def benchmark_backbone(repeats: int = 5, device: str = "cpu") -> list[Comparison
             for name in trunks
             for what, amount in work(trunks[name], images[:1]).items()
         }
-        plain, ours = ((name, lambda trunk=trunks[name], images=images: trunk(images)) for name in (PLAIN, TIM_SMALL))
-        found.append(
-            compare("backbone", f"{count} of {side}x{side}, forward", plain, ours, repeats, device, counts=counts)
-        )
+        ours = (TIM_SMALL, lambda images=images: trunks[TIM_SMALL](images))
+        for layout, what in LAYOUTS.items():
+            given = images.contiguous(memory_format=layout)
+            plain = (PLAIN, lambda given=given: trunks[PLAIN](given))
+            setting = f"{count} of {side}x{side}, {what}"
+            found.append(compare("backbone", setting, plain, ours, repeats, device, counts=counts))
     return found
 
 
 def work(trunk: nn.Module, image: Tensor) -> dict[str, float]:
-    """Return what a trunk does for (1, 3, H, W): multiplications of its convolutions, numbers that its layers write.
-
-    SqueezeNet's layers are many and wide for what they multiply, and memory is what they wait for.
-    """
+    """Return what a trunk does for (1, 3, H, W): multiplications of its convolutions, numbers that its layers write."""
     found = {"million multiplications": 0.0, "million numbers written": 0.0}
 
     def count(layer: nn.Module, given: tuple[Tensor], made: Tensor) -> None:

@@ -97,7 +97,7 @@ def card(about: Mapping[str, Any], measures: Mapping[str, Any] | None) -> str:
 def _purpose(towers: Mapping[str, Any] | None) -> list[str]:
     use = "to train by and to measure with" if towers and _good_to_train_by(towers) else "a measure"
     return [
-        f"A plain convolutional trunk of five stages that gives the *{NAME}*: {use} where nothing can be",
+        f"A plain convolutional trunk of four resolutions that gives the *{NAME}*: {use} where nothing can be",
         "downloaded, and for tests. It is neither LPIPS nor calibrated to human judgement, and its figures compare",
         "with no other distance's. It takes images from 8x8 pixels upward as they are. What a tower that is trained by",
         "it is worth is said below; for published figures use LPIPS with ImageNet weights.",
@@ -119,8 +119,8 @@ def _made(about: Mapping[str, Any]) -> list[str]:
         lines.append("- teacher: none; distances are to grow with the strength of a distortion")
     else:
         lines.append(
-            f"- teacher: {teacher['network']}, {teacher['file']} (SHA-256 {teacher['sha256']}); "
-            f"terms: {teacher['terms']}"
+            f"- teacher: {teacher['network']}, {teacher['file']} (SHA-256 {teacher['sha256']}); training starts from "
+            f"its strongest channels; terms: {teacher['terms']}"
         )
     return [
         *lines,
@@ -130,7 +130,7 @@ def _made(about: Mapping[str, Any]) -> list[str]:
         f"versions of them ({', '.join(FAMILIES)}, and images found by descending the student's own distance); the "
         "teacher's unit-normalised maps, their differences between versions and its distances are the targets; the "
         "maps are the principal directions of what linear heads predict of the teacher's",
-        "- calibration: one positive weight a stage, learned so that distances are as large as the teacher's; without "
+        "- calibration: one positive weight a map, learned so that distances are as large as the teacher's; without "
         "a teacher one a channel",
     ]
 

@@ -13,11 +13,9 @@ from tim_plugin.distillation.versions import PAIRS
 from tim_plugin.imle.distance import PerceptualDistance
 
 TEACHER = "squeezenet1_1"
-TEACHER_LAYERS = ((0,), (1,), (2,), (3, 4), (5, 6))  # which of the teacher's maps each stage is to stand for
-FIRST_LOG_SCALE = 1.0  # predictions differ less than what they predict, so that their distances are too small
 SMALLEST = 2e-3  # added to distances before their logarithm: below it nothing is seen
 SMALLEST_DIFFERENCE = 0.02  # of unit vectors, squared and averaged over positions: smaller errors do not count
-DISTANCE_WEIGHT, STAGE_WEIGHT = 0.3, 0.1
+DISTANCE_WEIGHT, MAP_WEIGHT = 0.3, 0.1
 ERROR_BETA = 0.2  # of the logarithm of a distance: larger errors count in proportion, smaller ones by their square
 WEAKEST = 0.02  # added to strengths before their logarithm
 CONTRAST_WIDTH = 0.1
@@ -29,8 +27,8 @@ class FromTeacher(nn.Module):
 
     Linear heads predict the teacher's unit-normalised maps from the student's activations. The loss is the sum of: the
     squared error of the predictions; the squared error of the *difference* between the predictions for two versions
-    of an image, relative to the teacher's difference; and the error of the logarithm of the distance, in all and stage
-    by stage. The second is relative because an error that is small beside a map may be as large as the difference that
+    of an image, relative to the teacher's difference; and the error of the logarithm of the distance, in all and map
+    by map. The second is relative because an error that is small beside a map may be as large as the difference that
     a distance, and its gradient, is made of.
 
     Args:
@@ -42,13 +40,12 @@ class FromTeacher(nn.Module):
     def __init__(self, teacher: PerceptualDistance, channels: tuple[int, ...], seed: int) -> None:
         super().__init__()
         self.teacher = [teacher]  # in a list, so that it is none of this module's parameters
-        targets = [sum(teacher.trunk.channels[layer] for layer in layers) for layers in TEACHER_LAYERS]
         generator = torch.Generator().manual_seed(seed)
         self.heads = nn.ParameterList(
             torch.randn(wanted, given, 1, 1, generator=generator) / math.sqrt(given)
-            for given, wanted in zip(channels, targets, strict=True)
+            for given, wanted in zip(channels, teacher.trunk.channels, strict=True)
         )
-        self.log_scales = nn.Parameter(torch.full((len(channels),), FIRST_LOG_SCALE))
+        self.log_scales = nn.Parameter(torch.zeros(len(channels)))
 
     def forward(self, student: Student, versions: list[Tensor], strengths: Tensor) -> dict[str, Tensor]:
         """Return the terms of the loss for versions, each (N, 3, H, W)."""
@@ -65,7 +62,7 @@ class FromTeacher(nn.Module):
             "maps": torch.stack(errors).mean(),
             "differences": torch.stack(differences).mean(),
             "distance": DISTANCE_WEIGHT * _log_error(distances.sum(dim=0), targets.sum(dim=0))
-            + STAGE_WEIGHT * _log_error(distances, targets),
+            + MAP_WEIGHT * _log_error(distances, targets),
         }
 
     def features(self, student: Student, images: Tensor) -> list[Tensor]:
@@ -74,25 +71,23 @@ class FromTeacher(nn.Module):
         return self._weighted(self.predicted(student, images), self.log_scales)
 
     def predicted(self, student: Student, images: Tensor) -> list[Tensor]:
-        """Return what is predicted for each stage's part of the teacher, (N, C_t, H_l, W_l) of length 1."""
+        """Return what is predicted for each of the teacher's maps, (N, C_t, H_l, W_l) of length 1."""
         pairs = zip(student.activations(images), self.heads, strict=True)
         return [_unit(F.conv2d(one, head)) for one, head in pairs]
 
     @torch.no_grad()
     def wanted(self, images: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
-        """Return each stage's part of the teacher at those sizes, (N, C_t, H_l, W_l) of length 1, or means of such.
+        """Return the teacher's maps at those sizes, (N, C_t, H_l, W_l) of length 1, or means of such.
 
         A mirrored border of one pixel puts the teacher's positions where the student's are; images below its smallest
         input are enlarged to it, and its maps are averaged to the student's size.
         """
         maps = self.teacher[0].features(F.pad(images, (1, 1, 1, 1), mode="reflect"))
-        parts = [torch.cat([maps[layer] for layer in layers], dim=1) / len(layers) ** 0.5 for layers in TEACHER_LAYERS]
-        return [F.adaptive_avg_pool2d(one, size) for one, size in zip(parts, sizes, strict=True)]
+        return [F.adaptive_avg_pool2d(one, size) for one, size in zip(maps, sizes, strict=True)]
 
-    def _weighted(self, maps: list[Tensor], log_scales: Tensor) -> list[Tensor]:
-        """Let a stage that stands for two of the teacher's maps count twice."""
-        roots = [(len(layers) * scale.exp()).sqrt() for layers, scale in zip(TEACHER_LAYERS, log_scales, strict=True)]
-        return [one * root for one, root in zip(maps, roots, strict=True)]
+    @staticmethod
+    def _weighted(maps: list[Tensor], log_scales: Tensor) -> list[Tensor]:
+        return [one * (scale / 2).exp() for one, scale in zip(maps, log_scales, strict=True)]
 
 
 class WithoutTeacher(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tim_plugin.distillation.crops import Crops
-from tim_plugin.distillation.objectives import TEACHER_LAYERS, FromTeacher
+from tim_plugin.distillation.objectives import FromTeacher
 from tim_plugin.distillation.student import Student
 from tim_plugin.distillation.versions import draw_versions
 from tim_plugin.seeds import keyed_generator
@@ -20,7 +20,7 @@ DIFFERENCES_WEIGHT = 4.0  # a distance is made of them; what all predictions sha
 def put_projections(student: Student, objective: FromTeacher, crops: Crops, seed: int) -> list[float]:
     """Fit the student's projections and channel weights, so that its own distance is that of its predictions.
 
-    A stage's projection is its head followed by the principal directions of the predictions on versions of training
+    A map's projection is its head followed by the principal directions of the predictions on versions of training
     photographs: turned, vectors keep lengths and differences, and what the last directions hold is left out.
 
     Args:
@@ -30,7 +30,7 @@ def put_projections(student: Student, objective: FromTeacher, crops: Crops, seed
         seed: Of crops and versions.
 
     Returns:
-        For each stage the share of the predictions' squares that its projection keeps.
+        For each map the share of the predictions' squares that its projection keeps.
     """
     moments = [0.0] * len(objective.heads)
     for index in range(BATCHES):
@@ -45,8 +45,7 @@ def put_projections(student: Student, objective: FromTeacher, crops: Crops, seed
         directions = directions[:, -projection.out_channels :]
         projection.weight.copy_(torch.einsum("tr,tcij->rcij", directions, objective.heads[index]))
         kept.append((values[-projection.out_channels :].sum() / values.sum()).item())
-        log_head = objective.log_scales[index] + torch.tensor(float(len(TEACHER_LAYERS[index]))).log()
-        log_heads.append(log_head.expand(projection.out_channels))
+        log_heads.append(objective.log_scales[index].expand(projection.out_channels))
     student.log_heads.copy_(torch.cat(log_heads))
     return kept
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tim_plugin.checkpoints import read_checkpoint, save_atomically
 from tim_plugin.distillation.crops import Crops
 from tim_plugin.distillation.distortions import FAMILIES
+from tim_plugin.distillation.inheritance import inherit
 from tim_plugin.distillation.objectives import FromTeacher, WithoutTeacher
 from tim_plugin.distillation.student import Student
 from tim_plugin.distillation.versions import descend, draw_versions
@@ -48,9 +49,9 @@ class TrainSpec:
         TimError: A value is outside what it may be.
     """
 
-    iters: int = 5000
+    iters: int = 3000
     crops: int = 10
-    lr: float = 2e-3
+    lr: float = 1e-3
     warmup_iters: int = 100
     seed: int = 0
     save_every_iters: int = 250
@@ -85,6 +86,8 @@ class Trainer:
         seed = derive_seed(spec.seed, "heads")
         channels = self.student.measure.trunk.activation_channels
         self.objective = WithoutTeacher() if teacher is None else FromTeacher(teacher, channels, seed)
+        if teacher is not None:
+            inherit(self.student, self.objective, crops, spec.seed)
         self.learning = nn.ModuleList([self.student, self.objective])
         named = [(name.split(".")[-1].startswith("log_"), one) for name, one in self.learning.named_parameters()]
         groups = [
