@@ -24,7 +24,7 @@ class Student(nn.Module):
         self.log_heads = nn.Parameter(torch.zeros(sum(self.measure.trunk.channels)))
 
     def activations(self, images: Tensor) -> list[Tensor]:
-        """Return what the trunk's stages give for images (N, 3, H, W) in [0, 1]."""
+        """Return what the trunk's mapped layers give for images (N, 3, H, W) in [0, 1]."""
         return self.measure.trunk.activations(self.measure.prepared(images))
 
     def features(self, images: Tensor) -> list[Tensor]:

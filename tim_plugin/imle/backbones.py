@@ -110,7 +110,7 @@ def _open_small(weights: str, seed: int) -> tuple[SmallTrunk, Tensor | None]:
 
 
 def small_of(found: Weights, where: str) -> tuple[SmallTrunk, Tensor]:
-    """Return TIM_SMALL's trunk, frozen, and its heads (channels of all stages,), from what a file holds.
+    """Return TIM_SMALL's trunk, frozen, and its heads (channels of all maps,), from what a file holds.
 
     Args:
         found: What was read.
