@@ -24,7 +24,7 @@ TOWERS = {  # by demo
     "decompression": "decompress-small",
 }
 SHOWN_PX = 128
-NEXT = "Now a small tower of your own is trained on nine photographs, to show the whole road; it will not get as far."
+NEXT = "Now a small tower of your own is trained on five photographs, to show the whole road; it will not get as far."
 
 
 def show_shipped(name: str, demo: Demo, root: Path, closing: str = NEXT) -> Path | None:
