@@ -186,3 +186,10 @@ def test_one_process_does_not_halve_what_all_must_run(problem, divided):
                 24,
                 runner=SearchRunner(divided),
             )
+
+
+def test_targets_that_do_not_fit_are_an_error_that_says_what_to_lower(problem):
+    with pytest.raises(
+        TimError, match=r"features of 3 targets .* lower imle: search_batch, or datasets: train: gt_siz"
+    ):
+        search(problem, Crowded(problem[0], features=2))

@@ -56,7 +56,7 @@ class Ranking:
         screening: Early features are needed too.
 
     Raises:
-        TimError: They are needed, and the distance has none.
+        TimError: They are needed, and the distance has none; the targets' features do not fit in memory.
     """
 
     def __init__(
@@ -74,10 +74,8 @@ class Ranking:
                 "PerceptualDistanceLoss, or leave screen out"
             )
         self.distance, self.num_levels, self.radius, self.prior = distance, num_levels, radius, prior
-        self.targets = {level: distance.features(target) for level, target in targets.items()}
-        self.early_targets = (
-            {level: distance.early_features(target) for level, target in targets.items()} if screening else {}
-        )
+        self.targets = _of_targets(distance.features, targets)
+        self.early_targets = _of_targets(distance.early_features, targets) if screening else {}
 
     def distances(self, images: Images, times: int) -> Tensor:
         """Return (times * N, L) for images of that many candidates of each example."""
@@ -256,3 +254,17 @@ def nearer(best: Best | None, found: Best, batch_size: int, width: int = 1) -> B
 def _front(items: Best, batch_size: int, width: int) -> Best:
     order = items.key.view(-1, batch_size).argsort(dim=0, stable=True)[:width]  # (K, N)
     return take(items, (order * batch_size + torch.arange(batch_size, device=order.device)).flatten())
+
+
+def _of_targets(
+    features: Callable[[Tensor | Weighted], Features], targets: Mapping[int, Tensor | Weighted]
+) -> dict[int, Features]:
+    found = in_memory(lambda: {level: features(target) for level, target in targets.items()})
+    if found is None:
+        one = next(iter(targets.values()))
+        count = len(one.image if isinstance(one, Weighted) else one)
+        raise TimError(
+            f"the features of {count} targets at once do not fit in memory: lower imle: search_batch, or datasets: "
+            "train: gt_size"
+        )
+    return found
