@@ -50,10 +50,10 @@ def contact_sheet(rows: Sequence[SheetRow], max_samples: int = 6) -> Tensor:
     columns = _columns(rows, max_samples)
     tiles = [[_scaled(tile) for tile in column.tiles if tile is not None] for column in columns]
     width = max(tile.shape[-1] for column in tiles for tile in column)
-    lines = [_text_line([column.heading for column in columns], width)]
+    lines = [text_line([column.heading for column in columns], width)]
     for index, row in enumerate(rows):
         if row.label:
-            lines.append(_text_line([row.label, *[""] * (len(columns) - 1)], width))
+            lines.append(text_line([row.label, *[""] * (len(columns) - 1)], width))
         lines.append(_tile_line([column.tiles[index] for column in columns], width))
     return F.pad(torch.cat(lines, dim=1), (GAP_PX, 0, 0, 0), value=1.0)
 
@@ -113,8 +113,16 @@ def _placed(tile: Tensor, height: int, column_px: int) -> Tensor:
     return F.pad(tile, (left, right, 0, height - tile.shape[-2]), value=1.0)
 
 
-def _text_line(texts: Sequence[str], column_px: int) -> Tensor:
-    """Write a text into each column; a text that its column cannot hold runs into the next."""
+def text_line(texts: Sequence[str], column_px: int) -> Tensor:
+    """Write a text into each column; a text that its column cannot hold runs into the next.
+
+    Args:
+        texts: One for each column.
+        column_px: Width of each, without the gap of GAP_PX behind it.
+
+    Returns:
+        (3, LINE_PX, width) in [0, 1].
+    """
     step = column_px + GAP_PX
     line = np.full((LINE_PX, step * len(texts), 3), 255, np.uint8)
     for index, text in enumerate(texts):

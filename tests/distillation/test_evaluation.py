@@ -123,9 +123,9 @@ def test_work_is_counted():
     assert found["million multiplications"] == pytest.approx(48 * 3 * 9 * 8 * 8 / 1e6)  # 3x3 weights of 3 channels
     assert found["million numbers written"] == pytest.approx(2 * 48 * 8 * 8 / 1e6)  # the convolution's and ReLU's
     ours, plain = (
-        work(open_trunk(name, "random")[0], torch.zeros(1, 3, 64, 64)) for name in ("tim_small", "squeezenet1_1")
+        work(open_trunk(name, "random")[0], torch.zeros(1, 3, 256, 256)) for name in ("tim_small", "squeezenet1_1")
     )
-    assert all(0.5 < ours[what] / plain[what] < 2 for what in ours)
+    assert all(ours[what] < plain[what] for what in ours)
 
 
 def test_the_gap_between_random_and_teacher():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 
@@ -49,20 +50,15 @@ def steps(monkeypatch):
 
 def test_runs_with_and_without_a_search_are_timed(runs, steps):
     threads = torch.get_num_threads()
-    seconds = step_seconds(runs)
-    assert 0 < seconds["DnCNN"] < 1 and 0 < seconds["TIM"] < 5
+    assert all(one > 0 for one in step_seconds(runs).values())
     assert steps == [7 + 2 * 4, 5 + 20]  # each once: pools of two batches used twice, and the first few not timed
     assert torch.get_num_threads() == threads
 
 
 def test_waiting_counts_for_nothing_on_the_cpu(runs, monkeypatch):
-    train = step_time.train_pipeline
-
-    def slowed(root, argv, on_step):
-        train(root, argv, lambda current_iter, log: (time.sleep(0.1), on_step(current_iter, log)))
-
-    monkeypatch.setattr(step_time, "train_pipeline", slowed)
-    assert step_seconds({"DnCNN": runs["DnCNN"]})["DnCNN"] < 0.08
+    """Each step takes 2 seconds of the processor, whatever the clock on the wall says."""
+    monkeypatch.setattr(time, "process_time", itertools.count(0.0, 2.0).__next__)
+    assert step_seconds({"DnCNN": runs["DnCNN"]}) == {"DnCNN": 2.0}
 
 
 def test_seconds_are_kept_for_the_runs_that_they_were_measured_beside(runs, project_copy, steps, monkeypatch):

@@ -67,7 +67,6 @@ class FromTeacher(nn.Module):
 
     def features(self, student: Student, images: Tensor) -> list[Tensor]:
         """Return maps of images (N, 3, H, W) whose squared difference is the distance as learned so far."""
-        images = images.contiguous(memory_format=torch.channels_last)
         return self._weighted(self.predicted(student, images), self.log_scales)
 
     def predicted(self, student: Student, images: Tensor) -> list[Tensor]:

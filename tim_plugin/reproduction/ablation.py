@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from basicsr.data import build_dataset
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader
 
+from tim_plugin.contact_sheet import GAP_PX, text_line
 from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradations.base import Observed
 from tim_plugin.evaluation import answers_of
@@ -37,7 +37,6 @@ PAPER = {  # FID
 SEARCHED_INPUTS = 96
 SEARCH_BATCH = 16
 SHOWN_INPUTS = 3
-TITLE_PX = 32  # height of a task's name in figure 9
 Variants = list[tuple[str, dict[str, Any]]]
 Samples = list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]  # input, sample, GT
 
@@ -277,8 +276,6 @@ def stack_samples(folder: Path, files: Mapping[str, str], path: Path) -> None:
     for task, file in files.items():
         if (folder / file).is_file():
             picture = read_image(folder / file).rgb
-            title = np.full((TITLE_PX, picture.shape[2], 3), 255, np.uint8)
-            cv2.putText(title, task, (6, TITLE_PX - 10), cv2.FONT_HERSHEY_DUPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
-            parts += [torch.from_numpy(title).permute(2, 0, 1) / 255, picture]
+            parts += [text_line([task], picture.shape[2] - GAP_PX), picture]
     width = max(part.shape[2] for part in parts)
     write_png(path, torch.cat([pad(part, (0, width - part.shape[2]), value=1.0) for part in parts], dim=1))

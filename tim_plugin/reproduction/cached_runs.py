@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +103,19 @@ def content_of(path: Path) -> str:
             digest.update(f"{file.relative_to(path) if path.is_dir() else ''}\0".encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def kept_json(folder: Path, name: str, key: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what was measured before and kept in a folder, or measure and keep it.
+
+    Args:
+        folder: Mostly that of a run.
+        name: The file is NAME_DIGEST.json.
+        key: All that the measure depends on; the digest is of it.
+        measure: Gives what JSON can hold.
+    """
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    file = folder / f"{name}_{digest}.json"
+    if not file.is_file():
+        write_json(file, measure())
+    return json.loads(file.read_text())

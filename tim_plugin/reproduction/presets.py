@@ -129,7 +129,7 @@ def _regression(task: str, iterations: int) -> System:
     return System("regression (the tower)", f"reproduce/train_small_{task}.yml", forced)
 
 
-# Iterations were meant to give each system about the time of TIM's 1,200. They are fixed, so times are alike at best.
+# Iterations give each system about the time of TIM's 1,200, by the seconds of an iteration that table 2 measures.
 SMALL = Preset(
     name="small",
     systems={

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import re
@@ -18,8 +16,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from tim_plugin.images import write_json
 from tim_plugin.option_file import read_forced
+from tim_plugin.reproduction.cached_runs import kept_json
 from tim_plugin.reproduction.conditions import machine
 from tim_plugin.reproduction.training import Run
 from tim_plugin.train_pipeline import train_pipeline
@@ -51,14 +49,12 @@ def kept_step_seconds(runs: Mapping[str, Run], root: Path) -> dict[str, float]:
     made_by = machine(root, "cpu" if clock == PROCESSOR else "cuda")
     key = {"runs": sorted(folders.values()), "clock": clock, "steps": [POOLS, SKIPPED_STEPS, TIMED_STEPS]}
     key |= {name: made_by[name] for name in ("hardware", "versions")}
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    file = root / "experiments" / first.name() / f"step_seconds_{digest}.json"
-    if not file.is_file():
+
+    def measure() -> dict[str, Any]:
         found = step_seconds(runs)
-        write_json(
-            file, {"seconds": {folders[name]: value for name, value in found.items()}, "clock": clock, **made_by}
-        )
-    kept = json.loads(file.read_text())["seconds"]
+        return {"seconds": {folders[name]: value for name, value in found.items()}, "clock": clock, **made_by}
+
+    kept = kept_json(root / "experiments" / first.name(), "step_seconds", key, measure)["seconds"]
     return {name: kept[folder] for name, folder in folders.items()}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,11 +16,11 @@ from torch.utils.data import Subset
 from tim_plugin._version import __version__
 from tim_plugin.checkpoints import load_network, network_of
 from tim_plugin.errors import TimError
-from tim_plugin.images import list_images, write_json
+from tim_plugin.images import list_images
 from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.metrics.feature_extractors import Extractor, build_extractor
 from tim_plugin.option_file import read_forced, read_option_file
-from tim_plugin.reproduction.cached_runs import content_of
+from tim_plugin.reproduction.cached_runs import content_of, kept_json
 from tim_plugin.reproduction.conditions import machine
 from tim_plugin.reproduction.photographs import halved, tiles
 from tim_plugin.reproduction.presets import Preset, System
@@ -172,11 +170,7 @@ class Workbench:
             "version": __version__,
             **what,
         }
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-        file = place / f"{name}_{digest}.json"
-        if not file.is_file():
-            write_json(file, measure())
-        return json.loads(file.read_text())
+        return kept_json(place, name, key, measure)
 
     def _measured(self, system: System, checkpoint: Path | None, count: int) -> dict[str, Any]:
         dataset, network = self.dataset(system), self.network(system, checkpoint)
