@@ -26,6 +26,7 @@ from tim_plugin.images import encode_png, list_images, read_image
 from tim_plugin.imle.distance import PerceptualDistance
 from tim_plugin.imle.trees import map_tensors
 from tim_plugin.reproduction.weights import trivial_answer
+from tim_plugin.resize import bicubic_resize
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -98,11 +99,24 @@ def test_a_tower_is_small_and_has_a_card(name):
 
 
 def test_the_best_of_four_colourings_beats_grey(gts):
-    """On average the tints of one photograph are no nearer than grey is, unlike on the held-out set of the card."""
+    """On average they do not, nor does a tower trained by regression: people and rooms, which BSDS500 has few of."""
     tower = pretrained.load("colorize-small").network
     coloured = [gt for gt in gts if gt.std(dim=0).mean() > 1 / 255]
     assert len(coloured) == 9
     ours, trivial = judged(tower, degraded(tower.degradation, coloured), torch.min)
+    assert (ours < trivial).all()
+
+
+def test_colourings_of_held_out_photographs_beat_grey():
+    files = list_images(DATA / "bsds500" / "val")[::10] if (DATA / "bsds500" / "val").is_dir() else []
+    if not files:
+        pytest.skip("BSDS500's validation photographs are not at hand")
+    tower, halves = pretrained.load("colorize-small").network, []
+    for path in files:
+        rgb = read_image(path).rgb
+        halves.append(bicubic_resize(rgb, tuple(side // 2 for side in rgb.shape[-2:])).clamp(0, 1))
+    assert len(halves) == 10
+    ours, trivial = judged(tower, degraded(tower.degradation, halves))
     assert (ours < trivial).all()
 
 
