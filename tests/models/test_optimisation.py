@@ -174,6 +174,31 @@ def test_fp16_that_never_recovers_is_an_error_with_the_weights_as_before(build, 
     assert farthest(model.net_g, before) == 0
 
 
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_a_step_that_does_not_fit_in_memory_is_one_error_with_the_weights_as_before(build, where, monkeypatch):
+    """The allocator's own error, and what is asked for then does fit: the same step in four parts."""
+    model = build()
+    before = copy.deepcopy(model.net_g.state_dict())
+    distance = model.distance.distance
+
+    def crowded(found, wanted):
+        distances = distance(found, wanted)
+        if distances.requires_grad and len(distances) > 1:
+            if where == "forward":
+                torch.empty(2**60, dtype=torch.uint8)
+            distances.register_hook(lambda gradient: torch.empty(2**60, dtype=torch.uint8))
+        return distances
+
+    monkeypatch.setattr(model.distance, "distance", crowded)
+    with pytest.raises(TimError, match=r"1 / 1 of the batch does not fit in memory: raise train: accumulate.*gt_size"):
+        step(model, 1)
+    assert all(torch.equal(value, before[name]) for name, value in model.net_g.state_dict().items())
+    divided = build(accumulate=BATCH)
+    monkeypatch.setattr(divided.distance, "distance", crowded)
+    step(divided, 1)
+    assert not all(torch.equal(value, before[name]) for name, value in divided.net_g.state_dict().items())
+
+
 def test_clipping_shortens_the_gradient_and_logs_its_norm(build):
     plain, clipped = build(), build(clip_grad_norm=1e-3)
     for model in (plain, clipped):

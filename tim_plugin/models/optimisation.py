@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,8 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tim_plugin.errors import NonFiniteError
+from tim_plugin.errors import NonFiniteError, TimError
+from tim_plugin.imle.room import in_memory
 from tim_plugin.models.distributed import full
 from tim_plugin.train_options import TrainSpec
 
@@ -63,17 +65,30 @@ class OptimizerStep:
 
         Returns:
             ``l_total`` and the losses, of the whole batch.
+
+        Raises:
+            TimError: A part does not fit in memory; the weights are as before the step.
         """
         whole: dict[str, Tensor] = {}
         for index, part in enumerate(parts):
             with self._between_processes(index == len(parts) - 1):
-                losses = part.losses()
-                total = torch.stack(tuple(losses.values())).sum()
-                self.scaler.scale(total * part.share).backward()
-            for name, loss in {"l_total": total, **losses}.items():
-                share = loss.detach() * part.share
-                whole[name] = whole[name] + share if name in whole else share
+                losses = in_memory(partial(self._gradient, part))
+            if losses is None:
+                raise TimError(
+                    f"training on 1 / {len(parts)} of the batch does not fit in memory: raise train: accumulate, "
+                    "set train: checkpoint_levels: true, or lower datasets: train: batch_size_per_gpu or gt_size. The "
+                    "weights are as they were before this iteration; the last checkpoint can be resumed"
+                )
+            for name, loss in losses.items():
+                whole[name] = whole[name] + loss if name in whole else loss
         return whole
+
+    def _gradient(self, part: Part) -> dict[str, Tensor]:
+        """Add a part's gradient; return its share of ``l_total`` and of the losses."""
+        losses = part.losses()
+        total = torch.stack(tuple(losses.values())).sum()
+        self.scaler.scale(total * part.share).backward()
+        return {name: loss.detach() * part.share for name, loss in {"l_total": total, **losses}.items()}
 
     def apply(self, iteration: int) -> bool:
         """Take the step by the gradients, and tell whether it was taken: in fp16 one that overflows is skipped.

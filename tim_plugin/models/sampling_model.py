@@ -116,7 +116,7 @@ class SamplingModel(StoredModel):
 
         Raises:
             NonFiniteError: A loss, or the gradient, is NaN or infinite; the weights are as before the step.
-            TimError: torch.compile failed, see ``train: compile``.
+            TimError: torch.compile failed, see ``train: compile``; the step does not fit in memory.
         """
         self.optimizer_g.zero_grad()  # first: the old gradients need not lie beside the activations
         try:
