@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 from pathlib import Path
 
@@ -12,6 +11,10 @@ import pytest
 import torch
 
 import tim_plugin  # noqa: F401  mends BasicSR before any test imports it
+
+# isort: split
+from basicsr.utils import set_random_seed
+
 from tim_plugin.archs.tower_arch import TowerGenerator
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,9 +34,7 @@ TINY_TOWER = {
 @pytest.fixture(autouse=True)
 def _same_in_every_run() -> None:
     torch.set_num_threads(1)  # tiny networks are slower with more, and results must not depend on the machine
-    random.seed(0)  # BasicSR's data sets crop and flip by the global generators
-    np.random.seed(0)
-    torch.manual_seed(0)
+    set_random_seed(0)  # BasicSR's data sets crop and flip by the global generators
 
 
 @pytest.fixture
