@@ -80,6 +80,7 @@ def label_maps(tmp_path_factory, photos) -> Path:
 
 @pytest.fixture
 def project_copy(tmp_path: Path) -> Path:
-    """A folder with the project's options, for commands that write below their root."""
-    shutil.copytree(ROOT / "options", tmp_path / "options")
+    """A folder with the project's options and the laboratory's, for commands that write below their root."""
+    for folder in ("options", "tools/demos/options", "tools/paper/options", "tools/towers/options"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     return tmp_path

@@ -11,7 +11,7 @@ import torch
 from basicsr.data.paired_image_dataset import PairedImageDataset
 
 from tim_plugin import compat
-from tim_plugin.errors import TimError
+from tim_plugin.utils.errors import TimError
 
 ORDERS = {
     "first": "import tim_plugin; from basicsr.train import train_pipeline; import basicsr.data.degradations",

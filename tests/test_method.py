@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from tim_plugin.archs.tower_arch import TowerGenerator
-from tim_plugin.data.pyramid import target_pyramid
-from tim_plugin.imle.conditions import Condition
-from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.sampling import sample
-from tim_plugin.imle.selection import hierarchical
+from tim_plugin.imle.pyramid import target_pyramid
+from tim_plugin.imle.search import hierarchical
+from tim_plugin.imle.types import Condition
+from tim_plugin.inference.sampler import sample
+from tim_plugin.losses.distance import PixelDistance
 
 STEPS, BATCH, SIDE = 250, 8, 8
 COLOURS = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.1, 0.1, 0.9], [0.8, 0.8, 0.1]])

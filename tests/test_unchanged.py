@@ -22,15 +22,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.degradations.lightness import Lightness
-from tim_plugin.images import read_image
-from tim_plugin.imle.distance import PerceptualDistance
-from tim_plugin.imle.selection import hierarchical, vanilla
-from tim_plugin.option_file import read_option_file
-from tim_plugin.train_pipeline import train_pipeline
+from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.imle.search import hierarchical, vanilla
+from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.models.pipeline import train_pipeline
+from tim_plugin.options.files import read_option_file
+from tim_plugin.utils.images import read_image
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT / "tests" / "unchanged"
@@ -165,7 +165,9 @@ def test_figures_of_evaluate(photos, tmp_path):
         for j in range(3):
             noise = np.random.default_rng(j).integers(-20, 21, image.shape)
             (tmp_path / "pred").mkdir(exist_ok=True)
-            cv2.imwrite(str(tmp_path / "pred" / f"{path.stem}_s{j:02d}.png"), (image + noise).clip(0, 255).astype(np.uint8))
+            cv2.imwrite(
+                str(tmp_path / "pred" / f"{path.stem}_s{j:02d}.png"), (image + noise).clip(0, 255).astype(np.uint8)
+            )
     command = [sys.executable, ROOT / "tools" / "evaluate.py", "--pred", tmp_path / "pred", "--gt", tmp_path / "gt"]
     command += ["--task", "sr16x", "--metrics", "lpips,lpips_diversity,fwv,psnr,ssim,lr_psnr", "--device", "cpu"]
     command += ["--lpips-backbone", "tim_small", "--lpips-weights", "bundled", "--lpips-calibration", "bundled"]

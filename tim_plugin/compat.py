@@ -80,7 +80,7 @@ def _mend_file_client() -> None:
 
 
 def _naming_files(getitem: Any) -> Any:
-    from tim_plugin.errors import TimError
+    from tim_plugin.utils.errors import TimError
 
     @functools.wraps(getitem)
     def wrapper(self: Any, index: int) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """
     from basicsr.utils import check_resume
 
-    from tim_plugin.checkpoints import read_state
+    from tim_plugin.utils.checkpoints import read_state
 
     path = (
         _newest_state(Path(opt["path"]["training_states"])) if opt["auto_resume"] else opt["path"].get("resume_state")

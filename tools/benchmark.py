@@ -4,18 +4,18 @@ import argparse
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
-from tim_plugin.benchmarks.ahead import benchmark_ahead
-from tim_plugin.benchmarks.inference import benchmark_inference
-from tim_plugin.benchmarks.memory import benchmark_memory
-from tim_plugin.benchmarks.scaling import benchmark_scaling
-from tim_plugin.benchmarks.selection import ROWS, benchmark_selection
-from tim_plugin.benchmarks.settings import DEFAULT, SETTINGS
-from tim_plugin.benchmarks.timing import as_json, described, require_repeats
-from tim_plugin.benchmarks.training import benchmark_training
-from tim_plugin.errors import TimError
-from tim_plugin.images import make_writable, write_json
-from tim_plugin.inference import choose_device
-from tim_plugin.train_pipeline import run
+from speed.ahead import benchmark_ahead
+from speed.sampling_speed import benchmark_inference
+from speed.scaling import benchmark_scaling
+from speed.search_speed import ROWS, benchmark_selection
+from speed.settings import DEFAULT, SETTINGS
+from speed.step_memory import benchmark_memory
+from speed.step_speed import benchmark_training
+from speed.timing import as_json, described, require_repeats
+from tim_plugin.inference.files import choose_device
+from tim_plugin.models.pipeline import run
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import make_writable, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = {

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from tim_plugin.benchmarks.report import page
-from tim_plugin.images import write_atomically
-from tim_plugin.train_pipeline import run
+from speed.report_page import page
+from tim_plugin.models.pipeline import run
+from tim_plugin.utils.images import write_atomically
 
 
 def main() -> None:

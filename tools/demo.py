@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
-from tim_plugin.demos.digits import compare_digits_consistency, run_digits_demo
-from tim_plugin.demos.layouts import LAYOUTS
-from tim_plugin.demos.restoration import DEMOS, compare_demo, picture_demo, run_demo
-from tim_plugin.train_pipeline import run
+from demos.digits_demo import compare_digits_consistency, run_digits_demo
+from demos.layouts_demo import LAYOUTS
+from demos.restoration_demo import DEMOS, compare_demo, picture_demo, run_demo
+from tim_plugin.models.pipeline import run
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = "mnist_pca"

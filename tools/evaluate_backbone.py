@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
-from tim_plugin.distillation.command import evaluate_backbone
-from tim_plugin.train_pipeline import run
+from backbone.commands import evaluate_backbone
+from tim_plugin.models.pipeline import run
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,9 +13,9 @@ from tim_plugin.data.prepare import CROPS, Prepared, Settings, prepare_folder
 from tim_plugin.data.prepare_digits import prepare_digits
 from tim_plugin.data.rarity import BANDWIDTH
 from tim_plugin.data.rarity_scan import compute_rarity
-from tim_plugin.errors import TimError
-from tim_plugin.tasks import TASKS, get_task
-from tim_plugin.train_pipeline import run
+from tim_plugin.degradations.tasks import TASKS, get_task
+from tim_plugin.models.pipeline import run
+from tim_plugin.utils.errors import TimError
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
-from tim_plugin.reproduction.presets import PRESETS
-from tim_plugin.reproduction.targets import ALL, TARGETS, WEIGHTS, reproduce
-from tim_plugin.train_pipeline import run
+from paper.presets import PRESETS
+from paper.targets import ALL, TARGETS, WEIGHTS, reproduce
+from tim_plugin.models.pipeline import run
 
 ROOT = Path(__file__).resolve().parents[1]
 

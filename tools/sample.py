@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
-from tim_plugin.inference import sample_files
-from tim_plugin.pretrained import described
-from tim_plugin.sample_arguments import parse_level_seeds
-from tim_plugin.train_pipeline import run
+from tim_plugin.inference.arguments import parse_level_seeds
+from tim_plugin.inference.files import sample_files
+from tim_plugin.inference.towers import described
+from tim_plugin.models.pipeline import run
 
 
 def joined(arguments: list[str]) -> list[str]:

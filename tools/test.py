@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
-from tim_plugin.train_pipeline import run, test_pipeline
+from tim_plugin.models.pipeline import run, test_pipeline
 
 if __name__ == "__main__":
     run(partial(test_pipeline, str(Path(__file__).resolve().parents[1])))

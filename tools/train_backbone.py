@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
-from tim_plugin.distillation.card import NOT_STATED
-from tim_plugin.distillation.command import train_backbone
-from tim_plugin.distillation.training import TrainSpec
-from tim_plugin.train_pipeline import run
+from backbone.card import NOT_STATED
+from backbone.commands import train_backbone
+from backbone.student_training import TrainSpec
+from tim_plugin.models.pipeline import run
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = TrainSpec()

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from tim_plugin.archs.colour_bins import annealed_mean, bin_centres, drawn, rebalancing, soft_targets
 from tim_plugin.archs.crn_arch import MEAN_SHARE, MIN_SHARE
-from tim_plugin.color import rgb_to_lab
-from tim_plugin.errors import TimError
-from tim_plugin.evaluation import answer
-from tim_plugin.imle.distance import PerceptualDistance
+from tim_plugin.inference.samples import answer
+from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.utils.color import rgb_to_lab
+from tim_plugin.utils.errors import TimError
 
 TINY = {
     "StackedGenerator": {"num_stacks": 2, "width": 4},

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from tim_plugin.archs.colour_bins import annealed_mean
-from tim_plugin.checkpoints import load_network
-from tim_plugin.errors import TimError
+from tim_plugin.utils.checkpoints import load_network
+from tim_plugin.utils.errors import TimError
 
 RFB = {"type": "RFBESRGAN", "num_feat": 16, "num_block": 1, "num_rfb_block": 1, "num_grow_ch": 16}
 ZHANG = {"type": "Zhang2016", "widths": (4, 4, 8, 8)}

@@ -8,11 +8,11 @@ from torch import nn
 
 from tim_plugin.archs.mapping_arch import MappingNetwork
 from tim_plugin.archs.tower_arch import TowerGenerator
-from tim_plugin.data.pyramid import condition_pyramid
 from tim_plugin.degradations.base import Observed
-from tim_plugin.errors import TimError
 from tim_plugin.imle.latents import Latents
-from tim_plugin.resize import bicubic_resize
+from tim_plugin.imle.pyramid import condition_pyramid
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.resize import bicubic_resize
 
 PUBLISHED_PARAMETERS = 209.05e6
 

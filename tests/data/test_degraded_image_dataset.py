@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.data.keyed_sampler import KeyedSampler
-from tim_plugin.errors import TimError
-from tim_plugin.images import read_image, write_png
-from tim_plugin.resize import bicubic_resize
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import read_image, write_png
+from tim_plugin.utils.resize import bicubic_resize
 
 
 def options(photos, **changes):

@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from tim_plugin.errors import TimError
-from tim_plugin.train_pipeline import train_pipeline
+from tim_plugin.models.pipeline import train_pipeline
+from tim_plugin.utils.errors import TimError
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from tim_plugin.data import prepare
 from tim_plugin.data.prepare import Settings, prepare_folder
 from tim_plugin.data.rarity import Rarity
 from tim_plugin.degradations.jpeg import Jpeg
-from tim_plugin.errors import TimError
-from tim_plugin.images import read_image, write_png
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import read_image, write_png
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Settings("sr16x", size=32)

@@ -16,7 +16,7 @@ from tim_plugin.data.pairs import pair_files
 from tim_plugin.data.rarity import Rarity, mean_colours, rarity_scores
 from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.degradations.labels import Labels
-from tim_plugin.errors import TimError
+from tim_plugin.utils.errors import TimError
 
 LABELS = Labels("camvid")
 

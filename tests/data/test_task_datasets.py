@@ -18,8 +18,8 @@ from tim_plugin.data.prepare import Settings, prepare_folder
 from tim_plugin.data.prepare_digits import prepare_digits
 from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.degradations.labels import Labels
-from tim_plugin.errors import TimError
-from tim_plugin.images import write_png
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import write_png
 
 ON_THE_FLY = {
     "sr4x": {},

@@ -8,15 +8,15 @@ import pytest
 import torch
 from basicsr.utils.matlab_functions import imresize
 
-from tim_plugin import resize
-from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.bicubic import Bicubic, bicubic_downsample, lr_psnr, project, project_for_saving
 from tim_plugin.degradations.unknown import Unknown
-from tim_plugin.errors import TimError
-from tim_plugin.images import write_png
-from tim_plugin.options import TowerSpec
-from tim_plugin.resize import bicubic_matrix, bicubic_resize
+from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.options.specs import TowerSpec
+from tim_plugin.utils import resize
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import write_png
+from tim_plugin.utils.resize import bicubic_matrix, bicubic_resize
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,8 @@ def test_very_large_images_plane_by_plane_are_as_others(monkeypatch):
     images = gt + 0.2 * torch.rand(gt.shape, generator=generator)
     before = images.clone()
     whole, db = project(images, lq), lr_psnr(images, lq)
-    monkeypatch.setattr("tim_plugin.strips.VERY_LARGE", 0)
-    monkeypatch.setattr("tim_plugin.strips.STRIP_VALUES", 32 * 40)
+    monkeypatch.setattr("tim_plugin.utils.strips.VERY_LARGE", 0)
+    monkeypatch.setattr("tim_plugin.utils.strips.STRIP_VALUES", 32 * 40)
     assert torch.allclose(project(images, lq), whole, atol=1e-5)
     assert torch.allclose(lr_psnr(images, lq), db)
     saved, found = project_for_saving(images, lq)

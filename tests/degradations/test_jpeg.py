@@ -14,9 +14,9 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.degradations.jpeg_blocks import dct, inverse_dct, rgb_to_ycc, ycc_to_rgb
 from tim_plugin.degradations.jpeg_file import read_jpeg
-from tim_plugin.errors import TimError
-from tim_plugin.images import encode_png, read_image, round_to_8_bit, write_png
-from tim_plugin.imle.trees import map_tensors
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import encode_png, read_image, round_to_8_bit, write_png
+from tim_plugin.utils.trees import map_tensors
 
 
 @pytest.fixture

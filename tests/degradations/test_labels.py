@@ -12,7 +12,7 @@ from PIL import Image
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.degradations.palettes import PALETTES, get_palette
-from tim_plugin.errors import TimError
+from tim_plugin.utils.errors import TimError
 
 
 def png(array, mode=None, palette=None) -> bytes:

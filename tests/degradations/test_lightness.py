@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tim_plugin.archs.tower_arch import TowerGenerator
-from tim_plugin.color import L_STEP, lightness_of
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.lightness import Lightness
-from tim_plugin.evaluation import answer
-from tim_plugin.images import read_image, write_png
+from tim_plugin.inference.samples import answer
+from tim_plugin.utils.color import L_STEP, lightness_of
+from tim_plugin.utils.images import read_image, write_png
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import torch
 
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.pca import PrincipalComponents
-from tim_plugin.digits import fit_to_digits, principal_components, read_digits
-from tim_plugin.errors import TimError
-from tim_plugin.images import encode_png, write_png
+from tim_plugin.utils.digit_files import fit_to_digits, principal_components, read_digits
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import encode_png, write_png
 
 TRAIN, TEST = "sklearn:digits/train", "sklearn:digits/test"
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradations.base import Observed
-from tim_plugin.errors import TimError
-from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.latents import Latents, draw_level
 from tim_plugin.imle.nearest import REJECTED, rank_keys
-from tim_plugin.imle.selection import Selection, hierarchical, vanilla
-from tim_plugin.imle.trees import join, take, tile
-from tim_plugin.options import ImleSpec, build_spec
+from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.imle.search import Selection, hierarchical, vanilla
+from tim_plugin.losses.distance import PixelDistance
+from tim_plugin.options.specs import ImleSpec, build_spec
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.trees import join, take, tile
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import Latents, LevelShape
 from tim_plugin.imle.pool import ExamplePool
-from tim_plugin.imle.sampling import sample, sample_latents
+from tim_plugin.imle.types import Condition
+from tim_plugin.inference.sampler import sample, sample_latents
 
 SHAPES = [LevelShape((2, 3, 4), (5,)), LevelShape((2, 6, 8), (5,))]
 

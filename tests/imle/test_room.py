@@ -9,15 +9,15 @@ import torch
 from torch import distributed
 from torch.distributed.fsdp import fully_shard
 
-from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradations.base import Observed
-from tim_plugin.errors import TimError
-from tim_plugin.imle.distance import PixelDistance
-from tim_plugin.imle.divided import is_divided, kept_weights
 from tim_plugin.imle.latents import draw_level
+from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.imle.room import in_memory
-from tim_plugin.imle.search_plan import SearchPlan, SearchRunner
-from tim_plugin.imle.selection import hierarchical
+from tim_plugin.imle.search import hierarchical
+from tim_plugin.imle.search_runner import SearchPlan, SearchRunner
+from tim_plugin.imle.sharded import is_divided, kept_weights
+from tim_plugin.losses.distance import PixelDistance
+from tim_plugin.utils.errors import TimError
 
 
 class Crowded:

@@ -12,10 +12,10 @@ import torch_fidelity
 import torchvision
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from tim_plugin.errors import TimError
-from tim_plugin.images import read_image
 from tim_plugin.metrics import feature_extractors, image_sets
-from tim_plugin.scoring.feature_cache import cached_features
+from tim_plugin.metrics.feature_cache import cached_features
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import read_image
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from tim_plugin.errors import TimError
 from tim_plugin.metrics.sample_measures import best_of_curve, faithfulness_weighted_variance, pair_mean, space_score
+from tim_plugin.utils.errors import TimError
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 import torch
 from basicsr.metrics import calculate_metric
 
-from tim_plugin.errors import TimError
-from tim_plugin.evaluation import Answers, measure, summarise
-from tim_plugin.imle.distance import PerceptualDistance
+from tim_plugin.inference.samples import Answers, measure, summarise
+from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.image_metrics import metrics_from_options
 from tim_plugin.metrics.sample_measures import faithfulness_weighted_variance, space_score
+from tim_plugin.utils.errors import TimError
 
 RANDOM = {"backbone": "alexnet", "weights": "random", "calibration": "none"}
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from basicsr.models import build_model
 
-from tim_plugin.errors import NonFiniteError, TimError
 from tim_plugin.imle import pool
-from tim_plugin.imle.distance import PixelDistance
 from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.trees import join
+from tim_plugin.losses.distance import PixelDistance
 from tim_plugin.models.ahead_search import AheadSearch, Setting
 from tim_plugin.models.pool_search import Found, PoolSearch
-from tim_plugin.options import ImleSpec
+from tim_plugin.options.specs import ImleSpec
+from tim_plugin.utils.errors import NonFiniteError, TimError
+from tim_plugin.utils.trees import join
 
 IMLE = {"samples_per_level": 3, "pool_size": 4, "reuse": 3, "search_batch": 2, "search_ahead": True}
 
@@ -43,7 +43,7 @@ class InThisProcess:
     """Stands for AheadSearch: searches at once, with a copy of the weights."""
 
     def __init__(self, setting):
-        from tim_plugin.checkpoints import network_of
+        from tim_plugin.utils.checkpoints import network_of
 
         self.tower = network_of(setting.network)
         self.search = PoolSearch(self.tower, setting.distance, setting.imle, setting.seed, setting.rank)

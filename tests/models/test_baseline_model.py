@@ -8,8 +8,8 @@ import pytest
 import torch
 from basicsr.models import build_model
 
-from tim_plugin.errors import NonFiniteError, TimError
-from tim_plugin.inference import sample_files
+from tim_plugin.inference.files import sample_files
+from tim_plugin.utils.errors import NonFiniteError, TimError
 
 
 def options(tmp_path, **changes):

@@ -11,9 +11,9 @@ import pytest
 import torch
 import yaml
 
-from tim_plugin import processes
-from tim_plugin.errors import TimError
 from tim_plugin.models.distributed import share
+from tim_plugin.utils import processes
+from tim_plugin.utils.errors import TimError
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
@@ -106,8 +106,8 @@ import os, signal, sys
 from functools import partial
 from pathlib import Path
 import tim_plugin
-from tim_plugin.errors import TimError
-from tim_plugin.train_pipeline import run, train_pipeline
+from tim_plugin.utils.errors import TimError
+from tim_plugin.models.pipeline import run, train_pipeline
 
 pid = Path(sys.argv[1], 'pid_of_rank_0')
 

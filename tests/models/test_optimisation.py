@@ -13,13 +13,13 @@ from basicsr.models.base_model import BaseModel
 from torch import nn
 
 from tim_plugin.archs.levels import checkpoint_levels, compile_levels
-from tim_plugin.data.pyramid import condition_pyramid
 from tim_plugin.degradations.base import Observed
-from tim_plugin.errors import NonFiniteError, TimError
 from tim_plugin.imle.latents import Latents
+from tim_plugin.imle.pyramid import condition_pyramid
 from tim_plugin.models import optimisation
-from tim_plugin.option_checks import check_options
-from tim_plugin.train_options import TrainSpec, check_steps
+from tim_plugin.options.checks import check_options
+from tim_plugin.options.train import TrainSpec, check_steps
+from tim_plugin.utils.errors import NonFiniteError, TimError
 
 BATCH = 4
 

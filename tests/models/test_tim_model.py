@@ -11,11 +11,11 @@ import torch
 from basicsr.models import build_model
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from tim_plugin import checkpoints
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
-from tim_plugin.errors import NonFiniteError, TimError
-from tim_plugin.imle.selection import hierarchical
-from tim_plugin.seeds import keyed_generator
+from tim_plugin.imle.search import hierarchical
+from tim_plugin.utils import checkpoints
+from tim_plugin.utils.errors import NonFiniteError, TimError
+from tim_plugin.utils.seeds import keyed_generator
 
 
 @pytest.fixture

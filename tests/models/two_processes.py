@@ -17,9 +17,9 @@ from torch.distributed.tensor.debug import CommDebugMode
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.imle.latents import Latents
-from tim_plugin.processes import same_for_all
-from tim_plugin.seeds import keyed_generator
-from tim_plugin.train_pipeline import train_pipeline
+from tim_plugin.models.pipeline import train_pipeline
+from tim_plugin.utils.processes import same_for_all
+from tim_plugin.utils.seeds import keyed_generator
 
 TINY = {
     "num_levels": 2,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tim_plugin.color import rgb_to_lab
+from tim_plugin.utils.color import rgb_to_lab
 
 STEP = 10  # of the grid, in Lab's units
 NUM_BINS = 313  # as published

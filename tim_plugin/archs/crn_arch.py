@@ -13,8 +13,8 @@ from tim_plugin.archs.heads import at_multiples
 from tim_plugin.archs.levels import all_levels
 from tim_plugin.archs.stacked_arch import StackSpec
 from tim_plugin.degradations.table import build_for_tower
-from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
+from tim_plugin.imle.types import Condition
 
 MIN_SHARE, MEAN_SHARE = 0.999, 0.001  # of the nearest image, and of all of them, in the loss
 NOISE_DEVIATION = 0.15  # of the noise encoder's initial weights
@@ -81,7 +81,7 @@ class CRN(nn.Module):
         Args:
             lq: One-hot labels (N, C, H, W).
             gt: (N, 3, H, W) in [0, 1].
-            distance: A :class:`tim_plugin.imle.distance.PerceptualDistance`, taken position by position.
+            distance: A :class:`tim_plugin.losses.distance.PerceptualDistance`, taken position by position.
         """
         images = self.images(lq)  # (N, k, 3, H, W)
         with torch.no_grad():

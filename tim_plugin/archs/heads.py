@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tim_plugin.color import L_MAX, lab_to_rgb
+from tim_plugin.utils.color import L_MAX, lab_to_rgb
 
 AB_MAX = 110.0  # a and b of every sRGB colour lie within
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tim_plugin.archs.heads import AB_MAX, at_multiples, with_lightness
-from tim_plugin.color import rgb_to_lab
+from tim_plugin.utils.color import rgb_to_lab
 
 LAYERS = (2, 2, 3, 3, 3)  # convolutions of VGG16's stages
 WINDOW = 7  # side of the neighbourhood whose histogram is the target

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tim_plugin.errors import TimError
-from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import Latents
+from tim_plugin.imle.types import Condition
+from tim_plugin.utils.errors import TimError
 
 MOST_SHAPES = 64  # all levels are one piece of code to torch.compile, which by default gives up after 8 shapes of it
 COMPILERS = ("g++", "c++", "clang++")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tim_plugin.errors import TimError, did_you_mean
-from tim_plugin.options import MAPPING_INITS
+from tim_plugin.options.specs import MAPPING_INITS
+from tim_plugin.utils.errors import TimError, did_you_mean
 
 
 class MappingNetwork(nn.Module):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from torch import Tensor, nn
 
-from tim_plugin.resize import bicubic_resize
+from tim_plugin.utils.resize import bicubic_resize
 
 
 class BicubicUpsampler(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tim_plugin.errors import TimError
+from tim_plugin.utils.errors import TimError
 
 # Public keys and what they are here; patterns of whole parts.
 PUBLIC_NAMES = (

@@ -22,9 +22,9 @@ from tim_plugin.archs.levels import all_levels
 from tim_plugin.archs.mapping_arch import MappingNetwork
 from tim_plugin.archs.wrapped_tower import full_precision
 from tim_plugin.degradations.table import build_for_tower
-from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
-from tim_plugin.options import LevelSpec, TowerSpec
+from tim_plugin.imle.types import Condition
+from tim_plugin.options.specs import LevelSpec, TowerSpec
 
 
 class TowerState(NamedTuple):
@@ -70,7 +70,7 @@ class TowerGenerator(nn.Module):
         weight_norm: Weight normalisation on every convolution.
 
     Raises:
-        TimError: Arguments that do not fit together (see :class:`tim_plugin.options.TowerSpec`).
+        TimError: Arguments that do not fit together (see :class:`tim_plugin.options.specs.TowerSpec`).
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class TowerGenerator(nn.Module):
         """Run all levels.
 
         Args:
-            conditions: One a level, from :func:`tim_plugin.data.pyramid.condition_pyramid`.
+            conditions: One a level, from :func:`tim_plugin.imle.pyramid.condition_pyramid`.
             latents: Codes of shapes :meth:`latent_shapes`.
 
         Returns:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tim_plugin.archs.levels import all_levels
-from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
+from tim_plugin.imle.types import Condition
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tim_plugin.archs.colour_bins import annealed_mean, bin_centres, drawn, rebalancing, soft_targets
 from tim_plugin.archs.heads import AB_MAX, at_multiples, with_lightness
-from tim_plugin.color import L_MAX, rgb_to_lab
+from tim_plugin.utils.color import L_MAX, rgb_to_lab
 
 LAYERS = (2, 2, 3, 3, 3, 3, 3)  # convolutions of each block
 STRIDES = (2, 2, 2, 1, 1, 1, 1)  # of the last of them

@@ -15,10 +15,10 @@ from tim_plugin.data.photographs import resize_short_side, resize_to
 from tim_plugin.data.rarity import Rarity
 from tim_plugin.data.sources import open_source
 from tim_plugin.degradations.base import Observed
-from tim_plugin.errors import TimError
-from tim_plugin.images import read_bytes
-from tim_plugin.seeds import keyed_generator
-from tim_plugin.tasks import get_task
+from tim_plugin.degradations.tasks import get_task
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import read_bytes
+from tim_plugin.utils.seeds import keyed_generator
 
 RESIZES = ("none", "short_side", "whole")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tim_plugin.errors import TimError
-from tim_plugin.images import is_image
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import is_image
 
 # What datasets of street scenes put behind the name that an image and its label map share.
 NAME_ENDINGS = ("_leftImg8bit", "_gtFine_color", "_gtFine_labelTrainIds", "_L")

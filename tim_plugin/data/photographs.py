@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tim_plugin.errors import TimError
-from tim_plugin.images import round_to_8_bit
-from tim_plugin.resize import bicubic_resize
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import round_to_8_bit
+from tim_plugin.utils.resize import bicubic_resize
 
 LARGEST_ASPECT = 16  # a strip of 5000x20 would be enlarged to hundreds of megabytes
 

@@ -21,10 +21,10 @@ from tim_plugin.data.photographs import crop_centre, resize_short_side
 from tim_plugin.data.prepare_record import read_record, write_record
 from tim_plugin.data.workers import single_threaded_opencv, start_worker
 from tim_plugin.degradations.base import Degradation
-from tim_plugin.errors import TimError
-from tim_plugin.images import is_image, read_image, write_atomically, write_png
-from tim_plugin.seeds import keyed_generator
-from tim_plugin.tasks import get_task
+from tim_plugin.degradations.tasks import get_task
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import is_image, read_image, write_atomically, write_png
+from tim_plugin.utils.seeds import keyed_generator
 
 CROPS = ("center", "whole")
 

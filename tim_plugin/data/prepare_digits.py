@@ -15,8 +15,8 @@ from tim_plugin.data.prepare_record import read_record, write_record
 from tim_plugin.data.sources import Digits
 from tim_plugin.data.workers import single_threaded_opencv, start_worker
 from tim_plugin.degradations.pca import PrincipalComponents
-from tim_plugin.errors import TimError
-from tim_plugin.images import write_atomically, write_png
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import write_atomically, write_png
 
 TOGETHER = 64  # digits that are handed to a worker at once
 
@@ -36,7 +36,7 @@ def prepare_digits(
     degrades on the fly has the reconstruction itself.
 
     Args:
-        source: The digits, see :func:`tim_plugin.digits.read_digits`.
+        source: The digits, see :func:`tim_plugin.utils.digit_files.read_digits`.
         output: Made if it does not exist; prepared before from other digits or with another basis, it is refused.
         basis: The digits whose principal components are used: the training digits.
         num_components: How many.

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tim_plugin.errors import TimError
-from tim_plugin.images import write_atomically
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import write_atomically
 
 RECORD = "prepare.json"
 

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tim_plugin.errors import TimError
-from tim_plugin.images import read_bytes, write_atomically
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import read_bytes, write_atomically
 
 BANDWIDTH = 0.1  # of mean colours in [0, 1]
 COMMAND = "python tools/prepare_data.py layouts"

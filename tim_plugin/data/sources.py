@@ -10,9 +10,9 @@ import torch
 from basicsr.utils import FileClient
 from torch import Tensor
 
-from tim_plugin.digits import is_digits, read_digits
-from tim_plugin.errors import TimError
-from tim_plugin.images import decode_image, list_images
+from tim_plugin.utils.digit_files import is_digits, read_digits
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import decode_image, list_images
 
 
 class Source(Protocol):
@@ -65,7 +65,7 @@ class Photographs:
 
 
 class Digits:
-    """Digits, padded to 32x32; see :func:`tim_plugin.digits.read_digits`."""
+    """Digits, padded to 32x32; see :func:`tim_plugin.utils.digit_files.read_digits`."""
 
     def __init__(self, source: str) -> None:
         self.digits = read_digits(source)

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tim_plugin.disk_tensors import FLOAT_BYTES
-from tim_plugin.errors import TimError
-from tim_plugin.images import encode_png, round_to_8_bit
-from tim_plugin.resize import bicubic_resize
-from tim_plugin.strips import STRIP_VALUES, are_very_many
+from tim_plugin.utils.disk_tensors import FLOAT_BYTES
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import encode_png, round_to_8_bit
+from tim_plugin.utils.resize import bicubic_resize
+from tim_plugin.utils.strips import STRIP_VALUES, are_very_many
 
 Given = dict[str, Tensor]
 
@@ -54,7 +54,7 @@ class Degradation(ABC):
         projects: Whether there is a projection.
         measured: The re-degradation measures that :meth:`measure` gives.
         saving_copies: How many images' worth of tensors :meth:`project_for_saving` holds at once, the given one
-            included, where they are not very large (:func:`tim_plugin.strips.is_very_large`).
+            included, where they are not very large (:func:`tim_plugin.utils.strips.is_very_large`).
         strip_copies: How many strips' worth it holds where they are, beside whole images.
     """
 
@@ -135,8 +135,8 @@ class Degradation(ABC):
             channels: Of the image.
             height: Of the image.
             width: Likewise.
-            on_disk: Whether the image lies on disk (:mod:`tim_plugin.disk_tensors`); if it is very large, so do all
-                others of its size.
+            on_disk: Whether the image lies on disk (:mod:`tim_plugin.utils.disk_tensors`); if it is very large, so do
+                all others of its size.
         """
         values = channels * height * width
         if not are_very_many(values):

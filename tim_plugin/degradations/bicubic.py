@@ -10,10 +10,10 @@ from torch import Tensor
 
 from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
 from tim_plugin.degradations.saving import improve_for_saving
-from tim_plugin.disk_tensors import empty_like, release
-from tim_plugin.images import decode_image, round_to_8_bit
-from tim_plugin.resize import bicubic_matrix, bicubic_resize, kept_matrices, shrink_by_strips
-from tim_plugin.strips import is_very_large, strips
+from tim_plugin.utils.disk_tensors import empty_like, release
+from tim_plugin.utils.images import decode_image, round_to_8_bit
+from tim_plugin.utils.resize import bicubic_matrix, bicubic_resize, kept_matrices, shrink_by_strips
+from tim_plugin.utils.strips import is_very_large, strips
 
 EQUAL_DB = 100.0  # stands for infinity, which neither a mean nor JSON survives
 MATRIX_BYTES = 36  # of an entry: both A+ in single precision, and while one is made A, what is solved for, the result

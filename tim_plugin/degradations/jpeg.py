@@ -23,9 +23,9 @@ from tim_plugin.degradations.jpeg_blocks import (
 )
 from tim_plugin.degradations.jpeg_file import read_jpeg
 from tim_plugin.degradations.saving import improve_for_saving, of_items
-from tim_plugin.errors import TimError, did_you_mean
-from tim_plugin.images import round_to_8_bit
-from tim_plugin.strips import by_strips, is_very_large, joined, strips
+from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.images import round_to_8_bit
+from tim_plugin.utils.strips import by_strips, is_very_large, joined, strips
 
 GREY = 0  # in place of a factor of sub-sampling
 UNIT_PX = 16  # a whole number of blocks, also of sub-sampled chroma

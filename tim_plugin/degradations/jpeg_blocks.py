@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from tim_plugin.constants import constant
+from tim_plugin.utils.constants import constant
 
 BLOCK_PX = 8
 # JFIF 1.02: RGB in [0, 255] -> Y, Cb, Cr; the offset of Cb and Cr is left to JPEG's level shift, which removes it.

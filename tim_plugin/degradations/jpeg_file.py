@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tim_plugin.errors import TimError
-from tim_plugin.images import JPEG, decode_image, require_whole
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import JPEG, decode_image, require_whole
 
 EXIF_ORIENTATION = 274
 SMALLEST_PX = 16  # one block of sub-sampled chroma; below it the sub-sampling cannot be told from the blocks

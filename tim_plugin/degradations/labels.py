@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from tim_plugin.degradations.base import Degradation, Observed
 from tim_plugin.degradations.palettes import Palette, get_palette
-from tim_plugin.errors import TimError, did_you_mean
-from tim_plugin.images import require_whole
+from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.images import require_whole
 
 VOIDS = ("channel", "mask")
 

@@ -6,7 +6,7 @@ import colorsys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tim_plugin.errors import TimError, did_you_mean
+from tim_plugin.utils.errors import TimError, did_you_mean
 
 Colour = tuple[int, int, int]
 NUMBERED = "indices"

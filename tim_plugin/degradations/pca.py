@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tim_plugin.checkpoints import read_checkpoint
 from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
 from tim_plugin.degradations.saving import improve_for_saving
-from tim_plugin.digits import DIGIT_PX, PADDED_PX, fit_to_digits
-from tim_plugin.errors import TimError
-from tim_plugin.images import decode_image, encode_png, round_to_8_bit
+from tim_plugin.utils.checkpoints import read_checkpoint
+from tim_plugin.utils.digit_files import DIGIT_PX, PADDED_PX, fit_to_digits
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import decode_image, encode_png, round_to_8_bit
 
 SAVING_ROUNDS = 100
 SAVED_WELL = 1e-3  # relative error of the coordinates at which a saved image is done; rounding alone gives about this
@@ -41,7 +41,7 @@ class PrincipalComponents(Degradation):
 
     @classmethod
     def from_options(cls, basis: str | Mapping[str, Tensor], num_components: int = 10) -> PrincipalComponents:
-        """Build from ``basis``: the training digits (see :mod:`tim_plugin.digits`), a checkpoint, or what it holds.
+        """Build from ``basis``: training digits (:mod:`tim_plugin.utils.digit_files`), a checkpoint, or what it holds.
 
         A checkpoint (``.pth``) of a network with this degradation holds the basis that it was trained with.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tim_plugin.images import round_to_8_bit
+from tim_plugin.utils.images import round_to_8_bit
 
 OfItems = Callable[[Tensor, Tensor], Tensor]
 

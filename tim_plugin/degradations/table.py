@@ -13,7 +13,7 @@ from tim_plugin.degradations.labels import Labels
 from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.degradations.unknown import Unknown
-from tim_plugin.errors import TimError, did_you_mean
+from tim_plugin.utils.errors import TimError, did_you_mean
 
 OF_ANY_PICTURE = ("bicubic", "unknown")  # of any number of channels; they have a scale
 BUILDERS: dict[str, Callable[..., Degradation]] = {
@@ -31,7 +31,7 @@ def build_degradation(kind: str, arguments: Mapping[str, Any], where: str) -> De
 
     Args:
         kind: A key of :data:`BUILDERS`.
-        arguments: Of its constructor, see :data:`tim_plugin.options.DEGRADATION_KEYS`.
+        arguments: Of its constructor, see :data:`tim_plugin.options.specs.DEGRADATION_KEYS`.
         where: The option that asks for it, for errors.
 
     Raises:

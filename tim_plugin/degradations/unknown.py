@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from tim_plugin.degradations.base import Degradation, Observed
-from tim_plugin.errors import TimError
-from tim_plugin.images import decode_image
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import decode_image
 
 
 class Unknown(Degradation):

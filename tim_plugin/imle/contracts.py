@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from tim_plugin.imle.conditions import Condition
-from tim_plugin.imle.distance import Features, Weighted
 from tim_plugin.imle.latents import LevelLatent, LevelShape
+from tim_plugin.imle.types import Condition
+from tim_plugin.losses.distance import Features, Weighted
 
 
 class Tower(Protocol):

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tim_plugin.disk_tensors import release
-from tim_plugin.seeds import keyed_generator
+from tim_plugin.utils.disk_tensors import release
+from tim_plugin.utils.seeds import keyed_generator
 
 Empty = Callable[..., Tensor]
 # torch draws 16 values from 16 at once: cut at multiples of 16, and with no short last part, the values stay the same.
@@ -57,8 +57,8 @@ class Latents:
 
         Args:
             shapes: One entry a level.
-            keys: ``keys[i][k]`` is the key of item i at level k, as for :func:`tim_plugin.seeds.derive_seed`. The draw
-                is made on the CPU, so that every device sees the same codes.
+            keys: ``keys[i][k]`` is the key of item i at level k, as for :func:`tim_plugin.utils.seeds.derive_seed`. The
+                draw is made on the CPU, so that every device sees the same codes.
             empty: Makes the tensors of (1, C, H, W) and (1, D) that are drawn into.
         """
 

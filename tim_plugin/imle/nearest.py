@@ -1,6 +1,6 @@
 """The nearest of many candidates: drawn one by one, run in chunks, of which only the best are kept.
 
-A plan can make it cheaper (see :class:`tim_plugin.imle.search_plan.SearchPlan`): where candidates are compared
+A plan can make it cheaper (see :class:`tim_plugin.imle.search_runner.SearchPlan`): where candidates are compared
 inexactly or in part, the winners are run once more as the plain search would run them.
 """
 
@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tim_plugin.errors import TimError
 from tim_plugin.imle.contracts import Distance, Tower
-from tim_plugin.imle.distance import Features, Weighted
 from tim_plugin.imle.latents import Draw, LevelLatent, LevelShape, draw_level
 from tim_plugin.imle.room import Room, in_memory, no_room
-from tim_plugin.imle.search_plan import SearchRunner
-from tim_plugin.imle.trees import choose, join, take, tile
+from tim_plugin.imle.search_runner import SearchRunner
+from tim_plugin.losses.distance import Features, Weighted
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.trees import choose, join, take, tile
 
 REJECTED = 1e6  # added to the key of a rejected candidate: above any distance
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.trees import join, move, take
-from tim_plugin.seeds import keyed_generator
+from tim_plugin.utils.seeds import keyed_generator
+from tim_plugin.utils.trees import join, move, take
 
 Batch = dict[str, Any]  # tensors, or dicts of tensors, by name; the batch is the first dimension
 Search = Callable[[Batch], Latents]

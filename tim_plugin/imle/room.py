@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from tim_plugin.errors import TimError
-from tim_plugin.imle.search_plan import SearchRunner
-from tim_plugin.imle.trees import split
+from tim_plugin.imle.search_runner import SearchRunner
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.trees import split
 
 Result = TypeVar("Result")
 

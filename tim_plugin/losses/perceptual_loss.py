@@ -7,8 +7,8 @@ from numbers import Real
 
 from torch import Tensor, nn
 
-from tim_plugin.errors import TimError
-from tim_plugin.imle.distance import PerceptualDistance, PixelDistance
+from tim_plugin.losses.distance import PerceptualDistance, PixelDistance
+from tim_plugin.utils.errors import TimError
 
 
 class _DistanceLoss(nn.Module):
@@ -29,7 +29,7 @@ class _DistanceLoss(nn.Module):
 
 
 class PerceptualDistanceLoss(_DistanceLoss):
-    """:class:`tim_plugin.imle.distance.PerceptualDistance` as a loss; LPIPS with the defaults.
+    """:class:`tim_plugin.losses.distance.PerceptualDistance` as a loss; LPIPS with the defaults.
 
     Args:
         loss_weight: More than 0.
@@ -59,7 +59,7 @@ class PerceptualDistanceLoss(_DistanceLoss):
 
 
 class PixelDistanceLoss(_DistanceLoss):
-    """:class:`tim_plugin.imle.distance.PixelDistance` (mean squared difference) as a loss.
+    """:class:`tim_plugin.losses.distance.PixelDistance` (mean squared difference) as a loss.
 
     Args:
         loss_weight: More than 0.

@@ -18,8 +18,8 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from tim_plugin.errors import MissingWeightsError, TimError
-from tim_plugin.imle.backbones import Trunk
+from tim_plugin.losses.backbones import Trunk
+from tim_plugin.utils.errors import MissingWeightsError, TimError
 
 SQUEEZENET = "tim-squeezenet"
 INCEPTION = "inception-v3-compat"

@@ -15,8 +15,8 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-from tim_plugin.errors import TimError
 from tim_plugin.metrics.feature_extractors import Extractor
+from tim_plugin.utils.errors import TimError
 
 KID_SUBSET_SIZE = 1000  # torch-fidelity's; smaller sets take all there is
 KID_SUBSETS = 100

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tim_plugin.errors import TimError
-from tim_plugin.imle.distance import PerceptualDistance
+from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.utils.errors import TimError
 
 
 def shared_distance(metric: str, backbone: str, weights: str, calibration: str, seed: int) -> PerceptualDistance:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tim_plugin.errors import TimError
-from tim_plugin.imle.distance import Features, PerceptualDistance
-from tim_plugin.imle.selection import Distance
+from tim_plugin.imle.search import Distance
+from tim_plugin.losses.distance import Features, PerceptualDistance
+from tim_plugin.utils.errors import TimError
 
 FWV_SIGMAS = (0.3, 0.2, 0.15)  # of table 3
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tim_plugin.imle.distance import PerceptualDistance
+from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.lpips_metric import rgb_01, shared_distance
 from tim_plugin.metrics.sample_measures import (
     distance_maps,

@@ -11,11 +11,11 @@ from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from torch import Tensor, nn
 
-from tim_plugin.errors import TimError, did_you_mean
-from tim_plugin.imle.trees import split
 from tim_plugin.models.optimisation import Part, require_finite
 from tim_plugin.models.sampling_model import SamplingModel
-from tim_plugin.option_checks import check_baseline_options
+from tim_plugin.options.checks import check_baseline_options
+from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.trees import split
 
 OPTIMIZERS = ("Adam", "AdamW", "SGD", "Adadelta")
 
@@ -24,7 +24,8 @@ class BaselineModel(SamplingModel):
     """Train a network by the losses it brings, or by ``pixel_opt`` and ``perceptual_opt`` as SRModel does.
 
     A network that trains in its own way has ``losses(lq, gt, distance) -> {name: scalar}``; ``distance`` is
-    ``perceptual_opt``'s. A network with several answers has ``answers`` (see :func:`tim_plugin.evaluation.one_pass`).
+    ``perceptual_opt``'s. A network with several answers has ``answers``
+    (see :func:`tim_plugin.inference.samples.one_pass`).
 
     Args:
         opt: BasicSR's options.

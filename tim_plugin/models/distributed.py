@@ -14,7 +14,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from tim_plugin.errors import TimError
+from tim_plugin.utils.errors import TimError
 
 
 def replicate(network: nn.Module, device: torch.device, find_unused_parameters: bool) -> nn.Module:

@@ -7,18 +7,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tim_plugin.data.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.degradations.base import Observed
-from tim_plugin.imle.conditions import Condition
 from tim_plugin.imle.contracts import Distance
-from tim_plugin.imle.distance import Weighted
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, size_of
-from tim_plugin.imle.search_plan import SearchPlan, SearchRunner
-from tim_plugin.imle.selection import search_by
-from tim_plugin.imle.trees import split
-from tim_plugin.options import ImleSpec
-from tim_plugin.seeds import keyed_generator
+from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.imle.search import search_by
+from tim_plugin.imle.search_runner import SearchPlan, SearchRunner
+from tim_plugin.imle.types import Condition
+from tim_plugin.losses.distance import Weighted
+from tim_plugin.options.specs import ImleSpec
+from tim_plugin.utils.seeds import keyed_generator
+from tim_plugin.utils.trees import split
 
 
 class Found(NamedTuple):

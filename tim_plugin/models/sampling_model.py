@@ -15,16 +15,16 @@ from tqdm import tqdm
 
 from tim_plugin.archs.levels import checkpoint_levels, compile_levels
 from tim_plugin.degradations.base import Observed
-from tim_plugin.errors import NonFiniteError, TimError
-from tim_plugin.evaluation import Answers, Row, answer, degradation_of, evaluate, summarise
-from tim_plugin.imle.trees import move
+from tim_plugin.inference.outputs import save_answers
+from tim_plugin.inference.samples import Answers, Row, answer, degradation_of, evaluate, summarise
 from tim_plugin.metrics.image_metrics import metrics_from_options
 from tim_plugin.models import distributed
 from tim_plugin.models.optimisation import OptimizerStep, Part
 from tim_plugin.models.stored_model import StoredModel
-from tim_plugin.options import ValSpec
-from tim_plugin.outputs import save_answers
-from tim_plugin.train_options import TrainSpec
+from tim_plugin.options.specs import ValSpec
+from tim_plugin.options.train import TrainSpec
+from tim_plugin.utils.errors import NonFiniteError, TimError
+from tim_plugin.utils.trees import move
 
 
 class SamplingModel(StoredModel):
@@ -32,7 +32,7 @@ class SamplingModel(StoredModel):
 
     Overridden beyond :class:`StoredModel`: ``feed_data`` (what projection and loss need beyond LQ and GT), ``test``,
     ``nondist_validation`` and ``dist_validation`` (several samples, each process its share of the images),
-    ``model_to_device`` (what :class:`tim_plugin.train_options.TrainSpec` asks for, CPU processes), ``setup_schedulers``
+    ``model_to_device`` (what :class:`tim_plugin.options.train.TrainSpec` asks for, CPU processes), ``setup_schedulers``
     and ``get_optimizer`` (the same), ``init_training_settings`` (likewise), ``model_ema`` (all parameters at once).
     Inherited: networks, schedulers, warm-up, logging, best metrics, ``save``.
 

@@ -10,15 +10,15 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from torch import nn
 
-from tim_plugin import checkpoints
 from tim_plugin.models import distributed
+from tim_plugin.utils import checkpoints
 
 
 class StoredModel(SRModel):
     """BasicSR's SRModel with files that are whole or not there, in one layout however many processes write them.
 
     Overridden: ``save_network``, ``load_network``, ``save_training_state`` and ``resume_training``. A subclass has
-    ``train_spec`` (see :class:`tim_plugin.train_options.TrainSpec`).
+    ``train_spec`` (see :class:`tim_plugin.options.train.TrainSpec`).
     """
 
     def load_network(

@@ -12,18 +12,18 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor
 
-from tim_plugin.degradation_checks import check_degradations
-from tim_plugin.errors import TimError
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, ExamplePool, Examples, size_of
-from tim_plugin.imle.trees import split
 from tim_plugin.models.ahead_search import AheadSearch, Setting
 from tim_plugin.models.optimisation import DTYPES, Part, require_finite
 from tim_plugin.models.pool_search import Found, PoolSearch
 from tim_plugin.models.sampling_model import SamplingModel
-from tim_plugin.option_checks import check_options
-from tim_plugin.options import ImleSpec, build_spec
-from tim_plugin.seeds import keyed_generator
+from tim_plugin.options.checks import check_options
+from tim_plugin.options.degradation_checks import check_degradations
+from tim_plugin.options.specs import ImleSpec, build_spec
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.seeds import keyed_generator
+from tim_plugin.utils.trees import split
 
 
 class Waiting(NamedTuple):

@@ -1,0 +1,327 @@
+"""The perceptual distance: parity with the lpips package, invariances, small images, weights files and their errors."""
+
+import dataclasses
+import math
+import socket
+import urllib.error
+from types import SimpleNamespace
+
+import lpips
+import pytest
+import torch
+from torch import nn
+
+from tim_plugin.losses import backbones
+from tim_plugin.losses.backbones import BACKBONES
+from tim_plugin.losses.distance import PerceptualDistance, PixelDistance
+from tim_plugin.utils.errors import TimError
+
+PACKAGE_NETS = {"vgg16": "vgg", "alexnet": "alex", "squeezenet1_1": "squeeze"}
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def backbone(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def reference(backbone, tmp_path_factory):
+    """The lpips package with a random trunk, and that trunk as a torchvision state dict file."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        reference = lpips.LPIPS(pnet_rand=True, net=PACKAGE_NETS[backbone], verbose=False)
+        for name, bias in reference.net.named_parameters():
+            if name.endswith("bias"):
+                nn.init.normal_(bias, std=0.05)  # torchvision's are all zero, which would not show a bias left out
+    # 'slice2.3.weight' in the package is 'features.3.weight' in torchvision.
+    state = {f"features.{name.split('.', 1)[1]}": value for name, value in reference.net.state_dict().items()}
+    path = tmp_path_factory.mktemp(backbone) / "trunk.pth"
+    torch.save(state, path)
+    return reference, path
+
+
+@pytest.fixture(scope="module")
+def loaded(backbone, reference):
+    return PerceptualDistance(backbone=backbone, weights=str(reference[1]))
+
+
+@pytest.fixture(scope="module")
+def small():
+    """The cheapest perceptual distance."""
+    return PerceptualDistance(backbone="alexnet", weights="random")
+
+
+def images(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def pair(num=3, height=48, width=48):
+    first = images(num, 3, height, width)
+    return first, (first + 0.2 * images(num, 3, height, width, seed=1)).clamp(0, 1)
+
+
+@pytest.mark.parametrize("calibration", ["lpips", "none"])
+def test_equals_the_lpips_package(backbone, reference, loaded, calibration):
+    package, path = reference
+    distance = loaded
+    if calibration == "none":
+        distance = PerceptualDistance(backbone=backbone, weights=str(path), calibration="none")
+    package.lpips = calibration == "lpips"
+    for height, width in ((48, 48), (64, 40)):
+        a, b = pair(2, height, width)
+        expected = package(a, b, normalize=True).flatten()
+        torch.testing.assert_close(distance(a, b), expected, rtol=1e-5, atol=0)
+        assert expected.min() > 1e-4
+
+
+def test_maps_equal_the_lpips_packages_spatial_ones(reference, loaded):
+    package = reference[0]
+    package.lpips = package.spatial = True
+    first, second = pair(2, 64, 40)
+    try:
+        with torch.no_grad():
+            wanted = package(first * 2 - 1, second * 2 - 1)[:, 0]
+            found = loaded.maps(loaded.features(first), loaded.features(second), (64, 40))
+    finally:
+        package.spatial = False
+    assert found.shape == (2, 64, 40)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_gradient_equals_the_lpips_package(reference, loaded):
+    package, _ = reference
+    package.lpips = True
+    a, b = pair(1, 32, 32)
+    a.requires_grad_()
+    (expected,) = torch.autograd.grad(package(a, b, normalize=True).sum(), a)
+    (found,) = torch.autograd.grad(loaded(a, b).sum(), a)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_golden_values_of_random_features():
+    distance = PerceptualDistance(backbone="squeezenet1_1", weights="random", calibration="none", seed=3)
+    ramp = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
+    torch.testing.assert_close(distance(ramp, ramp.mT), torch.tensor([1.82038]), rtol=1e-3, atol=0)
+
+
+def test_is_zero_for_equal_images_and_symmetric(loaded):
+    a, b = pair()
+    assert torch.equal(loaded(a, a), torch.zeros(3))
+    assert torch.equal(loaded(a, b), loaded(b, a))
+    assert (loaded(a, b) > 0).all()
+
+
+@pytest.mark.parametrize("size", [(4, 4), (8, 8), (5, 12), (12, 5), (1, 1), (15, 15)])
+def test_small_images_are_enlarged_to_the_smallest_input(backbone, loaded, size):
+    a, b = pair(2, *size)
+    enlarged = [math.ceil(side * BACKBONES[backbone].min_px / min(size)) for side in size]  # the shape is kept
+    by_hand = (nn.functional.interpolate(one, enlarged, mode="bilinear") for one in (a, b))
+    found = loaded(a, b)
+    assert found.shape == (2,) and (found > 0).all()
+    torch.testing.assert_close(found, loaded(*by_hand), rtol=1e-4, atol=0)
+
+
+def test_the_smallest_input_is_exact(backbone, loaded):
+    """Every tap has a position there and fails one pixel below, so that no image is enlarged without need."""
+    smallest = BACKBONES[backbone].min_px
+    assert len(loaded.trunk(images(1, 3, smallest, smallest))) == len(BACKBONES[backbone].taps)
+    with pytest.raises(RuntimeError):
+        maps = loaded.trunk(images(1, 3, smallest - 1, smallest - 1))
+        if not all(one.numel() for one in maps):
+            raise RuntimeError("empty map")
+
+
+@pytest.mark.parametrize("kind", ["black", "white", "equal", "far out of range", "tiny"])
+def test_gradients_are_finite(loaded, kind):
+    a = {
+        "black": torch.zeros(1, 3, 32, 32),
+        "white": torch.ones(1, 3, 32, 32),
+        "equal": pair(1, 32, 32)[1],
+        "far out of range": images(1, 3, 32, 32) * 2e3 - 1e3,
+        "tiny": torch.zeros(1, 3, 2, 2),
+    }[kind]
+    b = pair(1, *a.shape[-2:])[1]
+    a = a.clone().requires_grad_()
+    loaded(a, b).sum().backward()
+    assert torch.isfinite(a.grad).all()
+
+
+def test_gradients_are_finite_where_all_features_are_zero(small):
+    """The root in the norm has no derivative at zero: the lpips package gives NaN here."""
+    features = torch.zeros(1, 4, 2, 2, requires_grad=True)
+    unit = small._normalised(features)
+    (unit - 1).square().sum().backward()
+    assert torch.equal(unit, torch.zeros_like(unit))
+    assert torch.isfinite(features.grad).all()
+
+
+@pytest.mark.parametrize("make", [PixelDistance, lambda: PerceptualDistance(backbone="alexnet", weights="random")])
+def test_each_item_has_its_own_number(make):
+    distance, (a, b) = make(), pair(4)
+    together = distance(a, b)
+    assert together.shape == (4,)
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(distance(a[order], b[order]), together[order])
+    alone = torch.cat([distance(a[i : i + 1], b[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("make", [PixelDistance, lambda: PerceptualDistance(backbone="alexnet", weights="random")])
+def test_features_can_be_kept_and_indexed(make):
+    distance, (a, b) = make(), pair()
+    kept = [one[1:2] for one in distance.features(b)]
+    torch.testing.assert_close(distance.distance(distance.features(a[1:2]), kept), distance(a, b)[1:2])
+
+
+def test_pixel_distance_is_the_mean_squared_difference():
+    a, b = pair()
+    expected = [nn.functional.mse_loss(x, y) for x, y in zip(a, b, strict=True)]
+    torch.testing.assert_close(PixelDistance()(a, b), torch.stack(expected))
+
+
+def test_is_frozen_and_stays_in_eval_mode(small):
+    assert not any(parameter.requires_grad for parameter in small.parameters())
+    parent = nn.Sequential(small).train()
+    assert parent.training and not any(module.training for module in small.modules())
+
+
+def test_autocast_does_not_change_it(small):
+    a, b = pair()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = small(a.bfloat16().float(), b.bfloat16())
+    assert torch.equal(found, small(a.bfloat16().float(), b.bfloat16().float()))
+
+
+def test_double_precision_works():
+    distance = PerceptualDistance(backbone="alexnet", weights="random")
+    a, b = pair(1)
+    expected = distance(a, b)
+    found = distance.double()(a.double(), b.double())
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=0)
+
+
+def test_random_weights_depend_on_the_seed_alone(small):
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    same = PerceptualDistance(backbone="alexnet", weights="random")
+    other = PerceptualDistance(backbone="alexnet", weights="random", seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    a, b = pair()
+    assert torch.equal(same(a, b), small(a, b))
+    assert not torch.allclose(other(a, b), small(a, b))
+
+
+def test_random_features_see_colour_and_detail(backbone):
+    """Neither a change of brightness in flat images nor one of texture goes unseen."""
+    distance = PerceptualDistance(backbone=backbone, weights="random", calibration="none")
+    red = torch.tensor([0.8, 0.2, 0.2]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+    texture = red + 0.2 * (images(1, 1, 32, 32) - 0.5)
+    assert distance(red, red.flip(1)) > 0.1
+    assert distance(red, texture) > 0.1
+
+
+@pytest.mark.parametrize(
+    "options, name",
+    [
+        ({"weights": "random", "seed": 4}, "LPIPS heads on alexnet random weights, seed 4"),
+        ({"weights": "random", "calibration": "none"}, "alexnet feature distance (random weights, seed 0)"),
+        ({"weights": "PATH"}, "LPIPS heads on alexnet weights mine.pth"),
+        ({"weights": "PATH", "calibration": "none"}, "alexnet feature distance (mine.pth)"),
+        ({"weights": "imagenet"}, "LPIPS (alexnet)"),
+        ({"weights": "imagenet", "calibration": "none"}, "alexnet feature distance (ImageNet weights)"),
+    ],
+)
+def test_the_name_says_what_was_used(small, tmp_path, monkeypatch, options, name):
+    """Also shows that torchvision's file is taken from the hub folder, with or without prefix and classifier."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    state = small.trunk.layers.state_dict()
+    torch.save(state, tmp_path / "mine.pth")
+    hub = tmp_path / "hub" / "checkpoints"
+    hub.mkdir(parents=True)
+    state = {f"features.{key}": value.half() for key, value in state.items()} | {"classifier.1.weight": torch.zeros(2)}
+    torch.save(state, hub / "alexnet-owt-7be5be79.pth")
+    options = {key: str(tmp_path / "mine.pth") if value == "PATH" else value for key, value in options.items()}
+    distance = PerceptualDistance(backbone="alexnet", **options)
+    assert distance.name == name
+    assert distance(*pair(1)) > 0
+
+
+@pytest.mark.parametrize("error", [urllib.error.URLError("no route"), TimeoutError("timed out"), RuntimeError("hash")])
+def test_missing_imagenet_file_is_one_clear_error(backbone, tmp_path, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    file = {
+        "vgg16": "vgg16-397923af.pth",
+        "alexnet": "alexnet-owt-7be5be79.pth",
+        "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
+    }[backbone]
+    with pytest.raises(TimError) as caught:
+        PerceptualDistance(backbone=backbone)
+    for part in (file, str(tmp_path / "hub" / "checkpoints"), "put torchvision's file", "weights: PATH"):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.p*"))
+
+
+def test_a_download_that_hears_nothing_ends_soon_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(backbones, "SILENCE_S", 0.2)
+    for proxy in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts and never answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/alexnet-owt-7be5be79.pth"
+        facts = dataclasses.replace(BACKBONES["alexnet"], weights=SimpleNamespace(url=url))
+        monkeypatch.setitem(BACKBONES, "alexnet", facts)
+        with pytest.raises(TimError, match="timed out"):
+            PerceptualDistance(backbone="alexnet")
+    assert socket.getdefaulttimeout() is None
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"backbone": "vg16"}, r"backbone 'vg16' is not known: did you mean 'vgg16'"),
+        ({"calibration": "lpip"}, r"calibration 'lpip' is not known: did you mean 'lpips'"),
+        ({"weights": "imagnet"}, r"weights 'imagnet' is neither .* did you mean 'imagenet'"),
+        ({"weights": "/no/such/file.pth"}, r"'/no/such/file.pth' is neither imagenet nor random nor a file"),
+    ],
+)
+def test_a_wrong_name_offers_the_nearest(options, message):
+    with pytest.raises(TimError, match=message):
+        PerceptualDistance(**{"backbone": "alexnet", **options})
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "cannot be read"),
+        (b"not a checkpoint", "cannot be read"),
+        ([1, 2], "hold a list, not a state dict"),
+        ({}, r"10 of 10 keys differ\): features.0.weight is missing; features.0.bias is missing; features.3"),
+        (
+            {"features.0.weight": torch.zeros(64, 3, 3, 3)},
+            r"features.0.weight is \(64, 3, 3, 3\), not \(64, 3, 11, 11\)",
+        ),
+        ({"state_dict": {}}, "do not fit backbone alexnet"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_named(tmp_path, content, message):
+    path = tmp_path / "mine.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(TimError, match=message) as caught:
+        PerceptualDistance(backbone="alexnet", weights=str(path))
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_of_another_backbone_does_not_fit(small, tmp_path):
+    torch.save(small.trunk.layers.state_dict(), tmp_path / "alexnet.pth")
+    with pytest.raises(TimError, match="alexnet.pth do not fit backbone squeezenet1_1"):
+        PerceptualDistance(backbone="squeezenet1_1", weights=str(tmp_path / "alexnet.pth"))

@@ -1,0 +1,360 @@
+"""Option files: strict, cross-checked, one clear error each; and the command line around them."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from tim_plugin.options.checks import check_by_model, check_options
+from tim_plugin.options.degradation_checks import check_degradations
+from tim_plugin.options.files import force_option, parse_options, read_option_file
+from tim_plugin.options.specs import ImleSpec, TowerSpec
+from tim_plugin.utils.errors import TimError
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTION_FILES = sorted((ROOT / "options").rglob("*.yml"))
+
+
+@pytest.fixture
+def opt(photos):
+    """The published training options with real folders."""
+    options = read_option_file(ROOT / "options" / "train_tim_sr16x.yml")
+    for dataset in options["datasets"].values():
+        dataset["dataroot_gt"] = str(photos)
+    return options
+
+
+def changed(opt, entry):
+    force_option(opt, entry)
+    return opt
+
+
+@pytest.mark.parametrize("path", OPTION_FILES, ids=lambda path: path.stem)
+def test_every_option_file_passes(path, photos, tmp_path):
+    options = read_option_file(path)
+    for dataset in options["datasets"].values():
+        if not dataset["dataroot_gt"].startswith("sklearn:"):
+            dataset.update({key: str(photos) for key in ("dataroot_gt", "dataroot_lq") if key in dataset})
+        if "basis" in dataset:  # a test takes it from a checkpoint
+            dataset["basis"] = options["network_g"]["degradation"]["basis"] = "sklearn:digits/train"
+        if "rarity" in dataset:
+            dataset["rarity"]["file"] = str(tmp_path / "rarity.json")
+            (tmp_path / "rarity.json").touch()
+    check_by_model(options)
+    check_degradations(options)
+
+
+def test_the_published_file_is_the_published_configuration(opt):
+    network = {key: value for key, value in opt["network_g"].items() if key != "type"}
+    assert TowerSpec(**network) == TowerSpec()
+    assert ImleSpec(**opt["imle"]) == ImleSpec()
+    assert opt["train"]["optim_g"] == {
+        "type": "Adam",
+        "lr": 1e-4,
+        "betas": [0.9, 0.999],
+        "weight_decay": 0,
+        "mapping_lr_mult": 0.01,
+    }
+    pool = opt["imle"]
+    assert opt["train"]["total_iter"] == 20 * pool["pool_size"] * pool["reuse"]  # 20 pools of 10,000 steps
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("network_g:growth_chanels=4", "network_g: unknown key 'growth_chanels': did you mean 'growth_channels'"),
+        ("imle:reuse_count=4", "imle: unknown key 'reuse_count'"),
+        ("imle:sample_per_level=4", "did you mean 'samples_per_level'"),
+        ("val:num_sample=4", "val: unknown key 'num_sample': did you mean 'num_samples'"),
+        ("train:ema_deacy=0.9", "train: unknown key 'ema_deacy': did you mean 'ema_decay'"),
+        ("train:optim_g:bettas=1", "train: optim_g: unknown key 'bettas'"),
+        ("train:perceptual_opt:backbon=x", "train: perceptual_opt: unknown key 'backbon'"),
+        ("datasets:train:gt_sise=64", "datasets: train: unknown key 'gt_sise'"),
+        ("logger:print_frequ=1", "'logger: print_frequ': did you mean 'print_freq'"),
+        ("manual_sed=1", "'manual_sed': did you mean 'manual_seed'"),
+        ("path:pretrain_netwrok_g=x", "did you mean 'pretrain_network_g'"),
+        ("datasets:train:gt_size=100", "gt_size 100 is not a multiple of 16, which 4 levels need: use 96 or 112"),
+        ("network_g:num_levels=3", "trunk_channels has 4 entries for 3 levels"),
+        ("scale=8", "scale 8 is not what the tower makes: .* 16x"),
+        ("datasets:train:dataroot_gt=nowhere", "datasets: train: dataroot_gt: there is no folder nowhere"),
+        ("imle:pool_size=0", "imle: pool_size must be at least 1"),
+        ("imle:sampling=hierarchic", "did you mean 'hierarchical'"),
+        ("imle:samples_per_level=[1,2]", "samples_per_level has 2 entries for 4 levels"),
+        ("imle:search_batch=30", "search_batch 30 is more than max_candidates_per_batch 20"),
+        ("imle:search_precision=bf15", "imle: search_precision 'bf15' is not known: did you mean 'bf16'"),
+        ("imle:channels_last=1", "imle: channels_last must be true or false"),
+        ("imle:search_memory_gib=0", "imle: search_memory_gib must be more than 0"),
+        ("imle:screen=1.5", "imle: screen 1.5 is a fraction .* at most 1"),
+        ("imle={screen: 0.5, reject_radius: 0.1}", "screen keeps the nearest .*reject_radius"),
+        ("imle:sampling=chimle", "give samples_per_level a number a level, \\[200, 200, 20, 10\\]"),
+        ("network_g={type: TowerGenerator, mapping: false, mapping_sees_below: true}", "needs mapping: true"),
+        (
+            "datasets:train:batch_size_per_gpu=3",
+            "pool_size 400 is not a multiple of batch_size_per_gpu 3: use 399 or 402",
+        ),
+        ("network_g:consistency=projekt", "did you mean 'project'"),
+        ("network_g:mapping=1", "mapping must be true or false"),
+        ("imle:reuse=1.5", "reuse must be a whole number"),
+        ("val:num_samples=many", "num_samples is the text 'many', a number is needed"),
+        ("train:pixel_opt={type: L1Loss}", "pixel_opt is not used by TIMModel"),
+        (
+            "network_g:type=TowerGenarator",
+            "network_g: type 'TowerGenarator' is not known: did you mean 'TowerGenerator'",
+        ),
+        ("datasets:val:type=DegradedImagesDataset", "datasets: val: type .* did you mean 'DegradedImageDataset'"),
+        ("train:perceptual_opt:type=PerceptualLoss", "is BasicSR's loss, .* use PerceptualDistanceLoss"),
+        ("train:perceptual_opt:type=PixelDistanceLos", "did you mean 'PixelDistanceLoss'"),
+        ("train:perceptual_opt={type: PixelDistanceLoss, weight: 1}", "unknown key 'weight'"),
+    ],
+)
+def test_one_clear_error_for_each_mistake(opt, entry, message):
+    with pytest.raises(TimError) as caught:
+        check_options(changed(opt, entry))
+    assert re.search(message, str(caught.value)), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_budget_stands_in_for_the_number_of_candidates_at_once(opt):
+    check_options(changed(opt, "imle={search_batch: 30, search_memory_gib: 4}"))
+
+
+def test_screening_needs_feature_maps(opt):
+    with pytest.raises(TimError, match="imle: screen .*PixelDistanceLoss has not"):
+        check_options(changed(changed(opt, "imle:screen=0.5"), "train:perceptual_opt={type: PixelDistanceLoss}"))
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("train: optim_g", "lr"),
+        ("train", "total_iter"),
+        ("val", "val_freq"),
+        ("logger", "print_freq"),
+        ("network_g", "feature_scale"),
+    ],
+)
+def test_a_number_that_yaml_reads_as_text_is_an_error(opt, section, key):
+    target = opt
+    for part in section.split(": "):
+        target = target[part]
+    target[key] = "1e-4"
+    with pytest.raises(TimError, match=f"{section}: {key} is the text '1e-4'.*!!float 1e-4"):
+        check_options(opt)
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("", "name"),
+        ("", "network_g"),
+        ("train", "optim_g"),
+        ("train: optim_g", "lr"),
+        ("train", "perceptual_opt"),
+        ("logger", "use_tb_logger"),
+    ],
+)
+def test_a_missing_key_is_named(opt, section, key):
+    target = opt
+    for part in section.split(": ") if section else ():
+        target = target[part]
+    del target[key]
+    with pytest.raises(TimError, match=f"{key} is missing"):
+        check_options(opt)
+
+
+def test_sections_that_training_or_a_test_needs_are_asked_for(opt, photos):
+    missing = copy.deepcopy(opt)
+    del missing["val"]["save_img"]
+    with pytest.raises(TimError, match="val: save_img is missing"):
+        check_options(missing)
+    missing = copy.deepcopy(opt)
+    missing["datasets"]["trian"] = missing["datasets"].pop("train")
+    with pytest.raises(TimError, match="datasets: trian: must begin with train or val"):
+        check_options(missing)
+    del missing["datasets"]["trian"]
+    with pytest.raises(TimError, match="datasets: train is missing"):
+        check_options(missing)
+    tested = read_option_file(ROOT / "options" / "test_tim_sr16x.yml")
+    tested["datasets"]["test_1"]["dataroot_gt"] = str(photos)
+    tested["path"]["pretrain_network_g"] = None
+    with pytest.raises(TimError, match="path: pretrain_network_g is missing"):
+        check_options(tested)
+    paired = {**opt["datasets"]["train"], "type": "PairedImageDataset", "dataroot_lq": str(photos)}
+    opt["datasets"]["train"] = {key: value for key, value in paired.items() if key not in ("task", "resize")}
+    with pytest.raises(TimError, match="datasets: train: io_backend is missing"):
+        check_options(opt)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("batch_size_per_gpu=0", "train: batch_size_per_gpu must be at least 1, not 0"),
+        ("batch_size_per_gpu=2.0", "train: batch_size_per_gpu must be a whole number, not 2.0"),
+        ("batch_size_per_gpu=true", "train: batch_size_per_gpu must be a whole number, not True"),
+        ("num_worker_per_gpu=-1", "num_worker_per_gpu must be at least 0"),
+        ("max_images=0", "max_images must be at least 1"),
+        ("io_backend=disk", "datasets: train: io_backend: must be a section with keys, not 'disk'"),
+        ("io_backend={type: dsk}", "io_backend: type 'dsk' is not known: did you mean 'disk'"),
+        ("resize=shortside", "datasets: train: resize 'shortside' is not known: did you mean 'short_side'"),
+        ("use_hflip='no'", "use_hflip must be true or false, not 'no'"),
+        ("rarity={resample: 1}", "rarity: resample must be true or false"),
+        ("gt_size=[32]", r"gt_size \[32\] must be a side in pixels, or \[height, width\]"),
+        ("gt_size=[]", r"gt_size \[\] must be a side"),
+    ],
+)
+def test_what_a_dataset_cannot_be_given_is_named(opt, entry, message):
+    with pytest.raises(TimError, match=message):
+        check_options(changed(opt, f"datasets:train:{entry}"))
+
+
+def test_an_empty_folder_is_named(opt, tmp_path):
+    with pytest.raises(TimError, match="is empty"):
+        check_options(changed(opt, f"datasets:val:dataroot_gt={tmp_path}"))
+
+
+def test_foreign_keys_of_shared_sections_are_left_alone(opt):
+    opt["my_tool"] = {"anything": 1}
+    opt["path"]["pretrain_network_d"] = None
+    check_options(opt)
+
+
+def test_yaml_off_means_off(opt):
+    check_options(changed(opt, "network_g:consistency=off"))
+    assert TowerSpec(consistency=False).consistency == "off"
+
+
+def test_a_bad_file_is_named(tmp_path):
+    with pytest.raises(TimError, match="none.yml: cannot be read"):
+        read_option_file(tmp_path / "none.yml")
+    bad = tmp_path / "bad.yml"
+    for text, message in (
+        ("a: [1", "not valid YAML in line"),
+        ("just text", "holds no options"),
+        ("a: 1\na: 2\n", "'a' stands twice"),
+        ("a: !!python/object/apply:os.getcwd []", "not valid YAML"),
+    ):
+        bad.write_text(text)
+        with pytest.raises(TimError, match=message):
+            read_option_file(bad)
+
+
+def test_force_yml_sets_values_without_evaluating_them(opt):
+    for entry, value in (
+        ("train:optim_g:lr=1e-3", 1e-3),
+        ("imle:samples_per_level=[4, 3, 2, 1]", [4, 3, 2, 1]),
+        ("val:save_img=false", False),
+        ("path:resume_state=~", None),
+        ("name=run 2", "run 2"),
+        ("name=__import__('os').getcwd()", "__import__('os').getcwd()"),
+    ):
+        force_option(opt, entry)
+        target = opt
+        for part in entry.split("=")[0].split(":"):
+            target = target[part]
+        assert target == value
+    with pytest.raises(TimError, match="no section 'trian': did you mean 'train'"):
+        force_option(opt, "trian:ema_decay=1")
+    with pytest.raises(TimError, match="must be SECTION:KEY=VALUE"):
+        force_option(opt, "train:ema_decay")
+
+
+def parse(opt_file, root, *arguments, is_train=True):
+    return parse_options(str(root), is_train, ["-opt", str(opt_file), *arguments])[0]
+
+
+@pytest.fixture
+def opt_file(tmp_path, photos):
+    path = tmp_path / "train.yml"
+    text = (ROOT / "options" / "train_tim_sr16x.yml").read_text()
+    path.write_text(re.sub(r"dataroot_gt: .*", f"dataroot_gt: {photos}", text))
+    return path
+
+
+def test_paths_lie_below_the_root_or_experiments_root(opt_file, tmp_path):
+    opt = parse(opt_file, tmp_path)
+    assert opt["path"]["models"] == str(tmp_path / "experiments" / "TIM_SR16x" / "models")
+    assert opt["num_gpu"] == min(torch.cuda.device_count(), 1)
+    opt = parse(opt_file, tmp_path, "--force_yml", f"path:experiments_root={tmp_path / 'elsewhere'}")
+    assert opt["path"]["training_states"] == str(tmp_path / "elsewhere" / "TIM_SR16x" / "training_states")
+
+
+def test_debug_and_both_spellings_of_local_rank(opt_file, tmp_path):
+    opt = parse(opt_file, tmp_path, "--debug", "--local-rank=0")
+    assert opt["name"] == "debug_TIM_SR16x"
+    assert (opt["val"]["val_freq"], opt["logger"]["print_freq"]) == (8, 1)
+    assert parse(opt_file, tmp_path, "--local_rank", "0")["dist"] is False
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
+def test_a_gpu_that_is_not_there_is_an_error(opt_file, tmp_path):
+    with pytest.raises(TimError, match="num_gpu: 1, but this machine has 0 CUDA devices"):
+        parse(opt_file, tmp_path, "--force_yml", "num_gpu=1")
+
+
+def test_checking_does_not_change_the_options(opt):
+    before = copy.deepcopy(opt)
+    check_options(opt)
+    assert opt == before
+
+
+@pytest.mark.parametrize(
+    ("file", "entries", "message"),
+    [
+        ("train_tim_colorization", ["network_g:degradation=jpeg", "network_g:num_in_ch=3", "network_g:head=rgb"],
+         "datasets: train: task colorization needs network_g: degradation: lightness, not jpeg"),
+        ("train_tim_sr8x", ["network_g:num_levels=2", "network_g:trunk_channels=8", "network_g:growth_channels=8"],
+         "task sr8x is 8x, and network_g: num_levels 2 gives 4x"),
+        ("train_tim_layout_camvid", ["network_g:degradation:void=mask"],
+         "datasets: train: void is 'channel', but network_g: degradation: void is 'mask'"),
+        ("train_tim_mnist_pca", ["datasets:val:basis=other.idx3"], "datasets: val: basis is 'other.idx3', but"),
+        ("train_tim_generic", ["network_g:degradation=lightness", "network_g:num_in_ch=1"],
+         "PairedImageDataset reads RGB images, and degradation 'lightness' has other inputs"),
+        ("train_tim_generic", ["network_g:degradation=jpeg", "network_g:consistency=project"],
+         "PairedImageDataset reads images only, and network_g: consistency 'project' needs more of degradation 'jpeg'"),
+        ("train_tim_decompression", ["datasets:val:quality=0"], "datasets: val: quality 0 must lie within 1 and 100"),
+        ("train_tim_layout_gta", ["datasets:val:dataroot_lq=~"], "datasets: train: rarity: file .*there is no such"),
+        ("test_tim_layout_gta", ["datasets:test_1:dataroot_lq=~"], "datasets: test_1: dataroot_lq is missing: inputs"),
+        ("test_tim_layout_gta", ["network_g:num_in_ch=11"], "num_in_ch 11 does not fit degradation 'labels', which"),
+        ("test_tim_layout_gta", ["datasets:test_1:palette=camvit", "network_g:degradation:palette=camvit"],
+         "network_g: degradation: palette 'camvit' is not known: did you mean 'camvid'"),
+        ("train_tim_mnist_pca", ["datasets:train:basis=~", "datasets:val:basis=~", "network_g:degradation:basis=~"],
+         "network_g: degradation: basis is missing, which 'pca' needs"),
+    ],
+)  # fmt: skip
+def test_a_network_for_another_degradation_than_its_data_is_refused(file, entries, message):
+    options = read_option_file(ROOT / "options" / f"{file}.yml")
+    for entry in entries:
+        force_option(options, entry)
+    with pytest.raises(TimError, match=message):
+        check_degradations(options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"consistency": "project", "placement": "same"}, "nothing to project for degradation 'unknown'"),
+        ({"consistency": "project", "placement": "same", "degradation": "labels"}, "nothing to project for .*'labels'"),
+        ({"placement": "same", "degradation": "bicubic"}, "degradation 'bicubic' is super-resolution's"),
+        ({"degradation": "jpeg"}, "degradation 'jpeg' keeps the size: it needs placement 'same'"),
+        ({"degradation": "jpg"}, "degradation: type 'jpg' is not known: did you mean 'jpeg'"),
+        ({"degradation": {"quality": 3}}, "must be a name or a section with a type"),
+        ({"degradation": {"type": "jpeg", "quality": 3}}, "network_g: degradation: unknown key 'quality'"),
+        ({"head": "lab"}, "head 'lab' is not known"),
+        ({"head": "ab"}, "head 'ab' joins colour .*: it needs placement: same, num_in_ch: 1"),
+    ],
+)
+def test_degradations_and_heads_that_do_not_fit_are_named(arguments, message):
+    with pytest.raises(TimError, match=message):
+        TowerSpec(**arguments)
+
+
+def test_channels_that_do_not_fit_the_degradation_are_named(tiny_tower):
+    section = {"type": "labels", "palette": "camvid", "void": "channel"}
+    with pytest.raises(
+        TimError, match="num_in_ch 3 does not fit degradation 'labels', which has 12 channels: use num_in"
+    ):
+        tiny_tower(placement="same", degradation=section)

@@ -1,0 +1,136 @@
+"""What ``tools/reproduce.py`` is told: which tasks, which data, which features, checked before anything is trained."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from paper import parallel_runs as training
+from paper import targets
+from paper.presets import SMALL
+from paper.targets import reproduce
+from paper.workbench import Workbench
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import list_images, read_image, write_png
+
+
+def photographs(folder, seeds):
+    """Folders ``train`` and ``val`` with a photograph of noise for each name."""
+    for phase in ("train", "val"):
+        for name, seed in seeds.items():
+            noise = torch.rand(3, 130, 130, generator=torch.Generator().manual_seed(seed))
+            write_png(folder / phase / f"{name}.png", noise)
+    return folder
+
+
+@pytest.fixture
+def asked(project_copy, arguments, monkeypatch):
+    """Call ``reproduce`` with photographs; training is an error."""
+
+    def no_training(*runs):
+        raise AssertionError("training began")
+
+    monkeypatch.setattr(training, "_trained", no_training)
+    data = photographs(project_copy / "data", {"a": 1})
+
+    def call(**given):
+        reproduce(project_copy, arguments(**{"data": data, **given}))
+
+    return call
+
+
+def test_other_photographs_of_the_same_name_are_never_mixed(project_copy):
+    def folders(data):
+        return Workbench(project_copy, SMALL, data, "random").folders
+
+    first = folders(photographs(project_copy / "A", {"one": 1, "two": 2}))
+    second = folders(photographs(project_copy / "B", {"one": 3}))
+    for phase, names in (("train", ["one.png"]), ("val", ["one.png"]), ("measured", ["one_0_0.png"])):
+        assert [path.name for path in list_images(second[phase])] == names
+        pictures = [read_image(one[phase] / names[0]).rgb for one in (first, second)]
+        assert not torch.equal(*pictures)
+    assert folders(project_copy / "A") == first and len(list_images(first["train"])) == 2
+    moved = photographs(project_copy / "elsewhere" / "A", {"one": 1, "two": 2})
+    assert folders(moved) == first  # content counts, not the place
+    run = Workbench(project_copy, SMALL, moved, "random").run(SMALL.tim("sr16x"), 0)
+    assert run.forced["datasets:train:dataroot_gt"] == str(first["train"])
+
+
+@pytest.mark.parametrize("target", ["table2", "table5", "fig9", "beyond", "all"])
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [(None, "--features random: sets of images need trained features"), ("nowhere.pth", "nowhere.pth")],
+)
+def test_features_are_looked_for_before_anything_is_trained(asked, target, features, message):
+    with pytest.raises(TimError, match=message):
+        asked(target=target, features=features)
+
+
+def test_sheets_of_samples_need_no_features_of_sets(asked):
+    with pytest.raises(AssertionError, match="training began"):
+        asked(target="fig6", features="random")
+
+
+@pytest.mark.parametrize("target", ["table2", "table5", "beyond", "all"])
+@pytest.mark.parametrize("tasks", ["", ",", " , "])
+def test_no_task_at_all_is_refused_and_pages_stay(asked, project_copy, target, tasks):
+    page = project_copy / "docs" / "results" / "small" / f"{target}.json"
+    page.parent.mkdir(parents=True)
+    page.write_text("{}")
+    with pytest.raises(TimError, match=r"--tasks: names no task; .*sr16x"):
+        asked(target=target, tasks=tasks, features="nowhere.pth")
+    assert page.read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("target", "tasks", "message"),
+    [
+        ("fig6", "decompression", "--tasks decompression: is not one of fig6's.*sr16x"),
+        ("fig3", "sr8x", "--tasks sr8x: is not one of fig3's"),
+        ("fig1", "sr16x", "--tasks sr16x: is not one of fig1's.*mnist_pca"),
+        ("all", "sr8x", "--tasks sr8x: is not one of all's"),
+    ],
+)
+def test_tasks_that_a_target_has_not_got_are_refused(asked, target, tasks, message):
+    with pytest.raises(TimError, match=message):
+        asked(target=target, tasks=tasks)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+def test_figure_1_refuses_a_device_that_it_would_not_use(asked, device):
+    with pytest.raises(TimError, match=f"--device {device}: fig1 is trained and measured on the CPU.* leave it out"):
+        asked(target="fig1", device=device)
+
+
+def test_weights_have_no_tasks(asked):
+    with pytest.raises(TimError, match="--tasks: weights has none"):
+        asked(target="weights", name=["sr16x-small"], tasks="sr16x")
+
+
+def test_all_makes_the_named_tasks_only(asked, project_copy, monkeypatch):
+    made = []
+
+    def noting(name):
+        def make(bench, tasks, mnist):
+            made.append((name, tuple(tasks)))
+            folder = project_copy / "docs" / "results" / "small"
+            folder.mkdir(parents=True, exist_ok=True)
+            for page in ("fig9", name):
+                (folder / f"{page}.md").write_text("")
+
+        return make
+
+    replaced = {name: one._replace(make=noting(name), sets=False) for name, one in targets.TARGETS.items()}
+    replaced["fig9"] = replaced["table5"]
+    monkeypatch.setattr(targets, "TARGETS", replaced)
+    asked(target="all", tasks="sr16x")
+    named = ("fig3", "table5", "table2", "table3", "table4", "fig6", "beyond")
+    assert made == [(name, ("sr16x",)) for name in named]
+    made.clear()
+    asked(target="all", tasks="colorization,decompression")
+    assert dict(made) == {
+        "table5": ("decompression",),
+        **dict.fromkeys(("table2", "table3", "table4"), ("decompression", "colorization")),
+        "fig7": ("colorization",),
+        "fig8": ("decompression",),
+    }

@@ -1,0 +1,95 @@
+"""Towers that are shipped: made by one command from photographs to file, card and picture; loaded by name."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import torchvision
+import yaml
+
+from paper.presets import SMALL
+from paper.workbench import Workbench
+from tim_plugin.inference import towers as pretrained
+from tim_plugin.inference.samples import Row
+from tim_plugin.options.files import read_option_file
+from tim_plugin.utils import bundled
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import read_image, write_png
+from tim_plugin.utils.resize import bicubic_resize
+from towers import make as weights
+from towers.recipes import TOWERS
+
+SIZES = ("trunk_channels", "growth_channels", "num_blocks", "noise_channels", "mapping_width", "mapping_layers")
+
+
+@pytest.fixture
+def bench(project_copy, photos, tiny_network, tmp_path, monkeypatch):
+    """Photographs, tiny networks, two iterations, and a package without weights."""
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path / "package")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / bundled.CHECKSUMS).write_text("{}")
+    for path in (project_copy / "tools" / "towers" / "options").iterdir():
+        opt = json.loads(json.dumps(read_option_file(path)))
+        levels = opt["network_g"]["num_levels"]
+        for key in SIZES:
+            value = tiny_network[key]
+            opt["network_g"][key] = [value[0]] * levels if isinstance(value, list) else value
+        opt["imle"].update(samples_per_level=2, pool_size=4, reuse=2, search_batch=2)
+        opt["datasets"]["train"]["batch_size_per_gpu"] = 2
+        opt["train"]["total_iter"] = 2
+        opt["logger"].update(print_freq=1)
+        path.write_text(yaml.safe_dump(opt, sort_keys=False))
+    for phase in ("train", "test", "val"):
+        for file in sorted(photos.iterdir())[:2]:
+            image = bicubic_resize(read_image(file).rgb, (272, 272)).clamp(0, 1)
+            write_png(project_copy / "data" / phase / f"{phase}_{file.name}", image)
+    torch.manual_seed(0)
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "squeeze.pth")
+    return Workbench(project_copy, SMALL, project_copy / "data", str(tmp_path / "squeeze.pth"), "cpu")
+
+
+@pytest.mark.parametrize("name", ["sr4x-small", "decompress-small"])
+def test_a_tower_is_made_measured_and_described(bench, name):
+    weights.make_weights(bench, [name])
+    assert list(pretrained.towers()) == [name] and name in pretrained.described()
+    assert (
+        len(list((bench.root / "datasets" / "weights_half").rglob("*.png"))) == 4
+    )  # train and test, not what is held out
+    content = json.loads((bench.root / "docs" / "models" / f"{name}.json").read_text())
+    measures, conditions = content["measures"], content["conditions"]
+    assert measures["images"] == 2 and measures["trivial_distance"] > 0
+    assert 0 < measures["distance_best"] <= measures["distance"] and measures["diversity"] > 0
+    assert conditions["iterations"] == 2 and 0 <= conditions["minutes"] < 5 and "BSDS500" in conditions["terms"]
+    page = (bench.root / "docs" / "models" / f"{name}.md").read_text()
+    assert f"--model {name}" in page and TOWERS[name].trivial in page and "Limits: " in page and "- commit: " in page
+    assert (bench.root / "docs" / "models" / f"{name}.jpg").stat().st_size > 5000
+    tower, options, _ = pretrained.load(name)
+    assert options["type"] == "TowerGenerator" and not tower.training
+    run = next((bench.root / "experiments").glob("weights_*_*/models/net_g_latest.pth"))
+    stored = torch.load(run, weights_only=True)["params_ema"]
+    for key, value in tower.state_dict().items():
+        assert torch.equal(value, stored[key].half().float())
+
+
+def test_an_unknown_tower_offers_the_nearest(bench):
+    with pytest.raises(TimError, match="--name sr16-small: .*sr16x-small"):
+        weights.make_weights(bench, ["sr16-small"])
+
+
+def test_typical_images_are_about_the_median_and_failures_the_worst():
+    held = [
+        weights.Held(Row(str(index), {"distance": [gain, gain]}), 1.0, weights.SheetRow(None, None, None))
+        for index, gain in enumerate([0.9, 0.1, 0.5, 0.6, 2.0, 0.4, 0.7, 1.5, 0.3, 1.1, 0.8, 1.3])
+    ]
+    found = weights.shown(held)
+    assert [one.gain for one in found] == [0.6, 0.7, 0.8, 0.9, 1.1, 1.3, 1.5, 2.0]
+    assert [one.shown.label.split(":")[0] for one in found] == ["typical"] * 4 + ["failed"] * 4
+    assert len(weights.shown(held[:2])) == 2
+
+
+def test_the_trivial_answer_has_the_size_of_the_ground_truth():
+    picture = torch.rand(3, 4, 6)
+    assert weights.trivial_answer(picture, (4, 6)) is picture
+    assert weights.trivial_answer(picture, (16, 24)).shape == (3, 16, 24)

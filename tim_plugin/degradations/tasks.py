@@ -1,0 +1,83 @@
+"""The table of tasks; the only place that names one.
+
+A new task is one row here, its degradation in ``degradations/``, and its option files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tim_plugin.degradations.base import Degradation
+from tim_plugin.degradations.table import build_degradation
+from tim_plugin.utils.errors import TimError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a task is made of.
+
+    Attributes:
+        title: For people.
+        degradation: What makes the LQ, a key of :data:`tim_plugin.degradations.table.BUILDERS`.
+        scale: Size of the GT over the size of the LQ.
+        gt_multiple: Sides of a GT must be multiples of this.
+        options: Keys of a dataset's section that are the degradation's.
+    """
+
+    title: str
+    degradation: str
+    scale: int = 1
+    gt_multiple: int = 1
+    options: frozenset[str] = frozenset()
+
+    def build(self, section: Mapping[str, Any], where: str) -> Degradation:
+        """Build the degradation from a dataset's section; ``where`` names the section in errors.
+
+        Raises:
+            TimError: An option of the degradation is missing or wrong.
+        """
+        arguments = {key: value for key, value in section.items() if key in self.options}
+        foreign = sorted(key for task in TASKS.values() for key in task.options - self.options if key in section)
+        if foreign:
+            raise TimError(f"{where}: {foreign[0]} is no option of {self.title}" + _offer(self.options))
+        if self.scale > 1:
+            arguments["scale"] = self.scale
+        return build_degradation(self.degradation, arguments, where)
+
+
+TASKS = {
+    "sr4x": Task("4x super-resolution", "bicubic", scale=4, gt_multiple=4),
+    "sr8x": Task("8x super-resolution", "bicubic", scale=8, gt_multiple=8),
+    "sr16x": Task("16x super-resolution", "bicubic", scale=16, gt_multiple=16),
+    "colorization": Task("colourisation", "lightness", gt_multiple=8),
+    "decompression": Task("image decompression", "jpeg", gt_multiple=16, options=frozenset({"quality", "subsampling"})),
+    "layouts": Task(
+        "image synthesis from scene layouts",
+        "labels",
+        gt_multiple=16,
+        options=frozenset({"palette", "void", "num_classes", "void_index"}),
+    ),
+    "mnist_pca": Task(
+        "digits from their first principal components",
+        "pca",
+        gt_multiple=4,
+        options=frozenset({"basis", "num_components"}),
+    ),
+}
+
+
+def _offer(options: frozenset[str]) -> str:
+    return f", which has {', '.join(sorted(options))}" if options else ", which has none of its own"
+
+
+def get_task(name: str) -> Task:
+    """Look a task up.
+
+    Raises:
+        TimError: There is none of that name; the nearest is offered.
+    """
+    if not isinstance(name, str) or name not in TASKS:
+        raise TimError(f"task {name!r} is not known: {did_you_mean(str(name), TASKS)}")
+    return TASKS[name]

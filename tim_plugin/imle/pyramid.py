@@ -1,0 +1,85 @@
+"""Each level's condition and each level's target (paper, section 4.1), coarse to fine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from tim_plugin.degradations.base import Degradation, Observed
+from tim_plugin.imle.types import Condition
+from tim_plugin.losses.distance import Weighted
+from tim_plugin.options.specs import TowerSpec
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.resize import bicubic_resize
+
+Shrink = Callable[[Tensor, tuple[int, int]], Tensor]
+
+
+def condition_pyramid(observed: Observed, spec: TowerSpec, degradation: Degradation) -> list[Condition]:
+    """Return what each level is given of the input, coarse to fine.
+
+    With placement ``upsample`` the first level reads the LQ, and levels above it the enlarged LQ if
+    ``condition_every_level``; with ``same`` level k reads the LQ at 1 / 2^(L-1-k) of its size, shrunk as the
+    degradation says.
+
+    Args:
+        observed: (N, C, h, w) and what else is given, batched.
+        spec: The tower.
+        degradation: The tower's; what the projection needs is left out where the tower does not project.
+
+    Raises:
+        TimError: ``same``, and a side of the input is not divisible by 2^(L-1); or the projection needs more than is
+            given.
+    """
+    if spec.consistency == "project" and not degradation.is_complete(observed):
+        raise TimError(
+            f"network_g: consistency 'project' needs {', '.join(degradation.needs)} of each input, which this dataset "
+            "does not give: use DegradedImageDataset, or consistency: off"
+        )
+    images = _level_inputs(observed.lq, spec, degradation)
+    last = spec.num_levels - 1
+    return [
+        Condition(
+            image, degradation.given_at_level(observed, image, k == last) if spec.consistency == "project" else None
+        )
+        for k, image in enumerate(images)
+    ]
+
+
+def _level_inputs(lq: Tensor, spec: TowerSpec, degradation: Degradation) -> list[Tensor | None]:
+    if spec.placement == "same":
+        return _down_pyramid(lq, spec.num_levels, degradation.shrink)
+    height, width = lq.shape[-2:]
+    sizes = [(height * 2**k, width * 2**k) for k in range(1, spec.num_levels)]
+    return [lq, *(bicubic_resize(lq, size) if spec.condition_every_level else None for size in sizes)]
+
+
+def target_pyramid(gt: Tensor, num_levels: int, weight: Tensor | None = None) -> list[Tensor | Weighted]:
+    """Return the GT (N, C, H, W) at each level's output size by antialiased bicubic; the last is the GT itself.
+
+    Args:
+        gt: In [0, 1].
+        num_levels: L.
+        weight: (N, 1, H, W): what each pixel of the GT counts; averaged over what each smaller pixel covers.
+
+    Raises:
+        TimError: A side is not divisible by 2^(L-1).
+    """
+    targets = _down_pyramid(gt, num_levels, bicubic_resize)
+    if weight is None:
+        return targets
+    return [Weighted(target, F.adaptive_avg_pool2d(weight, target.shape[-2:])) for target in targets]
+
+
+def _down_pyramid(images: Tensor, num_levels: int, shrink: Shrink) -> list[Tensor]:
+    height, width = images.shape[-2:]
+    coarsest = 2 ** (num_levels - 1)
+    if height % coarsest or width % coarsest:
+        raise TimError(
+            f"an image of {width}x{height} does not divide into {num_levels} levels: its sides must be "
+            f"multiples of {coarsest}"
+        )
+    steps = [2 ** (num_levels - 1 - k) for k in range(num_levels)]
+    return [images if step == 1 else shrink(images, (height // step, width // step)) for step in steps]

@@ -1,0 +1,150 @@
+"""Many answers for one input: all levels' codes drawn independently, each from its own key (paper, end of 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tim_plugin.imle.latents import Empty, Latents, LevelLatent, LevelShape
+from tim_plugin.imle.search import Tower
+from tim_plugin.imle.sharded import kept_weights
+from tim_plugin.imle.types import Condition
+from tim_plugin.imle.types import coarsest as coarsest_of
+from tim_plugin.utils.trees import map_tensors, move, take
+
+LevelSeeds = Sequence[int | None]
+
+
+def sample_latents(
+    shapes: Sequence[LevelShape],
+    seed: int,
+    image_key: int | str,
+    samples: Sequence[int],
+    level_seeds: LevelSeeds | None = None,
+) -> Latents:
+    """Draw the codes of some samples of one image.
+
+    The code of level k of sample j is a function of (seed, image, j, k). With ``level_seeds`` the codes of level k are
+    those of sample ``level_seeds[k]`` for every sample, so the answer of that level is kept; None leaves a level free.
+
+    Args:
+        shapes: From the tower's ``latent_shapes``.
+        seed: The run's seed.
+        image_key: Name or index of the image, the same whatever else is sampled with it.
+        samples: Numbers j of the samples.
+        level_seeds: At most one entry a level; levels beyond its end are free.
+    """
+    fixed = fixed_levels(level_seeds, len(shapes))
+    return Latents([_level_codes(shape, seed, image_key, samples, k, fixed[k]) for k, shape in enumerate(shapes)])
+
+
+def fixed_levels(level_seeds: LevelSeeds | None, num_levels: int) -> list[int | None]:
+    """Return which sample each level's codes are taken from, None for a level that is free."""
+    return [*(level_seeds or ()), *[None] * num_levels][:num_levels]
+
+
+def _level_codes(
+    shape: LevelShape,
+    seed: int,
+    image_key: int | str,
+    samples: Sequence[int],
+    level: int,
+    fixed: int | None,
+    empty: Empty = torch.empty,
+) -> LevelLatent:
+    keys = [[(seed, image_key, j if fixed is None else fixed, level)] for j in samples]
+    return Latents.from_keys([shape], keys, empty)[0]
+
+
+@torch.no_grad()
+def sample(
+    tower: Tower,
+    conditions: Sequence[Condition],
+    num_samples: int,
+    seed: int,
+    image_keys: Sequence[int | str] | None = None,
+    level_seeds: LevelSeeds | None = None,
+    max_samples_per_batch: int = 4,
+    callback: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Give several answers for each input.
+
+    Args:
+        tower: The generator; put it into eval mode if it has one.
+        conditions: Condition pyramid of N images.
+        num_samples: Answers n for each image.
+        seed: Sample j of image i depends on (seed, ``image_keys[i]``, j) alone, not on batch size, order or n.
+        image_keys: One for each image; None numbers them from 0.
+        level_seeds: See :func:`sample_latents`.
+        max_samples_per_batch: Samples computed at once.
+        callback: Called with the number of samples just made.
+
+    Returns:
+        (N, n, C, H, W) on the conditions' device, nominally in [0, 1].
+    """
+    count = coarsest_of(conditions).shape[0]
+    keys = range(count) if image_keys is None else image_keys
+    answers = []
+    for index, key in enumerate(keys):
+        one = take(list(conditions), slice(index, index + 1))
+        for images in sample_chunks(tower, one, num_samples, seed, key, level_seeds, max_samples_per_batch):
+            answers.append(images)
+            if callback is not None:
+                callback(len(images))
+    whole = answers[0] if len(answers) == 1 else torch.cat(answers)  # one very large answer is not copied
+    return whole.unflatten(0, (count, num_samples))  # (N, n, C, H, W)
+
+
+@torch.no_grad()
+def sample_chunks(
+    tower: Tower,
+    conditions: Sequence[Condition],
+    num_samples: int,
+    seed: int,
+    image_key: int | str,
+    level_seeds: LevelSeeds | None = None,
+    max_samples_per_batch: int = 4,
+) -> Iterator[Tensor]:
+    """Give the answers for one input, some at a time, so that not all need be kept.
+
+    What all samples share is computed once: the levels below the first whose codes differ, and each normalised weight.
+
+    Args:
+        tower: The generator; one that has ``max_samples_per_batch`` is never given more, and one that has ``empty``
+            makes the tensors that its noise is drawn into.
+        conditions: Condition pyramid of one image.
+        num_samples: How many.
+        seed: See :func:`sample`; likewise the arguments that follow.
+
+    Yields:
+        (m, C, H, W) on the conditions' device, m at most ``max_samples_per_batch``.
+    """
+    coarsest = coarsest_of(conditions)
+    shapes = tower.latent_shapes(*coarsest.shape[-2:])
+    fixed = fixed_levels(level_seeds, len(shapes))
+    num_shared = fixed.index(None) if None in fixed and num_samples > 1 else len(shapes)
+    empty = getattr(tower, "empty", torch.empty)
+    at_once = min(max_samples_per_batch, getattr(tower, "max_samples_per_batch", max_samples_per_batch))
+
+    def run(levels: Iterable[int], numbers: Sequence[int], image: Tensor | None, state: Any) -> tuple[Tensor, Any]:
+        for level in levels:
+            # Drawn level by level, because the noise of a very large image is large itself.
+            codes = _level_codes(shapes[level], seed, image_key, numbers, level, fixed[level], empty)
+            condition, latent = _repeated(conditions[level], len(numbers)), move(codes, coarsest.device)
+            image, state = tower.forward_level(level, condition, latent, state)
+        return image, state
+
+    with kept_weights(tower):
+        image, state = run(range(num_shared), [0], None, None)
+        for start in range(0, num_samples, at_once):
+            numbers = range(start, min(start + at_once, num_samples))
+            own = range(num_shared, len(shapes))
+            yield run(own, numbers, _repeated(image, len(numbers)), _repeated(state, len(numbers)))[0]
+
+
+def _repeated(tree: Any, count: int) -> Any:
+    """Repeat a batch of one without copying it."""
+    return tree if count == 1 else map_tensors(lambda one: one.expand(count, *[-1] * (one.dim() - 1)), tree)

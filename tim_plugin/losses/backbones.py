@@ -1,0 +1,275 @@
+"""Feature trunks of the distance: torchvision's VGG16, AlexNet and SqueezeNet 1.1, cut where LPIPS cuts; and ours.
+
+Of torchvision's only the ``features`` part is built (on the meta device first, so that nothing is initialised in vain
+and global random state stays as it is).
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from tim_plugin.losses.tim_small import SmallTrunk
+from tim_plugin.utils.bundled import Weights, read_bundled, read_weights
+from tim_plugin.utils.errors import MissingWeightsError, TimError, did_you_mean
+
+TIM_SMALL = "tim_small"
+HEADS_KEY, TRUNK_KEY = "heads", "trunk."  # in the files of TIM_SMALL's weights
+SILENCE_S = 10  # a download that hears nothing for so long has failed; without it a silent firewall costs minutes
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Facts of one trunk.
+
+    Attributes:
+        build: torchvision's constructor.
+        weights: torchvision's ImageNet weights (their address names the file).
+        taps: The layer of ``features`` after which each feature map is taken (LPIPS v0.1).
+        channels: Channels of each map.
+        heads: Name of the lpips package's head file.
+        min_px: Smallest side that leaves every map at least one position; smaller images are enlarged to it.
+    """
+
+    build: Callable[..., nn.Module]
+    weights: torchvision.models.WeightsEnum
+    taps: tuple[int, ...]
+    channels: tuple[int, ...]
+    heads: str
+    min_px: int
+
+
+BACKBONES = {
+    "vgg16": Backbone(
+        torchvision.models.vgg16,
+        torchvision.models.VGG16_Weights.IMAGENET1K_V1,
+        (3, 8, 15, 22, 29),
+        (64, 128, 256, 512, 512),
+        "vgg",
+        16,
+    ),
+    "alexnet": Backbone(
+        torchvision.models.alexnet,
+        torchvision.models.AlexNet_Weights.IMAGENET1K_V1,
+        (1, 4, 7, 9, 11),
+        (64, 192, 384, 256, 256),
+        "alex",
+        31,
+    ),
+    "squeezenet1_1": Backbone(
+        torchvision.models.squeezenet1_1,
+        torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
+        (1, 4, 7, 9, 10, 11, 12),
+        (64, 128, 256, 384, 384, 512, 512),
+        "squeeze",
+        17,
+    ),
+}
+
+
+def open_trunk(name: str, weights: str, seed: int = 0) -> tuple[Trunk | SmallTrunk, Tensor | None]:
+    """Return a frozen trunk (with ``channels`` and ``min_px``), and the channel weights that lie beside its weights.
+
+    Args:
+        name: A key of :data:`BACKBONES`, or TIM_SMALL.
+        weights: See :class:`Trunk`; TIM_SMALL has ``bundled``, ``random``, and files of ``tools/train_backbone.py``.
+        seed: For ``random``.
+
+    Raises:
+        TimError: An unknown name, weights that are not to be had, or a file that does not fit.
+    """
+    if name == TIM_SMALL:
+        return _open_small(weights, seed)
+    if name not in BACKBONES:
+        raise TimError(f"backbone {name!r} is not known: {did_you_mean(str(name), (*BACKBONES, TIM_SMALL))}")
+    if weights == "bundled":
+        raise TimError(f"weights 'bundled': only {TIM_SMALL} has them, {name} has not: use backbone: {TIM_SMALL}")
+    return Trunk(name, weights, seed), None
+
+
+def _open_small(weights: str, seed: int) -> tuple[SmallTrunk, Tensor | None]:
+    if weights == "imagenet":
+        raise TimError(f"weights 'imagenet': there are none for backbone {TIM_SMALL}: use weights: bundled")
+    if weights == "random":
+        with torch.random.fork_rng(devices=[]):  # a constructor draws from the global generator
+            trunk = SmallTrunk()
+        return trunk.randomise(torch.Generator().manual_seed(seed)).requires_grad_(False).eval(), None
+    if weights == "bundled":
+        return small_of(read_bundled(TIM_SMALL), "bundled")
+    path = Path(str(weights)).expanduser()
+    _require_file(path, ("bundled", "random"))
+    return small_of(read_weights(path), str(path))
+
+
+def small_of(found: Weights, where: str) -> tuple[SmallTrunk, Tensor]:
+    """Return TIM_SMALL's trunk, frozen, and its heads (channels of all maps,), from what a file holds.
+
+    Args:
+        found: What was read.
+        where: From where, for errors.
+
+    Raises:
+        TimError: It is of another network.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):
+            trunk = SmallTrunk(**found.arguments)
+        trunk.load_state_dict(
+            {key.removeprefix(TRUNK_KEY): value for key, value in found.state.items() if key != HEADS_KEY}
+        )
+        heads = found.state[HEADS_KEY]
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise TimError(
+            f"weights {where} do not fit backbone {TIM_SMALL} ({str(error).splitlines()[0]}); give a file of "
+            "tools/train_backbone.py"
+        ) from error
+    if heads.shape != (sum(trunk.channels),) or (heads < 0).any():
+        raise TimError(f"weights {where}: heads must be {sum(trunk.channels)} numbers, none of them negative")
+    return trunk.requires_grad_(False).eval(), heads
+
+
+class Trunk(nn.Module):
+    """The feature layers of a backbone, frozen; gives its maps before normalisation.
+
+    Args:
+        name: A key of :data:`BACKBONES`.
+        weights: ``imagenet``, ``random`` or the path of a torchvision state dict.
+        seed: For ``random``.
+
+    Raises:
+        TimError: An unknown name, weights that are not to be had, or a file that does not fit.
+    """
+
+    def __init__(self, name: str, weights: str, seed: int = 0) -> None:
+        super().__init__()
+        if name not in BACKBONES:
+            raise TimError(f"backbone {name!r} is not known: {did_you_mean(str(name), BACKBONES)}")
+        self.facts = BACKBONES[name]
+        self.channels, self.min_px = self.facts.channels, self.facts.min_px
+        with torch.device("meta"):
+            layers = self.facts.build(weights=None).features
+        self.layers = nn.Sequential(*list(layers)[: self.facts.taps[-1] + 1]).to_empty(device="cpu")
+        if weights == "random":
+            _randomise(self.layers, torch.Generator().manual_seed(seed))
+        else:
+            self._load(name, weights)
+        self.requires_grad_(False)
+        super().train(False)
+
+    def _load(self, name: str, weights: str) -> None:
+        path = _imagenet_file(name) if weights == "imagenet" else Path(str(weights)).expanduser()
+        state = _feature_state(_read(path), path)
+        own = self.layers.state_dict()
+        wrong = [
+            _difference(key, value, state.get(key))
+            for key, value in own.items()
+            if getattr(state.get(key), "shape", None) != value.shape
+        ]
+        if wrong:
+            raise TimError(
+                f"weights {path} do not fit backbone {name} ({len(wrong)} of {len(own)} keys differ): "
+                f"{'; '.join(wrong[:3])}; give torchvision's state dict of {name}"
+            )
+        self.layers.load_state_dict({key: state[key].float() for key in own})
+
+    def train(self, mode: bool = True) -> Trunk:
+        """Stay in eval mode: the trunk is a fixed measure."""
+        return self
+
+    def forward(self, x: Tensor, num_maps: int | None = None) -> list[Tensor]:
+        """Return the maps (N, C_l, H_l, W_l) for inputs (N, 3, H, W) that are normalised as the backbone wants them.
+
+        ``num_maps``: the first so many only, and no layer behind them is run; None: all.
+        """
+        maps = []
+        taps = self.facts.taps[:num_maps]
+        for index, layer in enumerate(self.layers[: taps[-1] + 1]):
+            x = layer(x)
+            if index in taps:
+                maps.append(x)
+        return maps
+
+
+def _randomise(layers: nn.Module, generator: torch.Generator) -> None:
+    """He initialisation, which keeps the size of activations, and no biases.
+
+    Filters without their mean follow trained features more closely over distorted photographs, but a small tower
+    trained with them gives half the diversity for the same best-of-n: they see little but the finest detail.
+    """
+    for layer in layers.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(layer.bias)
+
+
+def _difference(key: str, wanted: Tensor, found: Tensor | None) -> str:
+    if found is None:
+        return f"features.{key} is missing"
+    return f"features.{key} is {tuple(getattr(found, 'shape', ()))}, not {tuple(wanted.shape)}"
+
+
+def _imagenet_file(name: str) -> Path:
+    """Return torchvision's own file of ImageNet weights, downloading it if it is not there."""
+    url = BACKBONES[name].weights.url
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / url.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    try:
+        with _socket_timeout(SILENCE_S):
+            torch.hub.load_state_dict_from_url(
+                url, model_dir=str(folder), map_location="cpu", progress=False, check_hash=True, weights_only=True
+            )
+    except (OSError, RuntimeError, http.client.HTTPException) as error:  # no network, no right to write, a wrong hash
+        raise MissingWeightsError(
+            f"weights 'imagenet': {path.name} is not in {folder} and could not be downloaded ({error}): put "
+            "torchvision's file of that name there, or give the path of your copy as weights: PATH"
+        ) from error
+    return path
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """Bound the silence of a download; torch.hub has no argument for it."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _require_file(path: Path, named: tuple[str, str]) -> None:
+    if not path.is_file():
+        near = did_you_mean(str(path), named)
+        raise TimError(f"weights '{path}' is neither {named[0]} nor {named[1]} nor a file that is there: {near}")
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    _require_file(path, ("imagenet", "random"))
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling fails in many ways
+        raise TimError(
+            f"weights {path} cannot be read: damaged, or more than a state dict "
+            f"({type(error).__name__}); give torchvision's state dict"
+        ) from error
+
+
+def _feature_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The trunk's entries, without their prefix; the classifier is left out."""
+    if not isinstance(state, Mapping):
+        raise TimError(f"weights {path} hold a {type(state).__name__}, not a state dict; give torchvision's state dict")
+    return {
+        str(key).removeprefix("features."): value
+        for key, value in state.items()
+        if not str(key).startswith("classifier.")
+    }

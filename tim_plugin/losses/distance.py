@@ -1,0 +1,207 @@
+"""Distances between images, one number per item; a target's features are computed once.
+
+:class:`PerceptualDistance` is LPIPS (Zhang et al. 2018) as in the ``lpips`` package, version 0.1; what differs is that
+its gradient is finite where all features of a position are zero, and that images below the backbone's smallest input
+are enlarged bilinearly to it.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lpips
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL, open_trunk
+from tim_plugin.utils.errors import TimError, did_you_mean
+
+Features = Any  # a list of maps (N, C_l, H_l, W_l); of a weighted target, WeightedMaps
+CALIBRATIONS = ("lpips", "bundled", "none")
+EARLY_MAPS = 2  # of a screening
+TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
+
+
+class Weighted(NamedTuple):
+    """Targets (N, C, H, W) and what each pixel counts: (N, 1, H, W), mean about 1."""
+
+    image: Tensor
+    weight: Tensor
+
+
+class WeightedMaps(NamedTuple):
+    """Features of a target and the weight (N, 1, H_l, W_l) of each of their positions."""
+
+    maps: list[Tensor]
+    weights: list[Tensor]
+
+
+def _with_weights(maps: list[Tensor], weight: Tensor | None) -> list[Tensor] | WeightedMaps:
+    if weight is None:
+        return maps
+    return WeightedMaps(maps, [F.interpolate(weight, one.shape[-2:], mode="area") for one in maps])
+
+
+def _differences(a: list[Tensor], b: Features) -> list[Tensor]:
+    """Squared differences, summed over channels and weighted: (N, H_l, W_l) each."""
+    maps, weights = (b.maps, b.weights) if isinstance(b, WeightedMaps) else (b, [None] * len(b))
+    parts = [(x - y).square().sum(dim=1) for x, y in zip(a, maps, strict=True)]
+    return [part if w is None else part * w[:, 0] for part, w in zip(parts, weights, strict=True)]
+
+
+def layer_distances(a: list[Tensor], b: Features) -> Tensor:
+    """Return (L, N): what each layer adds to the distance of features of N items each."""
+    return torch.stack([part.mean(dim=(1, 2)) for part in _differences(a, b)])
+
+
+def _parts(images: Tensor | Weighted) -> tuple[Tensor, Tensor | None]:
+    return images if isinstance(images, Weighted) else (images, None)
+
+
+class PixelDistance(nn.Module):
+    """Mean squared difference of the pixels."""
+
+    name = "mean squared pixel difference"
+
+    def features(self, images: Tensor | Weighted) -> Features:
+        """Return the images themselves."""
+        images, weight = _parts(images)
+        return _with_weights([images], weight)
+
+    def distance(self, a: list[Tensor], b: Features) -> Tensor:
+        """Return (N,) for features of N items each; ``b`` may be those of a weighted target."""
+        return _differences(a, b)[0].flatten(1).mean(dim=1) / a[0].shape[1]
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return (N,) for images (N, C, H, W)."""
+        return self.distance(self.features(a), self.features(b))
+
+
+class PerceptualDistance(nn.Module):
+    """LPIPS: squared difference of unit-normalised features, weighted by heads, mean over positions, sum over layers.
+
+    Args:
+        backbone: ``vgg16``, ``alexnet`` or ``squeezenet1_1``; or ``tim_small``, our own, which the package holds.
+        weights: ``imagenet`` (torchvision's file, see the error if it is not there), ``bundled`` (tim_small's),
+            ``random`` (for tests: not perceptual, and named so), or a path: of a torchvision state dict, for tim_small
+            of what ``tools/train_backbone.py`` writes.
+        calibration: ``lpips`` weights the channels by the lpips package's heads (which fit ImageNet weights only),
+            ``bundled`` by those that lie beside tim_small's weights; ``none`` sums them.
+        seed: For ``random``.
+
+    Attributes:
+        name: What the figures are to be called: ``LPIPS (vgg16)``, or else what was used.
+
+    Raises:
+        TimError: An unknown name, or weights that are not to be had.
+    """
+
+    def __init__(
+        self, *, backbone: str = "vgg16", weights: str = "imagenet", calibration: str = "lpips", seed: int = 0
+    ) -> None:
+        super().__init__()
+        if calibration not in CALIBRATIONS:
+            raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), CALIBRATIONS)}")
+        self.trunk, own_heads = open_trunk(backbone, weights, seed)
+        heads = _heads(backbone, weights, calibration, own_heads)
+        self.name = _name(backbone, weights, calibration, seed)
+        # LPIPS's own constants, for inputs 2 x - 1.
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
+        # No head is negative, so that their roots go into the features and a distance is a plain squared difference.
+        self.register_buffer("roots", None if heads is None else heads.sqrt().view(1, -1, 1, 1), persistent=False)
+        super().train(False)
+
+    def early_features(self, images: Tensor | Weighted) -> Features:
+        """Return the first :data:`EARLY_MAPS` maps of :meth:`features`, which cost a fraction of them all."""
+        return self.features(images, EARLY_MAPS)
+
+    def features(self, images: Tensor | Weighted, num_maps: int | None = None) -> Features:
+        """Return the calibrated, unit-normalised maps, batch first, of images (N, 3 or 1, H, W) nominally in [0, 1].
+
+        They are computed in the module's own precision, also under autocast: half precision loses the small norms.
+        ``num_maps``: the first so many only; None: all.
+        """
+        images, weight = _parts(images)
+        with torch.autocast(images.device.type, enabled=False):
+            maps = [self._normalised(one) for one in self.trunk(self.prepared(images), num_maps)]
+            if self.roots is not None:
+                roots = self.roots.split(self.trunk.channels, dim=1)  # (1, C_l, 1, 1) each
+                maps = [one * root for one, root in zip(maps, roots[:num_maps], strict=True)]
+            return _with_weights(maps, weight)
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Return what the trunk is given for images (N, 3 or 1, H, W) nominally in [0, 1]: (N, 3, H', W')."""
+        rgb = images.to(self.scale.dtype).expand(-1, 3, -1, -1)  # a grey image's channel is repeated
+        return ((self._enlarged(rgb) * 2 - 1) - self.shift) / self.scale
+
+    def distance(self, a: list[Tensor], b: Features) -> Tensor:
+        """Return (N,) for features of N items each; ``b`` may be those of a weighted target."""
+        return layer_distances(a, b).sum(dim=0)
+
+    def maps(self, a: list[Tensor], b: Features, size: tuple[int, int]) -> Tensor:
+        """Return the distance position by position, (N, H, W): each layer's enlarged bilinearly to ``size`` = (H, W).
+
+        As the lpips package's ``spatial=True``.
+        """
+        parts = [
+            F.interpolate(part[:, None], size, mode="bilinear", align_corners=False) for part in _differences(a, b)
+        ]
+        return torch.cat(parts, dim=1).sum(dim=1)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return (N,) for images (N, 3, H, W) nominally in [0, 1]."""
+        return self.distance(self.features(a), self.features(b))
+
+    def train(self, mode: bool = True) -> PerceptualDistance:
+        """Stay in eval mode: a distance is a fixed measure."""
+        return self
+
+    def _enlarged(self, images: Tensor) -> Tensor:
+        short, smallest = min(images.shape[-2:]), self.trunk.min_px
+        if short >= smallest:
+            return images
+        size = [math.ceil(side * smallest / short) for side in images.shape[-2:]]
+        return F.interpolate(images, size, mode="bilinear", align_corners=False)
+
+    @staticmethod
+    def _normalised(features: Tensor) -> Tensor:
+        norm = features.square().sum(dim=1, keepdim=True).clamp_min(TINY).sqrt()
+        return features / (norm + 1e-10)  # the constant is LPIPS's
+
+
+def _heads(backbone: str, weights: str, calibration: str, own: Tensor | None) -> Tensor | None:
+    """All layers' channel weights; those of its own lie beside the trunk's weights, if it has any."""
+    if calibration == "none":
+        return None
+    if calibration == "lpips":
+        if backbone == TIM_SMALL:
+            raise TimError(f"calibration 'lpips': the lpips package has no heads for {TIM_SMALL}: use bundled, or none")
+        return _lpips_heads(backbone)
+    if own is None:
+        of = f"weights: {weights}" if backbone == TIM_SMALL else f"backbone: {backbone}"
+        raise TimError(f"calibration 'bundled': {of} has no heads of its own: use calibration: none")
+    return own
+
+
+def _lpips_heads(backbone: str) -> Tensor:
+    """All layers' channel weights, one after the other."""
+    facts = BACKBONES[backbone]
+    path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{facts.heads}.pth"
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return torch.cat([state[f"lin{index}.model.1.weight"].flatten() for index in range(len(facts.channels))])
+
+
+def _name(backbone: str, weights: str, calibration: str, seed: int) -> str:
+    if weights == "imagenet" and calibration == "lpips":
+        return f"LPIPS ({backbone})"
+    named = {"imagenet": "ImageNet weights", "random": f"random weights, seed {seed}", "bundled": "bundled weights"}
+    if calibration == "bundled":
+        return f"{backbone} feature distance" + ("" if weights == "bundled" else f" ({Path(weights).name})")
+    if calibration == "none":
+        uncalibrated = ", uncalibrated" if backbone == TIM_SMALL and weights != "random" else ""
+        return f"{backbone} feature distance ({named.get(weights, Path(weights).name)}{uncalibrated})"
+    return f"LPIPS heads on {backbone} {named.get(weights, f'weights {Path(weights).name}')}"

@@ -1,0 +1,237 @@
+"""One input with its samples at a time: from folders of files, or sampled by a network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from basicsr.data import build_dataset
+from torch import Tensor, nn
+
+from tim_plugin.data.pairs import pair_files
+from tim_plugin.degradations.base import Degradation, Measure, Observed
+from tim_plugin.inference.samples import answers_of, degradation_of, re_degradation
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import is_image, read_bytes, read_image, round_to_8_bit
+
+PATTERN = "{name}_s{index}"
+
+
+class Case(NamedTuple):
+    """One input.
+
+    Attributes:
+        name: Of its file, without suffix.
+        samples: (n, 3, H, W) in [0, 1], on the 8-bit grid.
+        gt: (3, H, W) in [0, 1].
+        agreement: Measures of agreement with the input, a value for each sample; empty where they are not asked for.
+    """
+
+    name: str
+    samples: Tensor
+    gt: Tensor
+    agreement: Mapping[str, list[float]]
+
+
+class FolderCases:
+    """The samples of any method, as files.
+
+    Args:
+        pred: Folder of samples.
+        gt: Folder of ground truths; each has samples.
+        pattern: The samples' file names without suffix, with ``{name}`` (of the GT) and ``{index}`` (a number); without
+            ``{index}`` there is one sample of each; ``{name}/{index}`` has a folder for each.
+        degradation: Measures agreement with the input; None measures none. What its scale does not divide is cut off
+            at the right and at the bottom of GTs and samples before anything is measured, as the NTIRE challenges do.
+        lq: Folder of inputs, of the GTs' names; None degrades the GT.
+
+    Raises:
+        TimError: A folder, or a GT's samples, or an input is not there; or the numbers of samples differ.
+    """
+
+    def __init__(
+        self,
+        pred: Path,
+        gt: Path,
+        pattern: str = PATTERN,
+        degradation: Degradation | None = None,
+        lq: Path | None = None,
+    ) -> None:
+        self.degradation = degradation
+        self.gts = _by_stem(_listed(gt, "--gt"), gt)
+        self.samples = _grouped(_listed(pred, "--pred", pattern.count("/")), pattern, set(self.gts), pred)
+        missing = sorted(set(self.gts) - set(self.samples))
+        if missing:
+            raise TimError(
+                f"--pred {pred}: holds no samples of {self.gts[missing[0]].name} ({len(missing)} of {len(self.gts)} "
+                f"ground truths have none): they are to be named {pattern.format(name=missing[0], index='00')}.png"
+            )
+        counts = {name: len(files) for name, files in self.samples.items()}
+        self.num_samples = next(iter(counts.values()))
+        odd = next((name for name, count in counts.items() if count != self.num_samples), None)
+        if odd is not None:
+            raise TimError(
+                f"--pred {pred}: holds {counts[odd]} samples of {odd}, but {self.num_samples} of {next(iter(counts))}: "
+                "each needs as many"
+            )
+        self.inputs = {}
+        if lq is not None:
+            self.inputs = dict(zip(self.gts, pair_files(list(self.gts.values()), lq.expanduser()), strict=True))
+
+    @property
+    def measured(self) -> Mapping[str, Measure]:
+        """The measures of agreement that the cases have."""
+        return {} if self.degradation is None else self.degradation.measured
+
+    def __len__(self) -> int:
+        return len(self.gts)
+
+    def __iter__(self) -> Iterator[Case]:
+        """Read one input's files after the other.
+
+        Raises:
+            TimError: A file is damaged, or of another size than its GT.
+        """
+        for name, path in self.gts.items():
+            whole = read_image(path).rgb
+            gt = self._cut(whole, path)
+            samples = [self._fitting(file, gt, whole, path) for file in self.samples[name]]
+            batch = round_to_8_bit(torch.stack(samples))
+            yield Case(name, batch, gt, self._agreement(name, batch, gt))
+
+    def _cut(self, gt: Tensor, path: Path) -> Tensor:
+        scale = 1 if self.degradation is None else self.degradation.scale
+        height, width = (side - side % scale for side in gt.shape[-2:])
+        if not height or not width:
+            raise TimError(f"{path}: is {_size(gt)} pixels large, smaller than one pixel of its input at scale {scale}")
+        return gt[..., :height, :width]
+
+    def _fitting(self, file: Path, gt: Tensor, whole: Tensor, path: Path) -> Tensor:
+        """Read a sample, which may have the size of the GT before it was cut, after, or one between."""
+        sample = read_image(file).rgb
+        if any(not low <= side <= high for low, side, high in zip(gt.shape, sample.shape, whole.shape, strict=True)):
+            raise TimError(f"{file}: is {_size(sample)} pixels large, its ground truth {path.name} {_size(whole)}")
+        return sample[..., : gt.shape[-2], : gt.shape[-1]]
+
+    def _agreement(self, name: str, samples: Tensor, gt: Tensor) -> Mapping[str, list[float]]:
+        if self.degradation is None:
+            return {}
+        gt, samples = gt[: self.degradation.image_channels], samples[:, : self.degradation.image_channels]
+        if name in self.inputs:
+            path = self.inputs[name]
+            observed = self.degradation.read(read_bytes(path), str(path))
+            fits = tuple(side * self.degradation.scale for side in observed.lq.shape[-2:]) == tuple(gt.shape[-2:])
+            if not fits:
+                raise TimError(
+                    f"{path}: is {_size(observed.lq)} pixels large, which does not fit the ground truth's {_size(gt)} "
+                    f"at scale {self.degradation.scale}"
+                )
+        else:
+            observed = self.degradation.degrade(gt)
+        batch = Observed(observed.lq[None], {key: value[None] for key, value in observed.given.items()})
+        return re_degradation(self.degradation, samples, batch)
+
+
+def _size(image: Tensor) -> str:
+    return f"{image.shape[-1]}x{image.shape[-2]}"
+
+
+def _listed(folder: Path, option: str, depth: int = 0) -> list[Path]:
+    """Return a folder's images, or those of its subfolders, so many levels below."""
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise TimError(f"{option} {folder}: there is no such folder")
+    files = sorted(path for path in folder.glob("*/" * depth + "*") if is_image(path) and path.is_file())
+    if not files:
+        hint = ": if each input has a folder there, give --pattern '{name}/{index}'" if option == "--pred" else ""
+        raise TimError(f"{option} {folder}: holds no image{hint}")
+    return files
+
+
+def _by_stem(files: Sequence[Path], gt: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in files:
+        if path.stem in found:
+            raise TimError(f"--gt {gt}: holds {found[path.stem].name} and {path.name}, which have one name: keep one")
+        found[path.stem] = path
+    return found
+
+
+def _grouped(files: Sequence[Path], pattern: str, names: set[str], pred: Path) -> dict[str, list[Path]]:
+    if pattern.count("{name}") != 1:
+        raise TimError(f"--pattern {pattern}: must hold {{name}} once, as in {PATTERN}")
+    if pattern.count("{index}") > 1:
+        raise TimError(f"--pattern {pattern}: must hold {{index}} once, or not at all for one sample of each")
+    text = re.escape(pattern).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{index\}", r"(?P<index>\d+)")
+    found: dict[str, dict[int, Path]] = {}
+    for path in files:
+        match = re.fullmatch(text, path.relative_to(pred.expanduser()).with_suffix("").as_posix())
+        if match is None or match["name"] not in names:
+            continue  # contact sheets and the like
+        index = int(match.groupdict().get("index", 0))
+        of_name = found.setdefault(match["name"], {})
+        if index in of_name:
+            raise TimError(f"{path}: and {of_name[index].name} are one sample: keep one of them")
+        of_name[index] = path
+    if not found:
+        raise TimError(
+            f"--pred {pred}: no file is named {pattern} with a ground truth's name; the first is {files[0].name}: "
+            "name others' files with --pattern, such as '{name}' where there is one of each"
+        )
+    return {name: [of_name[index] for index in sorted(of_name)] for name, of_name in found.items()}
+
+
+class NetworkCases:
+    """The samples of a network, computed one input after the other and never written.
+
+    Args:
+        dataset: The section of a data set with GT, as an option file has it, with ``phase`` and ``scale``.
+        network: In eval mode.
+        num_samples: For each input.
+        seed: Of the samples.
+        device: Where.
+        max_samples_per_batch: Samples computed at once.
+
+    Attributes:
+        measured: The measures of agreement that the cases have; none where the data set does not give what they need.
+
+    Raises:
+        TimError: The data cannot be read.
+    """
+
+    def __init__(
+        self,
+        dataset: Mapping[str, Any],
+        network: nn.Module,
+        num_samples: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        max_samples_per_batch: int = 4,
+    ) -> None:
+        self.dataset = build_dataset(dict(dataset))
+        self.network = network.to(device)
+        self.num_samples, self.seed, self.device, self.at_once = num_samples, seed, device, max_samples_per_batch
+        first = self.dataset[0]
+        degradation = degradation_of(network, self.dataset)
+        complete = degradation.is_complete(Observed(first["lq"], first.get("given", {})))
+        self.measured: Mapping[str, Measure] = degradation.measured if complete else {}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[Case]:
+        """Sample one input after the other.
+
+        Raises:
+            TimError: An input has no GT.
+        """
+        loader = torch.utils.data.DataLoader(self.dataset)
+        for answers, agreement in answers_of(
+            self.network, loader, self.num_samples, self.seed, self.device, self.at_once
+        ):
+            if answers.gt is None:
+                raise TimError(f"{answers.name}: has no ground truth to compare with: use a data set with GT")
+            yield Case(answers.name, answers.samples.expand(-1, 3, -1, -1), answers.gt.expand(3, -1, -1), agreement)

@@ -1,0 +1,46 @@
+"""The features of ground truths, kept between runs: by content, so that nothing stale is ever taken."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from tim_plugin.metrics.image_sets import FeatureSet
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import read_bytes, write_atomically
+
+
+def cached_features(features: FeatureSet, gt: Tensor, cache: Path | None) -> np.ndarray:
+    """Return the features (1, D) of a ground truth (3, H, W) in [0, 1], from the cache if it has them.
+
+    Args:
+        features: Computes them.
+        gt: On the 8-bit grid.
+        cache: A folder, made if it is not there: a file for each image and feature network. None keeps nothing.
+
+    Raises:
+        TimError: A cached file is damaged, or cannot be written.
+    """
+    if cache is None:
+        return features.compute(gt[None])
+    digest = hashlib.sha256(f"{features.extractor.digest} {tuple(gt.shape)}".encode())
+    digest.update(gt.cpu().contiguous().numpy().tobytes())
+    path = cache / f"{digest.hexdigest()[:32]}.npy"
+    if path.is_file():
+        try:
+            return np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise TimError(f"{path}: is no file of cached features, or damaged: remove it") from error
+    found = features.compute(gt[None])
+    content = io.BytesIO()
+    np.save(content, found, allow_pickle=False)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.getvalue())
+    except OSError as error:
+        raise TimError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return found

@@ -1,0 +1,173 @@
+"""BasicSR's own training and test loops, with our parts where its own cannot do it.
+
+``basicsr.train.train_pipeline`` runs unchanged; for the time of the call these names of its module are ours: the
+options (:mod:`tim_plugin.options.files`), the sampler (each crop keyed by seed, epoch and index; a resumed run
+goes on at the batch where it stopped), the check that an epoch holds a batch at all, a wait for the process that makes
+the folders, and a progress bar.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import basicsr.test
+import basicsr.train
+import torch
+from basicsr.utils.logger import initialized_logger
+
+from tim_plugin.compat import load_resume_state
+from tim_plugin.data.keyed_sampler import KeyedSampler
+from tim_plugin.models.progress import show_progress
+from tim_plugin.options.files import parse_options
+from tim_plugin.utils.errors import NonFiniteError, TimError
+from tim_plugin.utils.processes import (
+    ENDED,
+    LOST,
+    EndedByLauncher,
+    heeding_launcher,
+    is_first_to_fail,
+    is_lost,
+    wait_for_all,
+    who,
+)
+
+Observer = Callable[[int, Mapping[str, float]], None]
+
+
+def train_pipeline(root_path: str, argv: list[str] | None = None, on_step: Observer | None = None) -> None:
+    """Train as ``python basicsr/train.py`` does.
+
+    Args:
+        root_path: Results go to ``root_path/experiments/NAME``.
+        argv: Arguments; None takes ``sys.argv``.
+        on_step: Called after each iteration with its number and what it logs.
+
+    Raises:
+        TimError: An option, a folder or a file is wrong.
+        NonFiniteError: A loss became NaN or infinite.
+    """
+    resumed: dict[str, int] = {}
+    original = basicsr.train.create_train_val_dataloader
+    with (
+        _own_log_file(),
+        _replaced(
+            basicsr.train,
+            parse_options=partial(parse_options, argv=argv),
+            load_resume_state=partial(_load_resume_state, resumed),
+            EnlargedSampler=KeyedSampler,
+            make_exp_dirs=partial(_make_folders, basicsr.train.make_exp_dirs),
+            create_train_val_dataloader=partial(_create_dataloaders, original, resumed),
+            build_model=partial(_build_model, basicsr.train.build_model, resumed, on_step),
+        ),
+    ):
+        basicsr.train.train_pipeline(root_path)
+
+
+def test_pipeline(root_path: str, argv: list[str] | None = None) -> None:
+    """Test as ``python basicsr/test.py`` does; results go to ``root_path/results/NAME``."""
+    with _own_log_file(), _replaced(basicsr.test, parse_options=partial(parse_options, argv=argv)):
+        basicsr.test.test_pipeline(root_path)
+
+
+def run(command: Callable[[], None]) -> None:
+    """Run a command line tool: a user's mistake is one line on stderr and exit status 2, not a traceback.
+
+    Of several processes, the first that fails says so; the launcher then ends the others.
+    """
+    try:
+        with heeding_launcher():
+            command()
+    except (TimError, NonFiniteError) as error:
+        sys.exit(_fail(str(error), 2 if isinstance(error, TimError) else 1))
+    except RuntimeError as error:
+        if not is_lost(error):
+            raise
+        sys.exit(_fail(LOST, 1))
+    except EndedByLauncher as ended:
+        sys.exit(_fail(ENDED, ended.code))
+    except KeyboardInterrupt:
+        sys.exit(
+            _fail(
+                "interrupted; what was written stays: the same command (for training with --auto_resume) goes on", 130
+            )
+        )
+    if torch.distributed.is_initialized():  # not after an error: to leave in good order takes all processes
+        torch.distributed.destroy_process_group()
+
+
+def _fail(message: str, status: int) -> int:
+    if is_first_to_fail():
+        print(f"error: {who()}{message}", file=sys.stderr, flush=True)
+    return status
+
+
+@contextmanager
+def _own_log_file() -> Iterator[None]:
+    """BasicSR opens one log file a process; a second run in the same one would be logged in the first one's folder."""
+    logger = logging.getLogger("basicsr")
+    try:
+        yield
+    finally:
+        initialized_logger.clear()
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+
+
+@contextmanager
+def _replaced(module: Any, **names: Any) -> Iterator[None]:
+    kept = {name: getattr(module, name) for name in names}
+    try:
+        for name, value in names.items():
+            setattr(module, name, value)
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(module, name, value)
+
+
+def _load_resume_state(resumed: dict[str, int], opt: dict[str, Any]) -> dict[str, Any] | None:
+    state = load_resume_state(opt)
+    if state is not None:
+        resumed.update(epoch=state["epoch"], iter=state["iter"])
+    return state
+
+
+def _make_folders(original: Callable, opt: dict[str, Any]) -> None:
+    original(opt)  # rank 0 makes them, and moves those of an earlier run away
+    wait_for_all()
+
+
+def _create_dataloaders(original: Callable, resumed: dict[str, int], opt: dict[str, Any], logger: Any) -> tuple:
+    train_loader, sampler, val_loaders, _, total_iters = original(opt, logger)
+    if len(train_loader) == 0:
+        dataset = opt["datasets"]["train"]
+        images, batch = len(train_loader.dataset), train_loader.batch_size * opt["world_size"]
+        ratio = dataset.get("dataset_enlarge_ratio", 1)
+        raise TimError(
+            f"datasets: train: {images} images (dataset_enlarge_ratio {ratio}) do not fill one batch of {batch}: "
+            f"use dataset_enlarge_ratio: {math.ceil(batch / max(images, 1)) * 10}, or a smaller batch_size_per_gpu"
+        )
+    if resumed:
+        done_batches = resumed["iter"] - resumed["epoch"] * len(train_loader)
+        sampler.skip(resumed["epoch"], max(done_batches, 0) * train_loader.batch_size)
+    # BasicSR counts the last, incomplete batch, which its loader drops: small data would end too early. Its loop
+    # runs to this epoch inclusive; one more would only move the iteration's number in the names of the last images.
+    last_epoch = math.ceil(total_iters / len(train_loader)) - 1
+    return train_loader, sampler, val_loaders, last_epoch, total_iters
+
+
+def _build_model(original: Callable, resumed: dict[str, int], on_step: Observer | None, opt: dict[str, Any]) -> Any:
+    model = original(opt)
+    observers = [on_step] if on_step is not None else []
+    if opt["logger"].get("progress_bar") and opt["rank"] == 0:
+        observers.append(show_progress(opt["name"], int(opt["train"]["total_iter"]), resumed.get("iter", 0)))
+    if observers and hasattr(model, "on_step"):  # BasicSR's own models have none
+        model.on_step = lambda *step: [observer(*step) for observer in observers]
+    return model

@@ -1,0 +1,1 @@
+"""Option files: their keys, the checks of them, and reading them."""

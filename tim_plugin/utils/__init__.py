@@ -1,0 +1,1 @@
+"""Small parts that know nothing of the method: errors, seeds, colour, files, images, checkpoints, contact sheets."""

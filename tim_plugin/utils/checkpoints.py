@@ -1,0 +1,206 @@
+"""Reading and writing weights: BasicSR's layout plus the network's own arguments, written whole or not at all.
+
+A checkpoint is ``{'params': ..., 'params_ema': ..., 'network_g': {'type': ..., arguments}}``. BasicSR reads it as its
+own; :func:`load_network` rebuilds the network from it without an option file. Flat state dicts and files with only
+``params`` or ``params_ema`` load too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tim_plugin.utils.errors import TimError
+
+PARAM_KEYS = ("params_ema", "params")
+SHOWN_KEYS = 5
+
+
+def save_atomically(content: Any, path: Path | str) -> None:
+    """``torch.save`` to a temporary file beside ``path``, then rename: a crash never leaves half a file.
+
+    Raises:
+        OSError: The file cannot be written; what was at ``path`` is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(content, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Read a checkpoint on the CPU with ``weights_only=True``.
+
+    Raises:
+        TimError: There is no such file, or it is damaged, or it holds more than tensors and plain values.
+    """
+    if not Path(path).is_file():
+        raise TimError(
+            f"{path}: there is no such checkpoint; give a .pth file, such as experiments/NAME/models/net_g_latest.pth"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TimError(
+            f"{path}: cannot be read as a checkpoint: it is damaged, no PyTorch file, or holds more than "
+            f"tensors and plain values ({type(error).__name__})"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise TimError(f"{path}: holds a {type(content).__name__}, not a dictionary of parameters")
+    return dict(content)
+
+
+def read_state(path: Path | str) -> dict[str, Any]:
+    """Read a training state on the CPU with ``weights_only=True``.
+
+    Raises:
+        TimError: There is no such file, or it is damaged.
+    """
+    if not Path(path).is_file():
+        raise TimError(f"path: resume_state: there is no file {path}; give an existing N.state, or leave it empty (~)")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TimError(
+            f"path: resume_state: {path} cannot be read ({type(error).__name__}: it is damaged or not a "
+            "training state); delete it to resume from the one before"
+        ) from error
+
+
+def parameters_of(
+    checkpoint: Mapping[str, Any], path: Path | str, param_key: str | None = None, network: nn.Module | None = None
+) -> dict[str, Tensor]:
+    """Pick the state dict out of a checkpoint of any of the layouts.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` gave.
+        path: For errors.
+        param_key: ``params`` or ``params_ema``; where the file has not got it, or for None, the other is taken
+            (EMA first), and last the file itself if it is flat.
+        network: If it has ``renamed``, a public file's keys become its own by that.
+
+    Raises:
+        TimError: No layout fits.
+    """
+    for key in ([param_key] if param_key else []) + list(PARAM_KEYS):
+        if isinstance(checkpoint.get(key), Mapping):
+            state = checkpoint[key]
+            break
+    else:
+        state = checkpoint
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise TimError(
+            f"{path}: has no parameters: expected 'params', 'params_ema' or a flat state dict, "
+            f"found the keys {list(checkpoint)[:SHOWN_KEYS]}"
+        )
+    return network.renamed(state) if hasattr(network, "renamed") else state
+
+
+def load_into(network: nn.Module, state: Mapping[str, Tensor], path: Path | str, strict: bool = True) -> list[str]:
+    """Load a state dict, and on a mismatch say which keys differ first.
+
+    Args:
+        network: The (unwrapped) network.
+        state: Its parameters.
+        path: For errors.
+        strict: False loads what fits.
+
+    Returns:
+        With ``strict: False``, one line for each key that did not fit.
+
+    Raises:
+        TimError: ``strict`` and something is missing, unknown or of another shape.
+    """
+    differences = _differences(network.state_dict(), state)
+    if differences and strict:
+        shown = "; ".join(differences[:SHOWN_KEYS])
+        more = f"; and {len(differences) - SHOWN_KEYS} more" if len(differences) > SHOWN_KEYS else ""
+        raise TimError(
+            f"{path} does not fit the network: {shown}{more}. Use the network_g that it was trained with, or "
+            "strict_load_g: false to load what fits"
+        )
+    own = network.state_dict()
+    network.load_state_dict(
+        {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}, strict=False
+    )
+    return differences
+
+
+def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    # Batch norm's counter of batches is no weight, and files from before PyTorch 0.4.1 have none.
+    counter = "num_batches_tracked"
+    missing = [f"{key} is missing" for key in own if key not in state and not key.endswith(counter)]
+    unknown = [f"{key} is unknown" for key in state if key not in own]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and own[key].shape != state[key].shape
+    ]
+    return shapes + missing + unknown
+
+
+def load_network(
+    path: Path | str, device: torch.device | str = "cpu", options: Mapping[str, Any] | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild a network from its checkpoint alone, with the EMA weights where it has them, in eval mode.
+
+    Args:
+        path: Of the checkpoint.
+        device: Where the network is to be.
+        options: A ``network_g`` section for a checkpoint that holds none (BasicSR's own, or another project's).
+
+    Returns:
+        The network and the checkpoint's ``network_g`` section.
+
+    Raises:
+        TimError: The file cannot be read, does not hold its network's arguments, or does not fit them.
+    """
+    checkpoint = read_checkpoint(path)
+    options = checkpoint.get("network_g", options)
+    if not isinstance(options, Mapping):
+        raise TimError(
+            f"{path}: does not hold its network's arguments ('network_g'); checkpoints written by tim_plugin "
+            "do. Use tools/test.py with an option file that has the network_g section instead"
+        )
+    network = network_of(options)
+    load_into(network, parameters_of(checkpoint, path, network=network), path)
+    return network.requires_grad_(False).to(device), dict(options)
+
+
+def require_same_degradation(network: nn.Module, checkpoint: Mapping[str, Any], path: Path | str) -> None:
+    """Raise TimError if a checkpoint was trained on inputs that the network would read in another way."""
+    stored = checkpoint.get("network_g")
+    if hasattr(network, "degradation") and isinstance(stored, Mapping):
+        section = stored.get("degradation")
+        network.degradation.require_same(section if isinstance(section, Mapping) else {}, str(path))
+
+
+def network_of(options: Mapping[str, Any]) -> nn.Module:
+    """Build the network of a ``network_g`` section, untrained, in eval mode."""
+    from basicsr.archs import ARCH_REGISTRY  # and not build_network, which logs to the console
+
+    arguments = {key: value for key, value in options.items() if key != "type"}
+    return ARCH_REGISTRY.get(options["type"])(**arguments).eval()
+
+
+def plain(options: Any, of_tensor: Callable[[Tensor], Any] = lambda tensor: tensor) -> Any:
+    """Return options as plain dicts and lists, which ``weights_only`` loads.
+
+    Args:
+        options: A section, or a part of it.
+        of_tensor: What stands for a tensor, such as a PCA basis that a checkpoint keeps: itself, or what JSON holds.
+    """
+    if isinstance(options, Mapping):
+        return {key: plain(value, of_tensor) for key, value in options.items()}
+    if isinstance(options, Tensor):
+        return of_tensor(options)
+    return [plain(value, of_tensor) for value in options] if isinstance(options, (list, tuple)) else options

@@ -1,0 +1,102 @@
+"""Handwritten digits: MNIST's idx files, or the 1,797 digits that scikit-learn's wheel holds; and their PCA basis."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.resize import bicubic_resize
+
+DIGIT_PX, PADDED_PX = 28, 32
+BUNDLED = "sklearn:digits"
+HELD_OUT_EVERY = 7  # the bundled digits have no official split; they come in turns of ten, which 7 does not divide
+IDX_IMAGES = 0x00000803  # unsigned bytes, three dimensions
+
+
+def is_digits(source: str) -> bool:
+    """Tell whether a ``dataroot_gt`` names digits: ``sklearn:digits/train``, or an idx file of images."""
+    return source.startswith(BUNDLED) or source.removesuffix(".gz").endswith(("idx3-ubyte", ".idx3"))
+
+
+@lru_cache(maxsize=4)
+def read_digits(source: str) -> Tensor:
+    """Read digits, white on black.
+
+    Args:
+        source: ``sklearn:digits/train`` (1,541 digits) or ``sklearn:digits/test`` (256, of the same
+            writers), 8x8 enlarged to 28x28; or the
+            path of an idx file of images, gzipped or not, as MNIST's ``train-images-idx3-ubyte.gz``.
+
+    Returns:
+        (n, 1, 32, 32) uint8: 28x28, padded with black.
+
+    Raises:
+        TimError: There is no such file or split, or it is damaged or holds no 28x28 images.
+    """
+    images = _bundled(source) if source.startswith(BUNDLED) else _idx(Path(source).expanduser())
+    return F.pad(images[:, None], [(PADDED_PX - DIGIT_PX) // 2] * 4)
+
+
+def _bundled(source: str) -> Tensor:
+    splits = {f"{BUNDLED}/train": False, f"{BUNDLED}/test": True}
+    if source not in splits:
+        raise TimError(f"{source}: there are {' and '.join(splits)}")
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise TimError(f"{source}: scikit-learn is not installed: pip install 'tim_plugin[demo]'") from error
+    images = torch.from_numpy(load_digits().images) / 16
+    held_out = torch.arange(len(images)) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+    images = images[held_out == splits[source]]  # (n, 8, 8)
+    return bicubic_resize(images, (DIGIT_PX, DIGIT_PX)).clamp(0, 1).mul(255).round().byte()
+
+
+def _idx(path: Path) -> Tensor:
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except FileNotFoundError as error:
+        raise TimError(f"{path}: there is no such file; give an idx file of images, or {BUNDLED}/train") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise TimError(f"{path}: cannot be read: {error}") from error
+    magic, count, height, width = (int.from_bytes(content[i : i + 4], "big") for i in (0, 4, 8, 12))
+    if magic != IDX_IMAGES or (height, width) != (DIGIT_PX, DIGIT_PX):
+        raise TimError(f"{path}: is no idx file of {DIGIT_PX}x{DIGIT_PX} images, such as train-images-idx3-ubyte")
+    if len(content) != 16 + count * height * width:
+        raise TimError(f"{path}: is truncated or damaged: {count} images of {height}x{width} are announced")
+    pixels = np.frombuffer(content, np.uint8, offset=16).reshape(count, height, width)
+    return torch.from_numpy(pixels.copy())
+
+
+@lru_cache(maxsize=4)
+def fit_to_digits(source: str, num_components: int) -> tuple[Tensor, Tensor]:
+    """Return mean (1024,) and first principal components (k, 1024) of digits, float32; see :func:`read_digits`."""
+    mean, components = principal_components(read_digits(source).flatten(1).double() / 255, num_components)
+    return mean.float(), components.float()
+
+
+def principal_components(images: Tensor, num_components: int) -> tuple[Tensor, Tensor]:
+    """Return mean (D,) and the first principal components (k, D) of images (n, D), in float64.
+
+    Each component's largest entry is positive, so that the basis does not depend on the solver.
+
+    Raises:
+        TimError: Fewer images or pixels than components.
+    """
+    if min(images.shape) <= num_components:
+        raise TimError(f"{num_components} principal components need more images and pixels than {tuple(images.shape)}")
+    images = images.double()
+    mean = images.mean(dim=0)
+    centred = images - mean
+    _, vectors = torch.linalg.eigh(centred.T @ centred)  # ascending
+    components = vectors.T.flip(0)[:num_components]
+    largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
+    return mean, (components * largest.sign()).contiguous()

@@ -1,0 +1,175 @@
+"""What tools/train_backbone.py and tools/evaluate_backbone.py do."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from backbone.card import card, follow_table, times_table, towers_table, towers_verdict, verdict
+from backbone.correlation import follow
+from backbone.crops import Crops
+from backbone.objectives import TEACHER
+from backbone.projections import put_projections
+from backbone.student_training import SIDES_PX, Trainer, TrainSpec
+from backbone.trained_towers import compare_towers
+from paper.cached_runs import content_of
+from speed.backbone_forward import benchmark_backbone
+from speed.timing import as_json
+from tim_plugin._version import __version__
+from tim_plugin.losses.backbones import TIM_SMALL
+from tim_plugin.losses.distance import PerceptualDistance, PixelDistance
+from tim_plugin.utils.bundled import SUFFIX, bundle, path_of, read_bundled, read_weights, write_weights
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import write_atomically, write_json
+
+
+def train_backbone(root: Path, args: argparse.Namespace) -> None:
+    """Train, or go on with training, and write the weights with their card beside them.
+
+    Args:
+        root: The project's folder.
+        args: As tools/train_backbone.py has them.
+
+    Raises:
+        TimError: An option, a photograph, the teacher or the state of an earlier run is wrong.
+    """
+    spec = TrainSpec(
+        iters=args.iters,
+        crops=args.crops,
+        lr=args.lr,
+        seed=args.seed,
+        save_every_iters=args.save_every_iters,
+        often=tuple(args.often),
+    )
+    output, teacher = args.output.expanduser(), _teacher(args.teacher)
+    if output.suffix != SUFFIX:
+        raise TimError(f"-o {output}: must end with {SUFFIX}")
+    crops = Crops(args.data, max(SIDES_PX), progress=True)
+    trainer, state = Trainer(spec, crops, teacher), output.with_suffix(".state.pth")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if args.init is not None:
+        trainer.start_from(args.init.expanduser())
+    trainer.resume(state)
+    bar = tqdm(total=spec.iters, initial=trainer.iteration, unit="it", desc=TIM_SMALL, mininterval=1.0)
+
+    def show(iteration: int, log: dict[str, float]) -> None:
+        bar.set_postfix({name: f"{value:.3f}" for name, value in log.items()}, refresh=False)
+        bar.update(iteration - bar.n)
+
+    trainer.run(state, show)
+    bar.close()
+    about = _about(args, trainer)
+    if teacher is not None:
+        put_projections(trainer.student, trainer.objective, crops, spec.seed)
+    write_weights(output, trainer.student.weights(), trainer.student.measure.trunk.arguments, about)
+    page, written = card(about, None).encode(), [output, output.with_suffix(".md")]
+    write_atomically(written[1], page)
+    if args.bundle:
+        written += [bundle(TIM_SMALL, output), _card_of(root)]
+        written[-1].parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(written[-1], page)
+    print("\n".join(f"written: {path}" for path in written))
+
+
+def evaluate_backbone(root: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Measure a backbone, print the tables, write JSON and card; return the measures.
+
+    Args:
+        root: The project's folder.
+        args: As tools/evaluate_backbone.py has them.
+
+    Raises:
+        TimError: A photograph, the teacher or the weights are wrong.
+    """
+    if args.images < 2:
+        raise TimError(f"--images {args.images}: must be 2 or more")
+    path = path_of(TIM_SMALL) if args.weights == "bundled" else Path(args.weights).expanduser()
+    weights = read_bundled(TIM_SMALL) if args.weights == "bundled" else read_weights(path)
+    teacher, crops = _teacher(args.teacher), Crops(args.data, max(SIDES_PX), progress=True)
+    judged = {
+        "tim_small": PerceptualDistance(backbone=TIM_SMALL, weights=args.weights, calibration="bundled"),
+        "tim_small, uncalibrated": PerceptualDistance(backbone=TIM_SMALL, weights=args.weights, calibration="none"),
+        "random features of the same trunk": PerceptualDistance(
+            backbone=TIM_SMALL, weights="random", calibration="none", seed=args.seed
+        ),
+        "raw pixels": PixelDistance(),
+    }
+    measures = {
+        "name": judged["tim_small"].name,
+        "weights": content_of(path),
+        "teacher": teacher.name,
+        "folders": _names(args.data),
+        "photographs": len(crops.photos),
+        "images": args.images,
+        "seed": args.seed,
+        "follow": follow(judged, teacher, crops, args.images, args.seed, progress=True),
+        "times": as_json(benchmark_backbone(args.repeats), root, "cpu"),
+        "towers": None,
+    }
+    if args.towers is not None:
+        measures["towers"] = compare_towers(root, args.towers, args.teacher, path, args.tower_iters, args.jobs)
+    _tell(measures)
+    if args.output is not None:
+        write_json(args.output, measures)
+    if args.card is not None:
+        args.card.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(args.card, card(weights.about, measures).encode())
+    return measures
+
+
+def _teacher(path: Path | None) -> PerceptualDistance | None:
+    if path is None:
+        return None
+    try:
+        return PerceptualDistance(backbone=TEACHER, weights=str(path), calibration="none")
+    except TimError as error:
+        raise TimError(f"--teacher: {error}") from error
+
+
+def _card_of(root: Path) -> Path:
+    return root / "docs" / "models" / f"{TIM_SMALL}.md"
+
+
+def _names(folders: list[Path]) -> list[str]:
+    return ["/".join(folder.expanduser().resolve().parts[-2:]) for folder in folders]
+
+
+def _about(args: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
+    teacher = None
+    if args.teacher is not None:
+        teacher = {
+            "network": TEACHER,
+            "file": args.teacher.name,
+            "sha256": content_of(args.teacher.expanduser()),
+            "terms": args.teacher_terms,
+        }
+    trunk = trainer.student.measure.trunk
+    return {
+        "data": {
+            "folders": _names(args.data),
+            "photographs": len(trainer.crops.photos),
+            "sha256": ", ".join(content_of(folder.expanduser()) for folder in args.data),
+            "terms": args.data_terms,
+        },
+        "teacher": teacher,
+        "training": trainer.state()["spec"],
+        "before": trainer.before,
+        "objective": trainer.state()["objective"],
+        "parameters": sum(one.numel() for one in trunk.parameters()),
+        "version": __version__,
+        "torch": torch.__version__,
+    }
+
+
+def _tell(measures: dict[str, Any]) -> None:
+    print(f"Spearman's correlation with {measures['teacher']}; in how many steps of strength the distance grows\n")
+    print("\n".join(follow_table(measures["follow"])))
+    print(f"\n{measures['name']}: {verdict(measures['follow']['tim_small'])}\n")
+    print("\n".join(times_table(measures["times"])))
+    if measures["towers"]:
+        print("\n" + "\n".join(towers_table(measures["towers"])))
+        print(f"\n{measures['name']}: {towers_verdict(measures['towers'])}")

@@ -1,0 +1,121 @@
+"""Training runs that are made once: named by the hash of their options and data, resumed where they stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from paper.run_conditions import MACHINE, machine
+from tim_plugin.models.pipeline import Observer, train_pipeline
+from tim_plugin.options.files import read_forced
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import write_json
+
+OF_FILES = ("dataroot_gt", "dataroot_lq", "weights")
+NOT_HASHED = ("name", "logger", "path")  # what changes no weight
+RECORD = "options.json"
+
+
+def trained_checkpoint(
+    option_file: Path, forced: Mapping[str, Any], label: str, root: Path, on_step: Observer | None = None
+) -> Path:
+    """Return the checkpoint of a training run, training it first if that was not done to its end.
+
+    Args:
+        option_file: Of the run.
+        forced: Options that replace the file's, as ``--force_yml`` names them.
+        label: For people; the run is ``experiments/LABEL_HASH`` below ``root``.
+        root: The project's folder.
+        on_step: See :func:`tim_plugin.models.pipeline.train_pipeline`.
+
+    Raises:
+        TimError: An option is wrong, or the run's record is of other options.
+    """
+    folder, options = _place(option_file, forced, label, root)
+    if not (folder / RECORD).is_file():  # it is written when training has come to its end
+        states = folder / "training_states"
+        resume = ["--auto_resume"] if states.is_dir() and any(states.iterdir()) else []
+        _, argv = read_forced(option_file, {**forced, "name": folder.name})
+        made_by = machine(root, "cuda" if options.get("num_gpu") else "cpu")
+        train_pipeline(str(root), [*resume, *argv], on_step)
+        write_json(folder / MACHINE, made_by)
+        write_json(folder / RECORD, options)
+    return _checked(folder, options)
+
+
+def finished_checkpoint(option_file: Path, forced: Mapping[str, Any], label: str, root: Path) -> Path | None:
+    """Return the checkpoint of a run that has come to its end, or None; arguments as :func:`trained_checkpoint`.
+
+    Raises:
+        TimError: An option is wrong, or the run's record is of other options.
+    """
+    folder, options = _place(option_file, forced, label, root)
+    return _checked(folder, options) if (folder / RECORD).is_file() else None
+
+
+def _place(option_file: Path, forced: Mapping[str, Any], label: str, root: Path) -> tuple[Path, dict[str, Any]]:
+    """The run's folder, and the options that it is named by."""
+    name, options = _named(option_file, forced, label)
+    return root / "experiments" / name, options
+
+
+def run_name(option_file: Path, forced: Mapping[str, Any], label: str) -> str:
+    """Return the name of a run's folder; arguments as :func:`trained_checkpoint`.
+
+    Raises:
+        TimError: An option is wrong.
+    """
+    return _named(option_file, forced, label)[0]
+
+
+def _named(option_file: Path, forced: Mapping[str, Any], label: str) -> tuple[str, dict[str, Any]]:
+    opt, _ = read_forced(option_file, forced)
+    options = _by_content(json.loads(json.dumps({key: value for key, value in opt.items() if key not in NOT_HASHED})))
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
+    return f"{label}_{digest}", options
+
+
+def _checked(folder: Path, options: Mapping[str, Any]) -> Path:
+    checkpoint = folder / "models" / "net_g_latest.pth"
+    if json.loads((folder / RECORD).read_text()) != options or not checkpoint.is_file():
+        raise TimError(f"{folder}: holds a run of other options, or no checkpoint: remove it, and it is trained again")
+    return checkpoint
+
+
+def _by_content(options: Any) -> Any:
+    """Put what data and weights are in place of where they are, so that a run's name is the same everywhere."""
+    if isinstance(options, dict):
+        return {
+            key: content_of(Path(value)) if key in OF_FILES and Path(str(value)).exists() else _by_content(value)
+            for key, value in options.items()
+        }
+    return [_by_content(one) for one in options] if isinstance(options, list) else options
+
+
+def content_of(path: Path) -> str:
+    """Return a digest of a file, or of a folder's files with their names."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(f"{file.relative_to(path) if path.is_dir() else ''}\0".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def kept_json(folder: Path, name: str, key: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what was measured before and kept in a folder, or measure and keep it.
+
+    Args:
+        folder: Mostly that of a run.
+        name: The file is NAME_DIGEST.json.
+        key: All that the measure depends on; the digest is of it.
+        measure: Gives what JSON can hold.
+    """
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    file = folder / f"{name}_{digest}.json"
+    if not file.is_file():
+        write_json(file, measure())
+    return json.loads(file.read_text())

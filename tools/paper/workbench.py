@@ -1,0 +1,209 @@
+"""What all targets need: data at the preset's size, runs, figures of a checkpoint (once), conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.data import build_dataset
+from torch import nn
+from torch.utils.data import Subset
+
+from paper.cached_runs import content_of, kept_json
+from paper.halved_photographs import halved, tiles
+from paper.parallel_runs import Run, train_all
+from paper.presets import Preset, System
+from paper.run_conditions import machine
+from tim_plugin._version import __version__
+from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.metrics.case_measures import Tools, score
+from tim_plugin.metrics.cases import NetworkCases
+from tim_plugin.metrics.feature_extractors import Extractor, build_extractor
+from tim_plugin.options.files import read_forced, read_option_file
+from tim_plugin.utils.checkpoints import load_network, network_of
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import list_images
+
+SAMPLING_SEED = 0
+AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A preset with data, features and a machine.
+
+    Attributes:
+        root: The project's folder.
+        preset: Sizes, seeds, systems.
+        data: Folder with ``train`` and ``val``.
+        features: Weights of the distance's network: ``random``, ``imagenet`` or a state dict's path.
+        device: Where.
+        jobs: Training runs at a time.
+    """
+
+    root: Path
+    preset: Preset
+    data: Path
+    features: str
+    device: str | torch.device = "cpu"
+    jobs: int = 1
+
+    @cached_property
+    def weights(self) -> str:
+        """The distance's weights; a path made absolute."""
+        known = self.features in ("random", "imagenet")
+        return self.features if known else str(Path(self.features).expanduser().resolve())
+
+    @cached_property
+    def distance(self) -> PerceptualDistance:
+        """What images are compared by, in training and in the tables."""
+        return PerceptualDistance(weights=self.weights, **self.preset.distance).to(self.device)
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """What sets of images are compared by.
+
+        Raises:
+            TimError: Its weights are not there.
+        """
+        if self.preset.inception:
+            return build_extractor("inception", "features", ())
+        if self.weights == "random":
+            raise TimError("--features random: sets of images need trained features: give squeezenet1_1's state dict")
+        choice = "squeezenet" if self.weights == "imagenet" else self.weights
+        return build_extractor(choice, "--features", ("imagenet",))
+
+    @cached_property
+    def folders(self) -> dict[str, Path]:
+        """Photographs to train on, to validate on, and what is measured.
+
+        Raises:
+            TimError: They are not there, or damaged, or small.
+        """
+        if not self.preset.halve:
+            found = {phase: self.data.expanduser().resolve() / phase for phase in ("train", "val")}
+            return {**found, "measured": found["val"]}
+        work = self.root / "datasets" / "reproduce_half"
+        found = {phase: halved([self.data / phase], work / phase) for phase in ("train", "val")}
+        cut = work / f"val_{self.preset.gt_px}" / found["val"].name
+        return {**found, "measured": tiles(found["val"], cut, self.preset.gt_px)}
+
+    def run(self, system: System, seed: int, changes: Mapping[str, Any] | None = None) -> Run:
+        """Return a system's training run."""
+        file = self.root / system.option_file
+        forced = {**system.forced, **(changes or {}), "manual_seed": seed}
+        forced |= {f"datasets:{phase}:dataroot_gt": str(self.folders[phase]) for phase in ("train", "val")}
+        if torch.device(self.device).type == "cuda":
+            forced["num_gpu"] = 1
+        if "perceptual_opt" in read_option_file(file)["train"]:
+            forced["train:perceptual_opt:weights"] = self.weights
+        return Run(file, forced, f"reproduce_{file.stem.removeprefix('train_')}")
+
+    def train(self, runs: Sequence[Run]) -> list[Path]:
+        """Return the runs' checkpoints, training what is missing."""
+        return train_all(runs, self.root, self.jobs)
+
+    def network(self, system: System, checkpoint: Path | None) -> nn.Module:
+        """Return a trained network, or one that needs no training."""
+        if checkpoint is not None:
+            return load_network(checkpoint, self.device)[0]
+        return network_of(self._options(system)["network_g"]).to(self.device)
+
+    def dataset(self, system: System) -> dict[str, Any]:
+        """Return the section of the data set that a system is measured on."""
+        opt = self._options(system)
+        section = next(one for phase, one in opt["datasets"].items() if phase != "train")
+        return {
+            **{key: value for key, value in section.items() if key != "resize" or not self.preset.halve},
+            "dataroot_gt": str(self.folders["measured"]),
+            "gt_size": self.preset.gt_px,
+            "phase": "val",
+            "scale": opt["scale"],
+        }
+
+    def _options(self, system: System) -> dict[str, Any]:
+        return read_forced(self.root / system.option_file, system.forced)[0]
+
+    def spread_images(self, system: System, count: int) -> Subset:
+        """Return measured images that are spread evenly over all, none picked."""
+        dataset = build_dataset(self.dataset(system))
+        return Subset(dataset, list(range(0, len(dataset), max(len(dataset) // count, 1)))[:count])
+
+    def figures(self, system: System, checkpoint: Path | None) -> dict[str, Any]:
+        """Return the measures of a network on the measured images, from the run's folder if they are there.
+
+        They are kept under a digest of the checkpoint, the images, the features and how much is measured.
+        """
+        count = self.preset.num_samples if system.several else 1
+        what = {"features": self.extractor.digest, "samples": count, "fwv_scale": self.preset.fwv_scale}
+        return self.kept("figures", system, checkpoint, what, lambda: self._measured(system, checkpoint, count))
+
+    def kept(
+        self,
+        name: str,
+        system: System,
+        checkpoint: Path | None,
+        what: Mapping[str, Any],
+        measure: Callable[[], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Return what was measured of a network before, or measure and keep it.
+
+        Args:
+            name: Of the file, which lies in the run's folder.
+            system: Of the network.
+            checkpoint: Of the network, if it is trained.
+            what: All that the measures depend on beside checkpoint, images, distance and seed.
+            measure: Gives them.
+        """
+        dataset = self.dataset(system)
+        place = self.root / "experiments" / "reproduce_untrained" if checkpoint is None else checkpoint.parent.parent
+        key = {
+            "system": system.option_file if checkpoint is None else content_of(checkpoint),
+            "dataset": {**dataset, "dataroot_gt": content_of(Path(dataset["dataroot_gt"]))},
+            "distance": self.distance.name,
+            "weights": content_of(Path(self.weights)) if Path(self.weights).is_file() else self.weights,
+            "seed": SAMPLING_SEED,
+            "version": __version__,
+            **what,
+        }
+        return kept_json(place, name, key, measure)
+
+    def _measured(self, system: System, checkpoint: Path | None, count: int) -> dict[str, Any]:
+        dataset, network = self.dataset(system), self.network(system, checkpoint)
+        cases = NetworkCases(dataset, network, count, SAMPLING_SEED, self.device, AT_ONCE)
+        several = ("lpips_diversity", "fwv") if system.several else ()
+        tools = Tools(
+            ("lpips", *several, "psnr", "fid", "prc", *cases.measured),
+            self.distance,
+            extractor=self.extractor,
+            device=self.device,
+            fwv_scale=self.preset.fwv_scale,
+            cache=self.root / "datasets" / "reproduce_features",
+        )
+        found = score(cases, tools, cases.measured, len(cases))
+        return {**found, "parameters": sum(one.numel() for one in network.parameters())}
+
+    def conditions(self) -> dict[str, Any]:
+        """Return what stands beside every figure that is measured."""
+        return {
+            **self.shown_conditions(),
+            "images_measured": len(list_images(self.folders["measured"])),
+            "samples_of_each_input": self.preset.num_samples,
+            "distance": self.distance.name,
+            "features_of_sets": self.extractor.name,
+        }
+
+    def shown_conditions(self) -> dict[str, Any]:
+        """Return what stands beside samples that are shown."""
+        side = self.preset.gt_px
+        cut = f", halved; measured on {side}x{side} tiles of val" if self.preset.halve else ""
+        return {
+            "data_set": f"{self.data.resolve().name}{cut}",
+            "output_px": self.preset.gt_px,
+            "sampling_seed": SAMPLING_SEED,
+            **machine(self.root, self.device),
+        }

