@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tim_plugin.archs.colour_bins import annealed_mean, bin_centres, drawn, rebalancing, soft_targets
 from tim_plugin.archs.crn_arch import MEAN_SHARE, MIN_SHARE
-from tim_plugin.inference.samples import answer
+from tim_plugin.inference.samples import sample_image
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.color import rgb_to_lab
 from tim_plugin.utils.errors import TimError
@@ -68,14 +68,14 @@ def test_published_sizes(name, arguments, parameters):
 @pytest.mark.parametrize("name", TINY)
 def test_answers_of_any_size_are_seeded_and_differ_where_they_should(name):
     network, lq = tiny(name), an_input(name)
-    first = answer(network, lq, 3, seed=0, image_key="a")
+    first = sample_image(network, lq, 3, seed=0, image_key="a")
     scale = ENLARGING.get(name, 1)
     assert first.shape == (3, 3, lq.shape[-2] * scale, lq.shape[-1] * scale)
     assert 0 <= first.min() and first.max() <= 1
-    assert torch.equal(first[1:2], answer(network, lq, 2, seed=0, image_key="a")[1:2])
+    assert torch.equal(first[1:2], sample_image(network, lq, 2, seed=0, image_key="a")[1:2])
     assert torch.equal(first[0], first[1]) != (name in SEVERAL)
     if name in SEVERAL - {"CRN"}:
-        assert not torch.equal(first[0], answer(network, lq, 1, seed=1, image_key="a")[0])
+        assert not torch.equal(first[0], sample_image(network, lq, 1, seed=1, image_key="a")[0])
 
 
 @pytest.mark.parametrize("name", sorted(LIGHTNESS))
@@ -140,7 +140,7 @@ def test_crn_counts_the_nearest_image_of_each_class():
         sums = [float((one * labels[0, label]).detach().sum()) / 32**2 for one in maps]
         expected += MIN_SHARE * min(sums) + MEAN_SHARE * sum(sums) / len(sums)
     assert float(loss) == pytest.approx(expected, rel=1e-4)
-    samples = answer(network, labels, 5, seed=0, image_key="a")
+    samples = sample_image(network, labels, 5, seed=0, image_key="a")
     assert torch.equal(samples[0], samples[3]) and not torch.equal(samples[0], samples[1])
 
 

@@ -10,7 +10,7 @@ import torch
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.lightness import Lightness
-from tim_plugin.inference.samples import answer
+from tim_plugin.inference.samples import sample_image
 from tim_plugin.utils.color import L_STEP, lightness_of
 from tim_plugin.utils.images import read_image, write_png
 
@@ -81,7 +81,7 @@ def test_a_tower_of_lightness_answers_inputs_of_any_size_with_their_lightness(si
         mapping_width=8,
     ).eval()
     lq = Lightness().degrade(torch.rand(3, *size, generator=torch.Generator().manual_seed(0))).lq[None]
-    samples = answer(tower, lq, 2, seed=0, image_key="x")
+    samples = sample_image(tower, lq, 2, seed=0, image_key="x")
     assert samples.shape == (2, 3, *size)
     within = tower.degradation.measure(samples, Observed(lq))["l_in_step"]
     assert (within == 1).all() if consistency == "project" else (within > 0.3).all()

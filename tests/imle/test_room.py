@@ -15,7 +15,7 @@ from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.imle.room import in_memory
 from tim_plugin.imle.search import hierarchical
 from tim_plugin.imle.search_runner import SearchPlan, SearchRunner
-from tim_plugin.imle.sharded import is_divided, kept_weights
+from tim_plugin.imle.sharded import is_sharded, kept_weights
 from tim_plugin.losses.distance import PixelDistance
 from tim_plugin.utils.errors import TimError
 
@@ -163,7 +163,7 @@ def test_a_divided_network_keeps_no_whole_weights(problem, divided, tiny_tower):
         hook.remove()
         kept.append(weights[0] is weights[1])
     assert kept == [True, False]
-    assert is_divided(divided) and not is_divided(plain) and not is_divided(Crowded(plain))
+    assert is_sharded(divided) and not is_sharded(plain) and not is_sharded(Crowded(plain))
 
 
 def test_a_search_of_a_divided_network_finds_the_same(problem, divided, tiny_tower):

@@ -20,7 +20,7 @@ from demos.restoration_demo import DEMOS
 from paper.halved_photographs import halved
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.inference import towers as pretrained
-from tim_plugin.inference.samples import answer, re_degradation
+from tim_plugin.inference.samples import measure_consistency, sample_image
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils import bundled
 from tim_plugin.utils.digit_files import read_digits
@@ -73,9 +73,9 @@ def judged(tower, pairs, of_samples=torch.mean):
     measures = list(distances())
     ours, trivial = torch.zeros(len(measures)), torch.zeros(len(measures))
     for index, (gt, observed) in enumerate(pairs):
-        samples = answer(tower, observed, 4, seed=0, image_key=index)
+        samples = sample_image(tower, observed, 4, seed=0, image_key=index)
         assert samples.std(dim=0).mean() > 2e-3  # half an 8-bit step
-        agreement = re_degradation(tower.degradation, samples, observed)
+        agreement = measure_consistency(tower.degradation, samples, observed)
         assert set(agreement) == set(tower.degradation.measured)
         assert all(AGREEMENT[key](value) for key, values in agreement.items() for value in values)
         rgb = gt.expand(3, -1, -1)
@@ -153,7 +153,7 @@ def test_samples_of_a_drawn_layout_differ():
     tower = pretrained.load("layout-camvid-small").network
     classes = torch.arange(96)[:, None].expand(96, 128) * tower.degradation.channels // 96  # a class a band
     lq = F.one_hot(classes, tower.degradation.channels).permute(2, 0, 1)[None].float()
-    samples = answer(tower, lq, 4, seed=0, image_key=0)
+    samples = sample_image(tower, lq, 4, seed=0, image_key=0)
     assert samples.shape == (4, 3, 96, 128) and samples.std(dim=0).mean() > 2e-3
 
 

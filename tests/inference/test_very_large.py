@@ -22,7 +22,7 @@ from tim_plugin.imle.latents import LevelShape, draw_level
 from tim_plugin.imle.live_memory import peak_bytes
 from tim_plugin.inference.files import sample_files
 from tim_plugin.inference.png_rows import write_png_rows, write_very_large
-from tim_plugin.inference.samples import answer, finish
+from tim_plugin.inference.samples import finish, sample_image
 from tim_plugin.inference.tiled_tower import TiledTower
 from tim_plugin.utils.checkpoints import save_atomically
 from tim_plugin.utils.disk_tensors import empty_like, is_on_disk, on_disk, release
@@ -203,9 +203,9 @@ def test_memory_grows_with_the_input_alone(tiny_tower, small_strips, arguments, 
         lq = torch.rand(1, 3, *[side // tower.spec.scale] * 2, generator=torch.Generator().manual_seed(0))
         lq = lq.mul(0.4).add(0.3)
         found = []
-        taken.append(peak_bytes(lambda: found.append(answer(tiled, lq, 1, 0, "x"))))  # noqa: B023
+        taken.append(peak_bytes(lambda: found.append(sample_image(tiled, lq, 1, 0, "x"))))  # noqa: B023
         assert found[0].shape == (1, 3, side, side) and is_on_disk(found[0])
-        whole = answer(tower, lq, 1, 0, "x")
+        whole = sample_image(tower, lq, 1, 0, "x")
         assert (found[0] - whole).abs().max() < 1.5 / 255
     assert taken[1] < 1.25 * taken[0] + inputs * 4 * 3 * (384**2 - 192**2)  # the image is four times as large
 

@@ -21,7 +21,7 @@ from basicsr.utils.matlab_functions import imresize
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.bicubic import Bicubic
 from tim_plugin.degradations.tasks import get_task
-from tim_plugin.inference.samples import answer
+from tim_plugin.inference.samples import sample_image
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.errors import TimError
@@ -198,7 +198,7 @@ def test_a_network_is_evaluated_without_writing_images(photos, tiny_tower, tmp_p
     figures = json.loads((tmp_path / "f.json").read_text())["figures"]
     gt = read_image(sorted(photos.iterdir())[0]).rgb
     loaded, _ = load_network(tmp_path / "net.pth")
-    first = answer(loaded, Observed(Bicubic(16).degrade(gt).lq[None]), 2, 0, 0)
+    first = sample_image(loaded, Observed(Bicubic(16).degrade(gt).lq[None]), 2, 0, 0)
     assert first.shape == (2, *gt.shape)
     assert figures["lr_psnr"]["worst"] >= 45 and figures["lr_psnr"]["unit"] == "dB"
     assert 5 < figures["psnr"]["mean"] < 40

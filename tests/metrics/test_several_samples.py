@@ -7,10 +7,11 @@ import pytest
 import torch
 from basicsr.metrics import calculate_metric
 
-from tim_plugin.inference.samples import Answers, measure, summarise
+from tim_plugin.inference.samples import SampledImage
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.image_metrics import metrics_from_options
 from tim_plugin.metrics.sample_measures import faithfulness_weighted_variance, space_score
+from tim_plugin.metrics.validation import measure, summarise
 from tim_plugin.utils.errors import TimError
 
 RANDOM = {"backbone": "alexnet", "weights": "random", "calibration": "none"}
@@ -60,7 +61,9 @@ def test_validation_reports_one_value_an_image_and_their_mean(images):
         "psnr": {"type": "calculate_psnr", "crop_border": 0},
     }
     metrics = metrics_from_options(section, 10)
-    rows = [measure(Answers(name, gt, some, gt), metrics, None) for name, some in (("a", samples), ("b", samples * 0))]
+    rows = [
+        measure(SampledImage(name, gt, some, gt), metrics, None) for name, some in (("a", samples), ("b", samples * 0))
+    ]
     assert set(rows[0].of_all) == {"spread", "s10"} and set(rows[0].scores) == {"psnr"}
     assert rows[1].of_all == {"spread": 0, "s10": 0}
     summary = summarise(rows, {})

@@ -16,7 +16,7 @@ from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.inference.files import sample_files
-from tim_plugin.inference.samples import answer
+from tim_plugin.inference.samples import sample_image
 from tim_plugin.models.pipeline import test_pipeline as run_test_pipeline
 from tim_plugin.models.pipeline import train_pipeline
 from tim_plugin.options.files import read_option_file
@@ -149,7 +149,7 @@ def test_option_file_runs(path, tmp_path, photos, label_maps, tiny_network):
     section = opt["datasets"].get("val", opt["datasets"]["train"])
     dataset = build_dataset({**section, "phase": "val", "scale": opt["scale"]})
     item = torch.utils.data.default_collate([dataset[0]])
-    samples = answer(tower, Observed(item["lq"], item.get("given", {})), 2, seed=0, image_key="x")
+    samples = sample_image(tower, Observed(item["lq"], item.get("given", {})), 2, seed=0, image_key="x")
     assert samples.shape == (2, *item["gt"].shape[1:])
     assert torch.equal(samples[0], samples[1]) == (opt["network_g"]["type"] in ONE_ANSWER)
     if opt["network_g"]["type"] != "TowerGenerator":

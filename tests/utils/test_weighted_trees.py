@@ -9,8 +9,8 @@ from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.imle.search import hierarchical
-from tim_plugin.imle.types import Condition
-from tim_plugin.losses.distance import PerceptualDistance, PixelDistance, Weighted
+from tim_plugin.imle.types import Condition, Weighted
+from tim_plugin.losses.distance import PerceptualDistance, PixelDistance
 from tim_plugin.utils.trees import choose, join, map_tensors, move, split, take, tile
 
 

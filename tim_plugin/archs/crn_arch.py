@@ -26,7 +26,7 @@ class CRN(nn.Module):
 
     Args:
         num_in_ch: Classes of the one-hot label map.
-        num_images: Images a pass; :meth:`answers` gives them one after the other and begins again.
+        num_images: Images a pass; :meth:`sample` gives them one after the other and begins again.
         num_modules: The finest works at the full size, each other at half of the next; 7 for 4x8 to 256x512.
         widths: Channels of the modules, one number or one each.
         noise_channels: Read beside the labels.
@@ -70,7 +70,7 @@ class CRN(nn.Module):
         """Return the first image, (N, 3, H, W), for one-hot labels (N, C, H, W)."""
         return self.images(lq)[:, 0]
 
-    def answers(self, lq: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def sample(self, lq: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Return (n, 3, H, W) for one label map: the images of a pass by turns; nothing is drawn."""
         images = self.images(lq)[0]
         return images[torch.arange(len(generators)) % self.num_images]

@@ -23,7 +23,7 @@ L_CENTRE = 50.0
 class Zhang2016(nn.Module):
     """Eight blocks of convolutions, a softmax over bins at a quarter of the size, enlarged bilinearly.
 
-    :meth:`forward` gives the annealed mean, one answer; :meth:`answers` draws each position's bin from its marginal:
+    :meth:`forward` gives the annealed mean, one answer; :meth:`sample` draws each position's bin from its marginal:
     the one-to-many baseline of the tables.
 
     Args:
@@ -62,7 +62,7 @@ class Zhang2016(nn.Module):
         """Return RGB (N, 3, H, W) by the annealed mean, for lightness (N, 1, H, W) in [0, 1]."""
         return self._enlarged(lq, lambda logits: annealed_mean(logits, self.centres, self.temperature))
 
-    def answers(self, lq: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def sample(self, lq: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Return (n, 3, H, W), one answer for each generator, for one lightness (1, 1, H, W)."""
         found = [self._enlarged(lq, lambda logits, g=one: drawn(logits, self.centres, g)) for one in generators]
         return torch.cat(found)

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tim_plugin.imle.contracts import Distance, Tower
 from tim_plugin.imle.latents import Draw, LevelLatent, LevelShape, draw_level
 from tim_plugin.imle.room import Room, in_memory, no_room
 from tim_plugin.imle.search_runner import SearchRunner
-from tim_plugin.losses.distance import Features, Weighted
+from tim_plugin.imle.types import DistanceLike, Features, TowerLike, Weighted
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.trees import choose, join, take, tile
 
@@ -27,7 +26,7 @@ REJECTED = 1e6  # added to the key of a rejected candidate: above any distance
 
 Codes = tuple[LevelLatent, ...]
 Images = dict[int, Tensor]  # by level
-Run = Callable[[Tower, Codes, Tensor], tuple[Images, Any]]
+Run = Callable[[TowerLike, Codes, Tensor], tuple[Images, Any]]
 
 
 class Best(NamedTuple):
@@ -61,7 +60,7 @@ class Ranking:
 
     def __init__(
         self,
-        distance: Distance,
+        distance: DistanceLike,
         targets: Mapping[int, Tensor | Weighted],
         num_levels: int,
         radius: float = 0.0,
@@ -158,7 +157,7 @@ class Contest:
         return self._run_again(best, room) if plan.runs_winners_again else best
 
     def _limit(self, shapes: Sequence[LevelShape], parent: Tensor, max_items: int) -> int:
-        def probe(tower: Tower) -> None:
+        def probe(tower: TowerLike) -> None:
             source = torch.Generator(parent.device).manual_seed(0)  # not the search's own: the codes must not change
             self._scored(tower, tuple(draw_level(shape, len(parent), source) for shape in shapes), parent, keep=1)
 
@@ -168,7 +167,7 @@ class Contest:
             raise TimError(no_room(self.level, len(parent)))
         return limit
 
-    def _scored(self, tower: Tower, codes: Codes, parent: Tensor, keep: int) -> Best:
+    def _scored(self, tower: TowerLike, codes: Codes, parent: Tensor, keep: int) -> Best:
         plan, items = self.runner.plan, len(codes[0].style)
         parents = parent.repeat(items // len(parent))
         images, state = self.run(tower, codes, parents)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from tim_plugin.degradations.base import Degradation, Observed
-from tim_plugin.imle.types import Condition
-from tim_plugin.losses.distance import Weighted
-from tim_plugin.options.specs import TowerSpec
+from tim_plugin.imle.types import Condition, Weighted
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.resize import bicubic_resize
 
 Shrink = Callable[[Tensor, tuple[int, int]], Tensor]
 
 
-def condition_pyramid(observed: Observed, spec: TowerSpec, degradation: Degradation) -> list[Condition]:
+def condition_pyramid(observed: Observed, spec: Any, degradation: Degradation) -> list[Condition]:
     """Return what each level is given of the input, coarse to fine.
 
     With placement ``upsample`` the first level reads the LQ, and levels above it the enlarged LQ if
@@ -26,7 +25,7 @@ def condition_pyramid(observed: Observed, spec: TowerSpec, degradation: Degradat
 
     Args:
         observed: (N, C, h, w) and what else is given, batched.
-        spec: The tower.
+        spec: What the tower is: ``num_levels``, ``placement``, ``condition_every_level``, ``consistency``.
         degradation: The tower's; what the projection needs is left out where the tower does not project.
 
     Raises:
@@ -48,7 +47,7 @@ def condition_pyramid(observed: Observed, spec: TowerSpec, degradation: Degradat
     ]
 
 
-def _level_inputs(lq: Tensor, spec: TowerSpec, degradation: Degradation) -> list[Tensor | None]:
+def _level_inputs(lq: Tensor, spec: Any, degradation: Degradation) -> list[Tensor | None]:
     if spec.placement == "same":
         return _down_pyramid(lq, spec.num_levels, degradation.shrink)
     height, width = lq.shape[-2:]

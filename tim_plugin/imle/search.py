@@ -16,12 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tim_plugin.imle.contracts import Distance, Tower
 from tim_plugin.imle.latents import Latents, LevelShape
 from tim_plugin.imle.nearest import Codes, Contest, Images, Ranking
 from tim_plugin.imle.search_runner import SearchRunner
-from tim_plugin.imle.types import Condition, coarsest
-from tim_plugin.losses.distance import Weighted
+from tim_plugin.imle.types import Condition, DistanceLike, TowerLike, Weighted, coarsest
 from tim_plugin.utils.errors import NonFiniteError
 from tim_plugin.utils.trees import take, tile
 
@@ -45,8 +43,8 @@ Callback = Callable[[int, int], None]
 
 @torch.no_grad()
 def hierarchical(
-    tower: Tower,
-    distance: Distance,
+    tower: TowerLike,
+    distance: DistanceLike,
     conditions: Sequence[Condition],
     targets: Sequence[Tensor | Weighted],
     num_candidates: Sequence[int],
@@ -117,7 +115,7 @@ def hierarchical(
 
 
 def _run_level(
-    level: int, condition: Condition, batch_size: int, state: Any, tower: Tower, codes: Codes, parents: Tensor
+    level: int, condition: Condition, batch_size: int, state: Any, tower: TowerLike, codes: Codes, parents: Tensor
 ) -> tuple[Images, Any]:
     below = None if state is None else take(state, parents)
     image, new = tower.forward_level(level, tile(condition, len(parents) // batch_size), codes[0], below)
@@ -130,8 +128,8 @@ def _report(callback: Callback, level: int, prefixes: int, done: int) -> None:
 
 @torch.no_grad()
 def vanilla(
-    tower: Tower,
-    distance: Distance,
+    tower: TowerLike,
+    distance: DistanceLike,
     conditions: Sequence[Condition],
     targets: Sequence[Tensor | Weighted],
     num_candidates: Sequence[int],
@@ -178,7 +176,7 @@ def _run_all(
     conditions: Sequence[Condition],
     compared: Sequence[int],
     batch_size: int,
-    tower: Tower,
+    tower: TowerLike,
     codes: Codes,
     parents: Tensor,
 ) -> tuple[Images, Any]:
@@ -212,7 +210,7 @@ def search_by(
     return partial(hierarchical, reject_radius=reject_radius, width=width, runner=runner)
 
 
-def _shapes(tower: Tower, conditions: Sequence[Condition]) -> list[LevelShape]:
+def _shapes(tower: TowerLike, conditions: Sequence[Condition]) -> list[LevelShape]:
     return tower.latent_shapes(*coarsest(conditions).shape[-2:])
 
 

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tim_plugin.imle.contracts import Tower
 from tim_plugin.imle.latents import Draw, LevelLatent, LevelShape, draw_level
 from tim_plugin.imle.live_memory import peak_bytes
-from tim_plugin.imle.sharded import is_divided, kept_weights
-from tim_plugin.imle.types import Condition
+from tim_plugin.imle.sharded import is_sharded, kept_weights
+from tim_plugin.imle.types import Condition, TowerLike
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.trees import map_tensors, take
 
@@ -64,7 +63,7 @@ class PlannedTower:
         backend: Of ``torch.compile``.
     """
 
-    def __init__(self, tower: Tower, plan: SearchPlan, backend: str | Callable[..., Any] = "inductor") -> None:
+    def __init__(self, tower: TowerLike, plan: SearchPlan, backend: str | Callable[..., Any] = "inductor") -> None:
         self.tower, self.plan, self.backend = tower, plan, backend
         self._compiled: dict[int, Callable[..., Any]] = {}
         self._sizes: dict[int, int] = {}
@@ -127,7 +126,7 @@ class SearchRunner:
 
     def __init__(
         self,
-        tower: Tower,
+        tower: TowerLike,
         plan: SearchPlan | None = None,
         backend: str | Callable[..., Any] = "inductor",
         draw: Draw = draw_level,
@@ -136,7 +135,7 @@ class SearchRunner:
         self.planned = PlannedTower(tower, self.plan, backend)
         # A compiled level's memory cannot be watched; the plain one needs no less.
         self.watched = PlannedTower(tower, replace(self.plan, compiled=False))
-        self.divided = is_divided(tower)
+        self.divided = is_sharded(tower)
         self.halved: dict[int, int] = {}  # items of a level that are run at once at most
         self._bytes: dict[Any, float] = {}
 
@@ -148,7 +147,7 @@ class SearchRunner:
         """Return the context of their second run: full precision, also in half-precision training, if asked for."""
         return nullcontext() if self.plan.precision == "fp32" else torch.autocast(device.type, enabled=False)
 
-    def limit(self, level: int, default: int, probe: Callable[[Tower], Any], items: int, key: Any) -> int:
+    def limit(self, level: int, default: int, probe: Callable[[TowerLike], Any], items: int, key: Any) -> int:
         """Return how many items the level is run on at once.
 
         Args:

@@ -10,7 +10,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.utils import parametrize
 
 
-def is_divided(tower: Any) -> bool:
+def is_sharded(tower: Any) -> bool:
     """Return whether a network, or what stands for one, is divided over processes."""
     return isinstance(tower, nn.Module) and any(isinstance(module, FSDPModule) for module in tower.modules())
 
@@ -20,4 +20,4 @@ def kept_weights(tower: Any) -> AbstractContextManager[None]:
 
     What is computed is whole: kept, it would be the whole network in each process.
     """
-    return nullcontext() if is_divided(tower) else parametrize.cached()
+    return nullcontext() if is_sharded(tower) else parametrize.cached()

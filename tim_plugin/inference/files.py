@@ -1,4 +1,4 @@
-"""Many answers for a user's files, from a checkpoint or a tower's name alone: what ``tools/sample.py`` runs."""
+"""Many sampled for a user's files, from a checkpoint or a tower's name alone: what ``tools/sample.py`` runs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tim_plugin.inference.outputs import sample_paths, sheet_path, sheet_row
 from tim_plugin.inference.png_rows import write_very_large
 from tim_plugin.inference.record import SampleRecord, sha256
 from tim_plugin.inference.sampler import fixed_levels
-from tim_plugin.inference.samples import Answers, answer_chunks, re_degradation
+from tim_plugin.inference.samples import SampledImage, measure_consistency, sample_image_chunks
 from tim_plugin.inference.towers import open_network
-from tim_plugin.inference.video import Film, is_film
+from tim_plugin.inference.video import Video, is_video
 from tim_plugin.utils.background import Writer, read_ahead
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.contact_sheet import LARGEST_TILE_PX, contact_sheet
@@ -77,7 +77,7 @@ def sample_files(
             frames are then written as those of a folder.
         output: Made if it does not exist; another folder than ``source``.
         checkpoint: Written by this package, which holds what rebuilds the network; or the name of one of its towers.
-        num_samples: Answers for each image.
+        num_samples: SampledImage for each image.
         seed: Sample j of an image depends on (seed, the file's name, j) alone; sample j of each of a film's frames has
             the same codes.
         level_seeds: See :func:`tim_plugin.inference.sampler.sample_latents`; with every level given there is one
@@ -103,7 +103,7 @@ def sample_files(
     resources = Resources(memory_gib, tile, precision, max_samples_per_batch)
     source, output = source.expanduser(), output.expanduser()
     check_output(source, output)
-    film = Film(source) if is_film(source) else None
+    film = Video(source) if is_video(source) else None
     files = list_images(source) if film is None else film.frames
     names = dict(zip(files, output_names(files, suffix), strict=True))
     device = choose_device(device)
@@ -199,7 +199,7 @@ def _sample_file(
     degradation = plan.tower.degradation
     batch = move(map_tensors(lambda tensor: tensor[None], found.observed), plan.device)
     paths, kept, agreement = iter(outputs), [], {}
-    chunks = answer_chunks(
+    chunks = sample_image_chunks(
         plan.tower,
         batch,
         made_with["num_samples"],
@@ -209,7 +209,7 @@ def _sample_file(
         plan.samples_per_batch,
     )
     for samples in chunks:
-        for name, values in re_degradation(degradation, samples, move(batch, "cpu")).items():
+        for name, values in measure_consistency(degradation, samples, move(batch, "cpu")).items():
             agreement.setdefault(name, []).extend(values)
         if not kept:
             record.overwrite(outputs)
@@ -222,8 +222,10 @@ def _sample_file(
                 writer.write(_write, write_pixels, next(paths), to_pixels(sample))
         kept.append(_for_sheet(samples) if plan.tile_px else samples)
     for sheet in paths:  # the one that is left, if any
-        answers = Answers(sheet.stem.removesuffix("_sheet"), degradation.picture(found.observed.lq), joined(kept), None)
-        writer.write(_write, write_pixels, sheet, to_pixels(contact_sheet([sheet_row(answers)])))
+        sampled = SampledImage(
+            sheet.stem.removesuffix("_sheet"), degradation.picture(found.observed.lq), joined(kept), None
+        )
+        writer.write(_write, write_pixels, sheet, to_pixels(contact_sheet([sheet_row(sampled)])))
     return agreement
 
 

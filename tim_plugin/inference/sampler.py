@@ -1,4 +1,4 @@
-"""Many answers for one input: all levels' codes drawn independently, each from its own key (paper, end of 4.2)."""
+"""Many sampled for one input: all levels' codes drawn independently, each from its own key (paper, end of 4.2)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tim_plugin.imle.latents import Empty, Latents, LevelLatent, LevelShape
-from tim_plugin.imle.search import Tower
+from tim_plugin.imle.search import TowerLike
 from tim_plugin.imle.sharded import kept_weights
 from tim_plugin.imle.types import Condition
 from tim_plugin.imle.types import coarsest as coarsest_of
@@ -61,7 +61,7 @@ def _level_codes(
 
 @torch.no_grad()
 def sample(
-    tower: Tower,
+    tower: TowerLike,
     conditions: Sequence[Condition],
     num_samples: int,
     seed: int,
@@ -70,12 +70,12 @@ def sample(
     max_samples_per_batch: int = 4,
     callback: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Give several answers for each input.
+    """Give several sampled for each input.
 
     Args:
         tower: The generator; put it into eval mode if it has one.
         conditions: Condition pyramid of N images.
-        num_samples: Answers n for each image.
+        num_samples: SampledImage n for each image.
         seed: Sample j of image i depends on (seed, ``image_keys[i]``, j) alone, not on batch size, order or n.
         image_keys: One for each image; None numbers them from 0.
         level_seeds: See :func:`sample_latents`.
@@ -87,20 +87,20 @@ def sample(
     """
     count = coarsest_of(conditions).shape[0]
     keys = range(count) if image_keys is None else image_keys
-    answers = []
+    sampled = []
     for index, key in enumerate(keys):
         one = take(list(conditions), slice(index, index + 1))
         for images in sample_chunks(tower, one, num_samples, seed, key, level_seeds, max_samples_per_batch):
-            answers.append(images)
+            sampled.append(images)
             if callback is not None:
                 callback(len(images))
-    whole = answers[0] if len(answers) == 1 else torch.cat(answers)  # one very large answer is not copied
+    whole = sampled[0] if len(sampled) == 1 else torch.cat(sampled)  # one very large answer is not copied
     return whole.unflatten(0, (count, num_samples))  # (N, n, C, H, W)
 
 
 @torch.no_grad()
 def sample_chunks(
-    tower: Tower,
+    tower: TowerLike,
     conditions: Sequence[Condition],
     num_samples: int,
     seed: int,
@@ -108,7 +108,7 @@ def sample_chunks(
     level_seeds: LevelSeeds | None = None,
     max_samples_per_batch: int = 4,
 ) -> Iterator[Tensor]:
-    """Give the answers for one input, some at a time, so that not all need be kept.
+    """Give the sampled for one input, some at a time, so that not all need be kept.
 
     What all samples share is computed once: the levels below the first whose codes differ, and each normalised weight.
 

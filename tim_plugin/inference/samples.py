@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from basicsr.utils import tensor2img
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tim_plugin.degradations.base import Degradation, Observed
 from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.imle.pyramid import condition_pyramid
-from tim_plugin.imle.search import Distance
 from tim_plugin.inference.sampler import LevelSeeds, sample_chunks
-from tim_plugin.metrics.image_metrics import Metric
-from tim_plugin.metrics.sample_measures import pair_distances, pair_mean
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import round_to_8_bit
 from tim_plugin.utils.seeds import keyed_generator
@@ -29,7 +23,7 @@ from tim_plugin.utils.strips import by_strips, joined, strips
 from tim_plugin.utils.trees import map_tensors, move
 
 
-class Answers(NamedTuple):
+class SampledImage(NamedTuple):
     """The samples of one image, as they are saved.
 
     Attributes:
@@ -45,16 +39,7 @@ class Answers(NamedTuple):
     gt: Tensor | None
 
 
-@dataclass
-class Row:
-    """Measures of one image: ``scores[metric]`` holds one value a sample, ``of_all[metric]`` one of them together."""
-
-    name: str
-    scores: dict[str, list[float]] = field(default_factory=dict)
-    of_all: dict[str, float] = field(default_factory=dict)
-
-
-def answer(
+def sample_image(
     tower: nn.Module,
     observed: Observed | Tensor,
     num_samples: int,
@@ -78,13 +63,13 @@ def answer(
         continued at its edges and the samples are cut. With ``consistency: project`` the projection is repeated until
         it holds after rounding and clipping.
     """
-    chunks = answer_chunks(
+    chunks = sample_image_chunks(
         tower, observed, num_samples, seed, image_key, level_seeds, max_samples_per_batch, consistency
     )
     return joined(list(chunks))
 
 
-def answer_chunks(
+def sample_image_chunks(
     tower: nn.Module,
     observed: Observed | Tensor,
     num_samples: int,
@@ -94,7 +79,7 @@ def answer_chunks(
     max_samples_per_batch: int = 4,
     consistency: str | None = None,
 ) -> Iterator[Tensor]:
-    """Give the samples of :func:`answer` some at a time, so that not all of a very large image need be kept.
+    """Give the samples of :func:`sample_image` some at a time, so that not all of a very large image need be kept.
 
     Raises:
         TimError: A sample has values that are not finite.
@@ -124,12 +109,12 @@ def _require_finite(images: Tensor, image_key: int | str) -> None:
 def one_pass(network: nn.Module, lq: Tensor, num_samples: int, seed: int, image_key: int | str) -> Tensor:
     """Return the samples (n, C, H, W) of a network that is no tower, of one LQ (1, C, h, w).
 
-    They are those of the network's own ``answers(lq, generators)``, sample j with a generator of (seed, image, j)
+    They are those of the network's own ``sample(lq, generators)``, sample j with a generator of (seed, image, j)
     alone; a network that has no such method gives one answer, which is repeated.
     """
-    if not hasattr(network, "answers"):
+    if not hasattr(network, "sample"):
         return network(lq).expand(num_samples, -1, -1, -1)
-    return network.answers(lq, [keyed_generator(seed, image_key, j, device=lq.device) for j in range(num_samples)])
+    return network.sample(lq, [keyed_generator(seed, image_key, j, device=lq.device) for j in range(num_samples)])
 
 
 def degradation_of(network: nn.Module, dataset: Any = None) -> Degradation:
@@ -170,7 +155,7 @@ def repeat(observed: Observed, times: int) -> Observed:
     return map_tensors(lambda tensor: tensor.expand(times, *tensor.shape[1:]), observed)
 
 
-def re_degradation(degradation: Degradation, samples: Tensor, observed: Observed) -> dict[str, list[float]]:
+def measure_consistency(degradation: Degradation, samples: Tensor, observed: Observed) -> dict[str, list[float]]:
     """Return how well saved samples (n, C, H, W) of one image agree with its input, by measure, where that is known."""
     if not degradation.is_complete(observed):
         return {}
@@ -178,7 +163,7 @@ def re_degradation(degradation: Degradation, samples: Tensor, observed: Observed
     return {name: values.tolist() for name, values in measures.items()}
 
 
-def answers_of(
+def sample_loader(
     tower: nn.Module,
     loader: Iterable[Mapping[str, Any]],
     num_samples: int,
@@ -187,120 +172,18 @@ def answers_of(
     max_samples_per_batch: int = 4,
     consistency: str | None = None,
     indices: Iterable[int] | None = None,
-) -> Iterator[tuple[Answers, dict[str, list[float]]]]:
-    """Sample one image of a loader after the other; yield its answers and how well they agree with the input.
+) -> Iterator[tuple[SampledImage, dict[str, list[float]]]]:
+    """Sample one image of a loader after the other; yield its sampled and how well they agree with the input.
 
-    Arguments as for :func:`evaluate`; the agreement is as :func:`re_degradation` gives it.
+    Arguments as for :func:`evaluate`; the agreement is as :func:`measure_consistency` gives it.
     """
     degradation = degradation_of(tower, getattr(loader, "dataset", None))
     for index, data in zip(count() if indices is None else indices, loader, strict=False):
         observed = Observed(data["lq"], data.get("given", {}))
-        samples = answer(
+        samples = sample_image(
             tower, move(observed, device), num_samples, seed, index, None, max_samples_per_batch, consistency
         )
         gt = data["gt"][0] if "gt" in data else None
         picture = degradation.picture(data["lq"][0])
-        answers = Answers(Path(data["lq_path"][0]).stem, picture, samples, gt)
-        yield answers, re_degradation(degradation, samples, observed)
-
-
-def evaluate(
-    tower: nn.Module,
-    loader: Iterable[Mapping[str, Any]],
-    metrics: Mapping[str, Metric],
-    num_samples: int,
-    seed: int,
-    *,
-    device: torch.device | str = "cpu",
-    distance: Distance | None = None,
-    max_samples_per_batch: int = 4,
-    callback: Callable[[Answers, Row], None] | None = None,
-    consistency: str | None = None,
-    indices: Iterable[int] | None = None,
-) -> list[Row]:
-    """Sample and measure each image of a loader.
-
-    Args:
-        tower: The generator, in eval mode.
-        loader: Batches of one with BasicSR's keys ``lq``, ``lq_path`` and maybe ``gt`` and ``given``.
-        metrics: Measured for each sample where there is a GT.
-        num_samples: Samples for each image.
-        seed: Sample j of the image with index i depends on (seed, i, j) alone.
-        device: The tower's device.
-        distance: Adds ``distance`` to GT for each sample, and the samples' diversity: the mean distance between pairs.
-        max_samples_per_batch: Samples computed at once.
-        callback: Called with each image's answers and measures, for saving and progress.
-        consistency: See :func:`finish`.
-        indices: Of the loader's images, where it gives some of the images only; None counts from 0.
-
-    Returns:
-        One row for each image. The scores also hold the degradation's measures of agreement with the input, such as
-        ``lr_psnr`` (dB) in super-resolution.
-    """
-    rows = []
-    sampled = answers_of(tower, loader, num_samples, seed, device, max_samples_per_batch, consistency, indices)
-    for answers, agreement in sampled:
-        row = measure(answers, metrics, distance, device)
-        row.scores.update(agreement)
-        rows.append(row)
-        if callback is not None:
-            callback(answers, row)
-    return rows
-
-
-@torch.no_grad()
-def measure(
-    answers: Answers, metrics: Mapping[str, Metric], distance: Distance | None, device: torch.device | str = "cpu"
-) -> Row:
-    """Measure one image's samples.
-
-    Raises:
-        TimError: A metric needs a GT and the image has none.
-    """
-    row = Row(answers.name)
-    gt_image = None if answers.gt is None else tensor2img(answers.gt)
-    images = [tensor2img(one) for one in answers.samples]
-    for name, metric in metrics.items():
-        if gt_image is None and metric.needs_gt:
-            raise TimError(
-                f"val: metrics: {name} compares with the GT, and {answers.name} has none: remove the metric, "
-                "or use a dataset with GT"
-            )
-        if metric.of_all:
-            row.of_all[name] = float(metric.function(images, gt_image))
-        else:
-            row.scores[name] = [float(metric.function(image, gt_image)) for image in images]
-    if distance is not None:
-        features = [distance.features(one[None].to(device)) for one in answers.samples]
-        if len(features) > 1:
-            row.of_all["diversity"] = pair_mean(pair_distances(distance, features))
-        if answers.gt is not None:
-            gt_features = distance.features(answers.gt[None].to(device))
-            row.scores["distance"] = [float(distance.distance(one, gt_features)) for one in features]
-    return row
-
-
-def summarise(rows: Sequence[Row], better: Mapping[str, str], agreement: Set[str] = frozenset()) -> dict[str, float]:
-    """Reduce rows to means over images: ``NAME`` is the mean over samples, ``NAME_best`` the best of n.
-
-    Args:
-        rows: From :func:`evaluate`.
-        better: ``higher`` or ``lower`` for each metric; what is not named is ``higher``.
-        agreement: Measures of agreement with the input, which a guarantee is about: in place of the best of n they have
-            ``NAME_worst``, the worst sample of all.
-
-    Returns:
-        Metrics of all samples together have their mean over images only; so has ``diversity`` where it was measured.
-    """
-    result: dict[str, float] = {}
-    for name in rows[0].scores if rows else ():
-        values = np.array([row.scores[name] for row in rows])  # (images, samples)
-        lower = better.get(name) == "lower"
-        result[name] = float(values.mean())
-        if name in agreement:
-            result[f"{name}_worst"] = float(values.max() if lower else values.min())
-        else:
-            result[f"{name}_best"] = float((values.min(axis=1) if lower else values.max(axis=1)).mean())
-    for name in rows[0].of_all if rows else ():
-        result[name] = float(np.mean([row.of_all[name] for row in rows]))
-    return result
+        sampled = SampledImage(Path(data["lq_path"][0]).stem, picture, samples, gt)
+        yield sampled, measure_consistency(degradation, samples, observed)

@@ -13,12 +13,12 @@ from tim_plugin.utils.images import encode_pixels
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
 
 
-def is_film(path: Path) -> bool:
+def is_video(path: Path) -> bool:
     """Tell by its suffix whether a path is a film."""
     return path.suffix.lower() in FILM_SUFFIXES and path.is_file()
 
 
-class Film:
+class Video:
     """A film whose frames are read in order, each as the bytes of a PNG.
 
     Args:

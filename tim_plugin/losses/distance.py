@@ -9,27 +9,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lpips
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tim_plugin.imle.types import Features, Weighted
 from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL, open_trunk
 from tim_plugin.utils.errors import TimError, did_you_mean
 
-Features = Any  # a list of maps (N, C_l, H_l, W_l); of a weighted target, WeightedMaps
 CALIBRATIONS = ("lpips", "bundled", "none")
 EARLY_MAPS = 2  # of a screening
 TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
-
-
-class Weighted(NamedTuple):
-    """Targets (N, C, H, W) and what each pixel counts: (N, 1, H, W), mean about 1."""
-
-    image: Tensor
-    weight: Tensor
 
 
 class WeightedMaps(NamedTuple):

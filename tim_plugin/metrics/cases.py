@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tim_plugin.data.pairs import pair_files
 from tim_plugin.degradations.base import Degradation, Measure, Observed
-from tim_plugin.inference.samples import answers_of, degradation_of, re_degradation
+from tim_plugin.inference.samples import degradation_of, measure_consistency, sample_loader
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import is_image, read_bytes, read_image, round_to_8_bit
 
@@ -132,7 +132,7 @@ class FolderCases:
         else:
             observed = self.degradation.degrade(gt)
         batch = Observed(observed.lq[None], {key: value[None] for key, value in observed.given.items()})
-        return re_degradation(self.degradation, samples, batch)
+        return measure_consistency(self.degradation, samples, batch)
 
 
 def _size(image: Tensor) -> str:
@@ -229,7 +229,7 @@ class NetworkCases:
             TimError: An input has no GT.
         """
         loader = torch.utils.data.DataLoader(self.dataset)
-        for answers, agreement in answers_of(
+        for answers, agreement in sample_loader(
             self.network, loader, self.num_samples, self.seed, self.device, self.at_once
         ):
             if answers.gt is None:

@@ -8,19 +8,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tim_plugin.imle.search import Distance
-from tim_plugin.losses.distance import Features, PerceptualDistance
+from tim_plugin.imle.search import DistanceLike
+from tim_plugin.imle.types import Features
+from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.errors import TimError
 
 FWV_SIGMAS = (0.3, 0.2, 0.15)  # of table 3
 
 
-def distances_to(distance: Distance, features: Sequence[Features], target: Features) -> Tensor:
+def distances_to(distance: DistanceLike, features: Sequence[Features], target: Features) -> Tensor:
     """Return (n,) distances of n samples to a target, given the features of each (a batch of one)."""
     return torch.tensor([float(distance.distance(one, target)) for one in features])
 
 
-def pair_distances(distance: Distance, features: Sequence[Features]) -> Tensor:
+def pair_distances(distance: DistanceLike, features: Sequence[Features]) -> Tensor:
     """Return (n, n) distances of n samples to one another, given the features of each (a batch of one)."""
     found = torch.zeros(len(features), len(features))
     for i, one in enumerate(features):

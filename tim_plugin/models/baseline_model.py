@@ -24,7 +24,7 @@ class BaselineModel(SamplingModel):
     """Train a network by the losses it brings, or by ``pixel_opt`` and ``perceptual_opt`` as SRModel does.
 
     A network that trains in its own way has ``losses(lq, gt, distance) -> {name: scalar}``; ``distance`` is
-    ``perceptual_opt``'s. A network with several answers has ``answers``
+    ``perceptual_opt``'s. A network with several answers has ``sample``
     (see :func:`tim_plugin.inference.samples.one_pass`).
 
     Args:

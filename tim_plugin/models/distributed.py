@@ -57,19 +57,19 @@ def full_on_cpu(tree: Any) -> Any:
     return full(tree).cpu() if isinstance(tree, Tensor) else tree
 
 
-def divided_like(own: Any, whole: Tensor) -> Tensor:
+def sharded_like(own: Any, whole: Tensor) -> Tensor:
     """Return a whole tensor as ``own`` is: divided as it is, or as it stands."""
     if not isinstance(own, DTensor) or own.shape != whole.shape:
         return whole
     return distribute_tensor(whole.to(own.device), own.device_mesh, own.placements)
 
 
-def divided_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+def sharded_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
     """Return an optimizer's whole state dict with what belongs to a divided parameter divided as that is."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     entries = {
         index: {
-            key: divided_like(parameters[index], value) if isinstance(value, Tensor) else value
+            key: sharded_like(parameters[index], value) if isinstance(value, Tensor) else value
             for key, value in entry.items()
         }
         for index, entry in state["state"].items()

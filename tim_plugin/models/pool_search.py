@@ -8,14 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from tim_plugin.degradations.base import Observed
-from tim_plugin.imle.contracts import Distance
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, size_of
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.imle.search import search_by
 from tim_plugin.imle.search_runner import SearchPlan, SearchRunner
-from tim_plugin.imle.types import Condition
-from tim_plugin.losses.distance import Weighted
+from tim_plugin.imle.types import Condition, DistanceLike, Weighted
 from tim_plugin.options.specs import ImleSpec
 from tim_plugin.utils.seeds import keyed_generator
 from tim_plugin.utils.trees import split
@@ -39,7 +37,7 @@ class PoolSearch:
         rank: This process's rank.
     """
 
-    def __init__(self, tower: nn.Module, distance: Distance, imle: ImleSpec, seed: int, rank: int) -> None:
+    def __init__(self, tower: nn.Module, distance: DistanceLike, imle: ImleSpec, seed: int, rank: int) -> None:
         self.tower, self.distance, self.imle, self.seed, self.rank = tower, distance, imle, seed, rank
         plan = SearchPlan(
             precision=imle.search_precision,

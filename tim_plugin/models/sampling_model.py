@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from tim_plugin.archs.levels import checkpoint_levels, compile_levels
 from tim_plugin.degradations.base import Observed
-from tim_plugin.inference.outputs import save_answers
-from tim_plugin.inference.samples import Answers, Row, answer, degradation_of, evaluate, summarise
+from tim_plugin.inference.outputs import save_samples
+from tim_plugin.inference.samples import SampledImage, degradation_of, sample_image
 from tim_plugin.metrics.image_metrics import metrics_from_options
+from tim_plugin.metrics.validation import Row, evaluate, summarise
 from tim_plugin.models import distributed
 from tim_plugin.models.optimisation import OptimizerStep, Part
 from tim_plugin.models.stored_model import StoredModel
@@ -171,7 +172,7 @@ class SamplingModel(StoredModel):
     def test(self) -> None:
         """Sample the image that was fed: ``self.samples`` (n, C, H, W), and the first one as ``self.output``."""
         with self._evaluating() as network:
-            self.samples = answer(
+            self.samples = sample_image(
                 network,
                 Observed(self.lq, self.extra.get("given", {})),
                 self.val_spec.num_samples,
@@ -217,11 +218,11 @@ class SamplingModel(StoredModel):
         bar = tqdm(total=own, unit="image", desc=dataset_name, disable=not pbar)
         to_save = iter(range(own if save_img else 0))
 
-        def on_image(answers: Answers, row: Row) -> None:
+        def on_image(sampled: SampledImage, row: Row) -> None:
             if next(to_save, None) is not None:
-                save_answers(
-                    answers,
-                    *self._place(answers.name, dataset_name, current_iter),
+                save_samples(
+                    sampled,
+                    *self._place(sampled.name, dataset_name, current_iter),
                     with_contact_sheet=self.val_spec.contact_sheet,
                 )
             bar.update()

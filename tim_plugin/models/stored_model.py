@@ -31,7 +31,7 @@ class StoredModel(SRModel):
         if strict:
             checkpoints.require_same_degradation(bare, checkpoint, load_path)
         own = bare.state_dict()
-        state = {name: distributed.divided_like(own.get(name), value) for name, value in state.items()}
+        state = {name: distributed.sharded_like(own.get(name), value) for name, value in state.items()}
         for line in checkpoints.load_into(bare, state, load_path, strict):
             get_root_logger().warning(f"Not loaded from {load_path}: {line}")
         get_root_logger().info(f"Loaded {net.__class__.__name__} from {load_path} [{param_key}].")
@@ -89,7 +89,7 @@ class StoredModel(SRModel):
             TimError: This process's own state is not there.
         """
         optimizers = [
-            distributed.divided_optimizer_state(optimizer, state)
+            distributed.sharded_optimizer_state(optimizer, state)
             for optimizer, state in zip(self.optimizers, resume_state["optimizers"], strict=True)
         ]
         super().resume_training({**resume_state, "optimizers": optimizers})

@@ -134,7 +134,7 @@ def force_option(opt: dict[str, Any], entry: str) -> None:
     section[key] = _as_number(value)
 
 
-def read_forced(path: Path, forced: Mapping[str, Any]) -> tuple[OrderedDict, list[str]]:
+def read_with_overrides(path: Path, forced: Mapping[str, Any]) -> tuple[OrderedDict, list[str]]:
     """Read an option file and replace options, for a run that a program starts.
 
     Args:

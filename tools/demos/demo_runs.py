@@ -13,15 +13,16 @@ from basicsr.data import build_dataset
 from basicsr.losses import build_loss
 from torch import nn
 
-from tim_plugin.imle.search import Distance
-from tim_plugin.inference.samples import Answers, Row, evaluate, summarise
+from tim_plugin.imle.search import DistanceLike
+from tim_plugin.inference.samples import SampledImage
+from tim_plugin.metrics.validation import Row, evaluate, summarise
 from tim_plugin.models.pipeline import train_pipeline
-from tim_plugin.options.files import read_forced, read_option_file
+from tim_plugin.options.files import read_option_file, read_with_overrides
 from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.resize import bicubic_resize
 
 AVERAGED_ITERS = 10
-OnImage = Callable[[Answers, Row], None]
+OnImage = Callable[[SampledImage, Row], None]
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def train(demo: Demo, root: Path, forced: Mapping[str, Any] | None = None) -> Tr
         History(),
     )
     below = _below(root, read_option_file(option_file))
-    opt, argv = read_forced(option_file, {**below, **demo.forced, **(forced or {})})
+    opt, argv = read_with_overrides(option_file, {**below, **demo.forced, **(forced or {})})
     print(
         f"Training a small tower for {opt['train']['total_iter']} iterations ({option_file.relative_to(root)}).",
         flush=True,
@@ -134,17 +135,17 @@ def measure(
         ``input_distance`` is that of the input itself (enlarged bicubically); ``agreement`` holds for each measure of
         re-degradation its mean and the worst sample's.
     """
-    distance: Distance = build_loss(dict(trained.opt["train"]["perceptual_opt"])).distance
+    distance: DistanceLike = build_loss(dict(trained.opt["train"]["perceptual_opt"])).distance
     section = {**trained.opt["datasets"]["val"], "phase": "val", "scale": trained.opt["scale"]}
     inputs: list[float] = []
 
-    def take(answers: Answers, row: Row) -> None:
-        channels = answers.gt.shape[0]
-        enlarged = bicubic_resize(answers.lq[:channels], tuple(answers.gt.shape[-2:])).clamp(0, 1)
+    def take(sampled: SampledImage, row: Row) -> None:
+        channels = sampled.gt.shape[0]
+        enlarged = bicubic_resize(sampled.lq[:channels], tuple(sampled.gt.shape[-2:])).clamp(0, 1)
         with torch.no_grad():
-            inputs.append(float(distance(enlarged[None], answers.gt[None])))
+            inputs.append(float(distance(enlarged[None], sampled.gt[None])))
         if on_image is not None:
-            on_image(answers, row)
+            on_image(sampled, row)
 
     loader = torch.utils.data.DataLoader(build_dataset(section))
     rows = evaluate(

@@ -23,7 +23,8 @@ from demos.consistency_comparison import compare_consistency
 from demos.demo_runs import Demo, Trained, measure, train
 from tim_plugin.degradations.base import Observed
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import Answers, Row, answer, re_degradation
+from tim_plugin.inference.samples import SampledImage, measure_consistency, sample_image
+from tim_plugin.metrics.validation import Row
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.digit_files import fit_to_digits, read_digits
 from tim_plugin.utils.images import write_json, write_png
@@ -97,9 +98,9 @@ def write_figure1(trained: Trained, result: Path) -> dict[str, Any]:
     """
     sheet: list[SheetRow] = []
 
-    def on_image(answers: Answers, row: Row) -> None:
+    def on_image(sampled: SampledImage, row: Row) -> None:
         if len(sheet) < SHOWN_DIGITS:
-            sheet.append(sheet_row(answers._replace(name="")))
+            sheet.append(sheet_row(sampled._replace(name="")))
 
     measures = {"task": "mnist_pca", **trained.measures, **measure(DEMO, trained, on_image=on_image)}
     write_png(result / "figure_1a.png", contact_sheet(sheet, max_samples=DEMO.shown_samples))
@@ -145,13 +146,13 @@ def _predict(trained: Trained) -> tuple[list[Plane], list[float], list[float]]:
     planes, errors, spread = [], [], []
     for index, digit in enumerate(read_digits(str(val_set["dataroot_gt"]))[:MEASURED_DIGITS].float() / 255):
         observed = Observed(trained.tower.degradation.degrade(digit).lq[None])
-        samples = answer(trained.tower, observed, PREDICTIONS, SEED, index, max_samples_per_batch=100)
+        samples = sample_image(trained.tower, observed, PREDICTIONS, SEED, index, max_samples_per_batch=100)
         real = _coordinates(digit[None], basis)[0]
         nearest = (known[:, :10] - real[:10]).norm(dim=1).argsort()[:NEIGHBOURS]
         planes.append(
             Plane(*(part[..., 10:].double().numpy() for part in (_coordinates(samples, basis), real, known[nearest])))
         )
-        errors += re_degradation(trained.tower.degradation, samples, observed)["pca_error"]
+        errors += measure_consistency(trained.tower.degradation, samples, observed)["pca_error"]
         spread.append(float(samples.var(dim=0, unbiased=False).mean().sqrt()))
     return planes, errors, spread
 

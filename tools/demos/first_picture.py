@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from demos.demo_runs import Demo
 from tim_plugin.inference import towers as pretrained
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import answers_of
-from tim_plugin.options.files import read_forced
+from tim_plugin.inference.samples import sample_loader
+from tim_plugin.options.files import read_with_overrides
 from tim_plugin.utils import bundled
 from tim_plugin.utils.contact_sheet import contact_sheet
 from tim_plugin.utils.images import write_png
@@ -43,10 +43,10 @@ def show_shipped(name: str, demo: Demo, root: Path, closing: str = NEXT) -> Path
     tower, started = TOWERS.get(name), time.perf_counter()
     if tower not in bundled.known(bundled.FOLDER):
         return None
-    opt, _ = read_forced(root / "tools" / "demos" / "options" / demo.option_file, demo.forced)
+    opt, _ = read_with_overrides(root / "tools" / "demos" / "options" / demo.option_file, demo.forced)
     section = {**opt["datasets"]["val"], "dataroot_gt": str(root / opt["datasets"]["val"]["dataroot_gt"])}
     dataset = build_dataset({**section, "gt_size": SHOWN_PX, "phase": "val", "scale": opt["scale"]})
-    answers = answers_of(pretrained.load(tower).network, DataLoader(dataset), demo.shown_samples, demo.seed)
+    answers = sample_loader(pretrained.load(tower).network, DataLoader(dataset), demo.shown_samples, demo.seed)
     sheet = root / "results" / f"demo_{name}" / f"{tower}.png"
     write_png(sheet, contact_sheet([sheet_row(one) for one, _ in answers], max_samples=demo.shown_samples))
     print(

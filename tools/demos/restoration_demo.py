@@ -13,7 +13,8 @@ from demos.demo_runs import Demo, Trained, measure, train
 from demos.first_picture import show_shipped
 from demos.layouts_demo import LAYOUTS, layout_data
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import Answers, Row
+from tim_plugin.inference.samples import SampledImage
+from tim_plugin.metrics.validation import Row
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image, write_jpeg, write_json, write_png
@@ -68,8 +69,8 @@ def run_demo(name: str, root: Path, data: Path | None = None) -> dict[str, Any]:
     result = root / "results" / trained.opt["name"]
     sheet: list[SheetRow] = []
 
-    def on_image(answers: Answers, row: Row) -> None:
-        sheet.append(sheet_row(answers))
+    def on_image(sampled: SampledImage, row: Row) -> None:
+        sheet.append(sheet_row(sampled))
 
     measures = {"task": name, **trained.measures, **measure(demo, trained, on_image=on_image)}
     measures["seconds"] = round(time.perf_counter() - started, 1)
@@ -127,7 +128,7 @@ Done in {measures["seconds"]:.0f} s: {measures["parameters"]:,} parameters, {mea
 best of {measures["num_samples"]} {best:.3f}, diversity {measures["diversity"]:.3f}
     agreement with the input, mean (worst sample): {agreement_text(measures)}
 Look at  {here / "contact_sheet.png"}  and  {here / "metrics.json"}.
-Next, many answers for an input of your own:
+Next, many sampled for an input of your own:
   .venv/bin/python tools/sample.py -i IMAGE_OR_FOLDER -o results/mine -m {model} -n 8
 or a full-size network on your own data (see README.md):
   .venv/bin/python tools/train.py -opt options/train_tim_{measures["task"]}.yml""",

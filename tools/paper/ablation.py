@@ -23,7 +23,7 @@ from paper.workbench import SAMPLING_SEED, Workbench
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.imle.search import search_by
-from tim_plugin.inference.samples import answers_of
+from tim_plugin.inference.samples import sample_loader
 from tim_plugin.options.specs import ImleSpec, build_spec
 from tim_plugin.utils.contact_sheet import GAP_PX, text_line
 from tim_plugin.utils.images import read_image, write_png
@@ -195,7 +195,7 @@ def _samples(bench: Workbench, task: str, checkpoint: Path) -> Samples:
     """Input, first sample and GT of a few measured images."""
     system = bench.preset.tim(task)
     loader = DataLoader(bench.spread_images(system, SHOWN_INPUTS))
-    answers = answers_of(bench.network(system, checkpoint), loader, 1, SAMPLING_SEED, bench.device)
+    answers = sample_loader(bench.network(system, checkpoint), loader, 1, SAMPLING_SEED, bench.device)
     return [(one.lq, one.samples[0], one.gt) for one, _ in answers]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from paper.run_conditions import MACHINE, machine
 from tim_plugin.models.pipeline import Observer, train_pipeline
-from tim_plugin.options.files import read_forced
+from tim_plugin.options.files import read_with_overrides
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_json
 
@@ -38,7 +38,7 @@ def trained_checkpoint(
     if not (folder / RECORD).is_file():  # it is written when training has come to its end
         states = folder / "training_states"
         resume = ["--auto_resume"] if states.is_dir() and any(states.iterdir()) else []
-        _, argv = read_forced(option_file, {**forced, "name": folder.name})
+        _, argv = read_with_overrides(option_file, {**forced, "name": folder.name})
         made_by = machine(root, "cuda" if options.get("num_gpu") else "cpu")
         train_pipeline(str(root), [*resume, *argv], on_step)
         write_json(folder / MACHINE, made_by)
@@ -72,7 +72,7 @@ def run_name(option_file: Path, forced: Mapping[str, Any], label: str) -> str:
 
 
 def _named(option_file: Path, forced: Mapping[str, Any], label: str) -> tuple[str, dict[str, Any]]:
-    opt, _ = read_forced(option_file, forced)
+    opt, _ = read_with_overrides(option_file, forced)
     options = _by_content(json.loads(json.dumps({key: value for key, value in opt.items() if key not in NOT_HASHED})))
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
     return f"{label}_{digest}", options

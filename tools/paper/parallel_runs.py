@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from paper.cached_runs import finished_checkpoint, run_name, trained_checkpoint
-from tim_plugin.options.files import read_forced
+from tim_plugin.options.files import read_with_overrides
 
 POLL_S = 0.5
 _steps: Any = None  # a worker's counter, shared with the parent
@@ -30,7 +30,7 @@ class Run(NamedTuple):
 
     def options(self) -> dict[str, Any]:
         """Return the options that the run is made with."""
-        return read_forced(self.option_file, self.forced)[0]
+        return read_with_overrides(self.option_file, self.forced)[0]
 
     def iterations(self) -> int:
         """Return how many steps it takes."""

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
-from tim_plugin.imle.search import Distance, hierarchical
+from tim_plugin.imle.search import DistanceLike, hierarchical
 from tim_plugin.utils.trees import tile
 
 CRITERIA = ("last", "sum")  # the last level's distance, or the sum over levels that training minimises
@@ -39,7 +39,7 @@ class Efficiency:
 @torch.no_grad()
 def measure_efficiency(
     tower: nn.Module,
-    distance: Distance,
+    distance: DistanceLike,
     lq: Tensor,
     gt: Tensor,
     counts: Sequence[int],
@@ -80,7 +80,7 @@ def measure_efficiency(
 
 def _vanilla_distances(
     tower: nn.Module,
-    distance: Distance,
+    distance: DistanceLike,
     conditions: Sequence,
     targets: Sequence[Tensor],
     count: int,

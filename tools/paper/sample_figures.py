@@ -12,7 +12,7 @@ from paper.pages import folder_of, write_target
 from paper.run_conditions import trained_at
 from paper.workbench import SAMPLING_SEED, Workbench
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import answers_of
+from tim_plugin.inference.samples import sample_loader
 from tim_plugin.utils.contact_sheet import contact_sheet
 from tim_plugin.utils.images import write_png
 
@@ -37,7 +37,7 @@ def reproduce_samples(bench: Workbench, figure: str) -> dict[str, Any]:
     run = bench.run(system, seed)
     (checkpoint,) = bench.train([run])
     images = bench.spread_images(system, SHOWN_INPUTS)
-    answers = answers_of(
+    answers = sample_loader(
         bench.network(system, checkpoint),
         DataLoader(images),
         SHOWN_SAMPLES,

@@ -20,7 +20,7 @@ from paper.cached_runs import kept_json
 from paper.parallel_runs import Run
 from paper.run_conditions import machine
 from tim_plugin.models.pipeline import train_pipeline
-from tim_plugin.options.files import read_forced
+from tim_plugin.options.files import read_with_overrides
 
 REPEATS = 3  # of wall-clock time, of which the median is taken; processor time is measured once
 POOLS = 2  # searches that are timed in each repeat; the first pools, which fill up, are not
@@ -85,7 +85,7 @@ def _timed(run: Run, scratch: Path) -> float:
     forced["logger:save_checkpoint_freq"] = total + 1
     if on_cpu:
         forced["datasets:train:num_worker_per_gpu"] = 0  # other processes' time is not seen
-    _, argv = read_forced(run.option_file, forced)
+    _, argv = read_with_overrides(run.option_file, forced)
 
     def on_step(current_iter: int, log: Mapping[str, float]) -> None:
         if not on_cpu:

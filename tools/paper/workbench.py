@@ -23,7 +23,7 @@ from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.case_measures import Tools, score
 from tim_plugin.metrics.cases import NetworkCases
 from tim_plugin.metrics.feature_extractors import Extractor, build_extractor
-from tim_plugin.options.files import read_forced, read_option_file
+from tim_plugin.options.files import read_option_file, read_with_overrides
 from tim_plugin.utils.checkpoints import load_network, network_of
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images
@@ -126,7 +126,7 @@ class Workbench:
         }
 
     def _options(self, system: System) -> dict[str, Any]:
-        return read_forced(self.root / system.option_file, system.forced)[0]
+        return read_with_overrides(self.root / system.option_file, system.forced)[0]
 
     def spread_images(self, system: System, count: int) -> Subset:
         """Return measured images that are spread evenly over all, none picked."""

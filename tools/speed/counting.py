@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from tim_plugin.imle.latents import LevelLatent
-from tim_plugin.imle.search import Distance, Tower
+from tim_plugin.imle.search import DistanceLike, TowerLike
 from tim_plugin.imle.types import Condition
 
 
@@ -21,7 +21,7 @@ class Counter:
         targets: Passes of these are counted by themselves too.
     """
 
-    def __init__(self, tower: Tower, distance: Distance, targets: Sequence[Tensor]) -> None:
+    def __init__(self, tower: TowerLike, distance: DistanceLike, targets: Sequence[Tensor]) -> None:
         self.tower, self.measure, self.targets = tower, distance, targets
         self.evaluations = [0] * len(targets)
         self.at_once = [0] * len(targets)

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tim_plugin.imle.contracts import Distance, Tower
 from tim_plugin.imle.latents import Draw, Latents, LevelLatent, draw_level
 from tim_plugin.imle.search import Selection
-from tim_plugin.imle.types import Condition, coarsest
+from tim_plugin.imle.types import Condition, DistanceLike, TowerLike, coarsest
 from tim_plugin.utils.trees import tile
 
 
 @torch.no_grad()
 def naive_hierarchical(
-    tower: Tower,
-    distance: Distance,
+    tower: TowerLike,
+    distance: DistanceLike,
     conditions: Sequence[Condition],
     targets: Sequence[Tensor],
     num_candidates: Sequence[int],

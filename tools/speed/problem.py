@@ -11,17 +11,16 @@ from torch import Tensor
 from speed.settings import Setting
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.degradations.base import Observed
-from tim_plugin.imle.contracts import Distance, Tower
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
-from tim_plugin.imle.types import Condition
+from tim_plugin.imle.types import Condition, DistanceLike, TowerLike
 from tim_plugin.utils.trees import take
 
 
 class Problem(NamedTuple):
     """What searches take first: tower, distance, condition and target pyramids of N examples."""
 
-    tower: Tower
-    distance: Distance
+    tower: TowerLike
+    distance: DistanceLike
     conditions: Sequence[Condition]
     targets: Sequence[Tensor]
 
@@ -41,7 +40,7 @@ class Problem(NamedTuple):
         return self._replace(conditions=take(self.conditions, one), targets=take(self.targets, one))
 
 
-def problem_of(tower: TowerGenerator, distance: Distance, setting: Setting, device: str) -> Problem:
+def problem_of(tower: TowerGenerator, distance: DistanceLike, setting: Setting, device: str) -> Problem:
     """Return the problem of a setting's examples, the same for the same setting."""
     spec, generator = tower.spec, torch.Generator().manual_seed(0)
     gt = torch.rand(setting.examples, 3, *[setting.lq_px * spec.scale] * 2, generator=generator).to(device)

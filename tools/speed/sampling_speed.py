@@ -16,7 +16,7 @@ from tim_plugin.imle.latents import LevelLatent
 from tim_plugin.imle.types import Condition
 from tim_plugin.inference.feature_maps import windows
 from tim_plugin.inference.memory_plan import GIB, MOST_AT_ONCE
-from tim_plugin.inference.samples import answer
+from tim_plugin.inference.samples import sample_image
 from tim_plugin.inference.tiled_tower import RRDB_HALO_PX, TiledTower
 
 SAMPLES = (1, 4, 16, 64)
@@ -43,8 +43,8 @@ class _Counter(WrappedTower):
 def benchmark_inference(name: str, repeats: int = 5, device: str = "cpu") -> list[Comparison]:
     """Time the ways of sampling on one network.
 
-    A single run is a call of :func:`tim_plugin.inference.samples.answer` for one sample in this process, from the LQ
-    to what is saved; loading, reading and writing are in neither side.
+    A single run is a call of :func:`tim_plugin.inference.samples.sample_image` for one sample in this process, from the
+    LQ to what is saved; loading, reading and writing are in neither side.
 
     Args:
         name: A key of :data:`speed.settings.SETTINGS`.
@@ -68,17 +68,20 @@ def _lq(side: int, device: str) -> Observed:
 
 def _single_runs(tower: TowerGenerator | WrappedTower, lq: Observed, count: int) -> Tensor:
     levels = tower.spec.num_levels
-    return torch.cat([answer(tower, lq, 1, 0, "x", [j] * levels, MOST_AT_ONCE) for j in range(count)])
+    return torch.cat([sample_image(tower, lq, 1, 0, "x", [j] * levels, MOST_AT_ONCE) for j in range(count)])
 
 
 def _many(tower: TowerGenerator, lq: Observed, label: str, count: int, repeats: int, device: str) -> Comparison:
     counters = [_Counter(tower) for _ in range(2)]
-    single, together = _single_runs(counters[0], lq, count), answer(counters[1], lq, count, 0, "x", None, MOST_AT_ONCE)
+    single, together = (
+        _single_runs(counters[0], lq, count),
+        sample_image(counters[1], lq, count, 0, "x", None, MOST_AT_ONCE),
+    )
     return compare(
         "inference, many samples",
         f"{label}, {count} sample(s)",
         (f"{count} single run(s)", lambda: _single_runs(tower, lq, count)),
-        ("one run", lambda: answer(tower, lq, count, 0, "x", None, MOST_AT_ONCE)),
+        ("one run", lambda: sample_image(tower, lq, count, 0, "x", None, MOST_AT_ONCE)),
         repeats,
         device,
         counts={"level calls": [one.calls for one in counters]},
@@ -90,12 +93,12 @@ def _kept_levels(tower: TowerGenerator, lq: Observed, label: str, repeats: int, 
     kept = [0] * KEPT_LEVELS
     counters = [_Counter(tower) for _ in range(2)]
     for counter, seeds in zip(counters, (None, kept), strict=True):
-        answer(counter, lq, KEPT_SAMPLES, 0, "x", seeds, MOST_AT_ONCE)
+        sample_image(counter, lq, KEPT_SAMPLES, 0, "x", seeds, MOST_AT_ONCE)
     return compare(
         "inference, shared levels",
         f"{label}, {KEPT_SAMPLES} samples, {KEPT_LEVELS} levels kept",
-        ("free", lambda: answer(tower, lq, KEPT_SAMPLES, 0, "x", None, MOST_AT_ONCE)),
-        ("kept", lambda: answer(tower, lq, KEPT_SAMPLES, 0, "x", kept, MOST_AT_ONCE)),
+        ("free", lambda: sample_image(tower, lq, KEPT_SAMPLES, 0, "x", None, MOST_AT_ONCE)),
+        ("kept", lambda: sample_image(tower, lq, KEPT_SAMPLES, 0, "x", kept, MOST_AT_ONCE)),
         repeats,
         device,
         counts={"level evaluations": [one.evaluations for one in counters]},
@@ -105,12 +108,12 @@ def _kept_levels(tower: TowerGenerator, lq: Observed, label: str, repeats: int, 
 def _tiles(tower: TowerGenerator, name: str, repeats: int, device: str) -> Comparison:
     tiled, side, levels = TiledTower(tower, TILE_PX, MAPS_BYTES), TILED_LQ_PX, tower.spec.num_levels
     whole_lq, tiled_lq = _lq(side, device), _lq(side, "cpu")
-    same = _within_a_step(answer(tower, whole_lq, 1, 0, "x"), answer(tiled, tiled_lq, 1, 0, "x"))
+    same = _within_a_step(sample_image(tower, whole_lq, 1, 0, "x"), sample_image(tiled, tiled_lq, 1, 0, "x"))
     return compare(
         "inference, tiles",
         f"{name}, {side}x{side} to {side * tower.spec.scale}, 1 sample, tiles of {TILE_PX}",
-        ("whole", lambda: answer(tower, whole_lq, 1, 0, "x")),
-        ("tiles", lambda: answer(tiled, tiled_lq, 1, 0, "x")),
+        ("whole", lambda: sample_image(tower, whole_lq, 1, 0, "x")),
+        ("tiles", lambda: sample_image(tiled, tiled_lq, 1, 0, "x")),
         repeats,
         device,
         bound=(1 / 1.6, "should be at least"),

@@ -16,11 +16,10 @@ from speed.problem import Problem
 from speed.search_option_rows import QUALITY_SEEDS
 from speed.settings import Setting
 from speed.timing import Comparison, compare, seconds
-from tim_plugin.imle.contracts import Distance
 from tim_plugin.imle.latents import Draw, Latents, LevelLatent, LevelShape, draw_level
 from tim_plugin.imle.search import Selection, hierarchical
 from tim_plugin.imle.search_runner import SearchPlan, SearchRunner
-from tim_plugin.losses.distance import Features
+from tim_plugin.imle.types import DistanceLike, Features
 from tim_plugin.utils.trees import take, tile
 
 TOGETHER = 4  # examples
@@ -37,7 +36,7 @@ class FeaturesEachChunk:
         targets: Of N examples, by level.
     """
 
-    def __init__(self, measure: Distance, targets: list[Tensor]) -> None:
+    def __init__(self, measure: DistanceLike, targets: list[Tensor]) -> None:
         self.measure, self.targets = measure, targets
 
     def features(self, images: Tensor) -> Features:

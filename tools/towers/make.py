@@ -19,8 +19,9 @@ from paper.step_time import logged_step_seconds
 from paper.workbench import SAMPLING_SEED, Workbench
 from tim_plugin.inference import towers as pretrained
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import Answers, Row, evaluate, summarise
+from tim_plugin.inference.samples import SampledImage
 from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.metrics.validation import Row, evaluate, summarise
 from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError, did_you_mean
@@ -119,11 +120,11 @@ def held_out(
         distance: Between samples and GT.
         device: Where.
     """
-    answers: list[Answers] = []
+    sampled: list[SampledImage] = []
     bar = tqdm(total=len(dataset), unit="image", desc="held out")
 
-    def on_image(found: Answers, row: Row) -> None:
-        answers.append(found)
+    def on_image(found: SampledImage, row: Row) -> None:
+        sampled.append(found)
         bar.update()
 
     rows = evaluate(
@@ -140,15 +141,15 @@ def held_out(
     bar.close()
     return [
         Held(row, _trivial_distance(one, distance, device), sheet_row(one))
-        for row, one in zip(rows, answers, strict=True)
+        for row, one in zip(rows, sampled, strict=True)
     ]
 
 
 @torch.no_grad()
-def _trivial_distance(answers: Answers, distance: PerceptualDistance, device: torch.device | str) -> float:
+def _trivial_distance(sampled: SampledImage, distance: PerceptualDistance, device: torch.device | str) -> float:
     """The distance to the GT of the input as it is: enlarged bicubically, or the JPEG, or the grey image itself."""
-    gt = answers.gt.expand(3, -1, -1)[None]
-    picture = trivial_answer(answers.lq, tuple(gt.shape[-2:]))[None]
+    gt = sampled.gt.expand(3, -1, -1)[None]
+    picture = trivial_answer(sampled.lq, tuple(gt.shape[-2:]))[None]
     return float(distance(picture.to(device), gt.to(device)))
 
 

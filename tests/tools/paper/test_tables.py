@@ -29,7 +29,7 @@ from paper.targets import reproduce
 from paper.workbench import Workbench
 from tim_plugin.options.checks import check_by_model
 from tim_plugin.options.degradation_checks import check_degradations
-from tim_plugin.options.files import read_forced, read_option_file
+from tim_plugin.options.files import read_option_file, read_with_overrides
 from tim_plugin.utils.checkpoints import network_of
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images, read_image, write_png
@@ -165,7 +165,7 @@ def test_the_paper_preset_changes_nothing_of_the_published_files():
 )
 def test_the_gpu_preset_is_a_network_of_some_ten_million_parameters_at_128_pixels(task, name, photos):
     system = next(one for one in PRESETS["gpu"].systems[task] if one.name == name)
-    opt, _ = read_forced(ROOT / system.option_file, system.forced)
+    opt, _ = read_with_overrides(ROOT / system.option_file, system.forced)
     for section in opt["datasets"].values():
         section["dataroot_gt"] = str(photos)
         assert section["gt_size"] == 128 or not system.trained
