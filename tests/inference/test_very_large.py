@@ -19,7 +19,6 @@ from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.imle.latents import LevelShape, draw_level
-from tim_plugin.imle.live_memory import peak_bytes
 from tim_plugin.inference.files import sample_files
 from tim_plugin.inference.png_rows import write_png_rows, write_very_large
 from tim_plugin.inference.samples import finish, sample_image
@@ -28,6 +27,7 @@ from tim_plugin.utils.checkpoints import save_atomically
 from tim_plugin.utils.disk_tensors import empty_like, is_on_disk, on_disk, release
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_png
+from tim_plugin.utils.memory import peak_bytes
 from tim_plugin.utils.resize import bicubic_resize
 from tim_plugin.utils.strips import by_strips, strips
 from tim_plugin.utils.trees import map_tensors

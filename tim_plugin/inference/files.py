@@ -80,7 +80,7 @@ def sample_files(
         num_samples: SampledImage for each image.
         seed: Sample j of an image depends on (seed, the file's name, j) alone; sample j of each of a film's frames has
             the same codes.
-        level_seeds: See :func:`tim_plugin.inference.sampler.sample_latents`; with every level given there is one
+        level_seeds: See :func:`tim_plugin.inference.sampler.sample`; with every level given there is one
             sample.
         suffix: Put behind the name; without ``/`` and ``\\``.
         device: None takes CUDA where there is one.

@@ -184,13 +184,10 @@ class Trunk(nn.Module):
         """Stay in eval mode: the trunk is a fixed measure."""
         return self
 
-    def forward(self, x: Tensor, num_maps: int | None = None) -> list[Tensor]:
-        """Return the maps (N, C_l, H_l, W_l) for inputs (N, 3, H, W) that are normalised as the backbone wants them.
-
-        ``num_maps``: the first so many only, and no layer behind them is run; None: all.
-        """
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the maps (N, C_l, H_l, W_l) for inputs (N, 3, H, W) that are normalised as the backbone wants them."""
         maps = []
-        taps = self.facts.taps[:num_maps]
+        taps = self.facts.taps
         for index, layer in enumerate(self.layers[: taps[-1] + 1]):
             x = layer(x)
             if index in taps:
