@@ -1,7 +1,7 @@
 """How good, how diverse, how consistent: measures of many images' samples.
 
 python tools/evaluate.py --pred DIR --gt DIR [--lq DIR --task sr16x] --metrics lpips,lpips_diversity,fwv -o out.json
-python tools/evaluate.py -opt options/test_tim_sr16x.yml -m CHECKPOINT --metrics lpips,agreement -o out.json
+python tools/evaluate.py -opt options/test_tim_sr16x.yml -m CHECKPOINT --metrics lpips,consistency -o out.json
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main() -> None:
         "{name}/{index}: a folder of each",
     )
     folders.add_argument("--lq", type=Path, help="folder of inputs (default: the ground truths, degraded)")
-    folders.add_argument("--task", help="what made the inputs, such as sr16x: for agreement with them")
+    folders.add_argument("--task", help="what made the inputs, such as sr16x: for consistency with them")
     folders.add_argument("--basis", help="with --task mnist_pca: the training digits")
     network = parser.add_argument_group("or samples of a network, computed on the way and not written")
     network.add_argument("-opt", type=Path, help="an option file for tests")
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument(
         "--metrics",
         required=True,
-        help=f"comma-separated: {', '.join(METRICS)}, or a measure of agreement by name, such as lr_psnr",
+        help=f"comma-separated: {', '.join(METRICS)}, or a measure of consistency by name, such as lr_psnr",
     )
     parser.add_argument(
         "--feature-extractor",

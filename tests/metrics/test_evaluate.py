@@ -154,7 +154,7 @@ TASKS_WITH_INPUTS = [("colorization", True), ("decompression", True), ("mnist_pc
 @pytest.mark.parametrize(
     ("task", "given"), [*TASKS_WITH_INPUTS, ("colorization", False), ("mnist_pca", False), ("sr4x", False)]
 )
-def test_agreement_of_every_task_is_that_of_its_degradation(task, given, photos, tmp_path, monkeypatch):
+def test_consistency_of_every_task_is_that_of_its_degradation(task, given, photos, tmp_path, monkeypatch):
     section = {"basis": "sklearn:digits/train"} if task == "mnist_pca" else {}
     degradation = get_task(task).build({**section, **({"quality": 30} if task == "decompression" else {})}, "here")
     for number, path in enumerate(sorted(photos.iterdir())[:2]):
@@ -166,7 +166,7 @@ def test_agreement_of_every_task_is_that_of_its_degradation(task, given, photos,
         generator = torch.Generator().manual_seed(number)
         noisy = (gt + 0.2 * torch.randn(gt.shape, generator=generator)).clamp(0, 1)
         write_png(tmp_path / "pred" / f"{path.stem}_s1.png", noisy)
-    arguments = ["--pred", tmp_path / "pred", "--gt", tmp_path / "gt", "--task", task, "--metrics", "agreement"]
+    arguments = ["--pred", tmp_path / "pred", "--gt", tmp_path / "gt", "--task", task, "--metrics", "consistency"]
     arguments += ["--lq", tmp_path / "lq"] if given else []
     arguments += ["--basis", section["basis"]] if section else []
     evaluate(monkeypatch, *arguments, "-o", tmp_path / "f.json")
@@ -174,7 +174,7 @@ def test_agreement_of_every_task_is_that_of_its_degradation(task, given, photos,
     assert set(figures) == set(degradation.measured)
     for name, measure in degradation.measured.items():
         better = {"higher": np.greater, "lower": np.less}[measure.better]
-        assert better(figures[name]["mean"], figures[name]["worst"])  # the GT agrees better than the noisy one
+        assert better(figures[name]["mean"], figures[name]["worst"])  # the GT is more consistent than the noisy one
 
 
 def test_a_network_is_evaluated_without_writing_images(photos, tiny_tower, tmp_path, monkeypatch):
@@ -191,7 +191,7 @@ def test_a_network_is_evaluated_without_writing_images(photos, tiny_tower, tmp_p
     monkeypatch.chdir(tmp_path)
     before = set(tmp_path.rglob("*"))
     evaluate(
-        monkeypatch, "-opt", tmp_path / "t.yml", "-m", tmp_path / "net.pth", "-n", 2, "--metrics", "psnr,agreement",
+        monkeypatch, "-opt", tmp_path / "t.yml", "-m", tmp_path / "net.pth", "-n", 2, "--metrics", "psnr,consistency",
         "-o", tmp_path / "f.json",
     )  # fmt: skip
     assert set(tmp_path.rglob("*")) - before == {tmp_path / "f.json"}
@@ -204,7 +204,7 @@ def test_a_network_is_evaluated_without_writing_images(photos, tiny_tower, tmp_p
     assert 5 < figures["psnr"]["mean"] < 40
 
 
-def test_a_data_set_without_coefficients_has_no_agreement_to_measure(photos, tiny_tower, tmp_path, monkeypatch):
+def test_a_data_set_without_coefficients_has_no_consistency_to_measure(photos, tiny_tower, tmp_path, monkeypatch):
     tower = tiny_tower(placement="same", degradation={"type": "jpeg"})
     section = {"type": "TowerGenerator", "num_levels": 4, "trunk_channels": 4, "growth_channels": 4, "num_blocks": 1}
     section |= {"noise_channels": 2, "style_dim": 4, "mapping_width": 8, "mapping_layers": 2, "mapping_init": "he"}
@@ -217,8 +217,8 @@ def test_a_data_set_without_coefficients_has_no_agreement_to_measure(photos, tin
     (tmp_path / "t.yml").write_text(yaml.safe_dump(opt))
     monkeypatch.chdir(tmp_path)
     common = ["-opt", tmp_path / "t.yml", "-m", tmp_path / "net.pth", "-n", 2, "-o", tmp_path / "f.json"]
-    with pytest.raises(TimError, match="--metrics agreement: compares samples with their input"):
-        evaluate(monkeypatch, *common, "--metrics", "agreement")
+    with pytest.raises(TimError, match="--metrics consistency: compares samples with their input"):
+        evaluate(monkeypatch, *common, "--metrics", "consistency")
     evaluate(monkeypatch, *common, "--metrics", "psnr")
     assert set(json.loads((tmp_path / "f.json").read_text())["figures"]) == {"psnr"}
 

@@ -18,7 +18,7 @@ TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate.py"
 
 @pytest.fixture
 def evaluate(photos, tiny_tower, tiny_network, tmp_path, monkeypatch):
-    """Return a function that evaluates a tiny 16x tower with some options forced and gives what is written."""
+    """Return a function that evaluates a tiny 16x tower with some options overridden and gives what is written."""
     torch.save({"params_ema": tiny_tower().state_dict(), "network_g": tiny_network}, tmp_path / "net.pth")
     dataset = {"name": "mine", "type": "DegradedImageDataset", "task": "sr16x", "dataroot_gt": str(photos)}
     opt = {"name": "t", "model_type": "TIMModel", "scale": 16, "num_gpu": 0, "manual_seed": 0}
@@ -30,16 +30,17 @@ def evaluate(photos, tiny_tower, tiny_network, tmp_path, monkeypatch):
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
 
-    def call(*forced):
-        given = ["-opt", "t.yml", "-m", "net.pth", "-n", "1", "--metrics", "agreement", "-o", "f.json"]
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *given, *(["--force_yml", *forced] if forced else [])])
+    def call(*overrides, metrics="consistency"):
+        given = ["-opt", "t.yml", "-m", "net.pth", "-n", "1", "--metrics", metrics, "-o", "f.json"]
+        overriding = ["--force_yml", *overrides] if overrides else []
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *given, *overriding])
         tool.main()
         return json.loads((tmp_path / "f.json").read_text())
 
     return call
 
 
-def test_a_forced_option_of_the_network_is_applied_and_printed(evaluate, capsys):
+def test_an_override_of_the_network_is_applied_and_printed(evaluate, capsys):
     plain = evaluate()
     assert "forced" not in plain["conditions"]
     projected = evaluate("network_g:consistency=project")
@@ -48,10 +49,10 @@ def test_a_forced_option_of_the_network_is_applied_and_printed(evaluate, capsys)
     assert "forced: network_g:consistency=project" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("forced", ["network_g:trunk_channels=8", "network_g:num_blocks=2"])
-def test_a_network_of_other_shapes_than_the_checkpoint_is_refused(forced, evaluate):
+@pytest.mark.parametrize("override", ["network_g:trunk_channels=8", "network_g:num_blocks=2"])
+def test_a_network_of_other_shapes_than_the_checkpoint_is_refused(override, evaluate):
     with pytest.raises(TimError, match="net.pth does not fit the network: .*Use the network_g that it was trained"):
-        evaluate(forced)
+        evaluate(override)
 
 
 def test_the_weights_are_those_that_the_option_file_names(evaluate, tiny_tower, tiny_network, tmp_path):
@@ -63,3 +64,11 @@ def test_the_weights_are_those_that_the_option_file_names(evaluate, tiny_tower, 
     torch.save(content, tmp_path / "net.pth")
     ema, params = evaluate(), evaluate("path:param_key_g=params")
     assert evaluate("path:param_key_g=params_ema")["figures"] == ema["figures"] != params["figures"]
+
+
+def test_the_former_name_of_consistency_works_and_is_said_once(evaluate, capsys):
+    now = evaluate()
+    assert capsys.readouterr().err.count("note:") == 0
+    former = evaluate(metrics="agreement,consistency")
+    assert former["figures"] == now["figures"] and "lr_psnr" in now["figures"]
+    assert capsys.readouterr().err.count("note: --metrics agreement is called consistency now") == 1

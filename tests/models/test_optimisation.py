@@ -279,7 +279,7 @@ def test_a_compiler_that_fails_is_one_error(build, monkeypatch):
         ({"clip_grad_norm": "1e-1"}, "train: clip_grad_norm is the text '1e-1'"),
         ({"clip_grad_norm": 0}, "clip_grad_norm 0 would stop all learning"),
         ({"checkpoint_levels": "yes please"}, "train: checkpoint_levels must be true or false"),
-        ({"fsdp": True}, "train: fsdp divides the network over processes, and there is one: torchrun"),
+        ({"fsdp": True}, "train: fsdp shards the network over processes, and there is one: torchrun"),
         ({"fsdp": True, "amp": "fp16"}, "fsdp has no loss scale.*use amp: bf16"),
         ({"fsdp": True, "compile": True}, "fsdp does not go with compile"),
         ({"optim_g": {"fused": 1}}, "train: optim_g: fused must be true or false"),
