@@ -10,14 +10,16 @@ from demos.demo_runs import Demo, measure, train
 from tim_plugin.utils.images import write_json
 
 
-def compare_consistency(name: str, demo: Demo, root: Path, forced: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def compare_consistency(
+    name: str, demo: Demo, root: Path, overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Train a demo without and with ``consistency: project`` and measure off, on at the end only, and trained through.
 
     Args:
         name: Of the demo, for files.
         demo: The demo.
         root: The project's folder.
-        forced: Options that replace those of the demo's file.
+        overrides: Options that replace those of the demo's file.
 
     Writes ``results/demo_NAME/consistency.json`` and prints the table.
 
@@ -31,7 +33,7 @@ def compare_consistency(name: str, demo: Demo, root: Path, forced: Mapping[str, 
         value: train(
             demo,
             root,
-            {"name": f"compare_{name}_{value}", "network_g:consistency": value, **(forced or {})},
+            {"name": f"compare_{name}_{value}", "network_g:consistency": value, **(overrides or {})},
         )
         for value in ("project", "off")  # where nothing can be projected, this is said first
     }

@@ -31,7 +31,7 @@ class Demo:
 
     Attributes:
         option_file: Its name.
-        forced: Options that replace the file's, as ``--force_yml`` names them.
+        overrides: Options that replace the file's, as ``--force_yml`` names them.
         num_samples: Samples of each held-out image.
         shown_samples: So many of them in the contact sheet.
         shown_images: At most so many rows in the contact sheet, evenly spread over the held-out images.
@@ -39,7 +39,7 @@ class Demo:
     """
 
     option_file: str
-    forced: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     num_samples: int = 8
     shown_samples: int = 6
     shown_images: int = 6
@@ -75,13 +75,13 @@ class Trained:
     measures: dict[str, Any]
 
 
-def train(demo: Demo, root: Path, forced: Mapping[str, Any] | None = None) -> Trained:
+def train(demo: Demo, root: Path, overrides: Mapping[str, Any] | None = None) -> Trained:
     """Train a demo's tower.
 
     Args:
         demo: Names the option file.
         root: The project's folder; ``experiments/`` is made below it.
-        forced: Options that replace the demo's, as ``--force_yml`` names them.
+        overrides: Options that replace the demo's, as ``--force_yml`` names them.
     """
     option_file, started, history = (
         root / "tools" / "demos" / "options" / demo.option_file,
@@ -89,7 +89,7 @@ def train(demo: Demo, root: Path, forced: Mapping[str, Any] | None = None) -> Tr
         History(),
     )
     below = _below(root, read_option_file(option_file))
-    opt, argv = read_with_overrides(option_file, {**below, **demo.forced, **(forced or {})})
+    opt, argv = read_with_overrides(option_file, {**below, **demo.overrides, **(overrides or {})})
     print(
         f"Training a small tower for {opt['train']['total_iter']} iterations ({option_file.relative_to(root)}).",
         flush=True,

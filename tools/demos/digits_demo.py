@@ -133,9 +133,9 @@ def digit_data(mnist: Path | None) -> dict[str, str]:
     if mnist is None:
         return {}
     files = {phase: str(mnist.expanduser() / name) for phase, name in MNIST_FILES.items()}
-    forced = {f"datasets:{phase}:dataroot_gt": path for phase, path in files.items()}
+    overrides = {f"datasets:{phase}:dataroot_gt": path for phase, path in files.items()}
     bases = {f"datasets:{phase}:basis": files["train"] for phase in files}
-    return {**forced, **bases, "network_g:degradation:basis": files["train"]}
+    return {**overrides, **bases, "network_g:degradation:basis": files["train"]}
 
 
 def _predict(trained: Trained) -> tuple[list[Plane], list[float], list[float]]:

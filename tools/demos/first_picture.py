@@ -43,7 +43,7 @@ def show_shipped(name: str, demo: Demo, root: Path, closing: str = NEXT) -> Path
     tower, started = TOWERS.get(name), time.perf_counter()
     if tower not in bundled.known(bundled.FOLDER):
         return None
-    opt, _ = read_with_overrides(root / "tools" / "demos" / "options" / demo.option_file, demo.forced)
+    opt, _ = read_with_overrides(root / "tools" / "demos" / "options" / demo.option_file, demo.overrides)
     section = {**opt["datasets"]["val"], "dataroot_gt": str(root / opt["datasets"]["val"]["dataroot_gt"])}
     dataset = build_dataset({**section, "gt_size": SHOWN_PX, "phase": "val", "scale": opt["scale"]})
     answers = sample_loader(pretrained.load(tower).network, DataLoader(dataset), demo.shown_samples, demo.seed)

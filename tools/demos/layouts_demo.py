@@ -35,9 +35,9 @@ def layout_data(root: Path, data: Path | None = None) -> dict[str, str]:
     statistics = root / "datasets" / "camvid_rarity.json"
     images, labels = (data / "train" / part for part in PARTS)
     compute_rarity(images, labels, Labels("camvid", "channel"), workers=os.cpu_count() or 1).save(statistics)
-    forced = {
+    overrides = {
         f"datasets:{phase}:dataroot_{key}": str(data / phase / part)
         for phase in ("train", "val")
         for key, part in zip(("gt", "lq"), PARTS, strict=True)
     }
-    return {**forced, "datasets:train:rarity:file": str(statistics)}
+    return {**overrides, "datasets:train:rarity:file": str(statistics)}

@@ -25,7 +25,7 @@ NOISY = Path("datasets/demo_noisy")
 
 def _smaller_scale(scale: int, num_levels: int) -> Demo:
     """The first levels of the demo of 16x super-resolution end at the same size from a larger LQ."""
-    forced = {
+    overrides = {
         "name": f"demo_sr{scale}x",
         "scale": scale,
         "datasets:train:task": f"sr{scale}x",
@@ -34,7 +34,7 @@ def _smaller_scale(scale: int, num_levels: int) -> Demo:
         "network_g:trunk_channels": [32, 24, 16][-num_levels:],
         "network_g:growth_channels": [24, 16, 12][-num_levels:],
     }
-    return Demo("demo_sr16x.yml", forced)
+    return Demo("demo_sr16x.yml", overrides)
 
 
 DEMOS = {
@@ -63,9 +63,9 @@ def run_demo(name: str, root: Path, data: Path | None = None) -> dict[str, Any]:
         TimError: A photograph's package is not installed, or the data are not there.
     """
     demo, started = DEMOS[name], time.perf_counter()
-    forced = _data(name, root, data)
+    overrides = _data(name, root, data)
     show_shipped(name, demo, root)
-    trained = train(demo, root, forced)
+    trained = train(demo, root, overrides)
     result = root / "results" / trained.opt["name"]
     sheet: list[SheetRow] = []
 

@@ -96,7 +96,9 @@ def measure_variants(
     for task in tasks:
         system = bench.preset.tim(task)
         runs = {
-            (name, seed): bench.run(system, seed, forced) for seed in bench.preset.seeds for name, forced in variants
+            (name, seed): bench.run(system, seed, overrides)
+            for seed in bench.preset.seeds
+            for name, overrides in variants
         }
         paths = dict(zip(runs, bench.train(list(runs.values())), strict=True))
         first = bench.preset.seeds[0]
@@ -118,7 +120,8 @@ def stale_variants(bench: Workbench, variants: Variants) -> Stale:
     def stale(task: str, kept: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
         system = bench.preset.tim(task)
         return {name: [row["run"] for row in one["equal_iterations"]] for name, one in kept.items()} != {
-            name: [bench.run(system, seed, forced).name() for seed in conditions["seeds"]] for name, forced in variants
+            name: [bench.run(system, seed, overrides).name() for seed in conditions["seeds"]]
+            for name, overrides in variants
         }
 
     return stale

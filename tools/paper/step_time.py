@@ -80,12 +80,12 @@ def _timed(run: Run, scratch: Path) -> float:
     skipped, timed = _steps(run.options())
     on_cpu, threads = clock_of(run) == PROCESSOR, torch.get_num_threads()
     total, times = skipped + timed, []
-    forced = {**run.forced, "name": f"timing_{time.monotonic_ns()}", "path:experiments_root": str(scratch)}
-    forced |= {"train:total_iter": total, "logger:progress_bar": False, "logger:use_tb_logger": False}
-    forced["logger:save_checkpoint_freq"] = total + 1
+    overrides = {**run.overrides, "name": f"timing_{time.monotonic_ns()}", "path:experiments_root": str(scratch)}
+    overrides |= {"train:total_iter": total, "logger:progress_bar": False, "logger:use_tb_logger": False}
+    overrides["logger:save_checkpoint_freq"] = total + 1
     if on_cpu:
-        forced["datasets:train:num_worker_per_gpu"] = 0  # other processes' time is not seen
-    _, argv = read_with_overrides(run.option_file, forced)
+        overrides["datasets:train:num_worker_per_gpu"] = 0  # other processes' time is not seen
+    _, argv = read_with_overrides(run.option_file, overrides)
 
     def on_step(current_iter: int, log: Mapping[str, float]) -> None:
         if not on_cpu:

@@ -95,13 +95,13 @@ class Workbench:
     def run(self, system: System, seed: int, changes: Mapping[str, Any] | None = None) -> Run:
         """Return a system's training run."""
         file = self.root / system.option_file
-        forced = {**system.forced, **(changes or {}), "manual_seed": seed}
-        forced |= {f"datasets:{phase}:dataroot_gt": str(self.folders[phase]) for phase in ("train", "val")}
+        overrides = {**system.overrides, **(changes or {}), "manual_seed": seed}
+        overrides |= {f"datasets:{phase}:dataroot_gt": str(self.folders[phase]) for phase in ("train", "val")}
         if torch.device(self.device).type == "cuda":
-            forced["num_gpu"] = 1
+            overrides["num_gpu"] = 1
         if "perceptual_opt" in read_option_file(file)["train"]:
-            forced["train:perceptual_opt:weights"] = self.weights
-        return Run(file, forced, f"reproduce_{file.stem.removeprefix('train_')}")
+            overrides["train:perceptual_opt:weights"] = self.weights
+        return Run(file, overrides, f"reproduce_{file.stem.removeprefix('train_')}")
 
     def train(self, runs: Sequence[Run]) -> list[Path]:
         """Return the runs' checkpoints, training what is missing."""
@@ -126,7 +126,7 @@ class Workbench:
         }
 
     def _options(self, system: System) -> dict[str, Any]:
-        return read_with_overrides(self.root / system.option_file, system.forced)[0]
+        return read_with_overrides(self.root / system.option_file, system.overrides)[0]
 
     def spread_images(self, system: System, count: int) -> Subset:
         """Return measured images that are spread evenly over all, none picked."""

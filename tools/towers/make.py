@@ -77,10 +77,10 @@ def _run(bench: Workbench, name: str) -> Run:
     shipped = TOWERS[name]
     file = bench.root / "tools" / "towers" / "options" / shipped.option_file
     data = shipped.training_data(bench.root, bench.data)
-    forced = {**data, **({"train:perceptual_opt:weights": bench.weights} if shipped.perceptual else {})}
+    overrides = {**data, **({"train:perceptual_opt:weights": bench.weights} if shipped.perceptual else {})}
     if torch.device(bench.device).type == "cuda":
-        forced["num_gpu"] = 1
-    return Run(file, forced, file.stem.replace("train_", "weights_", 1))
+        overrides["num_gpu"] = 1
+    return Run(file, overrides, file.stem.replace("train_", "weights_", 1))
 
 
 def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path) -> None:
@@ -202,7 +202,7 @@ def _card(name: str, shipped: Shipped, figures: dict[str, Any], tower: nn.Module
         f"# {name}",
         "",
         f"{shipped.what}. {parameters:,} parameters, {size:.1f} MB. Made by "
-        f"`python tools/reproduce.py weights --name {name} --data DATA --features SQUEEZENET_STATE_DICT`; used by "
+        f"`python tools/make_weights.py --name {name} --data DATA --features SQUEEZENET_STATE_DICT`; used by "
         f"`python tools/sample.py -i FILE --model {name}`.",
         "",
         *table(["", "mean distance", f"best of {NUM_SAMPLES}", "diversity"], rows),

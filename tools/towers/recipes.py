@@ -92,9 +92,9 @@ def _super_resolution(scale: int) -> Shipped:
     )
 
 
-def _training_only(forced: dict[str, str]) -> dict[str, str]:
+def _training_only(overrides: dict[str, str]) -> dict[str, str]:
     """Of a demo's options that name its data those of training: the towers' option files have no validation."""
-    return {key: value for key, value in forced.items() if not key.startswith("datasets:val")}
+    return {key: value for key, value in overrides.items() if not key.startswith("datasets:val")}
 
 
 def _layout_training(root: Path, data: Path) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_other_photographs_of_the_same_name_are_never_mixed(project_copy):
     moved = photographs(project_copy / "elsewhere" / "A", {"one": 1, "two": 2})
     assert folders(moved) == first  # content counts, not the place
     run = Workbench(project_copy, SMALL, moved, "random").run(SMALL.tim("sr16x"), 0)
-    assert run.forced["datasets:train:dataroot_gt"] == str(first["train"])
+    assert run.overrides["datasets:train:dataroot_gt"] == str(first["train"])
 
 
 @pytest.mark.parametrize("target", ["table2", "table5", "fig9", "beyond", "all"])
@@ -105,6 +105,12 @@ def test_figure_1_refuses_a_device_that_it_would_not_use(asked, device):
 def test_weights_have_no_tasks(asked):
     with pytest.raises(TimError, match="--tasks: weights has none"):
         asked(target="weights", name=["sr16x-small"], tasks="sr16x")
+
+
+def test_weights_say_what_they_are_called_now(asked, capsys):
+    with pytest.raises(TimError, match="--name sr16-small: is not a tower"):
+        asked(target="weights", name=["sr16-small"])
+    assert "tools/reproduce.py weights is now called tools/make_weights.py" in capsys.readouterr().err
 
 
 def test_all_makes_the_named_tasks_only(asked, project_copy, monkeypatch):

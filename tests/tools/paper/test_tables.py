@@ -50,9 +50,9 @@ def tiny_system(system):
         changes["datasets:train:batch_size_per_gpu"] = 2
     for key, value in TINY_SYSTEMS.get(system.option_file.rsplit("/", 1)[-1], {}).items():
         changes[f"network_g:{key}"] = value
-    if any(key.startswith("imle:") for key in system.forced):
+    if any(key.startswith("imle:") for key in system.overrides):
         changes |= {"imle:samples_per_level": 2, "imle:pool_size": 2, "imle:reuse": 1, "imle:search_batch": 2}
-    return dataclasses.replace(system, forced={**system.forced, **changes})
+    return dataclasses.replace(system, overrides={**system.overrides, **changes})
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_variants_are_cumulative():
 
 def test_the_paper_preset_changes_nothing_of_the_published_files():
     for systems in PAPER.systems.values():
-        assert all(one.forced == {} for one in systems)
+        assert all(one.overrides == {} for one in systems)
     assert PAPER.inception and PAPER.distance == {"backbone": "vgg16", "calibration": "lpips"}
 
 
@@ -165,7 +165,7 @@ def test_the_paper_preset_changes_nothing_of_the_published_files():
 )
 def test_the_gpu_preset_is_a_network_of_some_ten_million_parameters_at_128_pixels(task, name, photos):
     system = next(one for one in PRESETS["gpu"].systems[task] if one.name == name)
-    opt, _ = read_with_overrides(ROOT / system.option_file, system.forced)
+    opt, _ = read_with_overrides(ROOT / system.option_file, system.overrides)
     for section in opt["datasets"].values():
         section["dataroot_gt"] = str(photos)
         assert section["gt_size"] == 128 or not system.trained

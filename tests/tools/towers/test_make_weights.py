@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +24,7 @@ from tim_plugin.utils.resize import bicubic_resize
 from towers import make as weights
 from towers.recipes import TOWERS
 
+ROOT = Path(__file__).resolve().parents[3]
 SIZES = ("trunk_channels", "growth_channels", "num_blocks", "noise_channels", "mapping_width", "mapping_layers")
 
 
@@ -76,6 +80,22 @@ def test_a_tower_is_made_measured_and_described(bench, name):
 def test_an_unknown_tower_offers_the_nearest(bench):
     with pytest.raises(TimError, match="--name sr16-small: .*sr16x-small"):
         weights.make_weights(bench, ["sr16-small"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--name", "sr16-small", "--data", "."], "--name sr16-small: is not a tower of this package: did you mean"),
+        (["--name", "sr16x-small", "--data", ".", "--jobs", "0"], "--jobs 0: must be 1 or more"),
+        (["--name", "sr16x-small"], "required: --data"),
+    ],
+)
+def test_the_command_refuses_in_one_line(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["make_weights.py", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(ROOT / "tools" / "make_weights.py"), run_name="__main__")
+    printed = capsys.readouterr().err
+    assert message in printed and "Traceback" not in printed
 
 
 def test_typical_images_are_about_the_median_and_failures_the_worst():
