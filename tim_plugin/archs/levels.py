@@ -16,8 +16,8 @@ from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.types import Condition
 from tim_plugin.utils.errors import TimError
 
-MOST_SHAPES = 64  # all levels are one piece of code to torch.compile, which by default gives up after 8 shapes of it
-COMPILERS = ("g++", "c++", "clang++")
+_MOST_SHAPES = 64  # all levels are one piece of code to torch.compile, which by default gives up after 8 shapes of it
+_COMPILERS = ("g++", "c++", "clang++")
 
 
 def all_levels(network: Any, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
@@ -60,9 +60,9 @@ def compile_levels(network: nn.Module, device: torch.device) -> None:
     """
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         raise TimError("train: compile: torch.compile needs triton on a GPU, and it is not installed: use false")
-    if device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
-        raise TimError(f"train: compile: torch.compile needs a C++ compiler ({', '.join(COMPILERS)}): use false")
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_SHAPES)
+    if device.type == "cpu" and not any(map(shutil.which, _COMPILERS)):
+        raise TimError(f"train: compile: torch.compile needs a C++ compiler ({', '.join(_COMPILERS)}): use false")
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_SHAPES)
     levels = getattr(network, "levels", None)
     for module in levels if isinstance(levels, nn.ModuleList) else [network]:
         # Shapes are fixed: with symbolic ones torch 2.14 does not compile levels of several sizes.

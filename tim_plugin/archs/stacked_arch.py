@@ -23,8 +23,8 @@ from tim_plugin.options.specs import HEADS, PLACEMENTS
 from tim_plugin.options.values import require_choice
 from tim_plugin.utils.errors import TimError
 
-KERNEL = 5
-HIDDEN = 7  # convolutions between the first and the last of a stack
+_KERNEL = 5
+_HIDDEN = 7  # convolutions between the first and the last of a stack
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Stack(nn.Module):
 
     def __init__(self, first_channels: int, lq_channels: int, out_channels: int, width: int) -> None:
         super().__init__()
-        sizes = [first_channels, *[width + lq_channels] * HIDDEN]
+        sizes = [first_channels, *[width + lq_channels] * _HIDDEN]
         self.hidden = nn.ModuleList(_conv(size, width) for size in sizes)
         self.last = _conv(width, out_channels)
 
@@ -140,7 +140,7 @@ class Stack(nn.Module):
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Module:
-    return weight_norm(nn.Conv2d(in_channels, out_channels, KERNEL, 1, KERNEL // 2))
+    return weight_norm(nn.Conv2d(in_channels, out_channels, _KERNEL, 1, _KERNEL // 2))
 
 
 def _resized(images: Tensor, size: Sequence[int]) -> Tensor:

@@ -20,7 +20,7 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.seeds import keyed_generator
 
-RESIZES = ("none", "short_side", "whole")
+_RESIZES = ("none", "short_side", "whole")
 
 
 class DegradedImageDataset(Dataset):
@@ -78,8 +78,8 @@ class DegradedImageDataset(Dataset):
                     f"{self.name}: gt_size {self.opt['gt_size']} is not a multiple of {self.task.gt_multiple}: "
                     f"use {lower + self.task.gt_multiple}" + (f" or {lower}" if lower else "")
                 )
-        if self.resize not in RESIZES:
-            raise TimError(f"{self.name}: resize {self.resize!r} is not known: {', '.join(RESIZES)}")
+        if self.resize not in _RESIZES:
+            raise TimError(f"{self.name}: resize {self.resize!r} is not known: {', '.join(_RESIZES)}")
         if self.resize != "none" and self.gt_size is None:
             raise TimError(f"{self.name}: resize: {self.resize} needs gt_size")
         if self.opt.get("scale", self.task.scale) != self.task.scale:

@@ -18,7 +18,7 @@ from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_atomically, write_png
 
-TOGETHER = 64  # digits that are handed to a worker at once
+_TOGETHER = 64  # digits that are handed to a worker at once
 
 
 class _Pair(NamedTuple):
@@ -68,11 +68,11 @@ def prepare_digits(
 
 
 def _track(write: partial[None], pairs: list[_Pair], workers: int) -> None:
-    if workers == 1 or len(pairs) <= TOGETHER:
+    if workers == 1 or len(pairs) <= _TOGETHER:
         track_progress(write, pairs)
     else:
         with single_threaded_opencv():
-            track_parallel_progress(write, pairs, workers, initializer=start_worker, chunksize=TOGETHER)
+            track_parallel_progress(write, pairs, workers, initializer=start_worker, chunksize=_TOGETHER)
 
 
 @lru_cache(maxsize=1)

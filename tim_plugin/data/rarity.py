@@ -23,7 +23,7 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_bytes, write_atomically
 
 BANDWIDTH = 0.1  # of mean colours in [0, 1]
-COMMAND = "python tools/prepare_data.py layouts"
+_COMMAND = "python tools/prepare_data.py layouts"
 AT_ONCE = 1024  # images whose densities are computed together
 
 
@@ -124,27 +124,27 @@ class Rarity:
             TimError: There is no such file, or it is damaged.
         """
         if not path.is_file():
-            raise TimError(f"rarity: file {path}: there is no such file; {COMMAND} writes it")
+            raise TimError(f"rarity: file {path}: there is no such file; {_COMMAND} writes it")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             scores = torch.tensor(content["scores"], dtype=torch.float64)
             return cls(scores, content["sources"], content["palette"], float(content["computed_at"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TimError(f"rarity: file {path} is damaged; write it again: {COMMAND}") from error
+            raise TimError(f"rarity: file {path} is damaged; write it again: {_COMMAND}") from error
 
     def check(self, pairs: Sequence[tuple[Path, Path]], palette: Mapping[str, Any]) -> None:
         """Raise TimError if the scores are those of other files, of files that have changed, or of another palette."""
         if dict(palette) != self.palette:
             raise TimError(
-                f"rarity: is stale: it was computed with {self.palette}, not {dict(palette)}: run {COMMAND} again"
+                f"rarity: is stale: it was computed with {self.palette}, not {dict(palette)}: run {_COMMAND} again"
             )
         for pair, known in zip(pairs, self.sources, strict=False):
             if self._has_changed(pair, known):
                 what = f"{pair[0].name} or its label map {pair[1].name} is new or has changed"
-                raise TimError(f"rarity: is stale: {what}: run {COMMAND} again")
+                raise TimError(f"rarity: is stale: {what}: run {_COMMAND} again")
         if len(pairs) != len(self.sources):
             what = "files were added" if len(pairs) > len(self.sources) else "files are missing"
-            raise TimError(f"rarity: is stale: {what}: run {COMMAND} again")
+            raise TimError(f"rarity: is stale: {what}: run {_COMMAND} again")
 
     def _has_changed(self, pair: tuple[Path, Path], known: Sequence[Any]) -> bool:
         *size_now, image_time, label_time = fingerprint_of(*pair)

@@ -24,7 +24,7 @@ class Source(Protocol):
         """Return image ``index``, (C, H, W) float32 in [0, 1]."""
 
 
-class Photographs:
+class _Photographs:
     """RGB photographs: a folder's, those that a meta-info file lists, or an lmdb's.
 
     Args:
@@ -41,9 +41,9 @@ class Photographs:
         root, listed = options["dataroot_gt"], options.get("meta_info_file")
         if self.backend["type"] == "lmdb":
             self.backend.update(db_paths=[root], client_keys=["gt"])
-            self.names = [name.rsplit(".", 1)[0] for name in first_words(Path(root) / "meta_info.txt", where)]
+            self.names = [name.rsplit(".", 1)[0] for name in _first_words(Path(root) / "meta_info.txt", where)]
         elif listed:
-            self.names = [str(Path(root) / name) for name in first_words(Path(listed), where)]
+            self.names = [str(Path(root) / name) for name in _first_words(Path(listed), where)]
         else:
             self.names = [str(path) for path in list_images(root)]
 
@@ -85,12 +85,12 @@ def open_source(options: Mapping[str, Any], where: str) -> Source:
     root = options.get("dataroot_gt")
     if root is None:
         raise TimError(f"{where}: dataroot_gt is missing: the folder of photographs")
-    source = Digits(str(root)) if is_digits(str(root)) else Photographs(options, where)
+    source = Digits(str(root)) if is_digits(str(root)) else _Photographs(options, where)
     source.names = source.names[: options.get("max_images")]
     return source
 
 
-def first_words(path: Path, where: str) -> list[str]:
+def _first_words(path: Path, where: str) -> list[str]:
     """Return the first word of each line of a meta-info file: the image's name.
 
     Raises:

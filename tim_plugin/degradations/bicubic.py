@@ -16,7 +16,7 @@ from tim_plugin.utils.resize import bicubic_matrix, bicubic_resize, kept_matrice
 from tim_plugin.utils.strips import is_very_large, strips
 
 EQUAL_DB = 100.0  # stands for infinity, which neither a mean nor JSON survives
-MATRIX_BYTES = 36  # of an entry: both A+ in single precision, and while one is made A, what is solved for, the result
+_MATRIX_BYTES = 36  # of an entry: both A+ in single precision, and while one is made A, what is solved for, the result
 
 
 class Bicubic(Degradation):
@@ -54,7 +54,7 @@ class Bicubic(Degradation):
     def strip_bytes(self, height: int, width: int) -> int:
         """Strips, and the matrices of the projection while they are made; see :meth:`Degradation.strip_bytes`."""
         longer = max(height, width)
-        return super().strip_bytes(height, width) + MATRIX_BYTES * longer * longer // self.scale
+        return super().strip_bytes(height, width) + _MATRIX_BYTES * longer * longer // self.scale
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
         """Project until an 8-bit file degrades to the LQ; see :func:`project_for_saving`."""

@@ -11,12 +11,12 @@ from tim_plugin.utils.constants import constant
 
 BLOCK_PX = 8
 # JFIF 1.02: RGB in [0, 255] -> Y, Cb, Cr; the offset of Cb and Cr is left to JPEG's level shift, which removes it.
-RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
-LEVEL = 128.0
+_RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
+_LEVEL = 128.0
 
 
 def _to_ycc() -> Tensor:
-    return torch.tensor(RGB_TO_YCC, dtype=torch.float64)
+    return torch.tensor(_RGB_TO_YCC, dtype=torch.float64)
 
 
 def _from_ycc() -> Tensor:
@@ -24,7 +24,7 @@ def _from_ycc() -> Tensor:
 
 
 def _shift() -> Tensor:
-    return torch.tensor([LEVEL, 0.0, 0.0])[:, None, None]
+    return torch.tensor([_LEVEL, 0.0, 0.0])[:, None, None]
 
 
 def rgb_to_ycc(images: Tensor) -> Tensor:

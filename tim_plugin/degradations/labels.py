@@ -17,7 +17,7 @@ from tim_plugin.degradations.palettes import Palette, get_palette
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import require_whole
 
-VOIDS = ("channel", "mask")
+_VOIDS = ("channel", "mask")
 
 
 class Labels(Degradation):
@@ -47,8 +47,8 @@ class Labels(Degradation):
         num_classes: int | None = None,
         void_index: int | None = None,
     ) -> None:
-        if void not in VOIDS:
-            raise TimError(f"void {void!r} is not known: {did_you_mean(str(void), VOIDS)}")
+        if void not in _VOIDS:
+            raise TimError(f"void {void!r} is not known: {did_you_mean(str(void), _VOIDS)}")
         self.palette = get_palette(palette, num_classes, void_index)
         if void == "mask" and not self.palette.has_void:
             raise TimError("void 'mask': which index is void? Give void_index (255, for instance), or leave void out")

@@ -17,8 +17,8 @@ from tim_plugin.utils.digit_files import DIGIT_PX, PADDED_PX, fit_to_digits
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import decode_image, encode_png, round_to_8_bit
 
-SAVING_ROUNDS = 100
-SAVED_WELL = 1e-3  # relative error of the coordinates at which a saved image is done; rounding alone gives about this
+_SAVING_ROUNDS = 100
+_SAVED_WELL = 1e-3  # relative error of the coordinates at which a saved image is done; rounding alone gives about this
 
 
 class PrincipalComponents(Degradation):
@@ -124,8 +124,8 @@ class PrincipalComponents(Degradation):
             images,
             lambda some, items: self.project(some, {"lq": observed.lq[items]}),
             lambda some, items: -self.measure(some, Observed(observed.lq[items]))["pca_error"],
-            -SAVED_WELL,
-            SAVING_ROUNDS,
+            -_SAVED_WELL,
+            _SAVING_ROUNDS,
         )
         return best
 

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from tim_plugin.utils.images import round_to_8_bit
 
-OfItems = Callable[[Tensor, Tensor], Tensor]
+_OfItems = Callable[[Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
 def improve_for_saving(
-    images: Tensor, project: OfItems, score: OfItems, target: float, max_rounds: int, patience: int | None = None
+    images: Tensor, project: _OfItems, score: _OfItems, target: float, max_rounds: int, patience: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Project, clip and round until what an 8-bit file holds is good enough.
 

@@ -103,13 +103,13 @@ def _open_small(weights: str, seed: int) -> tuple[SmallTrunk, Tensor | None]:
             trunk = SmallTrunk()
         return trunk.randomise(torch.Generator().manual_seed(seed)).requires_grad_(False).eval(), None
     if weights == "bundled":
-        return small_of(read_bundled(TIM_SMALL), "bundled")
+        return _small_of(read_bundled(TIM_SMALL), "bundled")
     path = Path(str(weights)).expanduser()
     _require_file(path, ("bundled", "random"))
-    return small_of(read_weights(path), str(path))
+    return _small_of(read_weights(path), str(path))
 
 
-def small_of(found: Weights, where: str) -> tuple[SmallTrunk, Tensor]:
+def _small_of(found: Weights, where: str) -> tuple[SmallTrunk, Tensor]:
     """Return TIM_SMALL's trunk, frozen, and its heads (channels of all maps,), from what a file holds.
 
     Args:

@@ -20,9 +20,9 @@ from tim_plugin.imle.types import Features, Weighted
 from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL, open_trunk
 from tim_plugin.utils.errors import TimError, did_you_mean
 
-CALIBRATIONS = ("lpips", "bundled", "none")
-EARLY_MAPS = 2  # of a screening
-TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
+_CALIBRATIONS = ("lpips", "bundled", "none")
+_EARLY_MAPS = 2  # of a screening
+_TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
 
 
 class WeightedMaps(NamedTuple):
@@ -96,8 +96,8 @@ class PerceptualDistance(nn.Module):
         self, *, backbone: str = "vgg16", weights: str = "imagenet", calibration: str = "lpips", seed: int = 0
     ) -> None:
         super().__init__()
-        if calibration not in CALIBRATIONS:
-            raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), CALIBRATIONS)}")
+        if calibration not in _CALIBRATIONS:
+            raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), _CALIBRATIONS)}")
         self.trunk, own_heads = open_trunk(backbone, weights, seed)
         heads = _heads(backbone, weights, calibration, own_heads)
         self.name = _name(backbone, weights, calibration, seed)
@@ -109,8 +109,8 @@ class PerceptualDistance(nn.Module):
         super().train(False)
 
     def early_features(self, images: Tensor | Weighted) -> Features:
-        """Return the first :data:`EARLY_MAPS` maps of :meth:`features`, which cost a fraction of them all."""
-        return self.features(images, EARLY_MAPS)
+        """Return the first :data:`_EARLY_MAPS` maps of :meth:`features`, which cost a fraction of them all."""
+        return self.features(images, _EARLY_MAPS)
 
     def features(self, images: Tensor | Weighted, num_maps: int | None = None) -> Features:
         """Return the calibrated, unit-normalised maps, batch first, of images (N, 3 or 1, H, W) nominally in [0, 1].
@@ -162,7 +162,7 @@ class PerceptualDistance(nn.Module):
 
     @staticmethod
     def _normalised(features: Tensor) -> Tensor:
-        norm = features.square().sum(dim=1, keepdim=True).clamp_min(TINY).sqrt()
+        norm = features.square().sum(dim=1, keepdim=True).clamp_min(_TINY).sqrt()
         return features / (norm + 1e-10)  # the constant is LPIPS's
 
 

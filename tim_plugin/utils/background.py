@@ -8,14 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-WRITERS = 2
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_WRITERS = 2
 
 
-def read_ahead(items: Iterable[Item], read: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
+def read_ahead(items: Iterable[_Item], read: Callable[[_Item], _Result]) -> Iterator[tuple[_Item, _Result]]:
     """Give each item with what ``read`` makes of it, and read the next one meanwhile; errors come in their turn."""
-    pool, waiting = ThreadPoolExecutor(1), deque[tuple[Item, Future[Result]]]()
+    pool, waiting = ThreadPoolExecutor(1), deque[tuple[_Item, Future[_Result]]]()
     try:
         for item in items:
             waiting.append((item, pool.submit(read, item)))
@@ -35,7 +35,7 @@ class Writer:
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(WRITERS)
+        self._pool = ThreadPoolExecutor(_WRITERS)
         self._group: list[Future[Any]] = []
         self._groups: deque[tuple[list[Future[Any]], Callable[[], None]]] = deque()
         self._waiting: deque[Future[Any]] = deque()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tim_plugin.utils.errors import TimError
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # what the files begin with
 
 
@@ -41,13 +41,13 @@ def list_images(path: Path | str) -> list[Path]:
         raise TimError(f"{path}: there is no such image or folder")
     files = sorted(file for file in path.iterdir() if is_image(file) and not file.is_dir())
     if not files:
-        raise TimError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        raise TimError(f"{path}: holds no image ({', '.join(_IMAGE_SUFFIXES)})")
     return files
 
 
 def is_image(path: Path) -> bool:
     """Tell by its suffix whether a path is an image; hidden files are none."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in _IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def read_image(path: Path | str) -> LoadedImage:

@@ -16,10 +16,10 @@ from torch import distributed
 from tim_plugin.utils.errors import TimError
 
 COMMAND = "torchrun --nproc_per_node={} tools/train.py -opt FILE --launcher pytorch"
-GONE = "another process of this run has ended without a message (killed, or out of memory?)"
-GOES_ON = "what was written stays: the same command with --auto_resume goes on"
-LOST = f"{GONE}; {GOES_ON}"
-ENDED = f"ended by the launcher: {GONE}, or the launcher itself was told to end; {GOES_ON}"
+_GONE = "another process of this run has ended without a message (killed, or out of memory?)"
+_GOES_ON = "what was written stays: the same command with --auto_resume goes on"
+LOST = f"{_GONE}; {_GOES_ON}"
+ENDED = f"ended by the launcher: {_GONE}, or the launcher itself was told to end; {_GOES_ON}"
 
 
 class EndedByLauncher(SystemExit):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tim_plugin.utils.strips import strips
 
-Builder = Callable[[int, int], Tensor]
-LARGEST_KEPT = 2**19  # entries of a matrix that is worth keeping; photographs of all sizes must not fill the memory
+_Builder = Callable[[int, int], Tensor]
+_LARGEST_KEPT = 2**19  # entries of a matrix that is worth keeping; photographs of all sizes must not fill the memory
 
 
 def bicubic_matrix(in_px: int, out_px: int) -> Tensor:
@@ -19,7 +19,7 @@ def bicubic_matrix(in_px: int, out_px: int) -> Tensor:
 
     The kernel is widened when shrinking (antialiasing) and the line is continued symmetrically beyond its ends.
     """
-    return kept_matrix(_bicubic_matrix, in_px, out_px, torch.float64, torch.device("cpu"))
+    return _kept_matrix(_bicubic_matrix, in_px, out_px, torch.float64, torch.device("cpu"))
 
 
 def bicubic_resize(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -52,22 +52,22 @@ def resizer_of_rows(images: Tensor, size: tuple[int, int]) -> Callable[[slice], 
     return lambda rows: vertical[rows] @ images @ horizontal.T
 
 
-def kept_matrices(build: Builder, in_px: Sequence[int], out_px: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return :func:`kept_matrix` of columns and of rows, for sizes (height, width) and of the kind of a tensor."""
+def kept_matrices(build: _Builder, in_px: Sequence[int], out_px: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return :func:`_kept_matrix` of columns and of rows, for sizes (height, width) and of the kind of a tensor."""
     vertical, horizontal = (
-        kept_matrix(build, *sides, like.dtype, like.device) for sides in zip(in_px, out_px, strict=True)
+        _kept_matrix(build, *sides, like.dtype, like.device) for sides in zip(in_px, out_px, strict=True)
     )
     return vertical, horizontal
 
 
-def kept_matrix(build: Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _kept_matrix(build: _Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return ``build(in_px, out_px)`` as ``dtype`` on ``device``, kept for the next call unless it is large."""
-    make = _kept if in_px * out_px <= LARGEST_KEPT else _kept.__wrapped__
+    make = _kept if in_px * out_px <= _LARGEST_KEPT else _kept.__wrapped__
     return make(build, in_px, out_px, dtype, device)
 
 
 @lru_cache(maxsize=128)
-def _kept(build: Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _kept(build: _Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # what a sampling run keeps must serve a training step too
         return build(in_px, out_px).to(device, dtype)
 
