@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
+import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
 from demos.digits_demo import compare_digits_consistency, run_digits_demo
 from demos.layouts_demo import LAYOUTS
 from demos.restoration_demo import DEMOS, compare_demo, picture_demo, run_demo

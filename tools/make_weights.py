@@ -8,7 +8,7 @@ A tower that is trained already is only measured and written again.
 import argparse
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  fixes and registers; must come before any import of basicsr
+import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
 from paper.presets import SMALL
 from paper.workbench import Workbench
 from tim_plugin.inference.files import choose_device

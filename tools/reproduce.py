@@ -6,7 +6,7 @@ python tools/reproduce.py table5 --preset small --data PHOTOGRAPHS --features SQ
 import argparse
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
+import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
 from paper.presets import PRESETS
 from paper.targets import ALL, TARGETS, WEIGHTS, reproduce
 from tim_plugin.models.pipeline import run

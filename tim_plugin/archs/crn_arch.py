@@ -97,10 +97,10 @@ class CRNGenerator(nn.Module):
 
     Args:
         num_in_ch: Classes of the one-hot label map.
-        num_modules: See :class:`CRN`.
-        widths: See :class:`CRN`.
+        num_modules: Modules of the CRN; 7 for 4x8 to 256x512.
+        widths: Channels of the modules, one number or one each.
         noise_channels: Of the noise, before and after its encoder.
-        degradation: As for TowerGenerator.
+        degradation: What made the labels: a name, or a section with ``type`` and its own keys.
     """
 
     def __init__(
@@ -135,13 +135,13 @@ class CRNGenerator(nn.Module):
         )
 
     def forward(self, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
-        """Run the one level; as :meth:`TowerGenerator.forward`."""
+        """Return the image (N, 3, H, W) of the one level, in a list, for one condition and its latents."""
         return all_levels(self, conditions, latents)
 
     def forward_level(
         self, level: int, condition: Condition, latent: LevelLatent, state: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """Run the one level; as :meth:`TowerGenerator.forward_level`."""
+        """Return the image (N, 3, H, W) of the one level, and the image again as the state that no level reads."""
         labels = condition.image
         encoded = self.encoder(torch.cat([labels, latent.noise], dim=1))
         image = self.crn.forward(torch.cat([labels, encoded], dim=1))

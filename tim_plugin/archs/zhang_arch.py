@@ -23,7 +23,7 @@ _L_CENTRE = 50.0
 class Zhang2016(nn.Module):
     """Eight blocks of convolutions, a softmax over bins at a quarter of the size, enlarged bilinearly.
 
-    :meth:`forward` gives the annealed mean, one answer; :meth:`sample` draws each position's bin from its marginal:
+    :meth:`forward` gives the annealed mean, one image; :meth:`sample` draws each position's bin from its marginal:
     the one-to-many baseline of the tables.
 
     Args:
@@ -63,7 +63,7 @@ class Zhang2016(nn.Module):
         return self._enlarged(lq, lambda logits: annealed_mean(logits, self.centres, self.temperature))
 
     def sample(self, lq: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Return (n, 3, H, W), one answer for each generator, for one lightness (1, 1, H, W)."""
+        """Return samples (n, 3, H, W), one for each generator, for one lightness (1, 1, H, W) in [0, 1]."""
         found = [self._enlarged(lq, lambda logits, g=one: drawn(logits, self.centres, g)) for one in generators]
         return torch.cat(found)
 

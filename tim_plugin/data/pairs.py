@@ -1,4 +1,4 @@
-"""Which LQ file belongs to which GT file."""
+"""Pairing of LQ files with GT files by their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a photograph of any size to a GT of the size that is asked for."""
+"""Resizing and cropping of photographs to the size of a GT."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Prepared folders: from any photographs to GT and LQ files of one size and BasicSR's meta-info file.
+"""Preparation of folders: from any photographs to GT and LQ files of one size and BasicSR's meta-info file.
 
-Can be run again: what is done and whose photograph has not changed since is left alone; photographs that cannot be read
-are skipped and reported. ``DIR/prepare.json`` holds the settings and, written before the first pair is made, what each
+A second run keeps the pairs whose photographs have not changed; photographs that cannot be read are skipped and
+reported. ``DIR/prepare.json`` holds the settings and, written before the first pair is made, what each
 pair is made from; a pair whose photograph has changed is removed first. So an interrupted run loses no finished pair.
 """
 
@@ -48,7 +48,11 @@ class Settings:
 
     @property
     def degradation(self) -> Degradation:
-        """The task's degradation."""
+        """The degradation that the task and its options give.
+
+        Raises:
+            TimError: The task is not known or an option is wrong.
+        """
         return get_task(self.task).build(self.options, f"task {self.task}")
 
     def check(self) -> None:

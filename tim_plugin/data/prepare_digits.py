@@ -1,4 +1,4 @@
-"""Prepared folders of digits: GT and LQ files, as :mod:`tim_plugin.data.prepare` makes them of photographs."""
+"""Preparation of folders of digits: GT and LQ files, as :mod:`tim_plugin.data.prepare` makes them of photographs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def prepare_digits(
     degrades on the fly has the reconstruction itself.
 
     Args:
-        source: The digits, see :func:`tim_plugin.utils.digit_files.read_digits`.
+        source: The digits, as :func:`tim_plugin.utils.digit_files.read_digits` takes them.
         output: Made if it does not exist; prepared before from other digits or with another basis, it is refused.
         basis: The digits whose principal components are used: the training digits.
         num_components: How many.

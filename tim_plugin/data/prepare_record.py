@@ -1,4 +1,4 @@
-"""``prepare.json``: what a prepared folder was made of and how, which a later run compares with its own settings."""
+"""``prepare.json``: the settings and sources of a prepared folder, which a later run compares with its own."""
 
 from __future__ import annotations
 

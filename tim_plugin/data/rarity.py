@@ -28,7 +28,7 @@ AT_ONCE = 1024  # images whose densities are computed together
 
 
 class MeanColours(NamedTuple):
-    """Of one image: mean RGB of each class (C, 3), and which classes it shows (C,)."""
+    """Of one image: ``means`` (C, 3), the mean RGB of each class, and ``present`` (C,), which classes it shows."""
 
     means: Tensor
     present: Tensor
@@ -73,9 +73,9 @@ class Rarity:
     """Scores of a dataset's images, and what they were computed from.
 
     Attributes:
-        scores: (M, C), see :func:`rarity_scores`.
+        scores: (M, C) of :func:`rarity_scores`.
         sources: For each pair [image name, bytes, label map name, bytes, digest of both contents].
-        palette: What kind of label maps, see :meth:`tim_plugin.degradations.labels.Labels.describe`.
+        palette: The kind of label maps, as :meth:`tim_plugin.degradations.labels.Labels.describe` returns it.
         computed_at: When, in seconds since 1970: contents of files that are older are not read to see whether they have
             changed.
     """
@@ -87,7 +87,7 @@ class Rarity:
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """(M,): a class is drawn among those that occur, then an image by its rarity in that class."""
+        """Probability (M,) of images: a class is drawn among those that occur, then an image by its rarity in it."""
         totals = self.scores.sum(dim=0)
         shown = totals > 0
         return (self.scores[:, shown] / totals[shown]).mean(dim=1)
@@ -155,7 +155,14 @@ class Rarity:
 
 
 def fingerprint_of(image: Path, label: Path) -> list[Any]:
-    """Return what tells a pair from another, or from what it was: names, numbers of bytes, times of change.
+    """Return what identifies the state of a pair of files: names, sizes in bytes, times of modification.
+
+    Args:
+        image: The photograph.
+        label: Its label map.
+
+    Returns:
+        ``[image name, bytes, label name, bytes, time of the image, time of the label map]``, times in seconds.
 
     Raises:
         TimError: A file cannot be read.
@@ -169,5 +176,5 @@ def fingerprint_of(image: Path, label: Path) -> list[Any]:
 
 
 def digest_of(image: bytes, label: bytes) -> str:
-    """Return a short hash of a pair's contents."""
+    """Return a hash (32 hexadecimal digits) of the contents of a photograph and its label map."""
     return hashlib.blake2b(image + label, digest_size=16).hexdigest()

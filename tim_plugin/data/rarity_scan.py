@@ -1,4 +1,4 @@
-"""The colours of a whole folder of images, class by class: in parallel, and a run that was cut off goes on."""
+"""Rarity scores of a whole folder of images, computed in parallel; an interrupted run can be continued."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def compute_rarity(
     workers: int = 1,
     progress: Path | None = None,
 ) -> Rarity:
-    """Compute the scores of all images of a folder, in parallel, with a progress bar.
+    """Compute the rarity scores of all images of a folder, in parallel, with a progress bar.
 
     Args:
         images: Folder of photographs.
-        maps: Folder of label maps of the same names, see :func:`tim_plugin.data.pairs.pair_files`.
+        maps: Folder of label maps of the same names (:func:`tim_plugin.data.pairs.pair_files`).
         labels: Reads them.
-        bandwidth: See :func:`tim_plugin.data.rarity.rarity_scores`.
+        bandwidth: Standard deviation of the kernel over mean colours in [0, 1].
         workers: Processes.
         progress: File that keeps what is done until all is: a later run of the same palette takes from it the images
             that have not changed. None keeps nothing.

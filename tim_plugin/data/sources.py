@@ -16,7 +16,7 @@ from tim_plugin.utils.images import decode_image, list_images
 
 
 class Source(Protocol):
-    """Numbered images with names."""
+    """Where a dataset reads its GT images: images by number, with names."""
 
     names: list[str]
 
@@ -65,7 +65,14 @@ class _Photographs:
 
 
 class Digits:
-    """Digits, padded to 32x32; see :func:`tim_plugin.utils.digit_files.read_digits`."""
+    """Handwritten digits, padded to 32x32.
+
+    Args:
+        source: The digits, as :func:`tim_plugin.utils.digit_files.read_digits` takes them.
+
+    Raises:
+        TimError: They cannot be read.
+    """
 
     def __init__(self, source: str) -> None:
         self.digits = read_digits(source)
@@ -77,7 +84,11 @@ class Digits:
 
 
 def open_source(options: Mapping[str, Any], where: str) -> Source:
-    """Open what ``dataroot_gt`` names; of it the first ``max_images``, if that is given.
+    """Open the images that a dataset's ``dataroot_gt`` names, or the first ``max_images`` of them.
+
+    Args:
+        options: The dataset's section.
+        where: What to call the dataset in errors.
 
     Raises:
         TimError: It is missing, or cannot be read.

@@ -75,7 +75,7 @@ class Jpeg(Degradation):
         self.ends, self.subsampling = ends, subsampling
 
     def encode(self, gt: Tensor, generator: torch.Generator | None = None) -> bytes:
-        """Compress one GT (3, H, W); see :meth:`Degradation.encode`."""
+        """Return the JPEG file of one GT (3, H, W) in [0, 1]; a range of qualities is drawn from by the generator."""
         low, high = self.ends
         quality = low if low == high else int(torch.randint(low, high + 1, (), generator=generator))
         pixels = (round_to_8_bit(gt) * 255).round().byte().permute(1, 2, 0).numpy()
@@ -89,11 +89,15 @@ class Jpeg(Degradation):
         return content.tobytes()
 
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
-        """Compress and decode; see :meth:`Degradation.degrade`."""
+        """Return the decoded JPEG (3, H, W) of one GT, with the coefficients and tables of its file in ``given``."""
         return self.read(self.encode(gt, generator), "the compressed GT")
 
     def read(self, content: bytes, name: str) -> Observed:
-        """Read a JPEG file, its pixels and its coefficients; see :meth:`Degradation.read`."""
+        """Read the pixels and the coefficients of a JPEG file.
+
+        Raises:
+            TimError: It is no JPEG, damaged, or of a kind that is not supported.
+        """
         return Observed(*read_jpeg(content, name))
 
     def project(self, images: Tensor, given: Given) -> Tensor:
@@ -105,18 +109,22 @@ class Jpeg(Degradation):
         return _by_strips(_project, images, given)
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
-        """Project, clip and round until 99.95 % of the coefficients agree or no more can be had; the best of each.
+        """Return images on the 8-bit grid that compress to 99.95 % of the coefficients, or the best that rounds find.
 
-        Of very large images each strip is done by itself.
+        Strips of very large images are projected one by one.
         """
         return _by_strips(_project_for_saving, images, observed.given)
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
-        """Return ``dct_agreement`` as libjpeg's encoder would find it: Y, Cb, Cr and averaged chroma are rounded."""
-        return {"dct_agreement": _agreement(images, observed.given)}
+        """Return ``dct_agreement`` (N,): the share of equal coefficients when compressed again as libjpeg would."""
+        return {"dct_agreement": _share_of_equal(images, observed.given)}
 
     def crop(self, observed: Observed, top: int, left: int, height: int, width: int) -> Observed:
-        """Cut pixels and blocks; all four multiples of 16 (see :meth:`Degradation.crop`)."""
+        """Return a part of one observation, pixels and blocks; all four numbers are multiples of 16 pixels.
+
+        Raises:
+            TimError: They are not.
+        """
         if any(value % _UNIT_PX for value in (top, left, height, width)):
             raise TimError(
                 f"a JPEG is cropped at multiples of {_UNIT_PX} pixels, not {width}x{height} at {left}, {top}"
@@ -146,7 +154,7 @@ def _project_for_saving(images: Tensor, given: Given) -> Tensor:
     best, _ = improve_for_saving(
         images,
         lambda some, items: _cut(_project(_padded(some), _items_of(given, items)), images),
-        lambda some, items: _agreement(some, _items_of(given, items)),
+        lambda some, items: _share_of_equal(some, _items_of(given, items)),
         _SAVED_WELL,
         _SAVING_ROUNDS,
         _PATIENCE,
@@ -154,7 +162,7 @@ def _project_for_saving(images: Tensor, given: Given) -> Tensor:
     return best
 
 
-def _agreement(images: Tensor, given: Given) -> Tensor:
+def _share_of_equal(images: Tensor, given: Given) -> Tensor:
     """Return the share (N,) of coefficients that are equal after compressing again."""
     share = torch.zeros(len(images), device=images.device)
     for factors, items in _by_sampling(given):

@@ -34,7 +34,7 @@ def rgb_to_ycc(images: Tensor) -> Tensor:
 
 
 def ycc_to_rgb(ycc: Tensor) -> Tensor:
-    """Undo :func:`rgb_to_ycc`."""
+    """Convert level-shifted Y, Cb, Cr (N, 3, H, W) to RGB, nominally in [0, 1]: the inverse of :func:`rgb_to_ycc`."""
     return torch.einsum("ij,njhw->nihw", constant(_from_ycc, ycc), ycc + constant(_shift, ycc)) / 255
 
 
@@ -56,7 +56,7 @@ def dct(plane: Tensor) -> Tensor:
 
 
 def inverse_dct(coefficients: Tensor) -> Tensor:
-    """Undo :func:`dct`."""
+    """Return the plane (N, H, W) of DCT coefficients (N, H, W): the inverse of :func:`dct`."""
     return _by_block(constant(_dct_matrix, coefficients).T, coefficients)
 
 

@@ -23,7 +23,11 @@ _FACTORS = (1, 2)
 
 
 def read_jpeg(content: bytes, name: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """Read pixels and coefficients.
+    """Read the pixels and the DCT coefficients of a JPEG file.
+
+    Args:
+        content: The file's bytes.
+        name: What the file is called in errors.
 
     Returns:
         RGB (3, H, W) in [0, 1]; and, so that files of all kinds fit into one batch, ``y``, ``cb``, ``cr`` of one size:

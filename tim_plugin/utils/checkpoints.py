@@ -22,7 +22,7 @@ _SHOWN_KEYS = 5
 
 
 def save_atomically(content: Any, path: Path | str) -> None:
-    """``torch.save`` to a temporary file beside ``path``, then rename: a crash never leaves half a file.
+    """Write ``content`` by ``torch.save`` to a temporary file, then rename it to ``path``: never half a file.
 
     Raises:
         OSError: The file cannot be written; what was at ``path`` is untouched.
@@ -185,7 +185,7 @@ def require_same_degradation(network: nn.Module, checkpoint: Mapping[str, Any], 
 
 
 def network_of(options: Mapping[str, Any]) -> nn.Module:
-    """Build the network of a ``network_g`` section, untrained, in eval mode."""
+    """Build the network of a ``network_g`` section (``type`` and the network's arguments), untrained, in eval mode."""
     from basicsr.archs import ARCH_REGISTRY  # and not build_network, which logs to the console
 
     arguments = {key: value for key, value in options.items() if key != "type"}

@@ -35,7 +35,7 @@ class _Column(NamedTuple):
 
 
 def contact_sheet(rows: Sequence[SheetRow], max_samples: int = 6) -> Tensor:
-    """Draw the sheet.
+    """Draw a contact sheet: a row for each image with its input, samples, their deviation, and ground truth.
 
     Args:
         rows: One image or more. The input is enlarged by nearest neighbour to the samples' size. Tiles narrower than

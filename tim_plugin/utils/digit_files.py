@@ -78,7 +78,15 @@ def _idx(path: Path) -> Tensor:
 
 @lru_cache(maxsize=4)
 def fit_to_digits(source: str, num_components: int) -> tuple[Tensor, Tensor]:
-    """Return mean (1024,) and first principal components (k, 1024) of digits, float32; see :func:`read_digits`."""
+    """Return mean (1024,) and first principal components (k, 1024) of digits, float32; kept for the next call.
+
+    Args:
+        source: The digits, as :func:`read_digits` takes them.
+        num_components: k.
+
+    Raises:
+        TimError: The digits cannot be read, or are too few.
+    """
     mean, components = principal_components(read_digits(source).flatten(1).double() / 255, num_components)
     return mean.float(), components.float()
 

@@ -47,13 +47,25 @@ def shrink_by_strips(plane: Tensor, size: tuple[int, int], prepare: Callable[[Te
 
 
 def resizer_of_rows(images: Tensor, size: tuple[int, int]) -> Callable[[slice], Tensor]:
-    """Return what gives some rows of :func:`bicubic_resize`, so that not all need be in memory."""
+    """Return a function from a slice of rows to those rows of :func:`bicubic_resize`, for results too large for memory.
+
+    Args:
+        images: (..., H, W).
+        size: (h, w) of the whole result.
+    """
     vertical, horizontal = kept_matrices(_bicubic_matrix, images.shape[-2:], size, images)
     return lambda rows: vertical[rows] @ images @ horizontal.T
 
 
 def kept_matrices(build: _Builder, in_px: Sequence[int], out_px: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return :func:`_kept_matrix` of columns and of rows, for sizes (height, width) and of the kind of a tensor."""
+    """Return the two matrices ``build(in, out)`` of a separable resizing, vertical and horizontal, from a cache.
+
+    Args:
+        build: Makes an (out, in) matrix, or its inverse, in float64 on the CPU.
+        in_px: (height, width) of the input.
+        out_px: (height, width) of the output.
+        like: A tensor of the precision and on the device that are wanted.
+    """
     vertical, horizontal = (
         _kept_matrix(build, *sides, like.dtype, like.device) for sides in zip(in_px, out_px, strict=True)
     )
