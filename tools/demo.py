@@ -37,16 +37,20 @@ def main() -> None:
         help="only write a picture of what the package's tower makes of the held-out photographs",
     )
     args = parser.parse_args()
-    if args.picture is not None and (args.name in (DIGITS, LAYOUTS) or args.compare):
-        parser.error("--picture is for demos with photographs, without --compare")
-    if args.data is not None and args.name not in (DIGITS, LAYOUTS):
-        parser.error(f"--data is for {DIGITS} and {LAYOUTS}; {args.name} has its own photographs")
+    check(parser, args)
     if args.picture is not None:
         run(partial(picture_demo, args.name, ROOT, args.picture))
     elif args.name == DIGITS:
         run(partial(compare_digits_consistency if args.compare else run_digits_demo, ROOT, args.data))
     else:
         run(partial(compare_demo if args.compare else run_demo, args.name, ROOT, args.data))
+
+
+def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.picture is not None and (args.name in (DIGITS, LAYOUTS) or args.compare):
+        parser.error("--picture is for demos with photographs, without --compare")
+    if args.data is not None and args.name not in (DIGITS, LAYOUTS):
+        parser.error(f"--data is for {DIGITS} and {LAYOUTS}; {args.name} has its own photographs")
 
 
 if __name__ == "__main__":

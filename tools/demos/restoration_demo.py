@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from demos.consistency_comparison import agreement_text, compare_consistency
+from demos.consistency_comparison import compare_consistency, consistency_text
 from demos.demo_photos import write_noisy, write_photos
 from demos.demo_runs import Demo, Trained, measure, train
 from demos.first_picture import show_shipped
@@ -54,7 +54,7 @@ def run_demo(name: str, root: Path, data: Path | None = None) -> dict[str, Any]:
     Args:
         name: A key of :data:`DEMOS`.
         root: The project's folder; data, experiments and results are made below it.
-        data: See :func:`demos.layouts_demo.layout_data`; the other demos have their own photographs.
+        data: CamVid's folder, for the demo of layouts; the other demos have their own photographs.
 
     Returns:
         The measures.
@@ -86,7 +86,7 @@ def picture_demo(name: str, root: Path, file: Path) -> None:
 
     Args:
         name: A key of :data:`DEMOS`.
-        root: See :func:`run_demo`.
+        root: The project's folder; the photographs are written below it.
         file: The JPEG.
 
     Raises:
@@ -101,7 +101,7 @@ def picture_demo(name: str, root: Path, file: Path) -> None:
 
 
 def compare_demo(name: str, root: Path, data: Path | None = None) -> dict[str, Any]:
-    """Compare consistency off, at the end only, and trained through; see :func:`compare_consistency`."""
+    """Compare a demo's consistency off, at the end only, and trained through; arguments as :func:`run_demo`."""
     return compare_consistency(name, DEMOS[name], root, _data(name, root, data))
 
 
@@ -126,7 +126,7 @@ Done in {measures["seconds"]:.0f} s: {measures["parameters"]:,} parameters, {mea
   held-out images (distance: {measures["distance"]}):
     input {measures["input_distance"]:.3f}, mean {measures["mean_distance"]:.3f}, \
 best of {measures["num_samples"]} {best:.3f}, diversity {measures["diversity"]:.3f}
-    agreement with the input, mean (worst sample): {agreement_text(measures)}
+    consistency with the input, mean (worst sample): {consistency_text(measures)}
 Look at  {here / "contact_sheet.png"}  and  {here / "metrics.json"}.
 Next, many sampled for an input of your own:
   .venv/bin/python tools/sample.py -i IMAGE_OR_FOLDER -o results/mine -m {model} -n 8

@@ -29,25 +29,34 @@ def trained_checkpoint(
         overrides: Options that replace the file's, as ``--force_yml`` names them.
         label: For people; the run is ``experiments/LABEL_HASH`` below ``root``.
         root: The project's folder.
-        on_step: See :func:`tim_plugin.models.pipeline.train_pipeline`.
+        on_step: Called after each step with the iteration and its log.
 
     Raises:
         TimError: An option is wrong, or the run's record is of other options.
     """
     folder, options = _place(option_file, overrides, label, root)
     if not (folder / RECORD).is_file():  # it is written when training has come to its end
-        states = folder / "training_states"
-        resume = ["--auto_resume"] if states.is_dir() and any(states.iterdir()) else []
         _, argv = read_with_overrides(option_file, {**overrides, "name": folder.name})
         made_by = machine(root, "cuda" if options.get("num_gpu") else "cpu")
-        train_pipeline(str(root), [*resume, *argv], on_step)
+        train_pipeline(str(root), [*_resume(folder), *argv], on_step)
         write_json(folder / MACHINE, made_by)
         write_json(folder / RECORD, options)
     return _checked(folder, options)
 
 
+def _resume(folder: Path) -> list[str]:
+    states = folder / "training_states"
+    return ["--auto_resume"] if states.is_dir() and any(states.iterdir()) else []
+
+
 def finished_checkpoint(option_file: Path, overrides: Mapping[str, Any], label: str, root: Path) -> Path | None:
-    """Return the checkpoint of a run that has come to its end, or None; arguments as :func:`trained_checkpoint`.
+    """Return the checkpoint of a run that has come to its end, or None.
+
+    Args:
+        option_file: Of the run.
+        overrides: Options that replace the file's.
+        label: For people; part of the run's name.
+        root: The project's folder.
 
     Raises:
         TimError: An option is wrong, or the run's record is of other options.
@@ -63,7 +72,7 @@ def _place(option_file: Path, overrides: Mapping[str, Any], label: str, root: Pa
 
 
 def run_name(option_file: Path, overrides: Mapping[str, Any], label: str) -> str:
-    """Return the name of a run's folder; arguments as :func:`trained_checkpoint`.
+    """Return the name of a run's folder, LABEL_HASH, of the options that it is made with.
 
     Raises:
         TimError: An option is wrong.

@@ -22,7 +22,13 @@ _steps: Any = None  # a worker's counter, shared with the parent
 
 
 class Run(NamedTuple):
-    """A training run: see :func:`paper.cached_runs.trained_checkpoint`."""
+    """A training run.
+
+    Attributes:
+        option_file: Of the run.
+        overrides: Options that replace the file's, as ``--force_yml`` names them.
+        label: For people; the run is ``experiments/LABEL_HASH``.
+    """
 
     option_file: Path
     overrides: Mapping[str, Any]

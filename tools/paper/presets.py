@@ -23,7 +23,7 @@ class System:
         name: For people.
         option_file: Below the project.
         overrides: Options that replace the file's, as ``--force_yml`` names them.
-        several: Whether it gives different answers for one input.
+        several: Whether it gives different samples for one input.
         trained: Whether there is anything to train.
         note: What a reader has to know beside its figures.
     """

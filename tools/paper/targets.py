@@ -101,16 +101,21 @@ def reproduce(root: Path, args: argparse.Namespace) -> None:
         return
     asked = _asked_for(args.target, args.tasks)
     _need(bench, [TARGETS[name] for name in asked])
-    made: set[int] = set()
+    made: list[Target] = []
     for name, tasks in asked.items():
-        target = TARGETS[name]
-        kept = other_digits(root, bench.preset, args.mnist) if args.target == ALL and FIGURE_1_TASK in tasks else None
+        if TARGETS[name] not in made:  # a table and a figure may be one target
+            _make(TARGETS[name], bench, tasks, args)
+        made.append(TARGETS[name])
+        print((folder_of(root, bench.preset.name) / f"{name}.md").read_text(), flush=True)
+
+
+def _make(target: Target, bench: Workbench, tasks: Sequence[str], args: argparse.Namespace) -> None:
+    if args.target == ALL and FIGURE_1_TASK in tasks:
+        kept = other_digits(bench.root, bench.preset, args.mnist)
         if kept is not None:
             print(f"{kept}; it stays as it is", file=sys.stderr)
-        elif id(target) not in made:
-            target.make(bench, tasks, args.mnist)
-        made.add(id(target))
-        print((folder_of(root, bench.preset.name) / f"{name}.md").read_text(), flush=True)
+            return
+    target.make(bench, tasks, args.mnist)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -159,18 +159,19 @@ class Workbench:
             what: All that the measures depend on beside checkpoint, images, distance and seed.
             measure: Gives them.
         """
-        dataset = self.dataset(system)
         place = self.root / "experiments" / "reproduce_untrained" if checkpoint is None else checkpoint.parent.parent
-        key = {
+        return kept_json(place, name, {**self._key(system, checkpoint), **what}, measure)
+
+    def _key(self, system: System, checkpoint: Path | None) -> dict[str, Any]:
+        dataset = self.dataset(system)
+        return {
             "system": system.option_file if checkpoint is None else content_of(checkpoint),
             "dataset": {**dataset, "dataroot_gt": content_of(Path(dataset["dataroot_gt"]))},
             "distance": self.distance.name,
             "weights": content_of(Path(self.weights)) if Path(self.weights).is_file() else self.weights,
             "seed": SAMPLING_SEED,
             "version": __version__,
-            **what,
         }
-        return kept_json(place, name, key, measure)
 
     def _measured(self, system: System, checkpoint: Path | None, count: int) -> dict[str, Any]:
         dataset, network = self.dataset(system), self.network(system, checkpoint)

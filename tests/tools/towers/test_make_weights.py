@@ -109,7 +109,7 @@ def test_typical_images_are_about_the_median_and_failures_the_worst():
     assert len(weights.shown(held[:2])) == 2
 
 
-def test_the_trivial_answer_has_the_size_of_the_ground_truth():
+def test_the_trivial_image_has_the_size_of_the_ground_truth():
     picture = torch.rand(3, 4, 6)
-    assert weights.trivial_answer(picture, (4, 6)) is picture
-    assert weights.trivial_answer(picture, (16, 24)).shape == (3, 16, 24)
+    assert weights.trivial_image(picture, (4, 6)) is picture
+    assert weights.trivial_image(picture, (16, 24)).shape == (3, 16, 24)
