@@ -20,7 +20,8 @@ from demos.restoration_demo import DEMOS
 from paper.halved_photographs import halved
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.inference import towers as pretrained
-from tim_plugin.inference.samples import measure_consistency, sample_image
+from tim_plugin.inference.finishing import measure_consistency
+from tim_plugin.inference.image_samples import sample_image
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils import bundled
 from tim_plugin.utils.digit_files import read_digits
