@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
+import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
 from speed.ahead import benchmark_ahead
 from speed.sampling_speed import benchmark_inference
 from speed.scaling import benchmark_scaling

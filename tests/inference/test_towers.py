@@ -28,7 +28,7 @@ from tim_plugin.utils.digit_files import read_digits
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_png, list_images, read_image
 from tim_plugin.utils.trees import map_tensors
-from towers.make import trivial_answer
+from towers.make import trivial_image
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -80,7 +80,7 @@ def judged(tower, pairs, of_samples=torch.mean):
         assert set(agreement) == set(tower.degradation.measured)
         assert all(AGREEMENT[key](value) for key, values in agreement.items() for value in values)
         rgb = gt.expand(3, -1, -1)
-        picture = trivial_answer(tower.degradation.picture(observed.lq[0]), tuple(gt.shape[-2:]))[None]
+        picture = trivial_image(tower.degradation.picture(observed.lq[0]), tuple(gt.shape[-2:]))[None]
         for k, measure in enumerate(measures):
             ours[k] += of_samples(measure(samples, rgb.expand(len(samples), -1, -1, -1)))
             trivial[k] += measure(picture, rgb[None]).mean()
