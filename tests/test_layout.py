@@ -33,7 +33,7 @@ ORDER = (
 )
 # Modules that an option file's checks, and so a command's start, import: they must not load torch.
 NO_TORCH = ("options.specs", "options.search", "options.train", "options.values", "options.sections")
-NO_TORCH += ("options.dataset_checks", "options.checks", "utils.errors")
+NO_TORCH += ("options.dataset_checks", "options.checks", "utils.errors", "inference.arguments")
 
 
 def module_of(path: Path) -> str:
