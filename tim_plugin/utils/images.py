@@ -60,10 +60,10 @@ def read_image(path: Path | str) -> LoadedImage:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """Return a file's content.
+    """Return a file's content, and on failure name the file.
 
     Raises:
-        TimError: It cannot be read; it is named.
+        TimError: It cannot be read.
     """
     try:
         return Path(path).read_bytes()
