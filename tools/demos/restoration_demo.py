@@ -12,8 +12,8 @@ from demos.demo_photos import write_noisy, write_photos
 from demos.demo_runs import Demo, Trained, measure, train
 from demos.first_picture import show_shipped
 from demos.layouts_demo import LAYOUTS, layout_data
+from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import SampledImage
 from tim_plugin.metrics.validation import Row
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError

@@ -21,7 +21,7 @@ from paper.workbench import SAMPLING_SEED, Workbench
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.imle.search import search_by
-from tim_plugin.inference.samples import sample_loader
+from tim_plugin.inference.image_samples import sample_loader
 from tim_plugin.options.specs import ImleSpec, build_spec
 from tim_plugin.utils.trees import move
 

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from paper.pages import folder_of, write_target
 from paper.run_conditions import trained_at
 from paper.workbench import SAMPLING_SEED, Workbench
+from tim_plugin.inference.image_samples import sample_loader
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import sample_loader
 from tim_plugin.utils.contact_sheet import contact_sheet
 from tim_plugin.utils.images import write_png
 

@@ -18,7 +18,7 @@ from paper.figure3 import reproduce_figure3
 from paper.pages import folder_of
 from paper.presets import PRESETS
 from paper.workbench import Workbench
-from tim_plugin.inference.files import choose_device
+from tim_plugin.inference.devices import choose_device
 from tim_plugin.utils.errors import TimError, did_you_mean
 from towers.make import make_weights
 from towers.recipes import TOWERS

@@ -18,8 +18,8 @@ from paper.run_conditions import machine
 from paper.step_time import logged_step_seconds
 from paper.workbench import SAMPLING_SEED, Workbench
 from tim_plugin.inference import towers as pretrained
+from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import SampledImage
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.validation import Row, evaluate, summarise
 from tim_plugin.utils.checkpoints import load_network
