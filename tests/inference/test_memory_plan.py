@@ -13,12 +13,12 @@ from tim_plugin.degradations.bicubic import Bicubic
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.degradations.unknown import Unknown
-from tim_plugin.imle.live_memory import peak_bytes
 from tim_plugin.inference.arguments import GIB, Resources
 from tim_plugin.inference.memory_plan import plan_for
 from tim_plugin.inference.memory_use import activation_bytes
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import round_to_8_bit
+from tim_plugin.utils.memory import peak_bytes
 from tim_plugin.utils.trees import map_tensors
 
 CPU = torch.device("cpu")
