@@ -19,11 +19,7 @@ from torch import Tensor
 
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import read_bytes, write_atomically, write_json
-
-FOLDER = Path(__file__).parents[1] / "weights"
-CHECKSUMS = "checksums.json"
-SUFFIX = ".safetensors"
-HEADER_SIZE = 8  # bytes in front of the header, which hold its length
+from tim_plugin.utils.weight_headers import CHECKSUMS, FOLDER, HEADER_SIZE, SUFFIX
 
 
 class Weights(NamedTuple):
