@@ -71,7 +71,7 @@ def _add_distance(parser: argparse.ArgumentParser) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Measure; see :func:`tim_plugin.metrics.evaluate.run_evaluation`."""
-    from tim_plugin.metrics.evaluate import run_evaluation
+    """Measure; see :func:`tim_plugin.metrics.evaluation.run_evaluation`."""
+    from tim_plugin.metrics.evaluation import run_evaluation
 
     run_evaluation(args)

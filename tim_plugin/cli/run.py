@@ -12,7 +12,15 @@ import tqdm.std
 from torch import distributed
 
 from tim_plugin.utils.errors import NonFiniteError, TimError
-from tim_plugin.utils.processes import ENDED, LOST, EndedByLauncher, heeding_launcher, is_first_to_fail, is_lost, who
+from tim_plugin.utils.processes import (
+    ENDED,
+    LOST,
+    EndedByLauncher,
+    is_first_to_report,
+    is_lost_connection,
+    raising_on_sigterm,
+    rank_prefix,
+)
 
 INTERRUPTED = "interrupted; what was written stays: the same command (for training with --auto_resume) goes on"
 
@@ -31,12 +39,12 @@ def run(command: Callable[[], Any], quiet: bool = False) -> None:
             130 after Ctrl-C.
     """
     try:
-        with heeding_launcher(), quietly() if quiet else nullcontext():
+        with raising_on_sigterm(), quietly() if quiet else nullcontext():
             command()
     except (TimError, NonFiniteError) as error:
         sys.exit(_fail(str(error), 2 if isinstance(error, TimError) else 1))
     except RuntimeError as error:
-        if not is_lost(error):
+        if not is_lost_connection(error):
             raise
         sys.exit(_fail(LOST, 1))
     except EndedByLauncher as ended:
@@ -48,8 +56,8 @@ def run(command: Callable[[], Any], quiet: bool = False) -> None:
 
 
 def _fail(message: str, status: int) -> int:
-    if is_first_to_fail():
-        print(f"error: {who()}{message}", file=sys.stderr, flush=True)
+    if is_first_to_report():
+        print(f"error: {rank_prefix()}{message}", file=sys.stderr, flush=True)
     return status
 
 

@@ -17,7 +17,9 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is sampled and how."""
     parser.description = DESCRIPTION
     parser.set_defaults(parser=parser)
-    parser.add_argument("-i", "--input", type=Path, nargs="+", help="images, folders of images, or videos")
+    parser.add_argument(
+        "-i", "--input", type=Path, nargs="+", action="extend", help="images, folders of them, or videos"
+    )
     parser.add_argument(
         "-o",
         "--output",

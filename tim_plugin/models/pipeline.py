@@ -24,7 +24,7 @@ from tim_plugin.data.keyed_sampler import KeyedSampler
 from tim_plugin.models.progress import show_progress
 from tim_plugin.options.files import parse_options
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.processes import wait_for_all
+from tim_plugin.utils.processes import barrier
 
 Observer = Callable[[int, Mapping[str, float]], None]
 
@@ -98,7 +98,7 @@ def _load_resume_state(resumed: dict[str, int], opt: dict[str, Any]) -> dict[str
 
 def _make_folders(original: Callable, opt: dict[str, Any]) -> None:
     original(opt)  # rank 0 makes them, and moves those of an earlier run away
-    wait_for_all()
+    barrier()
 
 
 def _create_dataloaders(original: Callable, resumed: dict[str, int], opt: dict[str, Any], logger: Any) -> tuple:
