@@ -186,7 +186,7 @@ def _selected(bench: Workbench, task: str, checkpoint: Path, run: Run) -> float:
 def _search(bench: Workbench, system: System, checkpoint: Path, imle: ImleSpec) -> float:
     tower = bench.network(system, checkpoint)
     levels = tower.spec.num_levels
-    search = search_by(imle.sampling, imle.supervised(levels), imle.radii(levels), imle.beam)
+    search = search_by(imle.sampling, imle.supervised(levels), imle.radii(levels))
     loader = DataLoader(build_dataset(bench.dataset(system)), batch_size=SEARCH_BATCH)
     generator, found = torch.Generator(bench.device).manual_seed(0), []
     for batch in loader:
