@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "_version.py").read_text()).group(1)
 
 setup(
@@ -16,8 +17,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["tim_plugin", "tim_plugin.*"]),
-    package_data={"tim_plugin": ["weights/*.safetensors", "weights/checksums.json"]},
+    packages=[*find_packages(include=["tim_plugin", "tim_plugin.*"]), OPTION_FILES],
+    package_dir={OPTION_FILES: "options"},  # their one source; an editable install reads them there
+    package_data={
+        "tim_plugin": ["weights/*.safetensors", "weights/checksums.json"],
+        OPTION_FILES: ["*.yml", "baselines/*.yml"],
+    },
+    entry_points={"console_scripts": ["tim = tim_plugin.cli.main:main"]},
     install_requires=[
         "torch>=2.6",
         "torchvision",
