@@ -11,7 +11,11 @@ from tim_plugin.utils.images import decode_image
 
 
 class Unknown(Degradation):
-    """LQ files of the user's own, of the GT's size or smaller by ``scale``."""
+    """LQ files of the user's own, of the GT's size or smaller by ``scale``.
+
+    Args:
+        scale: Size of the GT over the size of the LQ.
+    """
 
     keeps_alpha = True
     needs_files = True
