@@ -353,3 +353,38 @@ def test_channels_that_do_not_fit_the_degradation_are_named(tiny_tower):
         TimError, match="num_in_ch 3 does not fit degradation 'labels', which has 12 channels: use num_in"
     ):
         tiny_tower(placement="same", degradation=section)
+
+
+def test_options_that_were_checked_are_not_checked_again(opt_file, tmp_path):
+    opt = parse(opt_file, tmp_path)
+    opt["imle"]["reuze"] = 1
+    check_options(opt)
+    check_options(copy.deepcopy(opt))  # as BasicSR hands them to a model
+    with pytest.raises(TimError, match="unknown key 'reuze'"):
+        check_options(dict(opt))
+
+
+def test_a_model_of_another_name_can_have_our_options(opt):
+    opt["model_type"] = "Mine"
+    opt["imle"]["reuze"] = 1
+    check_options(opt)
+    with pytest.raises(TimError, match="unknown key 'reuze'"):
+        check_options(opt, "TIMModel")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("train:optim_g:betas=0.9", "train: optim_g: betas must be a list, not 0.9"),
+        ("train:scheduler:gamma=x", "train: scheduler: gamma is the text 'x', a number is needed"),
+        ("logger:use_tb_logger='no'", "logger: use_tb_logger must be true or false, not 'no'"),
+        ("datasets:train:gt_size=1.5", r"gt_size 1.5 must be a side in pixels, or \[height, width\]"),
+        ("datasets:train:void=mist", "datasets: train: void 'mist' is not known"),
+        ("train=3", "train: must be a section with keys, not 3"),
+        ("imle:samples_per_level=[4, 0]", "imle: samples_per_level must be at least 1, not 0"),
+        ("train:perceptual_opt=3", "train: perceptual_opt: must be a section with keys, not 3"),
+    ],
+)
+def test_values_of_another_type_are_named(opt, entry, message):
+    with pytest.raises(TimError, match=message):
+        check_options(changed(opt, entry))

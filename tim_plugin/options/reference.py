@@ -89,8 +89,8 @@ def _degradations() -> Iterator[str]:
             yield title + "It has no options.\n"
             continue
         shared = network_options(kind)
-        names = {key: f"**{key.name}**" if key.default is NEEDED else key.name for key in options}
-        rows = [_row(key, name, key not in shared) for key, name in names.items()]
+        names = [f"**{key.name}**" if key.default is NEEDED else key.name for key in options]
+        rows = [_row(key, name, key not in shared) for key, name in zip(options, names, strict=True)]
         yield "\n".join([title.rstrip() + "\n", *HEAD, *rows, ""])
 
 
