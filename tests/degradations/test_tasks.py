@@ -10,7 +10,7 @@ import torch
 
 from tim_plugin.degradations.table import DEGRADATIONS, degradation_options, network_options
 from tim_plugin.degradations.tasks import TASKS, get_task
-from tim_plugin.inference.samples import repeat
+from tim_plugin.inference.finishing import repeat
 from tim_plugin.options.tower import TowerSpec
 from tim_plugin.utils.arguments import NEEDED
 from tim_plugin.utils.errors import TimError
