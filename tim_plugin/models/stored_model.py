@@ -22,7 +22,7 @@ class StoredModel(SRModel):
     with any number of processes.
 
     Overridden: ``save_network``, ``load_network``, ``save_training_state`` and ``resume_training``. A subclass sets
-    ``train_spec`` (see :class:`tim_plugin.options.train.TrainSpec`) before it calls this class's constructor.
+    ``train_spec`` (see :class:`tim_plugin.options.schema.TrainSpec`) before it calls this class's constructor.
     """
 
     def load_network(
