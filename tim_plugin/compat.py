@@ -15,15 +15,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+VENDORED = Path(__file__).parent / "_vendor"
+
 
 def apply() -> None:
     """Make ``import basicsr`` work and fix what training and testing use of it; a second call changes nothing."""
+    _provide_basicsr()
     _provide_functional_tensor()
+    _provide_scipy_filters()
     _provide_distutils_version()
     _accept_local_rank_spelling(sys.argv)
     _fix_resume()
     _fix_file_client()
     _fix_prefetch()
+
+
+def _provide_basicsr() -> None:
+    # BasicSR is published as source only, which does not build from Python 3.13 on (its setup.py reads locals() after
+    # exec) and elsewhere wants torch for it. setup.py lays unmodified BasicSR beside this file; at the end of sys.path
+    # it is found only where no other is. Can go when BasicSR publishes a wheel.
+    if str(VENDORED) not in sys.path and VENDORED.is_dir():
+        sys.path.append(str(VENDORED))
 
 
 def _provide_functional_tensor() -> None:
@@ -37,6 +49,17 @@ def _provide_functional_tensor() -> None:
     module = types.ModuleType(name, "rgb_to_grayscale for BasicSR, provided by tim_plugin.compat")
     module.rgb_to_grayscale = rgb_to_grayscale
     sys.modules[name] = module
+
+
+def _provide_scipy_filters() -> None:
+    # basicsr.metrics.niqe imports scipy.ndimage.filters, which SciPy 2 removes. Can go when BasicSR imports convolve
+    # from scipy.ndimage.
+    name = "scipy.ndimage.filters"
+    if name in sys.modules or importlib.util.find_spec(name) is not None:
+        return
+    import scipy.ndimage
+
+    sys.modules[name] = scipy.ndimage.filters = scipy.ndimage
 
 
 def _provide_distutils_version() -> None:
