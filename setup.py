@@ -16,6 +16,7 @@ class BuildWithBasicSR(build_py):
     """Builds, and lays unmodified BasicSR into tim_plugin/_vendor, where compat.py finds it if there is no other."""
 
     def run(self) -> None:
+        """Build, then unpack: beside the other files of the wheel, or into the checkout that is installed editable."""
         super().run()
         with ZipFile(BASICSR) as wheel:
             wheel.extractall((ROOT if self.editable_mode else Path(self.build_lib)) / "tim_plugin" / "_vendor")
