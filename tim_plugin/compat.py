@@ -55,7 +55,7 @@ def _provide_scipy_filters() -> None:
     # basicsr.metrics.niqe imports scipy.ndimage.filters, which SciPy 2 removes. Can go when BasicSR imports convolve
     # from scipy.ndimage.
     name = "scipy.ndimage.filters"
-    if name in sys.modules or importlib.util.find_spec(name) is not None:
+    if importlib.util.find_spec(name) is not None:
         return
     import scipy.ndimage
 
