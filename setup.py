@@ -9,6 +9,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 BASICSR = ROOT / "wheels" / "basicsr-1.4.2-py3-none-any.whl"  # wheels/README.md says what it is
+OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "_version.py").read_text()).group(1)
 
 
@@ -43,8 +44,13 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10",
-    packages=find_packages(include=["tim_plugin", "tim_plugin.*"]),
-    package_data={"tim_plugin": ["weights/*.safetensors", "weights/checksums.json", "py.typed"]},
+    packages=[*find_packages(include=["tim_plugin", "tim_plugin.*"]), OPTION_FILES],
+    package_dir={OPTION_FILES: "options"},  # their one source; an editable install reads them there
+    package_data={
+        "tim_plugin": ["weights/*.safetensors", "weights/checksums.json", "py.typed"],
+        OPTION_FILES: ["*.yml", "baselines/*.yml"],
+    },
+    entry_points={"console_scripts": ["tim = tim_plugin.cli.main:main"]},
     cmdclass={"build_py": BuildWithBasicSR},
     install_requires=[
         "torch>=2.6",

@@ -27,7 +27,9 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 assert 'RRDBNet' in ARCH_REGISTRY and 'RealESRGANDataset_basicsr' in DATASET_REGISTRY
 """,
     "after basicsr": """
-import sys, types
+import importlib.util, os, sys, types
+package = os.path.dirname(importlib.util.find_spec('tim_plugin').origin)
+sys.path.append(os.path.join(package, '_vendor'))  # a user's own, where none is installed
 from torchvision.transforms.functional import rgb_to_grayscale
 shim = types.ModuleType('functional_tensor')
 shim.rgb_to_grayscale = rgb_to_grayscale

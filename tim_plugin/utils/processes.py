@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from basicsr.utils.dist_util import get_dist_info, init_dist
 from torch import distributed
 
 from tim_plugin.utils.errors import TimError
@@ -59,6 +58,8 @@ def join_processes(opt: Mapping[str, Any], launcher: str) -> tuple[int, int]:
     Raises:
         TimError: No launcher has set the processes' ranks, or there are more processes than GPUs.
     """
+    from basicsr.utils.dist_util import get_dist_info, init_dist  # here: ``utils`` is imported before BasicSR
+
     if launcher != "none" and not distributed.is_initialized():
         if torch.cuda.is_available() and opt.get("num_gpu") != 0:
             local, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
