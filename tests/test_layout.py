@@ -12,7 +12,7 @@ from tim_plugin.register import REGISTERED
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tim_plugin"
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_vendor" not in path.parts)
 LONGEST_FILE = 350
 TASK_WORDS = ("super-resolution", "colouri", "coloriz", "decompress", "mnist", "scene")
 
