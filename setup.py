@@ -6,6 +6,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+# Where the project can be read. It has no public address yet: when it has, set this and run `python docs/readme_links.py`.
+PROJECT_URL = "https://example.org/tim_plugin"
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "_version.py").read_text()).group(1)
 
 setup(
@@ -14,6 +16,7 @@ setup(
     description="Tower Implicit Model for BasicSR: many plausible answers for one input, by conditional IMLE",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    url=PROJECT_URL,
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["tim_plugin", "tim_plugin.*"]),
@@ -34,6 +37,15 @@ setup(
         "setuptools",  # basicsr imports distutils, which Python 3.12 has only through setuptools
     ],
     extras_require={
+        "docs": [
+            "sphinx>=8",
+            "myst-parser>=4",
+            "sphinx-gallery>=0.18",
+            "furo",
+            "matplotlib",
+            "scikit-image>=0.22",
+            "scikit-learn>=1.3",
+        ],
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3", "scipy", "matplotlib"],
         "test": [
             "pytest>=8",

@@ -88,7 +88,7 @@ def wait_for_all() -> None:
 
 
 def who() -> str:
-    """Return how this process is called in errors: ``rank 1: ``, or nothing where there is one process."""
+    """Return how this process is called in errors: ``rank 1:`` and a space, or nothing where there is one process."""
     return f"rank {os.environ['RANK']}: " if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ""
 
 
