@@ -192,7 +192,7 @@ def test_an_edited_tower_is_refused(tmp_path, monkeypatch):
 
 def test_a_demo_shows_the_tower_that_the_package_holds(tmp_path, capsys):
     pytest.importorskip("sklearn")
-    shutil.copytree(ROOT / "options", tmp_path / "options")
+    shutil.copytree(ROOT / "tools" / "demos" / "options", tmp_path / "tools" / "demos" / "options")
     demo_photos.write_photos(tmp_path / "datasets" / "demo_photos")
     sheet = show_shipped("sr16x", DEMOS["sr16x"], tmp_path)
     assert read_image(sheet).rgb.shape[-1] > 8 * 128

@@ -216,7 +216,7 @@ def test_memory_grows_with_the_input_alone(tiny_tower, small_strips, arguments, 
 )
 def test_strips_take_the_memory_that_is_planned_for(monkeypatch, degradation, side, on_the_disk):
     monkeypatch.setattr("tim_plugin.utils.strips.VERY_LARGE", 0)
-    for module in ("strips", "degradations.base"):
+    for module in ("utils.strips", "degradations.base"):
         monkeypatch.setattr(f"tim_plugin.{module}.STRIP_VALUES", 3 * 256 * 48)
     gt, images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     observed = map_tensors(lambda tensor: tensor[None], degradation.degrade(gt, torch.Generator()))

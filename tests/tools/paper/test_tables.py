@@ -322,7 +322,7 @@ if __name__ == "__main__":
 
 def test_training_runs_end_with_a_killed_parent(tmp_path):
     (tmp_path / "start.py").write_text(START)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tools")])}
     parent = subprocess.Popen([sys.executable, "start.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
     worker = int(parent.stdout.readline())
     parent.kill()
