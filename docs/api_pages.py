@@ -7,8 +7,8 @@ from pathlib import Path
 
 INDEX = """# API
 
-What most people need is the front door, [`tim_plugin`](tim_plugin.md): `load`, `list_models`, `Tower`, `Samples`, `train`, `test`.
-Behind it each folder of the package has a page, in the order in which they build on one another.
+What most people need is the front door, [`tim_plugin`](tim_plugin.md): `load`, `list_models`, `Tower`, `Samples`,
+`train`, `test`. Behind it each folder of the package has a page, in the order in which they build on one another.
 
 ```{{toctree}}
 :maxdepth: 1

@@ -1,4 +1,4 @@
-"""How the guide is built: `make docs`, or `python -m sphinx -W --keep-going docs docs/_build/html`. It needs no network."""
+"""How the guide is built, without a network: `make docs`, or `python -m sphinx -W docs docs/_build/html`."""
 
 from __future__ import annotations
 
@@ -57,5 +57,3 @@ sphinx_gallery_conf = {
 def setup(app) -> None:  # noqa: ANN001
     """Give the line of each function that a page names as `FILE::NAME`."""
     app.connect("source-read", lambda _, __, source: source.__setitem__(0, code_places.with_lines(source[0], ROOT)))
-
-

@@ -1,7 +1,7 @@
 """Write the README's links anew after ``PROJECT_URL`` in setup.py: ``python docs/readme_links.py``.
 
-A package page shows only absolute links and pictures. Their paths are those of files in this tree; the address before them
-stands in setup.py alone.
+A package page shows only absolute links and pictures. Their paths are those of files in this tree; the address before
+them stands in setup.py alone.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ DOCS = ROOT / "docs"
 WRITTEN_BY_TOOLS = ("results/small", "models")  # what the laboratory writes; it is tested there
 BUILT = ("_build", "api", "auto_gallery")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PROGRAMS = re.compile(r"(?:\bpython|\bpython -m|\btorchrun .*?|^) ?(tools/\w+\.py|\btim)\s+(.*)$")
+PROGRAM = re.compile(r"^(?:tim|(?:.* )?(?:python|torchrun\s.*?)\s(?P<tool>tools/\w+\.py))\s+(?P<words>.*)$")
 
 
 def pages() -> list[Path]:
@@ -30,5 +30,5 @@ def commands(text: str) -> list[list[str]]:
     """The words of each command of a page's shell blocks, and of `...` in its text, that runs a program of ours."""
     lines = "\n".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
     lines += re.findall(r"`((?:python tools/\w+\.py|tim [a-z]+) [^`]*)`", BLOCK.sub("", text))
-    found = [PROGRAMS.search(line.split("    #")[0]) for line in lines]
-    return [[match[1], *shlex.split(match[2])] for match in found if match]
+    found = [PROGRAM.match(line.split("    #")[0]) for line in lines]
+    return [[match["tool"] or "tim", *shlex.split(match["words"])] for match in found if match]
