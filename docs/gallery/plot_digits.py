@@ -14,7 +14,7 @@ import tim_plugin as tim
 from tim_plugin.utils.digit_files import fit_to_digits, read_digits
 
 SMALL = "TIM_GALLERY_SMALL" in os.environ  # the tests' setting
-DIGITS, SAMPLES = (2, 12) if SMALL else (4, 200)
+DIGITS, SAMPLES = (2, 12) if SMALL else (4, 100)
 
 tower = tim.load("mnist-pca")
 digits = read_digits("sklearn:digits/test")[:DIGITS].float() / 255  # (n, 1, 32, 32), of other writers than MNIST's

@@ -20,7 +20,7 @@ from tim_plugin.imle.pyramid import condition_pyramid
 from tim_plugin.utils.images import decode_image
 
 SMALL = "TIM_GALLERY_SMALL" in os.environ  # the tests' setting
-SIDE, STEPS, SAMPLES = (24, 2, 3) if SMALL else (48, 120, 6)
+SIDE, STEPS, SAMPLES = (24, 2, 3) if SMALL else (36, 40, 6)
 
 
 class Hole(Degradation):
@@ -63,7 +63,7 @@ for _ in range(STEPS):
 # %%
 # Samples of one input, made consistent with it: what is known is put back.
 given = Observed(hole.degrade(gt[:1]).lq.repeat(SAMPLES, 1, 1, 1))
-drawn = Latents.draw(tower.latent_shapes(SIDE, SIDE), SAMPLES, generator)
+drawn = Latents.draw(tower.latent_shapes(SIDE // 2, SIDE // 2), SAMPLES, generator)
 images = hole.project_for_saving(tower(condition_pyramid(given, tower.spec, hole), drawn)[-1].detach(), given)
 print("consistency:", hole.measure(images, given)["equal"])
 plt.imshow(torch.cat([given.lq[:1], images, gt[:1]]).permute(2, 0, 3, 1).flatten(1, 2))  # input, samples, photo
