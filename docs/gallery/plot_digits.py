@@ -20,10 +20,10 @@ tower = tim.load("mnist-pca")
 digits = read_digits("sklearn:digits/test")[:DIGITS].float() / 255  # (n, 1, 32, 32), of other writers than MNIST's
 
 # %%
-# What the tower reads of a digit is its reconstruction from ten components. The tower's own basis is that of MNIST.
+# What the tower reads of a digit is its reconstruction from ten components, on the basis that it was trained with.
 
 inputs = [tower.degradation.degrade(digit).lq for digit in digits]
-outs = [tower.sample(lq, n=SAMPLES, seed=0) for lq in inputs]
+outs = [tower.sample(digit, n=SAMPLES, seed=0) for digit in digits]
 print("error of the ten given coordinates, worst:", max(float(out.consistency["pca_error"].max()) for out in outs))
 
 # %%

@@ -67,3 +67,4 @@ drawn = Latents.draw(tower.latent_shapes(SIDE // 2, SIDE // 2), SAMPLES, generat
 images = hole.project_for_saving(tower(condition_pyramid(given, tower.spec, hole), drawn)[-1].detach(), given)
 print("consistency:", hole.measure(images, given)["equal"])
 plt.imshow(torch.cat([given.lq[:1], images, gt[:1]]).permute(2, 0, 3, 1).flatten(1, 2))  # input, samples, photo
+plt.axis("off")

@@ -15,7 +15,7 @@ PHOTO_PX, THUMB_PX, DIGIT_PX = 32, 8, 28
 
 @pytest.fixture
 def inputs(tmp_path) -> Path:
-    """A folder with a thumbnail, a photograph (PNG and JPEG), a label map and a digit."""
+    """A folder with a thumbnail, a photograph (PNG and JPEG), two in a folder, a label map and a digit."""
     data, digits = pytest.importorskip("skimage.data"), pytest.importorskip("sklearn.datasets")
     cat = cv2.cvtColor(data.chelsea()[20:276, 100:356], cv2.COLOR_RGB2BGR)
     photo = cv2.resize(cat, (PHOTO_PX, PHOTO_PX), interpolation=cv2.INTER_AREA)
@@ -23,6 +23,9 @@ def inputs(tmp_path) -> Path:
     cv2.imwrite(str(tmp_path / "photo.png"), photo)
     cv2.imwrite(str(tmp_path / "photo.jpg"), photo, [cv2.IMWRITE_JPEG_QUALITY, 10])
     cv2.imwrite(str(tmp_path / "labels.png"), street()[..., ::-1])
+    (tmp_path / "photos").mkdir()
+    for index in range(2):
+        cv2.imwrite(str(tmp_path / "photos" / f"{index}.png"), photo[:, ::-1] if index else photo)
     digit = (digits.load_digits().images[3] / 16 * 255).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "digit.png"), cv2.resize(digit, (DIGIT_PX, DIGIT_PX), interpolation=cv2.INTER_AREA))
     return tmp_path
