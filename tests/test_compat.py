@@ -31,7 +31,7 @@ import sys, types
 from torchvision.transforms.functional import rgb_to_grayscale
 shim = types.ModuleType('functional_tensor')
 shim.rgb_to_grayscale = rgb_to_grayscale
-sys.modules['torchvision.transforms.functional_tensor'] = shim  # a user's own mend
+sys.modules['torchvision.transforms.functional_tensor'] = shim  # a user's own fix
 from basicsr.train import train_pipeline
 import tim_plugin, importlib
 importlib.reload(tim_plugin)
@@ -50,14 +50,14 @@ def test_import_order(order):
     assert done.stdout.strip().endswith("fine"), done.stderr
 
 
-def test_every_mend_says_when_it_can_go():
-    mends = [
+def test_every_fix_says_when_it_can_go():
+    fixes = [
         function
         for name, function in inspect.getmembers(compat, inspect.isfunction)
-        if name.startswith(("_provide", "_accept", "_mend"))
+        if name.startswith(("_provide", "_accept", "_fix"))
     ]
-    assert len(mends) == 6
-    for function in mends:
+    assert len(fixes) == 6
+    for function in fixes:
         source = " ".join(inspect.getsource(function).replace("#", " ").split())
         assert "Can go when" in source, function.__name__
 

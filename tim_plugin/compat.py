@@ -1,8 +1,8 @@
-"""Mends for BasicSR 1.4.2 with current torch, torchvision and Python; the only file that knows of them.
+"""Compatibility fixes that let BasicSR 1.4.2 run with current torch, torchvision and Python; all are in this file.
 
-:func:`apply` runs when ``tim_plugin`` is imported, before anything imports BasicSR. Every mend changes a module's
-attribute, so that it also reaches code that was imported earlier, does nothing where it is not needed, and says when
-it can go. Nothing of BasicSR is copied or edited.
+:func:`apply` runs when ``tim_plugin`` is imported, before anything imports BasicSR. Each fix replaces an attribute of
+one of BasicSR's modules, so that it also reaches code that was imported earlier; it does nothing where it is not
+needed, and its comment says when it can be removed. Nothing of BasicSR is copied or edited.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 
 
 def apply() -> None:
-    """Make ``import basicsr`` work and mend what the training and test road of this package touches. Idempotent."""
+    """Make ``import basicsr`` work and fix what training and testing use of it; a second call changes nothing."""
     _provide_functional_tensor()
     _provide_distutils_version()
     _accept_local_rank_spelling(sys.argv)
-    _mend_resume()
-    _mend_file_client()
-    _mend_prefetch()
+    _fix_resume()
+    _fix_file_client()
+    _fix_prefetch()
 
 
 def _provide_functional_tensor() -> None:
@@ -60,7 +60,7 @@ def _accept_local_rank_spelling(argv: list[str]) -> None:
             argv[index] = argument.replace("--local-rank", "--local_rank", 1)
 
 
-def _mend_resume() -> None:
+def _fix_resume() -> None:
     # load_resume_state asks CUDA for its current device, looks below the working directory instead of
     # path: experiments_root, and starts from 0 in silence. Can go when BasicSR's loads to the CPU and says what it did.
     import basicsr.train
@@ -68,7 +68,7 @@ def _mend_resume() -> None:
     basicsr.train.load_resume_state = load_resume_state
 
 
-def _mend_file_client() -> None:
+def _fix_file_client() -> None:
     # cv2.imdecode gives None for a damaged file and BasicSR's imfrombytes then fails inside numpy without a name.
     # Can go when BasicSR's datasets name the file that they cannot read.
     from basicsr.data import paired_image_dataset
@@ -96,7 +96,7 @@ def _naming_files(getitem: Any) -> Any:
     return wrapper
 
 
-def _mend_prefetch() -> None:
+def _fix_prefetch() -> None:
     # prefetch_mode: cpu reads in a thread; an error ends the thread in silence and the training waits without end.
     # Can go when BasicSR's PrefetchGenerator hands its thread's errors on.
     from basicsr.data.prefetch_dataloader import PrefetchGenerator
@@ -127,13 +127,17 @@ def _with_errors(items: Iterable[Any]) -> Iterator[Any]:
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Load the state to resume from, as ``basicsr.train.load_resume_state`` does, on any machine.
+    """Load the training state to resume from, in place of ``basicsr.train.load_resume_state``, with or without a GPU.
 
-    With ``--auto_resume`` the newest ``N.state`` below ``path: training_states`` is taken, and a message says clearly
-    when there is none. The state is read on the CPU with ``weights_only=True``; the optimizers move it to their device.
+    With ``--auto_resume`` the newest ``N.state`` below ``path: training_states`` is taken; a message is printed when
+    there is none. The state is read on the CPU with ``weights_only=True``; the optimizers move it to their device.
 
     Args:
-        opt: The options; ``path: resume_state`` and the networks' paths are set as BasicSR sets them.
+        opt: All options of the run; ``path: resume_state`` and the networks' paths are set as BasicSR sets them.
+
+    Returns:
+        The state (``epoch``, ``iter``, ``optimizers``, ``schedulers`` and what the model added), or None for a run that
+        starts at iteration 0.
 
     Raises:
         TimError: ``path: resume_state`` or its network's file does not exist or cannot be read.

@@ -10,7 +10,7 @@ from pathlib import Path
 import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
 from tim_plugin.metrics.case_measures import METRICS
 from tim_plugin.metrics.cases import PATTERN
-from tim_plugin.metrics.evaluate import run_evaluation
+from tim_plugin.metrics.evaluation import run_evaluation
 from tim_plugin.models.pipeline import run
 
 

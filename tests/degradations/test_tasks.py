@@ -9,7 +9,7 @@ import torch
 
 from tim_plugin.degradations.table import BUILDERS
 from tim_plugin.degradations.tasks import TASKS, get_task
-from tim_plugin.inference.samples import repeat
+from tim_plugin.inference.finishing import repeat
 from tim_plugin.options.specs import DEGRADATION_KEYS, NO_PROJECTION
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.trees import map_tensors

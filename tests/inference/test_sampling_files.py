@@ -21,8 +21,9 @@ from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.imle.live_memory import peak_bytes
+from tim_plugin.inference.arguments import GIB, Resources
 from tim_plugin.inference.files import sample_files
-from tim_plugin.inference.memory_plan import GIB, Resources, plan_for
+from tim_plugin.inference.memory_plan import plan_for
 from tim_plugin.inference.memory_use import activation_bytes
 from tim_plugin.utils.background import Writer, read_ahead
 from tim_plugin.utils.checkpoints import save_atomically
@@ -175,7 +176,7 @@ def test_what_a_run_that_ends_on_the_way_has_overwritten_is_made_anew(tmp_path, 
         write_pixels(path, *content)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tim_plugin.inference.files.write_pixels", write)
+        patch.setattr("tim_plugin.inference.outputs.write_pixels", write)
         if killed:
             patch.setattr("tim_plugin.inference.record.SampleRecord.save", lambda record: None)
         with pytest.raises(TimError, match="f1_s01.png: cannot be written: the disk is full"):
@@ -213,7 +214,7 @@ def test_a_sheet_of_other_samples_is_made_anew(tmp_path, checkpoint, frames):
 @pytest.mark.parametrize("skip_existing", [False, True])
 def test_the_record_keeps_other_inputs_whose_samples_are_there(tmp_path, checkpoint, frames, skip_existing):
     output = tmp_path / "out"
-    run = partial(sample_files, output=output, checkpoint=checkpoint, num_samples=2, skip_existing=skip_existing)
+    run = partial(sample_files, output=output, model=checkpoint, num_samples=2, skip_existing=skip_existing)
     run(frames / "f0.png")
     run(frames / "f1.png")
     run(frames / "f1.png", suffix="b")
@@ -475,7 +476,7 @@ def test_a_film_is_sampled_frame_by_frame_with_the_same_codes(checkpoint, tmp_pa
 
 
 def test_what_is_no_film_is_named(checkpoint, tmp_path):
-    (tmp_path / "clip.mp4").write_bytes(b"no film")
+    (tmp_path / "clip.mp4").write_bytes(b"no video")
     with pytest.raises(TimError, match="clip.mp4: no frame of it can be decoded"):
         sample_files(tmp_path / "clip.mp4", tmp_path / "out", checkpoint)
     assert not (tmp_path / "out").exists()

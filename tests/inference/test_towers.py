@@ -20,14 +20,15 @@ from demos.restoration_demo import DEMOS
 from paper.halved_photographs import halved
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.inference import towers as pretrained
-from tim_plugin.inference.samples import measure_consistency, sample_image
+from tim_plugin.inference.finishing import measure_consistency
+from tim_plugin.inference.image_samples import sample_image
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils import bundled
 from tim_plugin.utils.digit_files import read_digits
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_png, list_images, read_image
 from tim_plugin.utils.trees import map_tensors
-from towers.make import trivial_answer
+from towers.make import trivial_image
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -79,7 +80,7 @@ def judged(tower, pairs, of_samples=torch.mean):
         assert set(agreement) == set(tower.degradation.measured)
         assert all(AGREEMENT[key](value) for key, values in agreement.items() for value in values)
         rgb = gt.expand(3, -1, -1)
-        picture = trivial_answer(tower.degradation.picture(observed.lq[0]), tuple(gt.shape[-2:]))[None]
+        picture = trivial_image(tower.degradation.picture(observed.lq[0]), tuple(gt.shape[-2:]))[None]
         for k, measure in enumerate(measures):
             ours[k] += of_samples(measure(samples, rgb.expand(len(samples), -1, -1, -1)))
             trivial[k] += measure(picture, rgb[None]).mean()

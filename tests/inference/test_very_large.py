@@ -21,8 +21,9 @@ from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.imle.latents import LevelShape, draw_level
 from tim_plugin.imle.live_memory import peak_bytes
 from tim_plugin.inference.files import sample_files
+from tim_plugin.inference.finishing import finish
+from tim_plugin.inference.image_samples import sample_image
 from tim_plugin.inference.png_rows import write_png_rows, write_very_large
-from tim_plugin.inference.samples import finish, sample_image
 from tim_plugin.inference.tiled_tower import TiledTower
 from tim_plugin.utils.checkpoints import save_atomically
 from tim_plugin.utils.disk_tensors import empty_like, is_on_disk, on_disk, release

@@ -21,7 +21,7 @@ from basicsr.utils.matlab_functions import imresize
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.bicubic import Bicubic
 from tim_plugin.degradations.tasks import get_task
-from tim_plugin.inference.samples import sample_image
+from tim_plugin.inference.image_samples import sample_image
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.errors import TimError

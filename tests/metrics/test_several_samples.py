@@ -7,7 +7,7 @@ import pytest
 import torch
 from basicsr.metrics import calculate_metric
 
-from tim_plugin.inference.samples import SampledImage
+from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.image_metrics import metrics_from_options
 from tim_plugin.metrics.sample_measures import faithfulness_weighted_variance, space_score

@@ -28,9 +28,12 @@ from tim_plugin.options.specs import LevelSpec, TowerSpec
 
 
 class TowerState(NamedTuple):
-    """What a level hands to the next one; all tensors have the batch first.
+    """What a level hands to the next one.
 
-    ``mapped`` is the last hidden layer of each mapping network so far, where the next one sees them.
+    Attributes:
+        image: (N, C, H, W).
+        features: (N, D, H, W).
+        mapped: The last hidden layer (N, width) of each mapping network so far, where the next one reads them.
     """
 
     image: Tensor
@@ -39,7 +42,7 @@ class TowerState(NamedTuple):
 
 
 class TowerGenerator(nn.Module):
-    """Map a condition pyramid and latent codes to one image a level, coarse to fine.
+    """Map a condition pyramid and latents to one image a level, coarse to fine.
 
     The defaults are the published network that enlarges 16 times (209 M parameters). Every argument is a key of
     ``network_g`` in an option file; a list has one entry a level, a single number stands for all.
@@ -133,7 +136,7 @@ class TowerGenerator(nn.Module):
 
         Args:
             conditions: One a level, from :func:`tim_plugin.imle.pyramid.condition_pyramid`.
-            latents: Codes of shapes :meth:`latent_shapes`.
+            latents: Of shapes :meth:`latent_shapes`.
 
         Returns:
             L images (N, C, H, W), coarse to fine, nominally in [0, 1]; the projection may leave the range slightly.
@@ -148,7 +151,7 @@ class TowerGenerator(nn.Module):
         Args:
             level: Index from 0, the coarsest.
             condition: The level's entry of the condition pyramid; without ``given`` nothing is projected.
-            latent: The level's codes.
+            latent: The level's noise map and style vector.
             state: What the level below returned; None for the first.
 
         Returns:
@@ -194,7 +197,7 @@ class TowerGenerator(nn.Module):
         return {"degradation": {**self.spec.degradation, **contents}} if contents else {}
 
     def latent_shapes(self, height: int, width: int) -> list[LevelShape]:
-        """Return the shapes of each level's codes for a coarsest condition of ``height`` x ``width`` pixels."""
+        """Return the shapes of each level's latents for a coarsest condition of ``height`` x ``width`` pixels."""
         return [
             LevelShape((self.spec.noise_channels, height * 2**k, width * 2**k), (self.spec.style_dim,))
             for k in range(self.spec.num_levels)

@@ -1,4 +1,4 @@
-"""Images as (LQ, GT) pairs: the LQ is made on the fly by the task's degradation, or read from prepared files."""
+"""The dataset of (LQ, GT) pairs: the LQ is made on the fly by the task's degradation, or read from files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.seeds import keyed_generator
 
-RESIZES = ("none", "short_side", "whole")
+_RESIZES = ("none", "short_side", "whole")
 
 
 class DegradedImageDataset(Dataset):
@@ -78,8 +78,8 @@ class DegradedImageDataset(Dataset):
                     f"{self.name}: gt_size {self.opt['gt_size']} is not a multiple of {self.task.gt_multiple}: "
                     f"use {lower + self.task.gt_multiple}" + (f" or {lower}" if lower else "")
                 )
-        if self.resize not in RESIZES:
-            raise TimError(f"{self.name}: resize {self.resize!r} is not known: {', '.join(RESIZES)}")
+        if self.resize not in _RESIZES:
+            raise TimError(f"{self.name}: resize {self.resize!r} is not known: {', '.join(_RESIZES)}")
         if self.resize != "none" and self.gt_size is None:
             raise TimError(f"{self.name}: resize: {self.resize} needs gt_size")
         if self.opt.get("scale", self.task.scale) != self.task.scale:
@@ -130,10 +130,18 @@ class DegradedImageDataset(Dataset):
         self.epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return ``lq`` and ``gt`` (CHW, float32 in [0, 1]), their paths, and maybe ``given`` and ``weight``.
+        """Return one example as BasicSR's dictionary.
 
-        An index may exceed the length. ``given``: what the projection needs beyond the LQ; ``weight`` (1, H, W): what
-        each pixel counts in the loss.
+        Args:
+            index: Of the image, modulo the length; with the epoch it keys the random choices.
+
+        Returns:
+            ``lq`` (C, h, w) and ``gt`` (C, H, W), float32 in [0, 1]; ``lq_path``, ``gt_path``; where the task has them
+            ``given``, what its projection needs beyond the LQ, and ``weight`` (1, H, W), what each pixel counts in the
+            loss.
+
+        Raises:
+            TimError: A file is missing, damaged, too small, or does not fit its partner.
         """
         generator = self._generator(index)
         index = self._resampled(index % len(self), generator)

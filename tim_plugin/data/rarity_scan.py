@@ -1,4 +1,4 @@
-"""The colours of a whole folder of images, class by class: in parallel, and a run that was cut off goes on."""
+"""Rarity scores of a whole folder of images, computed in parallel; an interrupted run can be continued."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tim_plugin.degradations.labels import Labels
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import decode_image, list_images, read_bytes, write_atomically
 
-Pair = tuple[Path, Path]
+_Pair = tuple[Path, Path]
 # Mean colours (C, 3), which classes are shown (C,), digest: plain lists, since a tensor would hold a file handle of its
 # own on its way between processes.
-Found = tuple[list, list, str]
+_Found = tuple[list, list, str]
 
 
 def compute_rarity(
@@ -36,13 +36,13 @@ def compute_rarity(
     workers: int = 1,
     progress: Path | None = None,
 ) -> Rarity:
-    """Compute the scores of all images of a folder, in parallel, with a progress bar.
+    """Compute the rarity scores of all images of a folder, in parallel, with a progress bar.
 
     Args:
         images: Folder of photographs.
-        maps: Folder of label maps of the same names, see :func:`tim_plugin.data.pairs.pair_files`.
+        maps: Folder of label maps of the same names (:func:`tim_plugin.data.pairs.pair_files`).
         labels: Reads them.
-        bandwidth: See :func:`tim_plugin.data.rarity.rarity_scores`.
+        bandwidth: Standard deviation of the kernel over mean colours in [0, 1].
         workers: Processes.
         progress: File that keeps what is done until all is: a later run of the same palette takes from it the images
             that have not changed. None keeps nothing.
@@ -82,8 +82,8 @@ def compute_rarity(
 
 
 def _measured(
-    measure: partial[Found | str], pairs: Sequence[Pair], workers: int, stack: ExitStack
-) -> Iterable[Found | str]:
+    measure: partial[_Found | str], pairs: Sequence[_Pair], workers: int, stack: ExitStack
+) -> Iterable[_Found | str]:
     if min(workers, len(pairs)) <= 1:
         return map(measure, pairs)
     stack.enter_context(single_threaded_opencv())
@@ -91,7 +91,7 @@ def _measured(
     return pool.imap(measure, pairs)
 
 
-def _measure(labels: Labels, pair: Pair) -> Found | str:
+def _measure(labels: Labels, pair: _Pair) -> _Found | str:
     """Return what is found of a pair, or what is wrong with it."""
     try:
         contents = [read_bytes(path) for path in pair]
@@ -105,9 +105,9 @@ def _measure(labels: Labels, pair: Pair) -> Found | str:
     return colours.means.tolist(), colours.present.tolist(), digest_of(*contents)
 
 
-def _read_progress(path: Path, labels: Labels) -> dict[tuple[Any, ...], Found]:
+def _read_progress(path: Path, labels: Labels) -> dict[tuple[Any, ...], _Found]:
     """What an earlier run has measured; a line that it could not finish ends the file and is left out."""
-    found: dict[tuple[Any, ...], Found] = {}
+    found: dict[tuple[Any, ...], _Found] = {}
     if not path.exists():
         return found
     text = path.read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from tim_plugin.utils.resize import bicubic_matrix, bicubic_resize, kept_matrice
 from tim_plugin.utils.strips import is_very_large, strips
 
 EQUAL_DB = 100.0  # stands for infinity, which neither a mean nor JSON survives
-MATRIX_BYTES = 36  # of an entry: both A+ in single precision, and while one is made A, what is solved for, the result
+_MATRIX_BYTES = 36  # of an entry: both A+ in single precision, and while one is made A, what is solved for, the result
 
 
 class Bicubic(Degradation):
@@ -36,32 +36,36 @@ class Bicubic(Degradation):
         self.scale = scale
 
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
-        """Shrink a GT whose sides ``scale`` divides; see :meth:`Degradation.degrade`."""
+        """Return the LQ (C, H / scale, W / scale) of a GT (C, H, W) whose sides ``scale`` divides."""
         return Observed(bicubic_downsample(gt, self.scale))
 
     def read(self, content: bytes, name: str) -> Observed:
-        """Read any image file; see :meth:`Degradation.read`."""
+        """Read any image file as the LQ.
+
+        Raises:
+            TimError: It is no image, or damaged.
+        """
         return Observed(decode_image(content, name).rgb)
 
     def given_at_level(self, observed: Observed, level_lq: Tensor | None, is_last: bool) -> Given | None:
-        """Every level's image is larger than the LQ and degrades to it."""
+        """Return the whole LQ for every level: each level's image is larger than the LQ and degrades to it."""
         return {"lq": observed.lq}
 
     def project(self, images: Tensor, given: Given) -> Tensor:
-        """Return the nearest images that down-sample to the LQ exactly; see :func:`project`."""
+        """Return the nearest images (N, C, H, W) that down-sample to the LQ exactly, by :func:`project`."""
         return project(images, given["lq"])
 
     def strip_bytes(self, height: int, width: int) -> int:
-        """Strips, and the matrices of the projection while they are made; see :meth:`Degradation.strip_bytes`."""
+        """Return the bytes of strips and of the projection's matrices while they are made."""
         longer = max(height, width)
-        return super().strip_bytes(height, width) + MATRIX_BYTES * longer * longer // self.scale
+        return super().strip_bytes(height, width) + _MATRIX_BYTES * longer * longer // self.scale
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
-        """Project until an 8-bit file degrades to the LQ; see :func:`project_for_saving`."""
+        """Return images on the 8-bit grid whose down-sampling is the LQ to 45 dB, by :func:`project_for_saving`."""
         return project_for_saving(images, observed.lq)[0]
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
-        """Return ``lr_psnr``, see :func:`lr_psnr`."""
+        """Return ``lr_psnr`` (N,) in dB, by :func:`lr_psnr`."""
         return {"lr_psnr": lr_psnr(images, observed.lq)}
 
 

@@ -19,8 +19,8 @@ def activation_bytes(spec: TowerSpec, height: int, width: int) -> int:
 
     Args:
         spec: The tower.
-        height: Of what the coarsest level reads.
-        width: Likewise.
+        height: Of what the coarsest level reads, in pixels.
+        width: Of what the coarsest level reads, in pixels.
     """
     largest = 0
     for k, level in enumerate(spec.levels):

@@ -24,8 +24,8 @@ def write_png_rows(path: Path, height: int, width: int, channels: int, strips: I
 
     Args:
         path: Of the file.
-        height: Of the image.
-        width: Likewise.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
         channels: 1 (grey), 3 (RGB) or 4 (RGB and alpha).
         strips: The image's bytes (h, width, channels), from top to bottom.
 

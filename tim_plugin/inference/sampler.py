@@ -1,4 +1,8 @@
-"""Many sampled for one input: all levels' codes drawn independently, each from its own key (paper, end of 4.2)."""
+"""Samples of one input from latents alone: those of all levels are drawn independently (paper, end of section 4.2).
+
+Pure functions of any callable tower. Each level's latents of each sample have a key of their own, so that a sample does
+not depend on how many others are drawn, or with whom it shares a batch.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +29,10 @@ def sample_latents(
     samples: Sequence[int],
     level_seeds: LevelSeeds | None = None,
 ) -> Latents:
-    """Draw the codes of some samples of one image.
+    """Draw the latents of some samples of one image.
 
-    The code of level k of sample j is a function of (seed, image, j, k). With ``level_seeds`` the codes of level k are
-    those of sample ``level_seeds[k]`` for every sample, so the answer of that level is kept; None leaves a level free.
+    Those of level k of sample j are a function of (seed, image, j, k). With ``level_seeds`` the latents of level k are
+    those of sample ``level_seeds[k]`` for every sample, so the image of that level is kept; None leaves a level free.
 
     Args:
         shapes: From the tower's ``latent_shapes``.
@@ -38,15 +42,15 @@ def sample_latents(
         level_seeds: At most one entry a level; levels beyond its end are free.
     """
     fixed = fixed_levels(level_seeds, len(shapes))
-    return Latents([_level_codes(shape, seed, image_key, samples, k, fixed[k]) for k, shape in enumerate(shapes)])
+    return Latents([_level_latents(shape, seed, image_key, samples, k, fixed[k]) for k, shape in enumerate(shapes)])
 
 
 def fixed_levels(level_seeds: LevelSeeds | None, num_levels: int) -> list[int | None]:
-    """Return which sample each level's codes are taken from, None for a level that is free."""
+    """Return which sample each level's latents are taken from, None for a level that is free."""
     return [*(level_seeds or ()), *[None] * num_levels][:num_levels]
 
 
-def _level_codes(
+def _level_latents(
     shape: LevelShape,
     seed: int,
     image_key: int | str,
@@ -70,12 +74,12 @@ def sample(
     max_samples_per_batch: int = 4,
     callback: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Give several sampled for each input.
+    """Return several samples of each of N inputs.
 
     Args:
         tower: The generator; put it into eval mode if it has one.
         conditions: Condition pyramid of N images.
-        num_samples: SampledImage n for each image.
+        num_samples: Samples n of each image.
         seed: Sample j of image i depends on (seed, ``image_keys[i]``, j) alone, not on batch size, order or n.
         image_keys: One for each image; None numbers them from 0.
         level_seeds: See :func:`sample_latents`.
@@ -94,7 +98,9 @@ def sample(
             sampled.append(images)
             if callback is not None:
                 callback(len(images))
-    whole = sampled[0] if len(sampled) == 1 else torch.cat(sampled)  # one very large answer is not copied
+    whole = (
+        sampled[0] if len(sampled) == 1 else torch.cat(sampled)
+    )  # a single one, which may be very large, is not copied
     return whole.unflatten(0, (count, num_samples))  # (N, n, C, H, W)
 
 
@@ -108,16 +114,20 @@ def sample_chunks(
     level_seeds: LevelSeeds | None = None,
     max_samples_per_batch: int = 4,
 ) -> Iterator[Tensor]:
-    """Give the sampled for one input, some at a time, so that not all need be kept.
+    """Give the samples of one input some at a time, so that not all need be kept.
 
-    What all samples share is computed once: the levels below the first whose codes differ, and each normalised weight.
+    What all samples share is computed once: the levels below the first whose latents differ, and each normalised
+    weight.
 
     Args:
         tower: The generator; one that has ``max_samples_per_batch`` is never given more, and one that has ``empty``
             makes the tensors that its noise is drawn into.
         conditions: Condition pyramid of one image.
         num_samples: How many.
-        seed: See :func:`sample`; likewise the arguments that follow.
+        seed: Sample j depends on (seed, ``image_key``, j) alone.
+        image_key: Name or index of the image.
+        level_seeds: See :func:`sample_latents`.
+        max_samples_per_batch: Samples computed at once.
 
     Yields:
         (m, C, H, W) on the conditions' device, m at most ``max_samples_per_batch``.
@@ -132,8 +142,8 @@ def sample_chunks(
     def run(levels: Iterable[int], numbers: Sequence[int], image: Tensor | None, state: Any) -> tuple[Tensor, Any]:
         for level in levels:
             # Drawn level by level, because the noise of a very large image is large itself.
-            codes = _level_codes(shapes[level], seed, image_key, numbers, level, fixed[level], empty)
-            condition, latent = _repeated(conditions[level], len(numbers)), move(codes, coarsest.device)
+            drawn = _level_latents(shapes[level], seed, image_key, numbers, level, fixed[level], empty)
+            condition, latent = _repeated(conditions[level], len(numbers)), move(drawn, coarsest.device)
             image, state = tower.forward_level(level, condition, latent, state)
         return image, state
 

@@ -1,1 +1,1 @@
-"""Losses for BasicSR over the distances of ``imle``."""
+"""Distances between images, their feature networks, and the BasicSR losses made of them."""

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from tim_plugin.data.pairs import pair_files
 from tim_plugin.degradations.base import Degradation, Measure, Observed
-from tim_plugin.inference.samples import degradation_of, measure_consistency, sample_loader
+from tim_plugin.inference.finishing import degradation_of, measure_consistency
+from tim_plugin.inference.image_samples import sample_loader
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import is_image, read_bytes, read_image, round_to_8_bit
 

@@ -12,7 +12,7 @@ from basicsr.utils import tensor2img
 from torch import nn
 
 from tim_plugin.imle.types import DistanceLike
-from tim_plugin.inference.samples import SampledImage, sample_loader
+from tim_plugin.inference.image_samples import SampledImage, sample_loader
 from tim_plugin.metrics.image_metrics import Metric
 from tim_plugin.metrics.sample_measures import pair_distances, pair_mean
 from tim_plugin.utils.errors import TimError

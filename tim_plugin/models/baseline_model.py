@@ -25,7 +25,7 @@ class BaselineModel(SamplingModel):
 
     A network that trains in its own way has ``losses(lq, gt, distance) -> {name: scalar}``; ``distance`` is
     ``perceptual_opt``'s. A network with several answers has ``sample``
-    (see :func:`tim_plugin.inference.samples.one_pass`).
+    (see :func:`tim_plugin.inference.image_samples.one_pass`).
 
     Args:
         opt: BasicSR's options.

@@ -30,11 +30,11 @@ from tim_plugin.utils.processes import (
     ENDED,
     LOST,
     EndedByLauncher,
-    heeding_launcher,
-    is_first_to_fail,
-    is_lost,
-    wait_for_all,
-    who,
+    barrier,
+    is_first_to_report,
+    is_lost_connection,
+    raising_on_sigterm,
+    rank_prefix,
 )
 
 Observer = Callable[[int, Mapping[str, float]], None]
@@ -81,12 +81,12 @@ def run(command: Callable[[], None]) -> None:
     Of several processes, the first that fails says so; the launcher then ends the others.
     """
     try:
-        with heeding_launcher():
+        with raising_on_sigterm():
             command()
     except (TimError, NonFiniteError) as error:
         sys.exit(_fail(str(error), 2 if isinstance(error, TimError) else 1))
     except RuntimeError as error:
-        if not is_lost(error):
+        if not is_lost_connection(error):
             raise
         sys.exit(_fail(LOST, 1))
     except EndedByLauncher as ended:
@@ -102,8 +102,8 @@ def run(command: Callable[[], None]) -> None:
 
 
 def _fail(message: str, status: int) -> int:
-    if is_first_to_fail():
-        print(f"error: {who()}{message}", file=sys.stderr, flush=True)
+    if is_first_to_report():
+        print(f"error: {rank_prefix()}{message}", file=sys.stderr, flush=True)
     return status
 
 
@@ -141,7 +141,7 @@ def _load_resume_state(resumed: dict[str, int], opt: dict[str, Any]) -> dict[str
 
 def _make_folders(original: Callable, opt: dict[str, Any]) -> None:
     original(opt)  # rank 0 makes them, and moves those of an earlier run away
-    wait_for_all()
+    barrier()
 
 
 def _create_dataloaders(original: Callable, resumed: dict[str, int], opt: dict[str, Any], logger: Any) -> tuple:

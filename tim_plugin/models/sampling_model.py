@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from tim_plugin.archs.levels import checkpoint_levels, compile_levels
 from tim_plugin.degradations.base import Observed
+from tim_plugin.inference.finishing import degradation_of
+from tim_plugin.inference.image_samples import SampledImage, sample_image
 from tim_plugin.inference.outputs import save_samples
-from tim_plugin.inference.samples import SampledImage, degradation_of, sample_image
 from tim_plugin.metrics.image_metrics import metrics_from_options
 from tim_plugin.metrics.validation import Row, evaluate, summarise
 from tim_plugin.models import distributed

@@ -22,7 +22,7 @@ from basicsr.utils import set_random_seed
 from tim_plugin.options.checks import check_by_model
 from tim_plugin.options.degradation_checks import check_degradations
 from tim_plugin.utils.errors import TimError, did_you_mean
-from tim_plugin.utils.processes import COMMAND, same_for_all, start_processes
+from tim_plugin.utils.processes import COMMAND, broadcast_from_rank_0, join_processes
 
 
 def parse_options(
@@ -51,7 +51,7 @@ def parse_options(
     check_by_model(opt)
     check_degradations(opt)
     opt["dist"] = args.launcher != "none"
-    opt["rank"], opt["world_size"] = start_processes(opt, args.launcher)
+    opt["rank"], opt["world_size"] = join_processes(opt, args.launcher)
     _choose_devices(opt)
     _seed(opt)
     _set_phases(opt)
@@ -182,7 +182,7 @@ def _choose_devices(opt: dict[str, Any]) -> None:
 
 def _seed(opt: dict[str, Any]) -> None:
     if opt.get("manual_seed") is None:
-        opt["manual_seed"] = same_for_all(random.randint(1, 10000))
+        opt["manual_seed"] = broadcast_from_rank_0(random.randint(1, 10000))
     set_random_seed(opt["manual_seed"] + opt["rank"])
 
 

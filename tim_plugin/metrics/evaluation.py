@@ -14,7 +14,7 @@ from torch import nn
 
 from tim_plugin._version import __version__
 from tim_plugin.degradations.tasks import get_task
-from tim_plugin.inference.files import choose_device
+from tim_plugin.inference.devices import choose_device
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.case_measures import METRICS, OF_DISTANCE, OF_SETS, SPACE, Tools, check_metrics, score
 from tim_plugin.metrics.cases import FolderCases, NetworkCases
