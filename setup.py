@@ -49,6 +49,7 @@ setup(
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3", "scipy", "matplotlib"],
         "test": [
             "pytest>=8",
+            "jsonschema",
             "pytest-xdist>=3.5",
             "ruff>=0.6",
             "scikit-image>=0.22",

@@ -11,7 +11,8 @@ from tim_plugin.imle.nearest import REJECTED, rank_keys
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.imle.search import Selection, hierarchical, vanilla
 from tim_plugin.losses.distance import PixelDistance
-from tim_plugin.options.specs import ImleSpec, build_spec
+from tim_plugin.options.schema import ImleSpec
+from tim_plugin.options.values import build_spec
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.trees import join, take, tile
 
@@ -130,16 +131,13 @@ def test_jitter_is_seeded_noise_of_its_size(problem):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"beam": 4, "samples_per_level": 6}, "samples_per_level 6 is not divisible by beam 4.*use 8"),
-        ({"beam": 2, "sampling": "vanilla"}, "beam keeps winners of each level"),
         ({"jitter": -0.1}, "imle: jitter must be at least 0"),
         ({"reject_radius": ["x"]}, "imle: reject_radius is the text 'x'"),
-        ({"beam": 0}, "imle: beam must be at least 1"),
     ],
 )
 def test_options_are_checked(section, message):
     with pytest.raises(TimError, match=message):
-        build_spec(ImleSpec, "imle", section)
+        build_spec(ImleSpec, section)
 
 
 def test_a_radius_a_level():

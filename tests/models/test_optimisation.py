@@ -17,8 +17,8 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pyramid import condition_pyramid
 from tim_plugin.models import optimisation
-from tim_plugin.options.checks import check_options
-from tim_plugin.options.train import TrainSpec, check_steps
+from tim_plugin.options.checks import check_options, check_steps
+from tim_plugin.options.schema import TrainSpec
 from tim_plugin.utils.errors import NonFiniteError, TimError
 
 BATCH = 4

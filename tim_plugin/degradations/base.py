@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -52,6 +52,7 @@ class Degradation(ABC):
         needs_files: Whether the LQ cannot be made from a GT and has to be read from files.
         needs: Keys of ``Observed.given`` without which neither projection nor measure is possible.
         projects: Whether there is a projection.
+        dataset_only: Arguments that only say how an LQ is made of a GT; a network, which reads it, does not have them.
         measured: The measures of consistency that :meth:`measure` gives.
         saving_copies: How many images' worth of tensors :meth:`project_for_saving` holds at once, the given one
             included, where they are not very large (:func:`tim_plugin.utils.strips.is_very_large`).
@@ -69,9 +70,15 @@ class Degradation(ABC):
     needs_files: bool = False
     needs: tuple[str, ...] = ()
     projects: bool = False
+    dataset_only: tuple[str, ...] = ()
     measured: Mapping[str, Measure] = {}
     saving_copies: float = 3.0
     strip_copies: float = 3.0
+
+    @classmethod
+    def builder(cls) -> Callable[..., Degradation]:
+        """Return what builds it from options: its arguments, their types and ``Args:`` are the options' only place."""
+        return cls
 
     @abstractmethod
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -29,10 +30,9 @@ from tim_plugin.utils.strips import by_strips, is_very_large, joined, strips
 
 _GREY = 0  # in place of a factor of sub-sampling
 _UNIT_PX = 16  # a whole number of blocks, also of sub-sampled chroma
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 _SUBSAMPLINGS = {
-    "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
-    "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    name: getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name.replace(':', '')}") for name in get_args(Subsampling)
 }
 # Clamped coefficients stay this far inside their interval, so that rounding to 8 bits (about 0.4, one deviation, with
 # libjpeg's own rounding of Y, Cb and Cr) seldom carries them across; a quarter of narrow intervals.
@@ -49,8 +49,8 @@ class Jpeg(Degradation):
     sub-samples it: what is compressed again with the same tables gives the same coefficients.
 
     Args:
-        quality: 1 to 100, or the two ends of a range from which each image draws.
-        subsampling: Of chroma: ``4:4:4``, ``4:2:2``, ``4:2:0`` (libjpeg's default).
+        quality: JPEG quality, 1 to 100, or the two ends of a range from which each image draws.
+        subsampling: How chroma is sub-sampled; 4:2:0 is libjpeg's default.
 
     Raises:
         TimError: A value that is none of these.
@@ -60,11 +60,12 @@ class Jpeg(Degradation):
     crop_step = _UNIT_PX
     can_flip = False
     projects = True
+    dataset_only = ("quality", "subsampling")  # a file says them itself
     saving_copies = strip_copies = 11.5  # mostly blocks of coefficients
     needs = ("y", "cb", "cr", "tables", "sampling")
     measured = {"dct_agreement": Measure("share of equal DCT coefficients after compressing again", "higher")}
 
-    def __init__(self, quality: int | Sequence[int] = 1, subsampling: str = "4:2:0") -> None:
+    def __init__(self, quality: int | tuple[int, int] = 1, subsampling: Subsampling = "4:2:0") -> None:
         ends = list(quality) if isinstance(quality, (list, tuple)) else [quality, quality]
         if len(ends) != 2 or any(isinstance(q, bool) or not isinstance(q, int) for q in ends):
             raise TimError(f"quality {quality!r} must be a whole number, or a range [lowest, highest]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from tim_plugin.degradations.palettes import Palette, get_palette
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import require_whole
 
-_VOIDS = ("channel", "mask")
+Void = Literal["channel", "mask"]
+_VOIDS = get_args(Void)
 
 
 class Labels(Degradation):
@@ -27,11 +28,12 @@ class Labels(Degradation):
     an image can be compared with its label map, so there is nothing to project.
 
     Args:
-        palette: ``camvid``, ``cityscapes``, ``gta``, or ``indices``.
+        palette: Colours and classes of the label maps: ``camvid``, ``cityscapes``, ``gta``, or ``indices`` for plain
+            class indices.
         void: ``channel``: void is a class of its own, the last channel; ``mask``: it is zero in every channel, and the
             loss leaves it out.
-        num_classes: With ``indices``.
-        void_index: With ``indices``: which raw index is void, if there is void.
+        num_classes: Number of classes without void, with palette ``indices``.
+        void_index: Raw index that is void, if there is void, with palette ``indices``.
 
     Raises:
         TimError: A value that is none of these.
@@ -43,7 +45,7 @@ class Labels(Degradation):
     def __init__(
         self,
         palette: str = "gta",
-        void: str = "channel",
+        void: Void = "channel",
         num_classes: int | None = None,
         void_index: int | None = None,
     ) -> None:

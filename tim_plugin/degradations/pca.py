@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,18 @@ class PrincipalComponents(Degradation):
         self.mean, self.components, self.size_px = mean, components, size_px
 
     @classmethod
-    def from_options(cls, basis: str | Mapping[str, Tensor], num_components: int = 10) -> PrincipalComponents:
-        """Build from ``basis``: training digits (:mod:`tim_plugin.utils.digit_files`), a checkpoint, or what it holds.
+    def builder(cls) -> Callable[..., PrincipalComponents]:
+        """Return :meth:`from_options`."""
+        return cls.from_options
 
-        A checkpoint (``.pth``) of a network with this degradation holds the basis that it was trained with.
+    @classmethod
+    def from_options(cls, basis: str | Mapping[str, Tensor], num_components: int = 10) -> PrincipalComponents:
+        """Build from training digits (:mod:`tim_plugin.utils.digit_files`), or from a basis that a checkpoint holds.
+
+        Args:
+            basis: Training digits (an idx file, or ``sklearn:digits/train``) whose principal components are taken, or a
+                checkpoint (``.pth``) of a network that was trained with this degradation.
+            num_components: Number of principal components that are known of an image.
 
         Raises:
             TimError: The digits cannot be read, or are too few.

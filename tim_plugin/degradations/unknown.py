@@ -11,7 +11,11 @@ from tim_plugin.utils.images import decode_image
 
 
 class Unknown(Degradation):
-    """A degradation that is not known: LQ files are the user's own, of the GT's size divided by ``scale``."""
+    """A degradation that is not known: LQ files are the user's own, of the GT's size divided by ``scale``.
+
+    Args:
+        scale: Size of the GT over the size of the LQ.
+    """
 
     keeps_alpha = True
     needs_files = True

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tim_plugin.imle.room import in_memory
 from tim_plugin.models.distributed import full
-from tim_plugin.options.train import TrainSpec
+from tim_plugin.options.schema import TrainSpec
 from tim_plugin.utils.errors import NonFiniteError, TimError
 
 DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,7 +35,7 @@ class Part(NamedTuple):
 
 
 class OptimizerStep:
-    """Takes steps as :class:`tim_plugin.options.train.TrainSpec` says; with its defaults a plain backward and step.
+    """Takes steps as :class:`tim_plugin.options.schema.TrainSpec` says; with its defaults a plain backward and step.
 
     Args:
         spec: Precision and clipping.

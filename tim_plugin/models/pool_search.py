@@ -14,7 +14,7 @@ from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.imle.search import search_by
 from tim_plugin.imle.search_runner import SearchPlan, SearchRunner
 from tim_plugin.imle.types import Condition, DistanceLike, Weighted
-from tim_plugin.options.specs import ImleSpec
+from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.seeds import keyed_generator
 from tim_plugin.utils.trees import split
 
@@ -44,7 +44,6 @@ class PoolSearch:
             channels_last=imle.channels_last,
             compiled=imle.search_compile,
             memory_gib=imle.search_memory_gib,
-            screen=imle.screen,
         )
         self.runner = SearchRunner(tower, plan)
 
@@ -66,7 +65,7 @@ class PoolSearch:
         """
         levels, supervised = self.tower.spec.num_levels, self.supervised()
         generator = keyed_generator("search", self.seed, self.rank, iteration, device=batch["lq"].device)
-        search = search_by(self.imle.sampling, supervised, self.imle.radii(levels), self.imle.beam, self.runner)
+        search = search_by(self.imle.sampling, supervised, self.imle.radii(levels), runner=self.runner)
         found = [
             search(
                 self.tower,

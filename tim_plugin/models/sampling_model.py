@@ -23,8 +23,7 @@ from tim_plugin.metrics.validation import Row, evaluate, summarise
 from tim_plugin.models import distributed
 from tim_plugin.models.optimisation import OptimizerStep, Part
 from tim_plugin.models.stored_model import StoredModel
-from tim_plugin.options.specs import ValSpec
-from tim_plugin.options.train import TrainSpec
+from tim_plugin.options.schema import TrainSpec, ValSpec
 from tim_plugin.utils.errors import NonFiniteError, TimError
 from tim_plugin.utils.trees import move
 
@@ -34,8 +33,9 @@ class SamplingModel(StoredModel):
 
     Overridden beyond :class:`StoredModel`: ``feed_data`` (what projection and loss need beyond LQ and GT), ``test``,
     ``nondist_validation`` and ``dist_validation`` (several samples, each process its share of the images),
-    ``model_to_device`` (what :class:`tim_plugin.options.train.TrainSpec` asks for, CPU processes), ``setup_schedulers``
-    and ``get_optimizer`` (the same), ``init_training_settings`` (likewise), ``model_ema`` (all parameters at once).
+    ``model_to_device`` (what :class:`tim_plugin.options.schema.TrainSpec` asks for, CPU processes),
+    ``setup_schedulers`` and ``get_optimizer`` (the same), ``init_training_settings`` (likewise), ``model_ema`` (all
+    parameters at once).
     Inherited: networks, schedulers, warm-up, logging, best metrics, ``save``.
 
     Args:

@@ -18,7 +18,7 @@ class StoredModel(SRModel):
     """BasicSR's SRModel with files that are whole or not there, in one layout however many processes write them.
 
     Overridden: ``save_network``, ``load_network``, ``save_training_state`` and ``resume_training``. A subclass has
-    ``train_spec`` (see :class:`tim_plugin.options.train.TrainSpec`).
+    ``train_spec`` (see :class:`tim_plugin.options.schema.TrainSpec`).
     """
 
     def load_network(

@@ -22,7 +22,8 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.imle.search import search_by
 from tim_plugin.inference.image_samples import sample_loader
-from tim_plugin.options.specs import ImleSpec, build_spec
+from tim_plugin.options.schema import ImleSpec
+from tim_plugin.options.values import build_spec
 from tim_plugin.utils.trees import move
 
 TASKS = ("sr16x", "decompression")
@@ -173,7 +174,7 @@ def _figures(bench: Workbench, task: str, run: Run, path: Path) -> dict[str, Any
 
 def _selected(bench: Workbench, task: str, checkpoint: Path, run: Run) -> float:
     """The last level's distance of what a variant's own search finds on images that were not trained on."""
-    imle = build_spec(ImleSpec, "imle", run.options()["imle"])
+    imle = build_spec(ImleSpec, run.options()["imle"])
     what = {"imle": dataclasses.asdict(imle), "inputs": SEARCHED_INPUTS, "batch": SEARCH_BATCH}
     system = bench.preset.tim(task)
     kept = bench.kept(
@@ -186,7 +187,7 @@ def _selected(bench: Workbench, task: str, checkpoint: Path, run: Run) -> float:
 def _search(bench: Workbench, system: System, checkpoint: Path, imle: ImleSpec) -> float:
     tower = bench.network(system, checkpoint)
     levels = tower.spec.num_levels
-    search = search_by(imle.sampling, imle.supervised(levels), imle.radii(levels), imle.beam)
+    search = search_by(imle.sampling, imle.supervised(levels), imle.radii(levels))
     loader = DataLoader(build_dataset(bench.dataset(system)), batch_size=SEARCH_BATCH)
     generator, found = torch.Generator(bench.device).manual_seed(0), []
     for batch in loader:

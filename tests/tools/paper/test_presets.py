@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from paper.presets import PAPER, PRESETS
-from tim_plugin.options.checks import check_by_model
-from tim_plugin.options.degradation_checks import check_degradations
+from tim_plugin.options.checks import check_options
 from tim_plugin.options.files import read_with_overrides
 from tim_plugin.utils.checkpoints import network_of
 
@@ -31,8 +30,7 @@ def test_the_gpu_preset_is_a_network_of_some_ten_million_parameters_at_128_pixel
     for section in opt["datasets"].values():
         section["dataroot_gt"] = str(photos)
         assert section["gt_size"] == 128 or not system.trained
-    check_by_model(opt)
-    check_degradations(opt)
+    check_options(opt)
     with torch.device("meta"):
         network = network_of(opt["network_g"])
     parameters = sum(one.numel() for one in network.parameters())
