@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tim_plugin.degradations.palettes import CAMVID
+from tim_plugin.degradations.palettes import get_palette
 
 PHOTO_PX, THUMB_PX, DIGIT_PX = 32, 8, 28
 
@@ -33,7 +33,9 @@ def inputs(tmp_path) -> Path:
 
 def street() -> np.ndarray:
     """A label map in CamVid's colours: sky above, buildings beside a road, a car on it."""
+    camvid = get_palette("camvid")
+    named = dict(zip(camvid.classes, camvid.shown(), strict=False))
     colours = np.zeros((32, 64, 3), np.uint8)
-    colours[:12], colours[12:20], colours[20:] = CAMVID["Sky"], CAMVID["Building"], CAMVID["Road"]
-    colours[18:24, 28:40] = CAMVID["Car"]
+    colours[:12], colours[12:20], colours[20:] = named["Sky"], named["Building"], named["Road"]
+    colours[18:24, 28:40] = named["Car"]
     return colours
