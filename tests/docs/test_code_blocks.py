@@ -126,3 +126,8 @@ def test_the_readme_is_short():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 150 and len(text.encode()) <= 12 * 1024
     assert text.count("![") == 1
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_code_blocks_end(path):
+    assert len(re.findall("^```", path.read_text(), re.MULTILINE)) % 2 == 0
