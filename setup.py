@@ -8,19 +8,25 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 # Where the project can be read. It has no public address yet: when it has, set this and run `python docs/readme_links.py`.
 PROJECT_URL = "https://example.org/tim_plugin"
+OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "_version.py").read_text()).group(1)
 
 setup(
     name="tim_plugin",
     version=VERSION,
-    description="Tower Implicit Model for BasicSR: many plausible answers for one input, by conditional IMLE",
+    description="Tower Implicit Model for BasicSR: many plausible outputs for one input, by conditional IMLE",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     url=PROJECT_URL,
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["tim_plugin", "tim_plugin.*"]),
-    package_data={"tim_plugin": ["weights/*.safetensors", "weights/checksums.json"]},
+    packages=[*find_packages(include=["tim_plugin", "tim_plugin.*"]), OPTION_FILES],
+    package_dir={OPTION_FILES: "options"},  # their one source; an editable install reads them there
+    package_data={
+        "tim_plugin": ["weights/*.safetensors", "weights/checksums.json"],
+        OPTION_FILES: ["*.yml", "baselines/*.yml"],
+    },
+    entry_points={"console_scripts": ["tim = tim_plugin.cli.main:main"]},
     install_requires=[
         "torch>=2.6",
         "torchvision",

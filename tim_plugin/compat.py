@@ -1,26 +1,103 @@
 """Compatibility fixes that let BasicSR 1.4.2 run with current torch, torchvision and Python; all are in this file.
 
-:func:`apply` runs when ``tim_plugin`` is imported, before anything imports BasicSR. Each fix replaces an attribute of
-one of BasicSR's modules, so that it also reaches code that was imported earlier; it does nothing where it is not
-needed, and its comment says when it can be removed. Nothing of BasicSR is copied or edited.
+``import tim_plugin`` loads neither torch nor BasicSR. It calls :func:`on_first_use`, so that the first import of
+``basicsr``, wherever it happens, is fixed and followed by the registration of this package's networks, models and
+datasets. Each fix replaces an attribute of one of BasicSR's modules, so that it also reaches code that was imported
+earlier; it does nothing where it is not needed, and its comment says when it can be removed. Nothing of BasicSR is
+copied or edited.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
+
+BASICSR = "basicsr"
 
 
 def apply() -> None:
     """Make ``import basicsr`` work and fix what training and testing use of it; a second call changes nothing."""
+    _before_import()
+    _after_import()
+
+
+def on_first_use(users: Sequence[str], register: Callable[[], None]) -> None:
+    """Fix BasicSR and call ``register`` when BasicSR is first imported; at once, if it has been.
+
+    Args:
+        users: Packages of ours whose modules import BasicSR. The first import of one of them imports BasicSR before any
+            of its modules runs, so that ``register`` never meets a module that is half imported.
+        register: Called after each import of BasicSR that runs its code; a second call must change nothing.
+    """
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _FirstUse)]  # of a reload
+    sys.meta_path.insert(0, _FirstUse(users, register))
+    if BASICSR in sys.modules:
+        apply()
+        register()
+
+
+class _FirstUse:
+    """A finder that leaves the search to the others, and runs something around the first import of some packages."""
+
+    def __init__(self, users: Sequence[str], register: Callable[[], None]) -> None:
+        self.users, self.register = frozenset(users), register
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != BASICSR and name not in self.users:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
+        spec = next((found for finder in others if (found := finder.find_spec(name, path, target)) is not None), None)
+        if spec is not None and spec.loader is not None:
+            around = (_before_import, self._after_import) if name == BASICSR else (_import_basicsr,)
+            spec.loader = _Around(spec.loader, *around)
+        return spec
+
+    def _after_import(self) -> None:
+        _after_import()
+        self.register()
+
+
+class _Around(Loader):
+    """Loads as another loader does, which the module then has; calls ``before`` and ``after``."""
+
+    def __init__(
+        self, loader: Loader, before: Callable[[], object], after: Callable[[], object] = lambda: None
+    ) -> None:
+        self.loader, self.before, self.after = loader, before, after
+
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__spec__.loader = module.__loader__ = self.loader
+        self.before()
+        self.loader.exec_module(module)
+        self.after()
+
+
+def _import_basicsr() -> None:
+    importlib.import_module(BASICSR)
+
+
+def _before_import() -> None:
+    """Provide what BasicSR's own imports need."""
     _provide_functional_tensor()
     _provide_distutils_version()
     _accept_local_rank_spelling(sys.argv)
+
+
+def _after_import() -> None:
+    """Fix what is wrong in BasicSR, once it is imported."""
     _fix_resume()
     _fix_file_client()
     _fix_prefetch()

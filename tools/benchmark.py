@@ -12,8 +12,8 @@ from speed.settings import DEFAULT, SETTINGS
 from speed.step_memory import benchmark_memory
 from speed.step_speed import benchmark_training
 from speed.timing import as_json, described, require_repeats
+from tim_plugin.cli.run import run
 from tim_plugin.inference.devices import choose_device
-from tim_plugin.models.pipeline import run
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import make_writable, write_json
 

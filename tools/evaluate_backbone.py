@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
 from backbone.commands import evaluate_backbone
-from tim_plugin.models.pipeline import run
+from tim_plugin.cli.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 

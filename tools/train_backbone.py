@@ -12,7 +12,7 @@ import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before a
 from backbone.card import NOT_STATED
 from backbone.commands import train_backbone
 from backbone.student_training import TrainSpec
-from tim_plugin.models.pipeline import run
+from tim_plugin.cli.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = TrainSpec()

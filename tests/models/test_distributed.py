@@ -107,7 +107,8 @@ from functools import partial
 from pathlib import Path
 import tim_plugin
 from tim_plugin.utils.errors import TimError
-from tim_plugin.models.pipeline import run, train_pipeline
+from tim_plugin.cli.run import run
+from tim_plugin.models.pipeline import train_pipeline
 
 pid = Path(sys.argv[1], 'pid_of_rank_0')
 

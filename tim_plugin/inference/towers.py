@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tim_plugin.utils import bundled
+from tim_plugin.utils import bundled, weight_headers
 from tim_plugin.utils.bundled import Weights
 from tim_plugin.utils.checkpoints import load_into, load_network, network_of, plain
 from tim_plugin.utils.errors import TimError, did_you_mean
-
-TOWER = "TowerGenerator"
+from tim_plugin.utils.weight_headers import TOWER
 
 
 class Opened(NamedTuple):
@@ -92,8 +91,4 @@ def write(name: str, network: nn.Module, options: Mapping[str, Any], what: str) 
 
 def described() -> str:
     """Return a line for each tower: its name, its size and what it does."""
-    lines = []
-    for name, tower in towers().items():
-        parameters = sum(one.numel() for one in tower.state.values()) / 1e6
-        lines.append(f"{name:<20} {parameters:.2f} M parameters  {tower.about['what']}")
-    return "\n".join(lines)
+    return weight_headers.described(bundled.FOLDER)

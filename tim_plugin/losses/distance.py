@@ -80,9 +80,10 @@ class PerceptualDistance(nn.Module):
         backbone: ``vgg16``, ``alexnet`` or ``squeezenet1_1``; or ``tim_small``, our own, which the package holds.
         weights: ``imagenet`` (torchvision's file, downloaded if it is not there), ``bundled`` (tim_small's),
             ``random`` (for tests: not perceptual, and named so), or a path: of a torchvision state dict, for tim_small
-            of what ``tools/train_backbone.py`` writes.
+            of what ``tools/train_backbone.py`` writes; None: ``bundled`` for tim_small, else ``imagenet``.
         calibration: ``lpips`` weights the channels by the lpips package's heads (which fit ImageNet weights only),
-            ``bundled`` by those that lie beside tim_small's weights; ``none`` sums them.
+            ``bundled`` by those that lie beside tim_small's weights; ``none`` sums them; None: for tim_small
+            ``bundled``, or ``none`` with random weights, else ``lpips``.
         seed: Of random weights.
 
     Attributes:
@@ -91,12 +92,18 @@ class PerceptualDistance(nn.Module):
     Raises:
         MissingWeightsError: ImageNet weights are not there and cannot be downloaded.
         TimError: An unknown name, no such file, or one that does not fit.
+
+    Example::
+
+        distance = PerceptualDistance("tim_small")  # needs no download
+        distance(a, b)  # (N,) for images (N, 3, H, W) in [0, 1]
     """
 
     def __init__(
-        self, *, backbone: str = "vgg16", weights: str = "imagenet", calibration: str = "lpips", seed: int = 0
+        self, backbone: str = "vgg16", *, weights: str | None = None, calibration: str | None = None, seed: int = 0
     ) -> None:
         super().__init__()
+        weights, calibration = _by_default(backbone, weights, calibration)
         if calibration not in _CALIBRATIONS:
             raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), _CALIBRATIONS)}")
         self.trunk, own_heads = open_trunk(backbone, weights, seed)
@@ -171,6 +178,14 @@ class PerceptualDistance(nn.Module):
     def _normalised(features: Tensor) -> Tensor:
         norm = features.square().sum(dim=1, keepdim=True).clamp_min(_TINY).sqrt()
         return features / (norm + 1e-10)  # the constant is LPIPS's
+
+
+def _by_default(backbone: str, weights: str | None, calibration: str | None) -> tuple[str, str]:
+    """Return weights and calibration, for None those that fit the backbone."""
+    is_ours = backbone == TIM_SMALL
+    weights = ("bundled" if is_ours else "imagenet") if weights is None else weights
+    of_ours = "none" if weights == "random" else "bundled"
+    return weights, (of_ours if is_ours else "lpips") if calibration is None else calibration
 
 
 def _heads(backbone: str, weights: str, calibration: str, own: Tensor | None) -> Tensor | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -18,24 +17,14 @@ from typing import Any
 
 import basicsr.test
 import basicsr.train
-import torch
 from basicsr.utils.logger import initialized_logger
 
 from tim_plugin.compat import load_resume_state
 from tim_plugin.data.keyed_sampler import KeyedSampler
 from tim_plugin.models.progress import show_progress
 from tim_plugin.options.files import parse_options
-from tim_plugin.utils.errors import NonFiniteError, TimError
-from tim_plugin.utils.processes import (
-    ENDED,
-    LOST,
-    EndedByLauncher,
-    barrier,
-    is_first_to_report,
-    is_lost_connection,
-    raising_on_sigterm,
-    rank_prefix,
-)
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.processes import barrier
 
 Observer = Callable[[int, Mapping[str, float]], None]
 
@@ -73,38 +62,6 @@ def test_pipeline(root_path: str, argv: list[str] | None = None) -> None:
     """Test as ``python basicsr/test.py`` does; results go to ``root_path/results/NAME``."""
     with _own_log_file(), _replaced(basicsr.test, parse_options=partial(parse_options, argv=argv)):
         basicsr.test.test_pipeline(root_path)
-
-
-def run(command: Callable[[], None]) -> None:
-    """Run a command line tool: a user's mistake is one line on stderr and exit status 2, not a traceback.
-
-    Of several processes, the first that fails says so; the launcher then ends the others.
-    """
-    try:
-        with raising_on_sigterm():
-            command()
-    except (TimError, NonFiniteError) as error:
-        sys.exit(_fail(str(error), 2 if isinstance(error, TimError) else 1))
-    except RuntimeError as error:
-        if not is_lost_connection(error):
-            raise
-        sys.exit(_fail(LOST, 1))
-    except EndedByLauncher as ended:
-        sys.exit(_fail(ENDED, ended.code))
-    except KeyboardInterrupt:
-        sys.exit(
-            _fail(
-                "interrupted; what was written stays: the same command (for training with --auto_resume) goes on", 130
-            )
-        )
-    if torch.distributed.is_initialized():  # not after an error: to leave in good order takes all processes
-        torch.distributed.destroy_process_group()
-
-
-def _fail(message: str, status: int) -> int:
-    if is_first_to_report():
-        print(f"error: {rank_prefix()}{message}", file=sys.stderr, flush=True)
-    return status
 
 
 @contextmanager

@@ -19,11 +19,7 @@ from torch import Tensor
 
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import read_bytes, write_atomically, write_json
-
-FOLDER = Path(__file__).parents[1] / "weights"
-CHECKSUMS = "checksums.json"
-SUFFIX = ".safetensors"
-_HEADER_SIZE = 8  # bytes in front of the header, which hold its length
+from tim_plugin.utils.weight_headers import CHECKSUMS, FOLDER, HEADER_SIZE, SUFFIX
 
 
 class Weights(NamedTuple):
@@ -133,8 +129,8 @@ def _content(path: Path) -> bytes:
 def _parsed(content: bytes, path: Path) -> Weights:
     try:
         state = load(content)
-        length = int.from_bytes(content[:_HEADER_SIZE], "little")
-        header = json.loads(content[_HEADER_SIZE : _HEADER_SIZE + length])["__metadata__"]
+        length = int.from_bytes(content[:HEADER_SIZE], "little")
+        header = json.loads(content[HEADER_SIZE : HEADER_SIZE + length])["__metadata__"]
         arguments, about = (json.loads(header[key]) for key in ("arguments", "about"))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise TimError(

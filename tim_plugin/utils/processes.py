@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,8 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from basicsr.utils import set_random_seed
-from basicsr.utils.dist_util import get_dist_info, init_dist
 from torch import distributed
 
 from tim_plugin.utils.errors import TimError
@@ -61,6 +58,8 @@ def join_processes(opt: Mapping[str, Any], launcher: str) -> tuple[int, int]:
     Raises:
         TimError: No launcher has set the processes' ranks, or there are more processes than GPUs.
     """
+    from basicsr.utils.dist_util import get_dist_info, init_dist  # here: ``utils`` is imported before BasicSR
+
     if launcher != "none" and not distributed.is_initialized():
         if torch.cuda.is_available() and opt.get("num_gpu") != 0:
             local, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
@@ -77,37 +76,6 @@ def join_processes(opt: Mapping[str, Any], launcher: str) -> tuple[int, int]:
         else:
             distributed.init_process_group("gloo")
     return get_dist_info()
-
-
-def set_up(opt: dict[str, Any], launcher: str) -> None:
-    """Join the other processes, choose the devices, seed, and write all of it into the options.
-
-    Raises:
-        TimError: The machine has not got what the options ask for.
-    """
-    opt["rank"], opt["world_size"] = join_processes(opt, launcher)
-    _choose_devices(opt)
-    if opt.get("manual_seed") is None:
-        opt["manual_seed"] = broadcast_from_rank_0(random.randint(1, 10000))
-    set_random_seed(opt["manual_seed"] + opt["rank"])
-
-
-def _choose_devices(opt: dict[str, Any]) -> None:
-    available, wanted = torch.cuda.device_count(), opt.get("num_gpu", "auto")
-    if wanted == "auto":
-        wanted = available if opt["dist"] else min(available, 1)
-    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
-        raise TimError(f"num_gpu must be auto, 0 (CPU) or a number of GPUs, not {wanted!r}")
-    if wanted > available:
-        raise TimError(
-            f"num_gpu: {wanted}, but this machine has {available} CUDA devices: use num_gpu: auto, or 0 for the CPU"
-        )
-    if wanted > 1 and not opt["dist"] and opt.get("model_type") == "TIMModel":
-        raise TimError(f"num_gpu: {wanted} needs a process for each GPU: {COMMAND.format(wanted)}; or use num_gpu: 1")
-    opt["num_gpu"] = wanted
-    for phase, dataset in opt["datasets"].items():
-        if dataset.get("prefetch_mode") == "cuda" and wanted == 0:
-            raise TimError(f"datasets: {phase}: prefetch_mode 'cuda' copies to a GPU, and there is none: use cpu, or ~")
 
 
 def broadcast_from_rank_0(value: Any) -> Any:
