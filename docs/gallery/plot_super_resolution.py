@@ -44,10 +44,10 @@ for axes, (title, picture) in zip(places, panels, strict=True):
     axes.axis("off")
 
 # %%
-# The samples that differ most, and the fine levels drawn anew below one sample's coarse ones.
+# The samples that differ most; and sample 0's coarse levels under fine ones that are drawn anew.
 
 two = out.most_different(2)
-variations = tower.sample(thumbnail, n=SAMPLES, seed=1, keep=(out, 0), levels=2)
+variations = tower.sample(thumbnail, n=SAMPLES, keep=(out, 0), levels=2)
 figure, places = plt.subplots(1, SAMPLES, figsize=(2 * SAMPLES, 2.3), layout="constrained")
 for axes, image in zip(places, variations.images, strict=True):
     axes.imshow(image.permute(1, 2, 0))

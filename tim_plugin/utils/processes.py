@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -76,6 +77,39 @@ def join_processes(opt: Mapping[str, Any], launcher: str) -> tuple[int, int]:
         else:
             distributed.init_process_group("gloo")
     return get_dist_info()
+
+
+def set_up(opt: dict[str, Any], launcher: str) -> None:
+    """Join the other processes, choose the devices, seed, and write all of it into the options.
+
+    Raises:
+        TimError: The machine has not got what the options ask for.
+    """
+    from basicsr.utils import set_random_seed  # here: likewise
+
+    opt["rank"], opt["world_size"] = join_processes(opt, launcher)
+    _choose_devices(opt)
+    if opt.get("manual_seed") is None:
+        opt["manual_seed"] = broadcast_from_rank_0(random.randint(1, 10000))
+    set_random_seed(opt["manual_seed"] + opt["rank"])
+
+
+def _choose_devices(opt: dict[str, Any]) -> None:
+    available, wanted = torch.cuda.device_count(), opt.get("num_gpu", "auto")
+    if wanted == "auto":
+        wanted = available if opt["dist"] else min(available, 1)
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
+        raise TimError(f"num_gpu must be auto, 0 (CPU) or a number of GPUs, not {wanted!r}")
+    if wanted > available:
+        raise TimError(
+            f"num_gpu: {wanted}, but this machine has {available} CUDA devices: use num_gpu: auto, or 0 for the CPU"
+        )
+    if wanted > 1 and not opt["dist"] and opt.get("model_type") == "TIMModel":
+        raise TimError(f"num_gpu: {wanted} needs a process for each GPU: {COMMAND.format(wanted)}; or use num_gpu: 1")
+    opt["num_gpu"] = wanted
+    for phase, dataset in opt["datasets"].items():
+        if dataset.get("prefetch_mode") == "cuda" and wanted == 0:
+            raise TimError(f"datasets: {phase}: prefetch_mode 'cuda' copies to a GPU, and there is none: use cpu, or ~")
 
 
 def broadcast_from_rank_0(value: Any) -> Any:
