@@ -1,4 +1,4 @@
-"""Latent codes, the pool and sampling: what they promise about seeds, order and reuse."""
+"""Latents, the pool and sampling: what they promise about seeds, order and reuse."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from tim_plugin.imle.latents import Latents, LevelShape
 from tim_plugin.imle.pool import ExamplePool
 from tim_plugin.imle.types import Condition
-from tim_plugin.inference.sampler import sample, sample_latents
+from tim_plugin.inference.sampler import sample
 
 SHAPES = [LevelShape((2, 3, 4), (5,)), LevelShape((2, 6, 8), (5,))]
 
@@ -17,28 +17,13 @@ def equal(a: Latents, b: Latents) -> bool:
     return all(torch.equal(x, y) for mine, theirs in zip(a, b, strict=True) for x, y in zip(mine, theirs, strict=True))
 
 
-def test_a_seeded_draw_does_not_depend_on_the_batch_split():
-    together = sample_latents(SHAPES, 0, "photo", range(5))
-    assert equal(together.index(slice(3, 5)), sample_latents(SHAPES, 0, "photo", [3, 4]))
-    assert equal(together, Latents.concatenate([sample_latents(SHAPES, 0, "photo", [j]) for j in range(5)]))
-
-
-def test_codes_differ_by_seed_image_sample_and_level():
-    base = sample_latents(SHAPES, 0, "a", [0])
-    for other in (
-        sample_latents(SHAPES, 1, "a", [0]),
-        sample_latents(SHAPES, 0, "b", [0]),
-        sample_latents(SHAPES, 0, "a", [1]),
-    ):
-        assert not torch.equal(base[0].style, other[0].style)
-    assert not torch.equal(base[0].style, base[1].style)
-
-
-def test_level_seeds_keep_the_coarse_code_and_vary_the_fine_one():
-    free, fixed = sample_latents(SHAPES, 0, "a", range(3)), sample_latents(SHAPES, 0, "a", range(3), [2])
-    for j in range(3):
-        assert torch.equal(fixed[0].noise[j], free[0].noise[2])
-    assert torch.equal(fixed[1].noise, free[1].noise)
+def test_keyed_draws_differ_by_each_part_of_the_key_and_not_by_the_batch():
+    keys = [[(0, "a", 0, level) for level in range(2)], [(0, "a", 1, level) for level in range(2)]]
+    keys += [[(1, "a", 0, level) for level in range(2)], [(0, "b", 0, level) for level in range(2)]]
+    together = Latents.from_keys(SHAPES, keys)
+    assert equal(together, Latents.concatenate([Latents.from_keys(SHAPES, [key]) for key in keys]))
+    drawn = torch.cat([level.style for level in together])
+    assert len(torch.unique(drawn, dim=0)) == 8
 
 
 def test_draws_are_standard_normal():
@@ -53,15 +38,6 @@ def test_latents_index_repeat_and_save():
     assert len(latents) == 2 and latents.batch_size == 3
     assert equal(latents.repeat(2).index([0, 2, 4]), latents)
     assert equal(Latents.from_state_dict(latents.state_dict()), latents)
-
-
-def test_blend_ends_at_both_and_keeps_the_length_between():
-    a, b = (Latents.draw([LevelShape((4, 16, 16), (128,))], 2, torch.Generator().manual_seed(s)) for s in (0, 1))
-    assert equal(a.blend(b, 0.0), a)
-    assert equal(a.blend(b, 1.0), b)
-    middle = a.blend(b, 0.5)[0].style.norm(dim=1)
-    assert torch.allclose(middle, torch.full((2,), 128**0.5), rtol=0.15)
-    assert torch.allclose(a.blend(a, 0.3)[0].noise, a[0].noise, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
@@ -82,19 +58,25 @@ def batches(count, size=2):
         yield {"lq": value, "gt": value + 0.5, "given": {"extra": value[:, 0, 0] + 1}}
 
 
-def searched(batch):
-    """Codes that carry their example's value, so that a mix-up shows."""
+def searched(batch, pyramids):
+    """Latents that carry their example's value, so that a mix-up shows."""
     return Latents([(batch["lq"].clone(), batch["lq"].flatten(1).clone())])
 
 
+def doubled(batch):
+    """Stands for the pyramids: what is made of a batch once."""
+    return [batch["lq"] * 2]
+
+
 def test_each_example_is_used_reuse_times_with_its_own_crop_and_codes():
-    pool, seen = ExamplePool(capacity=4, reuse=3), []
+    pool, seen = ExamplePool(capacity=4, reuse=3, pyramids=doubled), []
     for batch in batches(30):
         pool.offer(batch)
         used = pool.next_batch(2, searched)
         assert torch.equal(used.batch["gt"], used.batch["lq"] + 0.5)
         assert torch.equal(used.batch["given"]["extra"], used.batch["lq"][:, 0, 0] + 1)
         assert torch.equal(used.latents[0].noise, used.batch["lq"])
+        assert torch.equal(used.pyramids[0], used.batch["lq"] * 2)
         seen += used.batch["lq"].flatten().tolist()
     counts = {value: seen.count(value) for value in seen}
     complete = [count for value, count in counts.items() if value < max(seen) - 8]
@@ -103,32 +85,46 @@ def test_each_example_is_used_reuse_times_with_its_own_crop_and_codes():
 
 
 def test_the_pool_grows_to_its_capacity_and_no_further():
-    pool, sizes = ExamplePool(capacity=4, reuse=3), []
+    pool, sizes = ExamplePool(capacity=4, reuse=3, pyramids=doubled), []
     for batch in batches(40):
         pool.offer(batch)
-        pool.next_batch(2, lambda batch: sizes.append(len(batch["lq"])) or searched(batch))
+        pool.next_batch(2, lambda *given: sizes.append(len(given[0]["lq"])) or searched(*given))
     assert sizes[:2] == [2, 4]
     assert set(sizes[1:]) == {4}
 
 
 def test_reuse_one_is_a_search_for_every_step():
-    pool, searches = ExamplePool(capacity=100, reuse=1), []
+    pool, searches = ExamplePool(capacity=100, reuse=1, pyramids=doubled), []
     for batch in batches(5):
         pool.offer(batch)
-        used = pool.next_batch(2, lambda batch: searches.append(batch) or searched(batch))
+        used = pool.next_batch(2, lambda *given: searches.append(given) or searched(*given))
         assert torch.equal(used.batch["lq"].flatten().sort().values, batch["lq"].flatten())
     assert len(searches) == 5
 
 
+def test_pyramids_are_made_once_a_pool_and_after_a_resume():
+    made, pool = [], None
+    for index, batch in enumerate(batches(14)):
+        if index in (0, 8):
+            state = None if pool is None else pool.state_dict()
+            pool = ExamplePool(4, 3, lambda batch: made.append(len(batch["lq"])) or doubled(batch))
+            if state is not None:
+                pool.load_state_dict(state)
+        pool.offer(batch)
+        used = pool.next_batch(2, searched)
+        assert torch.equal(used.pyramids[0], used.batch["lq"] * 2)
+    assert made == [2, 4, 4, 4]  # steps 1-3, 4-9, once more when resumed at the 8th, 10-15
+
+
 def test_a_pool_goes_on_where_it_was_saved():
-    whole, first = ExamplePool(4, 3, seed=5), ExamplePool(4, 3, seed=5)
+    whole, first = ExamplePool(4, 3, doubled, seed=5), ExamplePool(4, 3, doubled, seed=5)
     expected, found = [], []
     for index, batch in enumerate(batches(20)):
         whole.offer(batch)
         expected.append(whole.next_batch(2, searched).batch["lq"].flatten().tolist())
         if index == 7:
             state = first.state_dict()
-            first = ExamplePool(4, 3, seed=5)
+            first = ExamplePool(4, 3, doubled, seed=5)
             first.load_state_dict(state)
         first.offer(batch)
         found.append(first.next_batch(2, searched).batch["lq"].flatten().tolist())
@@ -140,9 +136,13 @@ def test_levels_whose_codes_all_samples_share_run_once(tiny_tower, monkeypatch, 
     tower, evaluations = tiny_tower().eval(), [0] * 4
     lq = torch.rand(1, 3, 3, 3, generator=torch.Generator().manual_seed(3))
     conditions = [Condition(lq)] + [Condition(None)] * 3
+    kept = [*(seeds or []), *[None] * 4][:4]
     whole = tower(
         [Condition(lq.expand(5, -1, -1, -1)), *conditions[1:]],
-        sample_latents(tower.latent_shapes(3, 3), 1, 0, range(5), seeds),
+        Latents.from_keys(
+            tower.latent_shapes(3, 3),
+            [[(1, 0, j if fixed is None else fixed, level) for level, fixed in enumerate(kept)] for j in range(5)],
+        ),
     )[-1]
     run = tower.forward_level
 

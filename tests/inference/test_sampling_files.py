@@ -20,7 +20,6 @@ from tim_plugin.degradations.bicubic import Bicubic
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.degradations.unknown import Unknown
-from tim_plugin.imle.live_memory import peak_bytes
 from tim_plugin.inference.arguments import GIB, Resources
 from tim_plugin.inference.files import sample_files
 from tim_plugin.inference.memory_plan import plan_for
@@ -29,6 +28,7 @@ from tim_plugin.utils.background import Writer, read_ahead
 from tim_plugin.utils.checkpoints import save_atomically
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import round_to_8_bit, write_pixels, write_png
+from tim_plugin.utils.memory import peak_bytes
 from tim_plugin.utils.trees import map_tensors
 
 ROOT = Path(__file__).resolve().parents[2]

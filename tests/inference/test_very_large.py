@@ -19,7 +19,6 @@ from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.imle.latents import LevelShape, draw_level
-from tim_plugin.imle.live_memory import peak_bytes
 from tim_plugin.inference.files import sample_files
 from tim_plugin.inference.finishing import finish
 from tim_plugin.inference.image_samples import sample_image
@@ -29,6 +28,7 @@ from tim_plugin.utils.checkpoints import save_atomically
 from tim_plugin.utils.disk_tensors import empty_like, is_on_disk, on_disk, release
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_png
+from tim_plugin.utils.memory import peak_bytes
 from tim_plugin.utils.resize import bicubic_resize
 from tim_plugin.utils.strips import by_strips, strips
 from tim_plugin.utils.trees import map_tensors

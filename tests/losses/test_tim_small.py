@@ -166,11 +166,6 @@ def test_is_plain(ours):
     assert kinds == {nn.Conv2d, nn.ReLU, nn.MaxPool2d}
 
 
-def test_the_first_maps_are_those_of_the_whole(ours):
-    images = ours.prepared(torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
-    assert all(torch.equal(a, b) for a, b in zip(ours.trunk(images, 2), ours.trunk(images)[:2], strict=True))
-
-
 def test_a_layer_that_is_named_by_one_list_only_is_an_error():
     with pytest.raises(ValueError, match="squeezed .* one a layer but the first"):
         SmallTrunk(channels=(4, 4), squeezed=(2, 2), halve=(True,), map_channels=(3, 3))

@@ -52,7 +52,7 @@ class InThisProcess:
     def start(self, weights, batch, iteration):
         self.tower.load_state_dict({key: value.clone() for key, value in weights.items()})
         self.started.append((iteration, len(batch["lq"])))
-        found = self.search(batch, iteration)
+        found = self.search(self.search.pyramids(batch), iteration)
         return lambda: found
 
 

@@ -27,7 +27,7 @@ def search(tiny_tower):
         spec = ImleSpec(**{"samples_per_level": CANDIDATES, "max_candidates_per_batch": 12, **imle})
         search = PoolSearch(tiny_tower(), PixelDistance(), spec, 0, 0)
         search.runner.draw = draw
-        return search(batch, 1)
+        return search(search.pyramids(batch), 1)
 
     return found
 

@@ -128,19 +128,18 @@ def test_reuse_one_equals_a_search_at_every_step(options):
     for iteration in (1, 2):
         data = batch(iteration)
         reference.update_learning_rate(iteration)
-        conditions, targets = reference.search.pyramids(data)
+        pyramids = reference.search.pyramids(data)
         latents = hierarchical(
             reference.net_g,
             reference.distance,
-            conditions,
-            targets,
+            *pyramids,
             [3] * 4,
             keyed_generator("search", 0, 0, iteration),
         ).latents
         order = torch.randperm(2, generator=keyed_generator("pool", 0, 0, iteration - 1))
         reference.optimizer_g.zero_grad()
-        shuffled = {key: data[key][order] for key in ("lq", "gt")}
-        sum(reference._level_losses(shuffled, latents.index(order)).values()).backward()
+        shuffled = reference.search.pyramids({key: data[key][order] for key in ("lq", "gt")})
+        sum(reference._losses(shuffled, latents.index(order)).values()).backward()
         reference.optimizer_g.step()
         found.append(order)
     for mine, theirs in zip(model.net_g.parameters(), reference.net_g.parameters(), strict=True):
@@ -182,9 +181,8 @@ def test_how_the_search_is_run_does_not_change_the_training(options, change):
         assert torch.allclose(mine, theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize("change", [{"search_precision": "bf16"}])
-def test_an_inexact_search_trains_and_reports_exact_distances(options, change):
-    opt = options(**change, samples_per_level=6)
+def test_an_inexact_search_trains_and_reports_exact_distances(options):
+    opt = options(search_precision="bf16", samples_per_level=6)
     opt["train"]["perceptual_opt"] = {
         "type": "PerceptualDistanceLoss",
         "backbone": "squeezenet1_1",
@@ -192,12 +190,10 @@ def test_an_inexact_search_trains_and_reports_exact_distances(options, change):
         "calibration": "none",
     }
     model = build(opt)
-    data = batch(1)
+    pyramids = model.search.pyramids(batch(1))
     with torch.no_grad():
-        latents = model._search(1, data)
-        images = model.net_g(model.search.pyramids(data)[0], latents)
-        targets = model.search.pyramids(data)[1]
-        distances = [model.distance(image, target) for image, target in zip(images, targets, strict=True)]
+        images = model.net_g(pyramids.conditions, model._search(1, batch(1), pyramids))
+        distances = [model.distance(image, target) for image, target in zip(images, pyramids.targets, strict=True)]
     assert model.selected_distance == pytest.approx(float(sum(distances).mean()), rel=1e-4)
     train(model, 1, 3)
     assert all(torch.isfinite(p).all() for p in model.net_g.parameters())

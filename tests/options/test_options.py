@@ -380,6 +380,7 @@ def test_a_model_of_another_name_can_have_our_options(opt):
         ("logger:use_tb_logger='no'", "logger: use_tb_logger must be true or false, not 'no'"),
         ("datasets:train:gt_size=1.5", r"gt_size 1.5 must be a side in pixels, or \[height, width\]"),
         ("datasets:train:void=mist", "datasets: train: void 'mist' is not known"),
+        ("datasets:train:gt_size=[32, 48]", "datasets: train: use_rot turns crops, which must be square for that"),
         ("train=3", "train: must be a section with keys, not 3"),
         ("imle:samples_per_level=[4, 0]", "imle: samples_per_level must be at least 1, not 0"),
         ("train:perceptual_opt=3", "train: perceptual_opt: must be a section with keys, not 3"),

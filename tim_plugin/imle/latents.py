@@ -1,8 +1,7 @@
-"""Latent codes of a tower: each level's noise map and style vector, standard normal (paper, sections 4.1 and 4.3)."""
+"""Latents of a tower: each level's noise map and style vector, standard normal (paper, sections 4.1 and 4.3)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -18,14 +17,14 @@ DRAWN_AT_ONCE = 2**22
 
 
 class LevelShape(NamedTuple):
-    """Shapes of one level's codes without the batch: ``noise`` is (C, H, W), ``style`` is (D,)."""
+    """Shapes of one level's latents without the batch: ``noise`` is (C, H, W), ``style`` is (D,)."""
 
     noise: tuple[int, int, int]
     style: tuple[int]
 
 
 class LevelLatent(NamedTuple):
-    """Codes of one level: ``noise`` (N, C, H, W) and ``style`` (N, D), standard normal."""
+    """Latents of one level: ``noise`` (N, C, H, W) and ``style`` (N, D), standard normal."""
 
     noise: Tensor
     style: Tensor
@@ -35,7 +34,7 @@ Draw = Callable[[LevelShape, int, torch.Generator], LevelLatent]  # as :func:`dr
 
 
 class Latents:
-    """The codes of all (or the first few) levels, coarse to fine; a sequence of :class:`LevelLatent`.
+    """The latents of all (or the first few) levels, coarse to fine: a sequence of :class:`LevelLatent`.
 
     Args:
         levels: One entry a level, all with the same batch size N.
@@ -53,12 +52,12 @@ class Latents:
     def from_keys(
         cls, shapes: Sequence[LevelShape], keys: Sequence[Sequence[Sequence[int | str]]], empty: Empty = torch.empty
     ) -> Latents:
-        """Draw each item's level from its own key: the codes do not depend on how items are batched.
+        """Draw each level of each item from its own key, so that the latents do not depend on how items are batched.
 
         Args:
             shapes: One entry a level.
             keys: ``keys[i][k]`` is the key of item i at level k, as for :func:`tim_plugin.utils.seeds.derive_seed`. The
-                draw is made on the CPU, so that every device sees the same codes.
+                draw is made on the CPU, so that every device sees the same latents.
             empty: Makes the tensors of (1, C, H, W) and (1, D) that are drawn into.
         """
 
@@ -89,7 +88,7 @@ class Latents:
 
     @property
     def batch_size(self) -> int:
-        """N."""
+        """Return N, the number of items."""
         return self.levels[0].style.shape[0]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Latents:
@@ -101,7 +100,7 @@ class Latents:
         return self.map(lambda tensor: tensor[items])
 
     def repeat(self, times: int) -> Latents:
-        """Repeat each item ``times`` times in place: item i becomes items i * times ... (N * times)."""
+        """Repeat each item: item i becomes the items i * ``times`` to (i + 1) * ``times`` - 1 of N * ``times``."""
         return self.map(lambda tensor: tensor.repeat_interleave(times, dim=0))
 
     def to(self, device: torch.device | str) -> Latents:
@@ -109,26 +108,12 @@ class Latents:
         return self.map(lambda tensor: tensor.to(device))
 
     def jittered(self, deviation: float, generator: torch.Generator) -> Latents:
-        """Add normal noise of this standard deviation to every code."""
+        """Add normal noise of this standard deviation to every value."""
         return self.map(
             lambda tensor: (
                 tensor
                 + deviation * torch.randn(tensor.shape, generator=generator, device=generator.device).to(tensor.device)
             )
-        )
-
-    def blend(self, other: Latents, weight: float) -> Latents:
-        """Interpolate spherically: 0 gives these codes, 1 the other; what lies between is as long as a normal draw.
-
-        Args:
-            other: Codes of the same shapes.
-            weight: In [0, 1].
-        """
-        return Latents(
-            [
-                LevelLatent(*(_slerp(a, b, weight) for a, b in zip(mine, theirs, strict=True)))
-                for mine, theirs in zip(self.levels, other.levels, strict=True)
-            ]
         )
 
     def state_dict(self) -> list[list[Tensor]]:
@@ -144,7 +129,7 @@ class Latents:
 def draw_level(
     shape: LevelShape, batch_size: int, generator: torch.Generator | None = None, empty: Empty = torch.empty
 ) -> LevelLatent:
-    """Draw one level's codes for a batch from a generator, on its device; there ``empty`` makes the tensors."""
+    """Draw one level's latents for a batch, on the generator's device; on a CPU ``empty`` makes the tensors."""
     device = generator.device if generator is not None else torch.device("cpu")
     if device.type != "cpu":
         return LevelLatent(*(torch.randn(batch_size, *size, generator=generator, device=device) for size in shape))
@@ -159,16 +144,3 @@ def _fill(values: Tensor, generator: torch.Generator | None) -> Tensor:
         flat[start : end if end + DRAWN_AT_ONCE <= len(flat) else None].normal_(generator=generator)
         release(values)
     return values
-
-
-def _slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
-    flat_a, flat_b = a.flatten(1), b.flatten(1)
-    cosine = torch.nn.functional.cosine_similarity(flat_a, flat_b, dim=1).clamp(-1, 1)
-    angle = cosine.acos().view(-1, *[1] * (a.dim() - 1))  # (N, 1, ...)
-    sine = angle.sin()
-    near = sine < 1e-6  # parallel: the limit is the straight line
-    first = torch.where(near, torch.full_like(angle, 1 - weight), ((1 - weight) * angle).sin() / sine.clamp_min(1e-6))
-    second = torch.where(near, torch.full_like(angle, weight), (weight * angle).sin() / sine.clamp_min(1e-6))
-    if math.isclose(weight, 0) or math.isclose(weight, 1):
-        return a.clone() if weight < 0.5 else b.clone()
-    return first * a + second * b

@@ -1,4 +1,4 @@
-"""The pool of conditional IMLE: examples with their selected codes, trained on several times before the next search.
+"""The pool of conditional IMLE: examples with their selected latents, trained on several times until the next search.
 
 IMLE alternates searching and training. While one pool is used up, the next collects the batches that arrive; when the
 pool is used up, the collected examples are searched together and become the pool. The first pool is one batch (one
@@ -12,25 +12,27 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from tim_plugin.imle.latents import Latents
 from tim_plugin.utils.seeds import keyed_generator
 from tim_plugin.utils.trees import join, move, take
 
 Batch = dict[str, Any]  # tensors, or dicts of tensors, by name; the batch is the first dimension
-Search = Callable[[Batch], Latents]
+Search = Callable[[Batch, Any], Latents]
 
 
 class Examples(NamedTuple):
-    """Examples as they were cropped and augmented, and the codes selected for them."""
+    """Examples as they were cropped and augmented, with the latents selected for them.
+
+    Attributes:
+        batch: What the data set gave of N examples.
+        latents: One selected candidate of each.
+        pyramids: What was made of the batch once, for the search and every step: conditions and targets of each level.
+    """
 
     batch: Batch
     latents: Latents
-
-    def index(self, items: Tensor) -> Examples:
-        """Take items along the batch."""
-        return Examples(take(self.batch, items), self.latents.index(items))
+    pyramids: Any = None
 
 
 def size_of(batch: Batch) -> int:
@@ -44,12 +46,15 @@ class ExamplePool:
     Args:
         capacity: Examples at most, P.
         reuse: How often each is used, R.
+        pyramids: Makes of a batch what its search and its steps need; called once for each pool.
         seed: The order of each of the R passes depends on (seed, rank, number of the pool) alone.
         rank: This process's rank.
     """
 
-    def __init__(self, capacity: int, reuse: int, seed: int = 0, rank: int = 0) -> None:
-        self.capacity, self.reuse, self.seed, self.rank = capacity, reuse, seed, rank
+    def __init__(
+        self, capacity: int, reuse: int, pyramids: Callable[[Batch], Any], seed: int = 0, rank: int = 0
+    ) -> None:
+        self.capacity, self.reuse, self.pyramids, self.seed, self.rank = capacity, reuse, pyramids, seed, rank
         self.number = 0
         self.current: Examples | None = None
         self.order: list[int] = []
@@ -67,11 +72,11 @@ class ExamplePool:
         return join(self.collected) if self.order and full else None
 
     def next_batch(self, batch_size: int, search: Search) -> Examples:
-        """Hand out examples with their codes; searches what was collected when the pool is used up.
+        """Hand out examples with their latents; if the pool is used up, search what was collected first.
 
         Args:
             batch_size: Examples at most; fewer where the pool ends.
-            search: Maps a batch of n examples to their selected codes.
+            search: Maps a batch of n examples and their pyramids to the latents selected for them.
 
         Raises:
             RuntimeError: Nothing was offered.
@@ -79,13 +84,14 @@ class ExamplePool:
         if not self.order:
             self._renew(search)
         items, self.order = self.order[:batch_size], self.order[batch_size:]
-        return self.current.index(torch.tensor(items, device=self.current.latents[0].style.device))
+        return take(self.current, torch.tensor(items, device=self.current.latents[0].style.device))
 
     def _renew(self, search: Search) -> None:
         if not self.collected:
             raise RuntimeError("the pool is used up and no batch was offered")
         batch, self.collected = join(self.collected), []
-        self.current = Examples(batch, search(batch))
+        pyramids = self.pyramids(batch)
+        self.current = Examples(batch, search(batch, pyramids), pyramids)
         generator = keyed_generator("pool", self.seed, self.rank, self.number)
         self.order = [
             item for _ in range(self.reuse) for item in torch.randperm(size_of(batch), generator=generator).tolist()
@@ -111,4 +117,5 @@ class ExamplePool:
             self.current = None
         else:
             batch, latents = state["current"]
-            self.current = Examples(move(batch, device), Latents.from_state_dict(latents).to(device))
+            batch = move(batch, device)
+            self.current = Examples(batch, Latents.from_state_dict(latents).to(device), self.pyramids(batch))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,6 +14,13 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.resize import bicubic_resize
 
 Shrink = Callable[[Tensor, tuple[int, int]], Tensor]
+
+
+class Pyramids(NamedTuple):
+    """What a search and a training step need of N examples, coarse to fine: each level's condition and target."""
+
+    conditions: list[Condition]
+    targets: list[Tensor | Weighted]
 
 
 def condition_pyramid(observed: Observed, spec: Any, degradation: Degradation) -> list[Condition]:

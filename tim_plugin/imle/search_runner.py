@@ -1,179 +1,194 @@
-"""How a search is run: precision, layout, compiled levels, memory, screening. The candidates are always the same."""
+"""How a search's candidates are run: in chunks that fit in memory, and winners of half precision once more in full.
+
+Nothing here changes which candidates are drawn, so that a search finds the same whatever the machine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tim_plugin.imle.latents import Draw, LevelLatent, LevelShape, draw_level
-from tim_plugin.imle.live_memory import peak_bytes
-from tim_plugin.imle.sharded import is_sharded, kept_weights
-from tim_plugin.imle.types import Condition, TowerLike
+from tim_plugin.imle.tower_runner import PlannedTower, SearchPlan, is_sharded, kept_weights
+from tim_plugin.imle.types import DistanceLike, Features, TowerLike, Weighted
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.trees import map_tensors, take
+from tim_plugin.utils.memory import in_memory, peak_bytes
+from tim_plugin.utils.trees import join, split
 
 GIB = 2**30
-RECOMPILES = 64  # of one function; torch's own 8 are soon used up by the levels, and then it goes on uncompiled
 
-
-@dataclass(frozen=True, kw_only=True)
-class SearchPlan:
-    """How a search is run; the defaults change nothing.
-
-    Attributes:
-        precision: ``fp32``, or ``bf16``: levels run under autocast, each level's winner once more without, also in
-            half-precision training.
-        channels_last: Run levels and distance on tensors whose channels lie side by side in memory.
-        compiled: Compile each level by ``torch.compile``; smaller chunks are filled up to the size of the first.
-        memory_gib: What a chunk's tensors may take, in place of a number of items; None: the number.
-        screen: Fraction of a level's candidates that the whole distance is computed for: those that are nearest by the
-            distance's first feature maps.
-    """
-
-    precision: str = "fp32"
-    channels_last: bool = False
-    compiled: bool = False
-    memory_gib: float | None = None
-    screen: float = 1.0
-
-    @property
-    def runs_winners_again(self) -> bool:
-        """Whether a winner's distance and state are computed anew: they were inexact, or not kept."""
-        return self.precision != "fp32" or self.screen < 1
-
-    @property
-    def limited_by(self) -> str:
-        """The key of ``imle`` that says how many items are run at once."""
-        return "max_candidates_per_batch" if self.memory_gib is None else "search_memory_gib"
-
-
-class PlannedTower:
-    """A tower whose levels run as a plan says.
-
-    Args:
-        tower: The tower.
-        plan: Its precision, layout and compilation count.
-        backend: Of ``torch.compile``.
-    """
-
-    def __init__(self, tower: TowerLike, plan: SearchPlan, backend: str | Callable[..., Any] = "inductor") -> None:
-        self.tower, self.plan, self.backend = tower, plan, backend
-        self._compiled: dict[int, Callable[..., Any]] = {}
-        self._sizes: dict[int, int] = {}
-
-    def latent_shapes(self, height: int, width: int) -> list[LevelShape]:
-        """Shapes of each level's codes."""
-        return self.tower.latent_shapes(height, width)
-
-    def forward_level(
-        self, level: int, condition: Condition, latent: LevelLatent, state: Any = None
-    ) -> tuple[Tensor, Any]:
-        """Run one level; the image is float32 whatever the precision.
-
-        Raises:
-            TimError: It is to be compiled, and cannot be.
-        """
-        inputs = (condition, latent, state)
-        if self.plan.channels_last:
-            inputs = map_tensors(_channels_last, inputs)
-        run = self._filled_up if self.plan.compiled else self.tower.forward_level
-        if self.plan.precision == "fp32":
-            return run(level, *inputs)
-        with torch.autocast(latent.style.device.type, torch.bfloat16):
-            image, state = run(level, *inputs)
-        return image.float(), state
-
-    def _filled_up(self, level: int, *inputs: Any) -> tuple[Tensor, Any]:
-        """Run the compiled level on as many items as ever before, so that it is compiled once."""
-        if level not in self._compiled:
-            self._compiled[level] = torch.compile(
-                partial(self.tower.forward_level, level), dynamic=False, backend=self.backend
-            )
-        items = len(inputs[1].style)
-        size = self._sizes[level] = max(items, self._sizes.get(level, 0))
-        filled = map_tensors(partial(_with_more_items, size - items), inputs)
-        try:
-            with torch._dynamo.config.patch(recompile_limit=RECOMPILES):
-                return take(self._compiled[level](*filled), slice(items))
-        except torch._dynamo.exc.TorchDynamoException as error:
-            reason = " ".join(str(error).split("\n")[:2])
-            raise TimError(
-                f"imle: search_compile: level {level + 1} cannot be compiled ({reason}): torch.compile needs a C++ "
-                "compiler, such as gcc, on the PATH; leave search_compile out to go on without"
-            ) from error
-
-    def shrink(self, level: int) -> None:
-        """Forget how many items the level was compiled for: they were too many."""
-        self._sizes.pop(level, None)
+Latent = tuple[LevelLatent, ...]  # latents of the levels that are searched together, batch first
+Result = TypeVar("Result")  # has ``latents``
+Score = Callable[[TowerLike, Latent], Result]  # runs a tower on latents of some candidates and judges what comes out
 
 
 class SearchRunner:
-    """A tower with a plan, and what is learned of it on the way: bytes an item, levels that ran out of memory.
+    """A tower, how it is run, and what is learned on the way: bytes a candidate, levels that ran out of memory.
+
+    Keep one from search to search, so that nothing is measured or compiled twice.
 
     Args:
         tower: The tower.
-        plan: How it is run.
-        backend: Of ``torch.compile``.
-        draw: Draws the candidates' codes.
+        plan: How it is run; None: plainly.
+        draw: Draws one candidate's latents of one level.
     """
 
-    def __init__(
-        self,
-        tower: TowerLike,
-        plan: SearchPlan | None = None,
-        backend: str | Callable[..., Any] = "inductor",
-        draw: Draw = draw_level,
-    ) -> None:
+    def __init__(self, tower: TowerLike, plan: SearchPlan | None = None, draw: Draw = draw_level) -> None:
         self.tower, self.plan, self.draw = tower, plan or SearchPlan(), draw
-        self.planned = PlannedTower(tower, self.plan, backend)
-        # A compiled level's memory cannot be watched; the plain one needs no less.
-        self.watched = PlannedTower(tower, replace(self.plan, compiled=False))
-        self.divided = is_sharded(tower)
-        self.halved: dict[int, int] = {}  # items of a level that are run at once at most
-        self._bytes: dict[Any, float] = {}
+        self.planned = PlannedTower(tower, self.plan)
+        self.at_most: dict[int, int] = {}  # by level that ran out of memory: items that are run at once
+        self._bytes: dict[Any, float] = {}  # by level and shapes: of one item
 
-    def context(self) -> AbstractContextManager[None]:
+    def weights_kept(self) -> AbstractContextManager[None]:
         """Compute each weight-normalised weight once for the whole search; torch.compile cannot see that cache."""
         return nullcontext() if self.plan.compiled else kept_weights(self.tower)
 
-    def precision_of_winners(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Return the context of their second run: full precision, also in half-precision training, if asked for."""
-        return nullcontext() if self.plan.precision == "fp32" else torch.autocast(device.type, enabled=False)
-
-    def limit(self, level: int, default: int, probe: Callable[[TowerLike], Any], items: int, key: Any) -> int:
-        """Return how many items the level is run on at once.
+    def run(
+        self,
+        score: Score[Result],
+        level: int,
+        shapes: Sequence[LevelShape],
+        num_candidates: int,
+        num_examples: int,
+        generator: torch.Generator,
+        max_items: int,
+    ) -> Iterator[Result]:
+        """Draw candidates one by one and yield what ``score`` makes of them, chunk by chunk.
 
         Args:
-            level: Index from 0.
-            default: Items where there is no budget.
-            probe: Run on a tower it does what is done with ``items`` items; measured where there is a budget.
-            items: The fewest that can be run at once.
-            key: Of what the probe depends on; it is run once for each.
+            score: Called with the tower and the latents of a chunk: candidate j of example n stands at j * N + n.
+            level: The level that is searched, from 0; the last where all are searched together.
+            shapes: Of a candidate's latents.
+            num_candidates: Of each example.
+            num_examples: N.
+            generator: Source of the latents, on the tower's device.
+            max_items: Run at once (candidates x examples), where the plan has no budget of memory.
+
+        Raises:
+            TimError: Not even one candidate of each example can be run at once.
         """
-        limit = default
+        limit = self._limit(score, level, shapes, num_examples, generator.device, max_items)
+        if num_examples > limit:
+            raise TimError(
+                f"{num_examples} examples do not fit max_candidates_per_batch {limit}: search fewer at a time"
+            )
+        at_once = limit // num_examples
+        for start in range(0, num_candidates, at_once):
+            candidates = [
+                tuple(self.draw(shape, num_examples, generator) for shape in shapes)
+                for _ in range(min(at_once, num_candidates - start))
+            ]
+            yield from self._in_parts(partial(score, self.planned), level, join(candidates), num_examples)
+
+    def in_full_precision(self, score: Score[Result], level: int, found: Result) -> Result:
+        """Return what ``score`` makes of one candidate of each example in full precision.
+
+        Args:
+            score: See :meth:`run`.
+            level: The level that was searched.
+            found: What it made of them by the plan, with their ``latents``; where the plan is exact, that is returned.
+        """
+        if not self.plan.runs_winners_again:
+            return found
+
+        def exactly(part: Latent) -> Result:
+            with torch.autocast(part[0].style.device.type, enabled=False):  # in half-precision training too
+                return score(self.tower, part)
+
+        return self._in_parts(exactly, level, found.latents, _items(found.latents))[0]
+
+    def _limit(
+        self,
+        score: Score[Any],
+        level: int,
+        shapes: Sequence[LevelShape],
+        num_examples: int,
+        device: torch.device,
+        max_items: int,
+    ) -> int:
+        """Return how many items the level is run on at once, by its budget of memory if it has one."""
+        limit = max_items
         if self.plan.memory_gib is not None:
-            if (level, key) not in self._bytes:
-                probe(self.watched)  # what stays (normalised weights, constants) is there before it is measured
-                self._bytes[level, key] = peak_bytes(partial(probe, self.watched), key[0]) / items
-            limit = max(items, int(self.plan.memory_gib * GIB / self._bytes[level, key]))
-        return max(items, min(limit, self.halved[level])) if level in self.halved else limit
+            key = (level, device, tuple(shapes))
+            if key not in self._bytes:
+                used = in_memory(partial(self._measured, score, shapes, num_examples, device))
+                if used is None:
+                    raise TimError(_no_room(level, num_examples))
+                self._bytes[key] = used / num_examples
+            limit = max(num_examples, int(self.plan.memory_gib * GIB / self._bytes[key]))
+        return max(num_examples, min(limit, self.at_most[level])) if level in self.at_most else limit
 
-    def halve(self, level: int, limit: int) -> None:
-        """Remember that a level ran out of memory, and how many items are run at once from now on."""
-        self.halved[level] = limit
-        self.planned.shrink(level)
+    def _measured(
+        self, score: Score[Any], shapes: Sequence[LevelShape], num_examples: int, device: torch.device
+    ) -> int:
+        """Return the bytes that one candidate of each example takes; a compiled level's memory cannot be watched."""
+        watched = PlannedTower(self.tower, replace(self.plan, compiled=False))
+        source = torch.Generator(device).manual_seed(0)  # not the search's own: its candidates must not change
+        once = partial(score, watched, tuple(draw_level(shape, num_examples, source) for shape in shapes))
+        once()  # what stays (normalised weights, constants) is there before it is measured
+        return peak_bytes(once, device)
+
+    def _in_parts(
+        self, work: Callable[[Latent], Result], level: int, latents: Latent, num_examples: int
+    ) -> list[Result]:
+        """Do the work on a chunk, or on parts of it where the level ran out of memory before or does so now."""
+        items = _items(latents)
+        while True:
+            size = min(items, self.at_most.get(level, items))
+            size = max(num_examples, size // num_examples * num_examples)
+            found = in_memory(lambda size=size: [work(part) for part in split(latents, size, items)])
+            if found is not None:
+                return found
+            self._halve(level, size, num_examples)
+
+    def _halve(self, level: int, items: int, num_examples: int) -> None:
+        """Run the level on half as many items from now on; raise TimError where that is not possible or was done."""
+        if items <= num_examples:
+            raise TimError(_no_room(level, items))
+        too_many, option = _too_many(level, items), f"imle: {self.plan.limited_by}"
+        if is_sharded(self.tower):
+            raise TimError(
+                f"{too_many}; with train: fsdp the processes run each level together, so that none can go on with half "
+                f"as many: lower {option}"
+            )
+        if level in self.at_most:
+            raise TimError(f"{too_many}, and they were halved before: lower {option}, or search_batch")
+        warnings.warn(f"{too_many}; going on with half as many. Lower {option}", RuntimeWarning, stacklevel=2)
+        self.at_most[level] = math.ceil(items / num_examples / 2) * num_examples
+        self.planned.forget_size(level)
 
 
-def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+def features_of(distance: DistanceLike, targets: Sequence[Tensor | Weighted]) -> list[Features]:
+    """Return the features of the targets, computed once for all candidates.
+
+    Raises:
+        TimError: They do not fit in memory.
+    """
+    found = in_memory(lambda: [distance.features(target) for target in targets])
+    if found is None:
+        count = len(targets[0].image if isinstance(targets[0], Weighted) else targets[0])
+        raise TimError(
+            f"the features of {count} targets at once do not fit in memory: lower imle: search_batch, or datasets: "
+            "train: gt_size"
+        )
+    return found
 
 
-def _with_more_items(count: int, tensor: Tensor) -> Tensor:
-    return F.pad(tensor, [0, 0] * (tensor.dim() - 1) + [0, count]) if count else tensor
+def _items(latents: Latent) -> int:
+    return len(latents[0].style)
+
+
+def _no_room(level: int, items: int) -> str:
+    return f"{_too_many(level, items)}, and they are the fewest: lower imle: search_batch, or datasets: train: gt_size"
+
+
+def _too_many(level: int, items: int) -> str:
+    return f"level {level + 1}: {items} items at once (candidates x examples) do not fit in memory"

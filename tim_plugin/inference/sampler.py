@@ -14,35 +14,12 @@ from torch import Tensor
 
 from tim_plugin.imle.latents import Empty, Latents, LevelLatent, LevelShape
 from tim_plugin.imle.search import TowerLike
-from tim_plugin.imle.sharded import kept_weights
+from tim_plugin.imle.tower_runner import kept_weights
 from tim_plugin.imle.types import Condition
 from tim_plugin.imle.types import coarsest as coarsest_of
 from tim_plugin.utils.trees import map_tensors, move, take
 
 LevelSeeds = Sequence[int | None]
-
-
-def sample_latents(
-    shapes: Sequence[LevelShape],
-    seed: int,
-    image_key: int | str,
-    samples: Sequence[int],
-    level_seeds: LevelSeeds | None = None,
-) -> Latents:
-    """Draw the latents of some samples of one image.
-
-    Those of level k of sample j are a function of (seed, image, j, k). With ``level_seeds`` the latents of level k are
-    those of sample ``level_seeds[k]`` for every sample, so the image of that level is kept; None leaves a level free.
-
-    Args:
-        shapes: From the tower's ``latent_shapes``.
-        seed: The run's seed.
-        image_key: Name or index of the image, the same whatever else is sampled with it.
-        samples: Numbers j of the samples.
-        level_seeds: At most one entry a level; levels beyond its end are free.
-    """
-    fixed = fixed_levels(level_seeds, len(shapes))
-    return Latents([_level_latents(shape, seed, image_key, samples, k, fixed[k]) for k, shape in enumerate(shapes)])
 
 
 def fixed_levels(level_seeds: LevelSeeds | None, num_levels: int) -> list[int | None]:
@@ -82,7 +59,8 @@ def sample(
         num_samples: Samples n of each image.
         seed: Sample j of image i depends on (seed, ``image_keys[i]``, j) alone, not on batch size, order or n.
         image_keys: One for each image; None numbers them from 0.
-        level_seeds: See :func:`sample_latents`.
+        level_seeds: At most one entry a level, coarse to fine: number of the sample whose latents every sample has at
+            that level. None, or a level beyond the end of the list: each sample has its own.
         max_samples_per_batch: Samples computed at once.
         callback: Called with the number of samples just made.
 

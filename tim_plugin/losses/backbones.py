@@ -187,15 +187,10 @@ class Trunk(nn.Module):
         """Stay in eval mode: the trunk is a fixed measure."""
         return self
 
-    def forward(self, x: Tensor, num_maps: int | None = None) -> list[Tensor]:
-        """Return the maps (N, C_l, H_l, W_l) of inputs.
-
-        Args:
-            x: (N, 3, H, W), normalised as for LPIPS.
-            num_maps: The first so many only, without running the layers behind them; None: all.
-        """
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the maps (N, C_l, H_l, W_l) of inputs (N, 3, H, W), normalised as for LPIPS."""
         maps = []
-        taps = self.facts.taps[:num_maps]
+        taps = self.facts.taps
         for index, layer in enumerate(self.layers[: taps[-1] + 1]):
             x = layer(x)
             if index in taps:

@@ -21,7 +21,6 @@ from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL, open_trunk
 from tim_plugin.utils.errors import TimError, did_you_mean
 
 _CALIBRATIONS = ("lpips", "bundled", "none")
-_EARLY_MAPS = 2  # of a screening
 _TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
 
 
@@ -116,25 +115,20 @@ class PerceptualDistance(nn.Module):
         self.register_buffer("roots", None if heads is None else heads.sqrt().view(1, -1, 1, 1), persistent=False)
         super().train(False)
 
-    def early_features(self, images: Tensor | Weighted) -> Features:
-        """Return the first :data:`_EARLY_MAPS` maps of :meth:`features`, which cost a fraction of them all."""
-        return self.features(images, _EARLY_MAPS)
-
-    def features(self, images: Tensor | Weighted, num_maps: int | None = None) -> Features:
+    def features(self, images: Tensor | Weighted) -> Features:
         """Return the calibrated, unit-normalised maps, batch first, of images (N, 3 or 1, H, W) nominally in [0, 1].
 
         They are computed in the module's own precision, also under autocast: half precision loses the small norms.
 
         Args:
             images: With the weight of each position, if they are a weighted target.
-            num_maps: The first so many only; None: all.
         """
         images, weight = _parts(images)
         with torch.autocast(images.device.type, enabled=False):
-            maps = [self._normalised(one) for one in self.trunk(self.prepared(images), num_maps)]
+            maps = [self._normalised(one) for one in self.trunk(self.prepared(images))]
             if self.roots is not None:
                 roots = self.roots.split(self.trunk.channels, dim=1)  # (1, C_l, 1, 1) each
-                maps = [one * root for one, root in zip(maps, roots[:num_maps], strict=True)]
+                maps = [one * root for one, root in zip(maps, roots, strict=True)]
             return _with_weights(maps, weight)
 
     def prepared(self, images: Tensor) -> Tensor:

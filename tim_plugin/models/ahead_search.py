@@ -113,8 +113,9 @@ def _serve(end: Connection, setting: Setting) -> None:
             return
         try:
             tower.load_state_dict(weights)
+            pyramids = search.pyramids(move(batch, setting.device))
             with precision:
-                found = search(move(batch, setting.device), iteration)
+                found = search(pyramids, iteration)
             reply = {"latents": found.latents.state_dict(), "distance": found.distance}
         except (TimError, NonFiniteError) as error:
             reply = {"error": str(error), "is_not_finite": isinstance(error, NonFiniteError)}

@@ -87,7 +87,7 @@ class BaselineModel(SamplingModel):
         Raises:
             NonFiniteError: The loss or the gradient is NaN or infinite; the weights are as before the step.
         """
-        self.take_step(current_iter, self._parts)
+        self.take_step(current_iter, self._parts())
 
     def _parts(self) -> list[Part]:
         size, total = -(-len(self.lq) // self.train_spec.accumulate), len(self.lq)

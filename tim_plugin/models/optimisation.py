@@ -12,10 +12,10 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tim_plugin.imle.room import in_memory
 from tim_plugin.models.distributed import full
 from tim_plugin.options.schema import TrainSpec
 from tim_plugin.utils.errors import NonFiniteError, TimError
+from tim_plugin.utils.memory import in_memory
 
 DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 # The loss scale starts at 2**16 and is halved with each skipped step: after so many it is not the scale that is wrong.

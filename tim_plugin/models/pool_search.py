@@ -5,34 +5,34 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.pool import Batch, size_of
-from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.imle.pool import Batch
+from tim_plugin.imle.pyramid import Pyramids, condition_pyramid, target_pyramid
 from tim_plugin.imle.search import search_by
 from tim_plugin.imle.search_runner import SearchPlan, SearchRunner
-from tim_plugin.imle.types import Condition, DistanceLike, Weighted
+from tim_plugin.imle.types import DistanceLike, coarsest
 from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.seeds import keyed_generator
 from tim_plugin.utils.trees import split
 
 
 class Found(NamedTuple):
-    """The selected codes of a pool's examples, and the mean over examples of their distances, summed over levels."""
+    """The selected latents of a pool's examples, and the mean over examples of their distances, summed over levels."""
 
     latents: Latents
     distance: float
 
 
 class PoolSearch:
-    """Selects codes as an ``imle`` section says.
+    """Selects the latents of examples as an ``imle`` section says.
 
     Args:
         tower: The generator, as it is at each call.
         distance: Between its images and the targets.
-        imle: How.
+        imle: The section.
         seed: Candidates depend on (seed, rank, iteration) alone.
         rank: This process's rank.
     """
@@ -51,31 +51,33 @@ class PoolSearch:
         """Return the levels that the loss sees."""
         return self.imle.supervised(self.tower.spec.num_levels)
 
-    def pyramids(self, batch: Batch) -> tuple[list[Condition], list[Tensor | Weighted]]:
-        """Return the condition and the target of each level, coarse to fine."""
+    def pyramids(self, batch: Batch) -> Pyramids:
+        """Return the condition and the target of each level for the examples of a batch."""
         observed = Observed(batch["lq"], batch.get("given", {}))
-        conditions = condition_pyramid(observed, self.tower.spec, self.tower.degradation)
-        return conditions, target_pyramid(batch["gt"], self.tower.spec.num_levels, batch.get("weight"))
+        return Pyramids(
+            condition_pyramid(observed, self.tower.spec, self.tower.degradation),
+            target_pyramid(batch["gt"], self.tower.spec.num_levels, batch.get("weight")),
+        )
 
-    def __call__(self, batch: Batch, iteration: int) -> Found:
-        """Search all examples of a batch.
+    def __call__(self, pyramids: Pyramids, iteration: int) -> Found:
+        """Search all examples, ``imle: search_batch`` at a time.
 
         Raises:
             NonFiniteError: Every candidate's distance is NaN or infinite.
         """
-        levels, supervised = self.tower.spec.num_levels, self.supervised()
-        generator = keyed_generator("search", self.seed, self.rank, iteration, device=batch["lq"].device)
-        search = search_by(self.imle.sampling, supervised, self.imle.radii(levels), runner=self.runner)
+        levels, supervised, lq = self.tower.spec.num_levels, self.supervised(), coarsest(pyramids.conditions)
+        generator = keyed_generator("search", self.seed, self.rank, iteration, device=lq.device)
+        search = search_by(self.imle.sampling, supervised, self.imle.radii(levels), self.runner)
         found = [
             search(
                 self.tower,
                 self.distance,
-                *self.pyramids(part),
+                *part,
                 self.imle.samples(levels),
                 generator,
                 self.imle.max_candidates_per_batch,
             )
-            for part in split(batch, self.imle.search_batch, size_of(batch))
+            for part in split(pyramids, self.imle.search_batch, len(lq))
         ]
         distances = torch.cat([part.distances for part in found])[:, list(supervised)]
         return Found(Latents.concatenate([part.latents for part in found]), float(distances.sum(dim=1).mean()))

@@ -109,26 +109,32 @@ class SamplingModel(StoredModel):
         """Build one of the optimizers that the model knows."""
         return super().get_optimizer(optim_type, params, lr, **kwargs)
 
-    def take_step(self, current_iter: int, prepare: Callable[[], Sequence[Part]]) -> None:
+    @contextmanager
+    def naming(self, current_iter: int) -> Iterator[None]:
+        """Name the iteration in an error about NaN or infinity, and say how to go on."""
+        try:
+            yield
+        except NonFiniteError as error:
+            raise NonFiniteError(
+                f"iteration {current_iter}: {error}. The weights are as they were before this iteration; resume from "
+                "the last checkpoint with a lower train: optim_g: lr"
+            ) from error
+
+    def take_step(self, current_iter: int, parts: Sequence[Part]) -> None:
         """Take one optimizer step by the sum of the losses, average the weights, and log.
 
         Args:
             current_iter: For errors and logs.
-            prepare: Gives the parts of the batch.
+            parts: Of the batch.
 
         Raises:
             NonFiniteError: A loss, or the gradient, is NaN or infinite; the weights are as before the step.
             TimError: torch.compile failed, see ``train: compile``; the step does not fit in memory.
         """
         self.optimizer_g.zero_grad()  # first: the old gradients need not lie beside the activations
-        try:
-            losses = self.step.gradients(prepare())
+        with self.naming(current_iter):
+            losses = self.step.gradients(parts)
             taken = self.step.apply(current_iter)
-        except NonFiniteError as error:
-            raise NonFiniteError(
-                f"iteration {current_iter}: {error}. The weights are as they were before this iteration; resume from "
-                "the last checkpoint with a lower train: optim_g: lr"
-            ) from error
         self.log_dict = self.reduce_loss_dict(OrderedDict(losses))
         self.log_dict.update(self.step.logged)
         self.log_dict.update(self.logged())

@@ -1,4 +1,4 @@
-"""TIMModel: conditional IMLE in BasicSR's training loop; the work itself is in ``imle`` and ``evaluation``."""
+"""TIMModel: conditional IMLE in BasicSR's training loop; the search itself is in ``imle``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from basicsr.utils import get_root_logger
 from torch import Tensor
 
 from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.pool import Batch, ExamplePool, Examples, size_of
+from tim_plugin.imle.pool import Batch, ExamplePool, size_of
+from tim_plugin.imle.pyramid import Pyramids
 from tim_plugin.models.ahead_search import AheadSearch, Setting
 from tim_plugin.models.optimisation import DTYPES, Part, require_finite
 from tim_plugin.models.pool_search import Found, PoolSearch
@@ -66,10 +67,10 @@ class TIMModel(SamplingModel):
             )
         self.distance = self.cri_perceptual.distance
         self.loss_weight = self.cri_perceptual.loss_weight
-        self.pool = ExamplePool(self.imle.pool_size, self.imle.reuse, self.opt["manual_seed"], self.opt["rank"])
-        self.selected_distance = float("nan")
         seed, rank, tower = self.opt["manual_seed"], self.opt["rank"], self.get_bare_model(self.net_g)
         self.search = PoolSearch(tower, self.distance, self.imle, seed, rank)
+        self.pool = ExamplePool(self.imle.pool_size, self.imle.reuse, self.search.pyramids, seed, rank)
+        self.selected_distance = float("nan")
         self.search_age = 0  # iterations between the weights that the pool was searched with and its first use
         self.waiting: Waiting | None = None
         self.threads = torch.get_num_threads()
@@ -112,38 +113,37 @@ class TIMModel(SamplingModel):
         self.pool.offer({"lq": self.lq, "gt": self.gt, **self.extra})
         if self.imle.search_ahead:
             self._search_ahead(current_iter)
-        self.take_step(current_iter, partial(self._pool_parts, current_iter))
-
-    def _pool_parts(self, current_iter: int) -> list[Part]:
-        with self.step.autocast():  # the codes are to be those of the network that is trained
+        self.optimizer_g.zero_grad()  # the old gradients need not lie beside what a search needs
+        with self.naming(current_iter):
             examples = self.pool.next_batch(len(self.lq), partial(self._search, current_iter))
         self._share_threads()
-        latents, total = self._jittered(examples.latents, current_iter), size_of(examples.batch)
-        parts = split(Examples(examples.batch, latents), -(-total // self.train_spec.accumulate), total)
-        return [Part(size_of(part.batch) / total, partial(self._finite_losses, part)) for part in parts]
-
-    def _finite_losses(self, examples: Examples) -> dict[str, Tensor]:
-        losses = self._level_losses(examples.batch, examples.latents)
-        for name, loss in losses.items():
-            require_finite(f"the loss {name}", loss)
-        return losses
+        latents = self._jittered(examples.latents, current_iter)
+        total = latents.batch_size
+        parts = split((examples.pyramids, latents), -(-total // self.train_spec.accumulate), total)
+        parts = [Part(part.batch_size / total, partial(self._losses, one, part)) for one, part in parts]
+        self.take_step(current_iter, parts)
 
     def logged(self) -> dict[str, float]:
         """Return the distance of the candidates selected last, and how old the weights were if searched for ahead."""
         age = {"search_age": float(self.search_age)} if self.imle.search_ahead else {}
         return {"d_selected": self.selected_distance, **age}
 
-    def _level_losses(self, batch: Batch, latents: Latents) -> dict[str, Tensor]:
-        """Distance of each supervised level to its target (paper, section 4.1), by level name."""
-        conditions, targets = self.search.pyramids(batch)
+    def _losses(self, pyramids: Pyramids, latents: Latents) -> dict[str, Tensor]:
+        """Return each supervised level's distance to its target (paper, section 4.1), by name.
+
+        Raises:
+            NonFiniteError: One is NaN or infinite.
+        """
         with self.step.autocast():
-            images = self.net_g(conditions, latents)
+            images = self.net_g(pyramids.conditions, latents)
         losses = {}
         for level in self.search.supervised():
             with torch.no_grad():
-                target_features = self.distance.features(targets[level])
+                target_features = self.distance.features(pyramids.targets[level])
             distances = self.distance.distance(self.distance.features(images[level]), target_features)  # (N,)
             losses[f"l_level{level + 1}"] = self.loss_weight * distances.mean()
+        for name, loss in losses.items():
+            require_finite(f"the loss {name}", loss)
         return losses
 
     def _jittered(self, latents: Latents, current_iter: int) -> Latents:
@@ -152,11 +152,12 @@ class TIMModel(SamplingModel):
         key = ("jitter", self.opt["manual_seed"], self.opt["rank"], current_iter)
         return latents.jittered(self.imle.jitter, keyed_generator(*key))
 
-    def _search(self, current_iter: int, batch: Batch) -> Latents:
-        """Select the codes of a pool's examples, or take those that were searched for ahead."""
+    def _search(self, current_iter: int, batch: Batch, pyramids: Pyramids) -> Latents:
+        """Select the latents of a pool's examples, or take those that were searched for ahead."""
         started, waiting, self.waiting = time.perf_counter(), self.waiting, None
         if waiting is None:
-            found, self.search_age = self.search(batch, current_iter), 0
+            with self.step.autocast():  # the latents are to be those of the network that is trained
+                found, self.search_age = self.search(pyramids, current_iter), 0
             how = f"in {time.perf_counter() - started:.1f} s"
         else:
             found, self.search_age = waiting.result(), current_iter - waiting.iteration
@@ -184,7 +185,7 @@ class TIMModel(SamplingModel):
             torch.set_num_threads(max(self.threads - others, 1))
 
     def own_state(self) -> dict[str, Any]:
-        """Return the pool of this process with its codes; waits for those that are searched for ahead."""
+        """Return the pool of this process with its latents; waits for those that are searched for ahead."""
         own = {
             "pool": self.pool.state_dict(),
             "selected_distance": self.selected_distance,

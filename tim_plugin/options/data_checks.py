@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tim_plugin.options.sections import DATASETS, Dataset
+from tim_plugin.options.sections import DATASETS, Dataset, DegradedDataset
 from tim_plugin.options.tower import TowerSpec
-from tim_plugin.options.values import build_spec, check_section, refuse_misspelling, require, section_of
+from tim_plugin.options.values import build_spec, check_section, check_value, refuse_misspelling, require, section_of
 from tim_plugin.utils.arguments import NEEDED
 from tim_plugin.utils.errors import TimError
 
 if TYPE_CHECKING:
     from tim_plugin.degradations.base import Degradation
+    from tim_plugin.degradations.tasks import Task
 
 DIGIT_FILES = (".gz", "-ubyte", ".idx3")  # their reader says what is wrong with them
 RGB_INPUTS = ("bicubic", "unknown", "jpeg")  # what PairedImageDataset can read
@@ -98,7 +99,8 @@ def check_degradations(opt: Mapping[str, Any]) -> None:
         degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, spec.num_out_ch)
     for section, dataset in datasets:
         if dataset.get("type") == "DegradedImageDataset":
-            _check_files(section, dataset)
+            given = {"scale": opt["scale"], **dataset} if "scale" in opt else dataset  # as BasicSR hands it on
+            _check_files(section, given, *check_degraded(section, given, section.startswith("datasets: train")))
         elif is_tower and dataset.get("type") == "PairedImageDataset":
             _check_paired(section, spec, degradation)
 
@@ -127,11 +129,59 @@ def _compare(section: str, dataset: Mapping[str, Any], spec: TowerSpec) -> None:
             )
 
 
-def _check_files(section: str, dataset: Mapping[str, Any]) -> None:
-    from tim_plugin.degradations.tasks import get_task
+def check_degraded(section: str, dataset: Mapping[str, Any], training: bool) -> tuple[Task, Degradation]:
+    """Check a DegradedImageDataset's options against its task, for the file's check and for the dataset itself.
+
+    Args:
+        section: What the dataset is called in errors.
+        dataset: Its options.
+        training: Whether crops are trained on.
+
+    Returns:
+        The task and its degradation.
+
+    Raises:
+        TimError: For the first thing that is wrong.
+    """
+    from tim_plugin.degradations.tasks import get_task  # loads torch
 
     task = get_task(dataset.get("task"))
-    if task.build(dataset, section).needs_files and dataset.get("dataroot_lq") is None:
+    degradation = task.build(dataset, section)
+    resize = check_value(f"{section}: resize", DegradedDataset.keys()["resize"], dataset.get("resize")) or "none"
+    size = dataset.get("gt_size")
+    _check_crops(section, size, task.gt_multiple, training)
+    if resize != "none" and size is None:
+        raise TimError(f"{section}: resize: {resize} needs gt_size")
+    if dataset.get("scale", task.scale) != task.scale:
+        raise TimError(f"{section}: scale {dataset['scale']} does not fit the task's {task.scale}")
+    flips = [key for key in ("use_hflip", "use_rot") if training and dataset.get(key)]
+    if "use_rot" in flips and isinstance(size, (list, tuple)) and size[0] != size[1]:
+        raise TimError(f"{section}: use_rot turns crops, which must be square for that: use use_rot: false")
+    has_files = dataset.get("dataroot_lq") is not None
+    if has_files and resize != "none" and not degradation.can_resize:
+        raise TimError(f"{section}: resize: {resize}: LQ files cannot be resized: use resize: none")
+    if has_files and flips and not degradation.can_flip:
+        raise TimError(
+            f"{section}: use_hflip and use_rot: LQ files of {task.title} cannot be mirrored: set both to false, or "
+            "leave dataroot_lq out, so that the LQ is made after mirroring"
+        )
+    return task, degradation
+
+
+def _check_crops(section: str, size: int | list[int] | None, multiple: int, training: bool) -> None:
+    if training and size is None:
+        raise TimError(f"{section}: gt_size is missing: the side of the crops, a multiple of {multiple}")
+    for side in () if size is None else size if isinstance(size, (list, tuple)) else [size]:
+        if side % multiple:
+            lower = side // multiple * multiple
+            raise TimError(
+                f"{section}: gt_size {size} is not a multiple of {multiple}: use {lower + multiple}"
+                + (f" or {lower}" if lower else "")
+            )
+
+
+def _check_files(section: str, dataset: Mapping[str, Any], task: Task, degradation: Degradation) -> None:
+    if degradation.needs_files and dataset.get("dataroot_lq") is None:
         raise TimError(f"{section}: dataroot_lq is missing: inputs of {task.title} cannot be made from the GT")
     rarity = section_of(dataset, "rarity")
     if not (rarity.get("resample") or rarity.get("weight")):

@@ -16,7 +16,6 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("full", {}),
     ("reject_radius", {"imle:reject_radius": RADII}),
     ("jitter 0.1", {"imle:jitter": 0.1}),
-    ("beam 2", {"imle:beam": 2}),
     ("consistency trained through", {"network_g:consistency": "project"}),
 ]
 

@@ -26,7 +26,7 @@ class Counter:
         self.evaluations = [0] * len(targets)
         self.at_once = [0] * len(targets)
         self.calls = [0] * len(targets)
-        self.target_passes, self.passes, self.early_passes = 0, 0, 0
+        self.target_passes, self.passes = 0, 0
 
     def latent_shapes(self, height: int, width: int) -> Any:
         """Shapes of each level's codes."""
@@ -40,15 +40,10 @@ class Counter:
         return self.tower.forward_level(level, condition, latent, state)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """All features."""
+        """Features."""
         self.target_passes += any(images is target for target in self.targets)
         self.passes += len(images)
         return self.measure.features(images)
-
-    def early_features(self, images: Tensor) -> list[Tensor]:
-        """The first features."""
-        self.early_passes += len(images)
-        return self.measure.early_features(images)
 
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
         """Distances (N,)."""

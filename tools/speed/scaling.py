@@ -1,4 +1,4 @@
-"""Several processes: two with half the cores each against one with all, and what GPUs would have to exchange."""
+"""Several processes: two with half the cores each against one with all."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.utils.errors import TimError
 
 REACH = 0.8
-GPUS = (8, 64)
-# What the figures on paper assume, and nobody has measured: a step on one GPU, and what it sends in a second.
-STEP_S = 0.5
-BANDWIDTHS = {8: ("NVLink", 200e9), 64: ("400 Gbit/s a GPU between machines", 50e9)}
 
 
 def benchmark_scaling(name: str, repeats: int = 5, device: str = "cpu") -> list[Comparison]:
@@ -53,28 +49,9 @@ def benchmark_scaling(name: str, repeats: int = 5, device: str = "cpu") -> list[
             (f"2 processes, {threads // 2} threads each", lambda: _step(two)),
             repeats,
             bound=(REACH, "to reach"),
-            counts={"gradient bytes a step": 4 * parameters, **on_paper()},
+            counts={"gradient bytes a step": 4 * parameters},
         )
     return [found]
-
-
-def on_paper() -> dict[str, str]:
-    """Return what averaging the published network's gradients takes, by number of GPUs: computed, not measured.
-
-    A ring sends 2 (n - 1) / n times the gradient through each GPU; none of it is taken to overlap with computing.
-    """
-    with torch.device("meta"):
-        gradient_bytes = 4 * sum(p.numel() for p in TowerGenerator(**SETTINGS["published"].network).parameters())
-    lines = {}
-    for gpus in GPUS:
-        link, bandwidth = BANDWIDTHS[gpus]
-        exchange = 2 * (gpus - 1) / gpus * gradient_bytes / bandwidth
-        lines[f"published network on {gpus} GPUs, computed"] = (
-            f"2 x {gpus - 1}/{gpus} x {gradient_bytes / 1e6:.1f} MB over {bandwidth / 1e9:.0f} GB/s ({link}) "
-            f"= {1000 * exchange:.2f} ms; beside an assumed step of {STEP_S} s, {STEP_S / (STEP_S + exchange):.3f} of "
-            f"{gpus} times the examples a second at worst"
-        )
-    return lines
 
 
 @contextmanager

@@ -34,7 +34,6 @@ OPTIONS = {
     "channels_last": Option("channels_last: true", SearchPlan(channels_last=True)),
     "compile": Option("search_compile: true", SearchPlan(compiled=True)),
     "memory": Option("search_memory_gib: 0.5", SearchPlan(memory_gib=0.5)),
-    "screen": Option("screen: 0.25", SearchPlan(screen=0.25)),
     "chimle": Option("sampling: chimle", shares=CHIMLE_SHARES),
 }
 
@@ -74,7 +73,7 @@ def benchmark_option(
         plan = SearchPlan() if one.plan.compiled else one.plan
         search(one, SearchRunner(counter, plan), counter)
         counts[f"{side}, level evaluations"] = counter.evaluations
-        counts[f"{side}, passes through the whole trunk and its first maps"] = [counter.passes, counter.early_passes]
+        counts[f"{side}, passes through the whole trunk"] = counter.passes
         if plan.memory_gib is not None:
             counts[f"{side}, items at once"] = counter.at_once
     pairs = [(search(plain_option, SearchRunner(tower), seed=s), search(chosen, runner, seed=s)) for s in QUALITY_SEEDS]

@@ -23,9 +23,9 @@ from tim_plugin.archs.levels import checkpoint_levels
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.live_memory import peak_bytes
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.utils.memory import peak_bytes
 from tim_plugin.utils.trees import tile
 
 GB = 1e9

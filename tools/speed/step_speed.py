@@ -11,7 +11,7 @@ from torch import nn
 from speed.settings import SETTINGS
 from speed.steps import model_of
 from speed.timing import Comparison, compare
-from tim_plugin.imle.live_memory import peak_bytes
+from tim_plugin.utils.memory import peak_bytes
 
 WAYS: dict[str, dict[str, Any]] = {
     "checkpoint_levels": {"checkpoint_levels": True},

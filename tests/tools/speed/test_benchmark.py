@@ -104,17 +104,15 @@ def tiny_setting(monkeypatch, tiny_network):
 
 def test_benchmark_tool_prints_ratio_and_counts_and_its_report_shows_them(monkeypatch, tmp_path, capsys, tiny_setting):
     arguments = ["selection", "--network", "demo", "--repeats", "1", "--json", tmp_path / "b.json"]
-    run_tool(monkeypatch, "benchmark.py", *arguments, "--options", "screen", "memory", "chimle")
+    run_tool(monkeypatch, "benchmark.py", *arguments, "--options", "memory", "chimle")
     printed = capsys.readouterr().out
-    naive, screen, memory, chimle = json.loads((tmp_path / "b.json").read_text())["results"]
+    naive, memory, chimle = json.loads((tmp_path / "b.json").read_text())["results"]
     assert naive["counts"]["naive, level evaluations"] == [8, 6, 4, 2]
     assert naive["counts"]["ours, level evaluations"] == [2, 2, 2, 2]
     assert naive["ratio"] == pytest.approx(naive["plain"]["seconds"] / naive["ours"]["seconds"])
     assert f"{naive['ratio']:.2f}" in printed and "[8, 6, 4, 2]" in printed and "same picks: True" in printed
-    trunk = "passes through the whole trunk and its first maps"
-    assert screen["counts"][f"without, {trunk}"] == [4 * (1 + 2), 0]
-    assert screen["counts"][f"with, {trunk}"] == [4 * (1 + 1 + 1), 4 * (1 + 2)]
-    assert screen["checks"]["selected distance, relative change"] >= 0
+    assert memory["counts"]["without, passes through the whole trunk"] == 4 * (1 + 2)
+    assert memory["counts"]["with, passes through the whole trunk"] >= 4 * (1 + 2)  # and what is measured first
     assert memory["counts"]["with, items at once"] == [2] * 4
     assert memory["checks"] == {
         "share of examples with the same pick, by level (above the first also where a lower pick differs)": [1.0] * 4,
@@ -124,7 +122,7 @@ def test_benchmark_tool_prints_ratio_and_counts_and_its_report_shows_them(monkey
     run_tool(monkeypatch, "benchmark_report.py", tmp_path / "b.json", "-o", tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     assert "only level 1's is how often an option picks the nearest" in page
-    assert "## b" in page and f"{naive['ratio']:.2f} (" in page and "screen: 0.25" in page
+    assert "## b" in page and f"{naive['ratio']:.2f} (" in page and "search_memory_gib: 0.5" in page
     conditions = json.loads((tmp_path / "b.json").read_text())["conditions"]
     assert conditions["threads"] == 1 and all(f"- {key}: {value}" in page for key, value in conditions.items())
 

@@ -18,10 +18,10 @@ from speed import step_memory as memory
 from speed import step_speed as training
 from speed.report_page import page
 from speed.timing import described
-from tim_plugin.imle import live_memory
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.models.tim_model import TIMModel
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.memory import LiveBytes
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -49,7 +49,7 @@ def test_what_lives_after_the_forward_pass_is_what_autograd_says_it_saved(tiny, 
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with live_memory.LiveBytes() as live, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with LiveBytes() as live, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = step.forward()
     assert sum(saved.values()) > 10**5
     assert live.now - loss.untyped_storage().nbytes() == pytest.approx(sum(saved.values()), rel=1e-3)
@@ -86,11 +86,6 @@ def test_the_training_benchmark_compares_steps_that_do_the_same(tiny, monkeypatc
     assert (
         float(share) < 0.75
     )  # what the distance keeps is in single precision, and is most of it in so small a network
-
-
-def test_scaling_on_paper_counts_the_gradient_twice_around_the_ring():
-    line = scaling.on_paper()["published network on 8 GPUs, computed"]
-    assert line.startswith("2 x 7/8 x 836.2 MB over 200 GB/s (NVLink) = 7.32 ms")
 
 
 def test_a_worker_takes_a_step_each_time_it_is_told_to_and_ends_with_the_benchmark(tiny, monkeypatch):

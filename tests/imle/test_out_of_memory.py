@@ -1,4 +1,4 @@
-"""Memory runs out in a search: which passes are done in halves, what is an error, and a network divided by FSDP."""
+"""Memory runs out in a search: which passes are done in halves, what is an error, and a network sharded by FSDP."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from torch.distributed.fsdp import fully_shard
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import draw_level
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
-from tim_plugin.imle.room import in_memory
 from tim_plugin.imle.search import hierarchical
 from tim_plugin.imle.search_runner import SearchPlan, SearchRunner
-from tim_plugin.imle.sharded import is_sharded, kept_weights
+from tim_plugin.imle.tower_runner import is_sharded, kept_weights
 from tim_plugin.losses.distance import PixelDistance
 from tim_plugin.utils.errors import TimError
 
 
 class Crowded:
-    """A tower and a distance with early features on a device of little memory.
+    """A tower and a distance on a device of little memory.
 
     ``levels`` and ``features`` are how many items at once they still run on; an autocast level runs on any number.
     """
@@ -38,9 +37,6 @@ class Crowded:
         if len(latent.style) > self.levels and not (self.autocast_is_free and torch.is_autocast_enabled("cpu")):
             raise torch.OutOfMemoryError("no memory")
         return self.tower.forward_level(level, condition, latent, state)
-
-    def early_features(self, images):
-        return [images[..., ::2]]
 
     def features(self, images):
         self.compared.append(len(images))
@@ -71,30 +67,14 @@ def same_codes(a, b):
     return all(torch.equal(x, y) for p, q in zip(a.latents, b.latents, strict=True) for x, y in zip(p, q, strict=True))
 
 
-def test_a_lack_of_memory_is_told_from_other_errors():
-    assert in_memory(lambda: torch.empty(2**60, dtype=torch.uint8)) is None
-    assert in_memory(lambda: 3) == 3
-    with pytest.raises(RuntimeError, match="must match the size"):
-        in_memory(lambda: torch.ones(2) + torch.ones(3))
-
-
-def test_the_whole_distance_of_screened_candidates_is_taken_in_halves(problem):
-    """The only pass that computes it for many: 4 of 8 candidates of 3 examples, by the CPU's own error."""
-    plain = search(problem, Crowded(problem[0]), SearchPlan(screen=0.5))
-    crowded = Crowded(problem[0], features=6)
-    with pytest.warns(RuntimeWarning, match="level .: 12 items at once"):
-        found = search(problem, crowded, SearchPlan(screen=0.5))
+def test_a_distance_that_does_not_fit_is_computed_in_halves_too(problem):
+    """By the CPU's own error: 8 candidates of 3 examples, then 4."""
+    plain = search(problem, Crowded(problem[0]))
+    crowded = Crowded(problem[0], features=12)
+    with pytest.warns(RuntimeWarning, match="level .: 24 items at once"):
+        found = search(problem, crowded)
     assert same_codes(plain, found) and torch.allclose(plain.distances, found.distances)
-    assert crowded.compared[:4] == [3, 12, 6, 6]
-
-
-def test_several_winners_run_again_in_halves(problem):
-    plan = SearchPlan(precision="bf16")
-    plain = search(problem, Crowded(problem[0]), plan, width=4)
-    crowded = Crowded(problem[0], levels=6, autocast_is_free=True)
-    with pytest.warns(RuntimeWarning, match="level .: 12 items at once"):
-        found = search(problem, crowded, plan, width=4)
-    assert same_codes(plain, found) and torch.allclose(plain.distances, found.distances, rtol=1e-4)
+    assert crowded.compared[:4] == [3, 24, 12, 12]
 
 
 def test_the_winner_does_not_fit_is_one_clear_error(problem):
@@ -138,12 +118,12 @@ def test_the_next_search_begins_with_what_fitted(problem):
     assert crowded.run == [12, 12] * 4
 
 
-# a divided network ----------------------------------------------------------------------------------------------------
+# a sharded network ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def divided(problem):
-    """The tower divided over one process, as FSDP divides it over several."""
+def sharded(problem):
+    """The tower sharded over one process, as FSDP shards it over several."""
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     for level in problem[0].levels:
         fully_shard(level, reshard_after_forward=True)
@@ -151,10 +131,10 @@ def divided(problem):
     distributed.destroy_process_group()
 
 
-def test_a_divided_network_keeps_no_whole_weights(problem, divided, tiny_tower):
+def test_a_sharded_network_keeps_no_whole_weights(problem, sharded, tiny_tower):
     """What is kept between two uses of a weight is one tensor, else each use computes it anew."""
     plain, kept = tiny_tower(), []
-    for tower in (plain, divided):
+    for tower in (plain, sharded):
         weights = []
         hook = tower.levels[0].conv_last.register_forward_pre_hook(lambda m, _, seen=weights: seen.append(m.weight))
         with kept_weights(tower), torch.no_grad():
@@ -163,28 +143,28 @@ def test_a_divided_network_keeps_no_whole_weights(problem, divided, tiny_tower):
         hook.remove()
         kept.append(weights[0] is weights[1])
     assert kept == [True, False]
-    assert is_sharded(divided) and not is_sharded(plain) and not is_sharded(Crowded(plain))
+    assert is_sharded(sharded) and not is_sharded(plain) and not is_sharded(Crowded(plain))
 
 
-def test_a_search_of_a_divided_network_finds_the_same(problem, divided, tiny_tower):
-    found = search(problem, Crowded(divided), runner=SearchRunner(divided))
+def test_a_search_of_a_sharded_network_finds_the_same(problem, sharded, tiny_tower):
+    found = search(problem, Crowded(sharded), runner=SearchRunner(sharded))
     plain = search(problem, Crowded(tiny_tower()))
     assert same_codes(plain, found)
 
 
-def test_one_process_does_not_halve_what_all_must_run(problem, divided):
-    crowded = Crowded(divided, features=6)
+def test_one_process_does_not_halve_what_all_must_run(problem, sharded):
+    crowded = Crowded(sharded, features=6)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(TimError, match="level 1: 24 items .* train: fsdp .* lower imle: max_candidates_per_batch"):
             hierarchical(
-                divided,
+                sharded,
                 crowded,
                 *problem[1:],
                 [8] * 4,
                 torch.Generator().manual_seed(7),
                 24,
-                runner=SearchRunner(divided),
+                runner=SearchRunner(sharded),
             )
 
 

@@ -1,15 +1,17 @@
-"""The memory of the tensors that a function makes, at its highest point."""
+"""Memory of tensors: how much a function needs at most, and whether what it needs is there."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+Result = TypeVar("Result")
 
 
 class LiveBytes(TorchDispatchMode):
@@ -66,3 +68,13 @@ def peak_bytes(function: Callable[[], Any], device: torch.device | str = "cpu") 
     with LiveBytes() as live:
         function()
     return live.most
+
+
+def in_memory(work: Callable[[], Result]) -> Result | None:
+    """Return what a function returns, or None where memory ran out: once this returns, what it held is free."""
+    try:
+        return work()
+    except (RuntimeError, MemoryError) as error:  # a CPU's allocator has no error of its own
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error):
+            return None
+        raise
