@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -199,28 +198,6 @@ def test_a_demo_shows_the_tower_that_the_package_holds(tmp_path, capsys):
     assert read_image(sheet).rgb.shape[-1] > 8 * 128
     assert "sr16x-small, a tower of this package" in capsys.readouterr().out
     assert show_shipped("generic", DEMOS["generic"], tmp_path) is None
-
-
-def test_the_wheel_works_by_itself(tmp_path, gts):
-    """Built, unpacked elsewhere, and run without the repository."""
-    source = tmp_path / "source"
-    shutil.copytree(ROOT / "tim_plugin", source / "tim_plugin", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "-w", tmp_path, source], check=True, capture_output=True)
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        wheel.extractall(tmp_path / "installed")
-    (tmp_path / "thumbnail.png").write_bytes(encode_png(gts[0][:, ::16, ::16].contiguous()))
-    code = (
-        "from pathlib import Path; import tim_plugin; from tim_plugin.inference.files import sample_files; "
-        "assert 'installed' in tim_plugin.__file__; "
-        "sample_files(Path('thumbnail.png'), Path('out'), 'sr16x-small', num_samples=2)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert read_image(tmp_path / "out" / "thumbnail_s01.png").rgb.shape == (3, SIDE_PX, SIDE_PX)
 
 
 def test_the_command_takes_a_name_and_lists_names(tmp_path, gts):

@@ -63,7 +63,7 @@ class TowerGenerator(nn.Module):
             normalise_convolutions(self)
 
     def forward(self, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
-        """Run all levels.
+        """Return the images of all levels.
 
         Args:
             conditions: One a level, from :func:`tim_plugin.imle.pyramid.condition_pyramid`.

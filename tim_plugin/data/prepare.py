@@ -93,7 +93,7 @@ class _Outcome(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What a run did.
+    """Counts of what one run of :func:`prepare_folder` did.
 
     Attributes:
         made: Pairs.

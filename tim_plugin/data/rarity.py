@@ -118,7 +118,7 @@ class Rarity:
 
     @classmethod
     def load(cls, path: Path) -> Rarity:
-        """Read what :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Raises:
             TimError: There is no such file, or it is damaged.

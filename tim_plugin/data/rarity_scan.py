@@ -60,13 +60,26 @@ def compute_rarity(
     marks = [fingerprint_of(*pair) for pair in pairs]
     found = {} if progress is None else _read_progress(progress, labels)
     todo = [(pair, mark) for pair, mark in zip(pairs, marks, strict=True) if tuple(mark) not in found]
+    found |= _scan(labels, todo, len(pairs), workers, progress)
+    ordered = [found[tuple(mark)] for mark in marks]
+    means = torch.tensor([one[0] for one in ordered], dtype=torch.float64)  # (M, C, 3)
+    present = torch.tensor([one[1] for one in ordered])  # (M, C)
+    sources = [[*mark[:4], one[2]] for mark, one in zip(marks, ordered, strict=True)]
+    return Rarity(rarity_scores(means, present, bandwidth), sources, labels.describe(), started)
+
+
+def _scan(
+    labels: Labels, todo: Sequence[tuple[_Pair, list[Any]]], total: int, workers: int, progress: Path | None
+) -> dict[tuple[Any, ...], _Found]:
+    """Measure the pairs that are left, of ``total``; each result is appended to ``progress`` as soon as it is there."""
+    found: dict[tuple[Any, ...], _Found] = {}
     with ExitStack() as stack:
         log = None
         if progress is not None and todo:
             progress.parent.mkdir(parents=True, exist_ok=True)
             log = stack.enter_context(progress.open("a", encoding="utf-8"))
         results = _measured(partial(_measure, labels), [pair for pair, _ in todo], workers, stack)
-        bar = tqdm(results, total=len(pairs), initial=len(pairs) - len(todo), unit="image")
+        bar = tqdm(results, total=total, initial=total - len(todo), unit="image")
         for (_, mark), one in zip(todo, bar, strict=True):
             if isinstance(one, str):
                 raise TimError(one)
@@ -74,11 +87,7 @@ def compute_rarity(
             if log is not None:
                 log.write(json.dumps({"mark": mark, "palette": labels.describe(), "found": one}) + "\n")
                 log.flush()
-    ordered = [found[tuple(mark)] for mark in marks]
-    means = torch.tensor([one[0] for one in ordered], dtype=torch.float64)  # (M, C, 3)
-    present = torch.tensor([one[1] for one in ordered])  # (M, C)
-    sources = [[*mark[:4], one[2]] for mark, one in zip(marks, ordered, strict=True)]
-    return Rarity(rarity_scores(means, present, bandwidth), sources, labels.describe(), started)
+    return found
 
 
 def _measured(

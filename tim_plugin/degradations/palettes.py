@@ -1,4 +1,4 @@
-"""What the classes of label maps are called, and by which colours or raw indices they are stored."""
+"""Palettes of label maps: the names of classes, and the colours or raw indices that stand for them in files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _NUMBERED = "indices"
 
 @dataclass(frozen=True)
 class Palette:
-    """Classes in index order.
+    """The classes of a kind of label maps, and how a file stores them.
 
     Attributes:
         name: As in option files.
-        classes: Names; without void.
+        classes: Names in index order; without void.
         colours: RGB -> class index. Void has the index after the last class.
         indices: Raw index in a single-channel file -> class index.
         has_void: Whether there is a void class.
@@ -113,7 +113,7 @@ PALETTES = {
 
 
 def get_palette(name: str, num_classes: int | None = None, void_index: int | None = None) -> Palette:
-    """Look a palette up.
+    """Return the palette of a name, or one of plain class indices.
 
     Args:
         name: A key of :data:`PALETTES`, or ``indices``: maps of plain class indices.

@@ -28,7 +28,7 @@ def is_digits(source: str) -> bool:
 
 @lru_cache(maxsize=4)
 def read_digits(source: str) -> Tensor:
-    """Read digits, white on black.
+    """Read handwritten digits, white on black; kept for the next call.
 
     Args:
         source: ``sklearn:digits/train`` (1,541 digits) or ``sklearn:digits/test`` (256, of the same

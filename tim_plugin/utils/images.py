@@ -60,10 +60,10 @@ def read_image(path: Path | str) -> LoadedImage:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """Return a file's content.
+    """Return a file's content, and on failure name the file.
 
     Raises:
-        TimError: It cannot be read; it is named.
+        TimError: It cannot be read.
     """
     try:
         return Path(path).read_bytes()
@@ -182,13 +182,13 @@ def write_pixels(path: Path | str, pixels: np.ndarray, suffix: str = ".png", opt
     write_atomically(path, encode_pixels(pixels, suffix, options))
 
 
-def write_jpeg(path: Path, image: Tensor, quality: int = 90) -> None:
-    """Write (1 | 3, H, W) in [0, 1] as a JPEG of ``quality`` 1 to 100, for pictures in documents; folders are made.
+def write_jpeg(path: Path, image: Tensor) -> None:
+    """Write (1 | 3, H, W) in [0, 1] as a JPEG of quality 90, for pictures in documents; folders are made.
 
     Raises:
         OSError: It cannot be written.
     """
-    write_pixels(path, to_pixels(image), ".jpg", (cv2.IMWRITE_JPEG_QUALITY, quality))
+    write_pixels(path, to_pixels(image), ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 90))
 
 
 def encode_png(image: Tensor) -> bytes:

@@ -98,9 +98,9 @@ def _other_conditions(theirs: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return f"was measured with another {other[0].replace('_', ' ')}" if other else ""
 
 
-def spread(values: Sequence[float], digits: int = 3) -> str:
+def spread(values: Sequence[float]) -> str:
     """Return mean and, of several, sample standard deviation, as text; ``-`` for none."""
     if not values:
         return "-"
-    mean = f"{np.mean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} +- {np.std(values, ddof=1):.{digits}f}"
+    mean = f"{np.mean(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} +- {np.std(values, ddof=1):.3f}"

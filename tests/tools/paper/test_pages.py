@@ -91,4 +91,4 @@ def test_the_scale_of_the_variance_must_agree(bench, monkeypatch, capsys):
 
 def test_pages():
     assert table(["a", "b"], [["1", "2"]]) == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]
-    assert spread([1.0]) == "1.000" and spread([1.0, 3.0], 1) == "2.0 +- 1.4" and spread([]) == "-"
+    assert spread([1.0]) == "1.000" and spread([1.0, 3.0]) == "2.000 +- 1.414" and spread([]) == "-"
