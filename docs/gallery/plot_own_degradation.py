@@ -15,8 +15,6 @@ from skimage import data
 import tim_plugin as tim
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.degradations.base import Degradation, Measure, Observed
-from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.pyramid import condition_pyramid
 from tim_plugin.utils.images import decode_image
 
 SMALL = "TIM_GALLERY_SMALL" in os.environ  # the tests' setting
@@ -56,15 +54,16 @@ optimizer, distance = torch.optim.Adam(tower.parameters(), lr=1e-3), tim.losses.
 # Train: for four crops, search the nearest of eight samples a level, and pull that one nearer.
 for _ in range(STEPS):
     gt = torch.stack([photo[:, y : y + SIDE, x : x + SIDE] for y, x in torch.randint(150 - SIDE, (4, 2))])
-    latents, _ = tim.imle.search(tower, hole.degrade(gt).lq, gt, distance, samples_per_level=8, generator=generator)
+    lq = hole.degrade(gt).lq
+    latents, _ = tim.imle.search(tower, lq, gt, distance, samples_per_level=8, generator=generator)
     optimizer.zero_grad()
-    distance(tower(condition_pyramid(hole.degrade(gt), tower.spec, hole), latents)[-1], gt).mean().backward()
+    distance(tim.imle.generate(tower, lq, latents)[-1], gt).mean().backward()
     optimizer.step()
 # %%
 # Samples of one input, made consistent with it: what is known is put back.
-given = Observed(hole.degrade(gt[:1]).lq.repeat(SAMPLES, 1, 1, 1))
-drawn = Latents.draw(tower.latent_shapes(SIDE // 2, SIDE // 2), SAMPLES, generator)
-images = hole.project_for_saving(tower(condition_pyramid(given, tower.spec, hole), drawn)[-1].detach(), given)
+given = Observed(lq[:1].repeat(SAMPLES, 1, 1, 1))
+drawn = tim.imle.Latents.draw(tower.latent_shapes(SIDE // 2, SIDE // 2), SAMPLES, generator)
+images = hole.project_for_saving(tim.imle.generate(tower, given.lq, drawn)[-1].detach(), given)
 print("consistency:", hole.measure(images, given)["equal"])
 plt.imshow(torch.cat([given.lq[:1], images, gt[:1]]).permute(2, 0, 3, 1).flatten(1, 2))  # input, samples, photo
 plt.axis("off")

@@ -68,6 +68,12 @@ def test_own_degradation(run):
     assert names["images"][..., unknown].std(dim=0).mean() > 0  # samples fill the hole in differently
 
 
+def test_search_on_tensors(run):
+    names = run("search_on_tensors")
+    assert len(names["losses"]) == 12 and set(names["curves"]) == {"vanilla", "hierarchical"}
+    assert all(curve[-1] < curve[0] for curve in names["curves"].values())  # more candidates, nearer ones
+
+
 def test_every_example_has_a_test():
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
-    assert {path.stem.removeprefix("plot_") for path in EXAMPLES} <= tested
+    assert {path.stem.removeprefix("plot_") for path in EXAMPLES} <= tested and len(EXAMPLES) == 6
