@@ -11,8 +11,11 @@ sys.path[:0] = [str(ROOT), str(DOCS)]
 
 import api_pages  # noqa: E402  beside this file
 import code_places  # noqa: E402
+import torch  # noqa: E402
 
 import tim_plugin  # noqa: E402
+
+torch.set_num_threads(1)  # the gallery's networks are so small that more threads take longer
 
 api_pages.write(ROOT / "tim_plugin", DOCS / "api")
 

@@ -18,7 +18,7 @@ from tim_plugin.degradations.base import Degradation, Measure, Observed
 from tim_plugin.utils.images import decode_image
 
 SMALL = "TIM_GALLERY_SMALL" in os.environ  # the tests' setting
-SIDE, STEPS, SAMPLES = (24, 2, 3) if SMALL else (36, 40, 6)
+SIDE, STEPS, SAMPLES = (24, 2, 3) if SMALL else (36, 30, 6)
 
 
 class Hole(Degradation):
