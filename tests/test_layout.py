@@ -12,7 +12,7 @@ from tim_plugin.register import REGISTERED
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tim_plugin"
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_vendor" not in path.parts)
 LONGEST_FILE = 350
 TASK_WORDS = ("super-resolution", "colouri", "coloriz", "decompress", "mnist", "scene")
 
@@ -33,7 +33,7 @@ ORDER = (
 )
 # Modules that a command's start imports: neither they nor what they import at their top may load torch.
 NO_TORCH = ("options.files", "options.checks", "options.data_checks", "options.sections", "options.schema")
-NO_TORCH += ("options.tower", "options.values", "utils.arguments", "utils.errors")
+NO_TORCH += ("options.tower", "options.values", "utils.arguments", "utils.errors", "inference.arguments")
 SLOW = {"torch", "torchvision", "basicsr", "cv2", "numpy"}
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 BASICSR = "basicsr"
+VENDORED = Path(__file__).parent / "_vendor"
 
 
 def apply() -> None:
@@ -37,6 +38,7 @@ def on_first_use(users: Sequence[str], register: Callable[[], None]) -> None:
             of its modules runs, so that ``register`` never meets a module that is half imported.
         register: Called after each import of BasicSR that runs its code; a second call must change nothing.
     """
+    _provide_basicsr()
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _FirstUse)]  # of a reload
     sys.meta_path.insert(0, _FirstUse(users, register))
     if BASICSR in sys.modules:
@@ -92,6 +94,7 @@ def _import_basicsr() -> None:
 def _before_import() -> None:
     """Provide what BasicSR's own imports need."""
     _provide_functional_tensor()
+    _provide_scipy_filters()
     _provide_distutils_version()
     _accept_local_rank_spelling(sys.argv)
 
@@ -101,6 +104,14 @@ def _after_import() -> None:
     _fix_resume()
     _fix_file_client()
     _fix_prefetch()
+
+
+def _provide_basicsr() -> None:
+    # BasicSR is published as source only, which does not build from Python 3.13 on (its setup.py reads locals() after
+    # exec) and elsewhere wants torch for it. setup.py lays unmodified BasicSR beside this file; at the end of sys.path
+    # it is found only where no other is. Can go when BasicSR publishes a wheel.
+    if str(VENDORED) not in sys.path and VENDORED.is_dir():
+        sys.path.append(str(VENDORED))
 
 
 def _provide_functional_tensor() -> None:
@@ -114,6 +125,17 @@ def _provide_functional_tensor() -> None:
     module = types.ModuleType(name, "rgb_to_grayscale for BasicSR, provided by tim_plugin.compat")
     module.rgb_to_grayscale = rgb_to_grayscale
     sys.modules[name] = module
+
+
+def _provide_scipy_filters() -> None:
+    # basicsr.metrics.niqe imports scipy.ndimage.filters, which SciPy 2 removes. Can go when BasicSR imports convolve
+    # from scipy.ndimage.
+    name = "scipy.ndimage.filters"
+    if importlib.util.find_spec(name) is not None:
+        return
+    import scipy.ndimage
+
+    sys.modules[name] = scipy.ndimage.filters = scipy.ndimage
 
 
 def _provide_distutils_version() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 DESCRIPTION = """How good, how diverse, how consistent: measures of many images' samples.
 
 tim evaluate --pred DIR --gt DIR [--lq DIR --task sr16x] --metrics lpips,lpips_diversity,fwv -o out.json
-tim evaluate -opt test.yml -m CHECKPOINT --metrics lpips,agreement -o out.json"""
+tim evaluate -opt test.yml -m CHECKPOINT --metrics lpips,consistency -o out.json"""
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:

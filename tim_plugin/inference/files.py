@@ -124,10 +124,15 @@ def sample_files(
         there = f" ({num_there} of them were there)" if num_there else ""
         print(f"{len(entries)} image(s), {run.options.num_samples} sample(s) each: {folder}{there}")
     if num_skipped:
-        named = ", ".join(str(one) for one in sources[:3]) + (", ..." if len(sources) > 3 else "")
         others = "; the others are done" if entries else ""
-        raise TimError(f"-i {named}: {num_skipped} of {len(inputs)} images could not be sampled, see above{others}")
+        raise TimError(
+            f"-i {_named(sources)}: {num_skipped} of {len(inputs)} images could not be sampled, see above{others}"
+        )
     return entries
+
+
+def _named(sources: Sequence[Path], most: int = 3) -> str:
+    return ", ".join([*(str(one) for one in sources[:most]), *(["..."] if len(sources) > most else [])])
 
 
 def _open(model: Path | str, folder: Path, options: SampleOptions) -> Run:
@@ -143,23 +148,26 @@ def _open(model: Path | str, folder: Path, options: SampleOptions) -> Run:
             f"{model}: is a {network_g.get('type')}, whose inputs only a data set knows how to read: use "
             "tools/test.py or tools/evaluate.py with its option file"
         )
-    num_levels = tower.spec.num_levels
-    if options.level_seeds is not None and len(options.level_seeds) > num_levels:
-        raise TimError(f"--level-seeds has {len(options.level_seeds)} entries, the network has {num_levels} levels")
-    fixed = fixed_levels(options.level_seeds, num_levels)
-    num_samples = options.num_samples if None in fixed else 1
-    options = dataclasses.replace(options, level_seeds=fixed, num_samples=num_samples)
+    options = _fitted(options, tower.spec.num_levels)
     network_g = plain(network_g, lambda tensor: f"tensor of shape {tuple(tensor.shape)}")
     header = {"tim_plugin": __version__, "model": str(model), "network_g": network_g, "seed": options.seed}
     made_with = {
         "model_sha256": sha256(read_bytes(file)),
         "seed": options.seed,
-        "num_samples": num_samples,
-        "level_seeds": fixed,
+        "num_samples": options.num_samples,
+        "level_seeds": options.level_seeds,
         "precision": options.precision,
     }
     record = SampleRecord(folder / "samples.json", header, options.skip_existing)
     return Run(tower, device, options, folder, made_with, record, own_bytes(device))
+
+
+def _fitted(options: SampleOptions, num_levels: int) -> SampleOptions:
+    """Return the options with one entry of ``level_seeds`` a level, and one sample where none of them is free."""
+    if options.level_seeds is not None and len(options.level_seeds) > num_levels:
+        raise TimError(f"--level-seeds has {len(options.level_seeds)} entries, the network has {num_levels} levels")
+    fixed = fixed_levels(options.level_seeds, num_levels)
+    return dataclasses.replace(options, level_seeds=fixed, num_samples=options.num_samples if None in fixed else 1)
 
 
 def _read(run: Run, source: Input) -> Planned | Entry | TimError:

@@ -56,7 +56,7 @@ def sample_image(
         num_samples: How many.
         seed: Sample j depends on (seed, ``image_key``, j) alone.
         image_key: Name or index of the image.
-        level_seeds: See :func:`tim_plugin.inference.sampler.sample_latents`.
+        level_seeds: See :func:`tim_plugin.inference.sampler.sample`.
         max_samples_per_batch: Samples computed at once.
         consistency: See :func:`tim_plugin.inference.finishing.finish`.
 

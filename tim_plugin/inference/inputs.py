@@ -54,15 +54,18 @@ def list_inputs(sources: Sequence[Path], output: Path, suffix: str) -> list[Inpu
     found: dict[Path, tuple[str, Callable[[], bytes]]] = {}
     for source in sources:
         _check_output(source, output)
-        if is_video(source):
-            video = Video(source)
-            listed = [(frame, source.stem, partial(video.read, frame)) for frame in video.frames]
-        else:
-            listed = [(path, path.stem, partial(read_bytes, path)) for path in list_images(source)]
-        for path, key, read in listed:
+        for path, key, read in _listed(source):
             found.setdefault(path, (key, read))
     names = _output_names(list(found), suffix)
     return [Input(path, name, *rest) for (path, rest), name in zip(found.items(), names, strict=True)]
+
+
+def _listed(source: Path) -> list[tuple[Path, str, Callable[[], bytes]]]:
+    """Return path, key and reader of each frame of a video, of each image of a folder, or of the file."""
+    if is_video(source):
+        video = Video(source)
+        return [(frame, source.stem, partial(video.read, frame)) for frame in video.frames]
+    return [(path, path.stem, partial(read_bytes, path)) for path in list_images(source)]
 
 
 def _check_output(source: Path, output: Path) -> None:

@@ -6,7 +6,7 @@ not depend on how many others are drawn, or with whom it shares a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -104,7 +104,7 @@ def sample_chunks(
         num_samples: How many.
         seed: Sample j depends on (seed, ``image_key``, j) alone.
         image_key: Name or index of the image.
-        level_seeds: See :func:`sample_latents`.
+        level_seeds: See :func:`sample`.
         max_samples_per_batch: Samples computed at once.
 
     Yields:
@@ -117,20 +117,22 @@ def sample_chunks(
     empty = getattr(tower, "empty", torch.empty)
     at_once = min(max_samples_per_batch, getattr(tower, "max_samples_per_batch", max_samples_per_batch))
 
-    def run(levels: Iterable[int], numbers: Sequence[int], image: Tensor | None, state: Any) -> tuple[Tensor, Any]:
-        for level in levels:
-            # Drawn level by level, because the noise of a very large image is large itself.
-            drawn = _level_latents(shapes[level], seed, image_key, numbers, level, fixed[level], empty)
-            condition, latent = _repeated(conditions[level], len(numbers)), move(drawn, coarsest.device)
-            image, state = tower.forward_level(level, condition, latent, state)
-        return image, state
+    def run(level: int, numbers: Sequence[int], state: Any) -> tuple[Tensor, Any]:
+        # Drawn level by level, because the noise of a very large image is large itself.
+        drawn = _level_latents(shapes[level], seed, image_key, numbers, level, fixed[level], empty)
+        condition = _repeated(conditions[level], len(numbers))
+        return tower.forward_level(level, condition, move(drawn, coarsest.device), state)
 
     with kept_weights(tower):
-        image, state = run(range(num_shared), [0], None, None)
+        shared, shared_state = None, None
+        for level in range(num_shared):
+            shared, shared_state = run(level, [0], shared_state)
         for start in range(0, num_samples, at_once):
             numbers = range(start, min(start + at_once, num_samples))
-            own = range(num_shared, len(shapes))
-            yield run(own, numbers, _repeated(image, len(numbers)), _repeated(state, len(numbers)))[0]
+            image, state = (_repeated(one, len(numbers)) for one in (shared, shared_state))
+            for level in range(num_shared, len(shapes)):
+                image, state = run(level, numbers, state)
+            yield image
 
 
 def _repeated(tree: Any, count: int) -> Any:

@@ -24,7 +24,7 @@ class BaselineModel(SamplingModel):
     """Train a network by the losses it brings, or by ``pixel_opt`` and ``perceptual_opt`` as SRModel does.
 
     A network that trains in its own way has ``losses(lq, gt, distance) -> {name: scalar}``; ``distance`` is
-    ``perceptual_opt``'s. A network with several answers has ``sample``
+    ``perceptual_opt``'s. A network that gives several samples has ``sample``
     (see :func:`tim_plugin.inference.image_samples.one_pass`).
 
     Args:

@@ -1,4 +1,4 @@
-"""BasicSR's own training and test loops, with our parts where its own cannot do it.
+"""BasicSR's own training and test loops, run with some of their parts replaced by ours.
 
 ``basicsr.train.train_pipeline`` runs unchanged; for the time of the call these names of its module are ours: the
 options (:mod:`tim_plugin.options.files`), the sampler (each crop keyed by seed, epoch and index; a resumed run

@@ -85,7 +85,7 @@ def set_up(opt: dict[str, Any], launcher: str) -> None:
     Raises:
         TimError: The machine has not got what the options ask for.
     """
-    from basicsr.utils import set_random_seed  # here: likewise
+    from basicsr.utils import set_random_seed  # here, as above
 
     opt["rank"], opt["world_size"] = join_processes(opt, launcher)
     _choose_devices(opt)

@@ -15,7 +15,8 @@ from torch import nn
 
 from tim_plugin.imle.search import DistanceLike
 from tim_plugin.inference.image_samples import SampledImage
-from tim_plugin.metrics.validation import Row, evaluate, summarise
+from tim_plugin.metrics.summary import Row, summarise
+from tim_plugin.metrics.validation import evaluate
 from tim_plugin.models.pipeline import train_pipeline
 from tim_plugin.options.files import read_option_file, read_with_overrides
 from tim_plugin.utils.checkpoints import load_network

@@ -25,7 +25,7 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.inference.finishing import measure_consistency
 from tim_plugin.inference.image_samples import SampledImage, sample_image
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.metrics.validation import Row
+from tim_plugin.metrics.summary import Row
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.digit_files import fit_to_digits, read_digits
 from tim_plugin.utils.images import write_json, write_png

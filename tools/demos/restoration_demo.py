@@ -14,7 +14,7 @@ from demos.first_picture import show_shipped
 from demos.layouts_demo import LAYOUTS, layout_data
 from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.metrics.validation import Row
+from tim_plugin.metrics.summary import Row
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image, write_jpeg, write_json, write_png

@@ -21,7 +21,8 @@ from tim_plugin.inference import towers as pretrained
 from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.outputs import sheet_row
 from tim_plugin.losses.distance import PerceptualDistance
-from tim_plugin.metrics.validation import Row, evaluate, summarise
+from tim_plugin.metrics.summary import Row, summarise
+from tim_plugin.metrics.validation import evaluate
 from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError, did_you_mean

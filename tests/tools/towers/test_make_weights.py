@@ -15,7 +15,7 @@ import yaml
 from paper.presets import SMALL
 from paper.workbench import Workbench
 from tim_plugin.inference import towers as pretrained
-from tim_plugin.metrics.validation import Row
+from tim_plugin.metrics.summary import Row
 from tim_plugin.options.files import read_option_file
 from tim_plugin.utils import bundled
 from tim_plugin.utils.errors import TimError
