@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-# Where the project can be read. It has no public address yet: when it has, set this and run `python docs/readme_links.py`.
+# Where the project can be read: it has no public address yet; with one, set this and run `python docs/readme_links.py`.
 PROJECT_URL = "https://example.org/tim_plugin"
 BASICSR = ROOT / "wheels" / "basicsr-1.4.2-py3-none-any.whl"  # wheels/README.md says what it is
 OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them

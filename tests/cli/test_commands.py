@@ -129,7 +129,7 @@ def guide_block(first_line):
 
 
 def test_the_guides_project_of_ones_own_with_basicsrs_unmodified_pipelines(tmp_path, pairs, tiny_network):
-    """The guide's train.py and options.yml, made small: PairedImageDataset, basicsr.train and basicsr.test as they are."""
+    """The guide's train.py and options.yml, made small: BasicSR's PairedImageDataset, train and test as they are."""
     program = guide_block("# train.py")
     (tmp_path / "train.py").write_text(program)
     (tmp_path / "test.py").write_text(program.replace("train", "test"))
