@@ -1,25 +1,22 @@
 # make demo: install into .venv, train a small tower on real photographs, write samples and measures.
 # make demo-mnist, demo-colorization, demo-decompression: the same for other tasks.
 # make test: install into .venv, run the tests.
-# PYTHON=python3.11 make demo  chooses the interpreter (3.10 to 3.12).
+# make docs: the guide, into docs/_build/html; a warning is an error.
+# PYTHON=python3.11 make demo  chooses the interpreter (3.10 to 3.14).
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo demo-mnist demo-colorization demo-decompression test lint clean
+.PHONY: install demo demo-mnist demo-colorization demo-decompression test lint docs clean
 
 install: $(INSTALLED)
 
-# basicsr is a source package whose build needs torch: it is built without isolation, so that torch is installed once.
-$(INSTALLED): setup.py pyproject.toml
-	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else 'error: Python %d.%d: basicsr builds with Python 3.10 to 3.12 only; run PYTHON=python3.11 make ...' % v)"
+$(INSTALLED): setup.py pyproject.toml wheels/*.whl
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 10) else 'error: Python %d.%d: 3.10 or newer is needed; run PYTHON=python3.13 make ...' % v)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip setuptools wheel
-	$(BIN)/pip install --quiet --disable-pip-version-check torch torchvision numpy cython
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation basicsr==1.4.2
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[demo,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo,test]'
 	@touch $@
 
 demo: $(INSTALLED)
@@ -37,5 +34,12 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+$(VENV)/.docs: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info tim_plugin/_vendor docs/_build docs/api docs/auto_gallery

@@ -1,28 +1,64 @@
-"""Package metadata; `pip install -e .` after torch and basicsr (see the Makefile's `install` target)."""
+"""Package metadata; `pip install .` is all that an installation needs, also without a wheel of BasicSR on the index."""
 
 import re
 from pathlib import Path
+from zipfile import ZipFile
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+# Where the project can be read: it has no public address yet; with one, set this and run `python docs/readme_links.py`.
+PROJECT_URL = "https://example.org/tim_plugin"
+BASICSR = ROOT / "wheels" / "basicsr-1.4.2-py3-none-any.whl"  # wheels/README.md says what it is
+OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "_version.py").read_text()).group(1)
+
+
+class BuildWithBasicSR(build_py):
+    """Builds, and lays unmodified BasicSR into tim_plugin/_vendor, where compat.py finds it if there is no other."""
+
+    def run(self) -> None:
+        """Build, then unpack: beside the other files of the wheel, or into the checkout that is installed editable."""
+        super().run()
+        with ZipFile(BASICSR) as wheel:
+            wheel.extractall((ROOT if self.editable_mode else Path(self.build_lib)) / "tim_plugin" / "_vendor")
+
 
 setup(
     name="tim_plugin",
     version=VERSION,
-    description="Tower Implicit Model for BasicSR: many plausible answers for one input, by conditional IMLE",
+    description="Tower Implicit Model for BasicSR: many plausible outputs for one input, by conditional IMLE",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    url=PROJECT_URL,
+    author="The tim_plugin authors",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE", "wheels/LICENSE"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.10",
-    packages=find_packages(include=["tim_plugin", "tim_plugin.*"]),
-    package_data={"tim_plugin": ["weights/*.safetensors", "weights/checksums.json"]},
+    packages=[*find_packages(include=["tim_plugin", "tim_plugin.*"]), OPTION_FILES],
+    package_dir={OPTION_FILES: "options"},  # their one source; an editable install reads them there
+    package_data={
+        "tim_plugin": ["weights/*.safetensors", "weights/checksums.json", "py.typed"],
+        OPTION_FILES: ["*.yml", "baselines/*.yml"],
+    },
+    entry_points={"console_scripts": ["tim = tim_plugin.cli.main:main"]},
+    cmdclass={"build_py": BuildWithBasicSR},
     install_requires=[
         "torch>=2.6",
         "torchvision",
-        "basicsr==1.4.2",
-        "mmcv-lite>=2.1",
+        "mmengine>=0.10",
         "lpips>=0.1.4",
         "opencv-python",
         "pillow",
@@ -31,17 +67,32 @@ setup(
         "numpy",
         "safetensors>=0.4",
         "torch-fidelity>=0.3",
-        "setuptools",  # basicsr imports distutils, which Python 3.12 has only through setuptools
+        # what BasicSR imports beside these; its own metadata names more, which nothing imports, and a nightly build
+        "scipy",
+        "requests",
+        "tqdm",
+        "lmdb",
+        "tensorboard",
+        "packaging",  # compares versions where Python, from 3.12 on, has no distutils
     ],
     extras_require={
-        "demo": ["scikit-image>=0.22", "scikit-learn>=1.3", "scipy", "matplotlib"],
+        "demo": ["scikit-image>=0.22", "scikit-learn>=1.3", "matplotlib"],
+        "docs": [
+            "sphinx>=8",
+            "myst-parser>=4",
+            "sphinx-gallery>=0.18",
+            "furo",
+            "matplotlib",
+            "scikit-image>=0.22",
+            "scikit-learn>=1.3",
+        ],
         "test": [
             "pytest>=8",
+            "jsonschema",
             "pytest-xdist>=3.5",
             "ruff>=0.6",
             "scikit-image>=0.22",
             "scikit-learn>=1.3",
-            "scipy",
             "matplotlib",
         ],
     },

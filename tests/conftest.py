@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import tim_plugin  # noqa: F401  mends BasicSR before any test imports it
+import tim_plugin  # noqa: F401  fixes BasicSR before any test imports it
 
 # isort: split
 from basicsr.utils import set_random_seed

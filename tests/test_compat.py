@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from basicsr.data.paired_image_dataset import PairedImageDataset
 
+import tim_plugin
 from tim_plugin import compat
 from tim_plugin.utils.errors import TimError
 
+PACKAGE = Path(tim_plugin.__file__).parent
 ORDERS = {
+    "a network of ours first": """
+from tim_plugin.archs.tower_arch import TowerGenerator
+from basicsr.utils.registry import ARCH_REGISTRY
+assert ARCH_REGISTRY.get('TowerGenerator') is TowerGenerator
+""",
+    "what knows no BasicSR first": """
+import sys, tim_plugin.utils.processes, tim_plugin.inference.image_samples, tim_plugin.imle.search
+assert 'basicsr' not in sys.modules
+from basicsr.utils.registry import ARCH_REGISTRY
+ARCH_REGISTRY.get('TowerGenerator')
+""",
+    "the list of what is registered first": "import tim_plugin.register",
+    "a module of BasicSR, whose loader stays its own": """
+import tim_plugin
+import basicsr.archs.rrdbnet_arch, basicsr
+assert type(basicsr.__loader__) is type(basicsr.archs.__loader__) is type(basicsr.__spec__.loader)
+""",
     "first": "import tim_plugin; from basicsr.train import train_pipeline; import basicsr.data.degradations",
     "after torchvision": "import torch, torchvision.transforms.functional, cv2; import tim_plugin, basicsr",
     "after a failed import": """
@@ -27,11 +48,13 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 assert 'RRDBNet' in ARCH_REGISTRY and 'RealESRGANDataset_basicsr' in DATASET_REGISTRY
 """,
     "after basicsr": """
-import sys, types
+import importlib.util, os, sys, types
+package = os.path.dirname(importlib.util.find_spec('tim_plugin').origin)
+sys.path.append(os.path.join(package, '_vendor'))  # a user's own, where none is installed
 from torchvision.transforms.functional import rgb_to_grayscale
 shim = types.ModuleType('functional_tensor')
 shim.rgb_to_grayscale = rgb_to_grayscale
-sys.modules['torchvision.transforms.functional_tensor'] = shim  # a user's own mend
+sys.modules['torchvision.transforms.functional_tensor'] = shim  # a user's own fix
 from basicsr.train import train_pipeline
 import tim_plugin, importlib
 importlib.reload(tim_plugin)
@@ -50,14 +73,65 @@ def test_import_order(order):
     assert done.stdout.strip().endswith("fine"), done.stderr
 
 
-def test_every_mend_says_when_it_can_go():
-    mends = [
+SPAWNED = """
+import multiprocessing
+from tim_plugin.utils.checkpoints import network_of
+
+if __name__ == "__main__":
+    section = {"type": "MappingNetwork", "style_dim": 4, "width": 8, "num_layers": 2, "num_blocks": 1, "channels": 4}
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(type(pool.apply(network_of, (section,))).__name__)
+"""
+
+
+def test_a_spawned_worker_has_the_networks_registered(tmp_path):
+    (tmp_path / "spawned.py").write_text(SPAWNED)
+    done = subprocess.run([sys.executable, tmp_path / "spawned.py"], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "MappingNetwork", done.stderr
+
+
+def imports_of(module):
+    """Modules of this package and BasicSR that a module imports when it is imported."""
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    names = set()
+    for node in ast.parse(path.read_text()).body:  # what stands in functions is imported later
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    known = {name for name in names if name.startswith("basicsr") or PACKAGE.parent.joinpath(*name.split(".")).is_dir()}
+    return known | {name for name in names if PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py").is_file()}
+
+
+def closure(module):
+    found, waiting = set(), [module]
+    while waiting:
+        one = waiting.pop()
+        if one not in found and one.startswith("tim_plugin."):
+            waiting += imports_of(one)
+        found.add(one)
+    return found
+
+
+def test_nothing_that_is_registered_meets_itself_half_imported():
+    """A module that is needed for registering imports BasicSR only from a folder whose import does so beforehand."""
+    needed = {name for name in closure("tim_plugin.register") if name.count(".") > 1}
+    users = tuple(f"tim_plugin.{folder}." for folder in tim_plugin.USERS_OF_BASICSR)
+    assert any(name.startswith("tim_plugin.utils.") for name in needed)
+    for name in needed:
+        if name.startswith("tim_plugin.") and not name.startswith(users):
+            assert [one for one in closure(name) if one.startswith(("basicsr", *users))] == [], name
+
+
+def test_every_fix_says_when_it_can_go():
+    fixes = [
         function
         for name, function in inspect.getmembers(compat, inspect.isfunction)
-        if name.startswith(("_provide", "_accept", "_mend"))
+        if name.startswith(("_provide", "_accept", "_fix"))
     ]
-    assert len(mends) == 6
-    for function in mends:
+    assert len(fixes) == 8
+    for function in fixes:
         source = " ".join(inspect.getsource(function).replace("#", " ").split())
         assert "Can go when" in source, function.__name__
 

@@ -1,17 +1,61 @@
-"""Tower Implicit Model for BasicSR: many plausible answers for one input, by conditional IMLE.
+"""Tower Implicit Model for BasicSR: many plausible samples for one input, by conditional IMLE.
 
-``import tim_plugin`` is all that a BasicSR project needs: it first makes BasicSR importable with current torchvision
-(:mod:`tim_plugin.compat`) and then registers the networks, the model, the datasets, the losses and the metrics
-(:mod:`tim_plugin.register`). Write it above the first import of ``basicsr``.
+As a library::
+
+    import tim_plugin as tim
+
+    tower = tim.load("sr16x-small")  # tim.list_models() names those of the package; or a checkpoint
+    samples = tower.sample("thumb.png", n=8, seed=0)  # .images (8, 3, H, W), .consistency, .save("results/")
+
+In a BasicSR project ``import tim_plugin``, above the first import of ``basicsr``, is all: BasicSR becomes importable
+with current torchvision (:mod:`tim_plugin.compat`), and the networks, models, datasets, losses and metrics of
+:mod:`tim_plugin.register` are in its registries.
+
+The import itself is quick: torch and BasicSR are loaded when they are first used.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from tim_plugin import compat
 from tim_plugin._version import __version__
 
-compat.apply()
+if TYPE_CHECKING:
+    from tim_plugin import imle, losses, metrics
+    from tim_plugin.api import Samples, Tower, list_models, load, sample, test, train
 
-from tim_plugin.register import register_all  # noqa: E402  BasicSR can be imported only after compat.apply()
+__all__ = [
+    "Samples",
+    "Tower",
+    "__version__",
+    "imle",
+    "list_models",
+    "load",
+    "losses",
+    "metrics",
+    "sample",
+    "test",
+    "train",
+]
 
-register_all()
+USERS_OF_BASICSR = ("archs", "data", "losses", "metrics", "models")
+FOLDERS = ("imle", "losses", "metrics")  # whose names are used as tim.losses.PerceptualDistance
 
-__all__ = ["__version__"]
+
+def _register() -> None:
+    import_module("tim_plugin.register")
+
+
+compat.on_first_use([f"{__name__}.{folder}" for folder in USERS_OF_BASICSR], _register)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}") if name in FOLDERS else getattr(import_module(f"{__name__}.api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,29 +1,117 @@
-"""Mends for BasicSR 1.4.2 with current torch, torchvision and Python; the only file that knows of them.
+"""Compatibility fixes that let BasicSR 1.4.2 run with current torch, torchvision and Python; all are in this file.
 
-:func:`apply` runs when ``tim_plugin`` is imported, before anything imports BasicSR. Every mend changes a module's
-attribute, so that it also reaches code that was imported earlier, does nothing where it is not needed, and says when
-it can go. Nothing of BasicSR is copied or edited.
+``import tim_plugin`` loads neither torch nor BasicSR. It calls :func:`on_first_use`, so that the first import of
+``basicsr``, wherever it happens, is fixed and followed by the registration of this package's networks, models and
+datasets. Each fix replaces an attribute of one of BasicSR's modules, so that it also reaches code that was imported
+earlier; it does nothing where it is not needed, and its comment says when it can be removed. Nothing of BasicSR is
+copied or edited.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
+BASICSR = "basicsr"
+VENDORED = Path(__file__).parent / "_vendor"
+
 
 def apply() -> None:
-    """Make ``import basicsr`` work and mend what the training and test road of this package touches. Idempotent."""
+    """Make ``import basicsr`` work and fix what training and testing use of it; a second call changes nothing."""
+    _before_import()
+    _after_import()
+
+
+def on_first_use(users: Sequence[str], register: Callable[[], None]) -> None:
+    """Fix BasicSR and call ``register`` when BasicSR is first imported; at once, if it has been.
+
+    Args:
+        users: Packages of ours whose modules import BasicSR. The first import of one of them imports BasicSR before any
+            of its modules runs, so that ``register`` never meets a module that is half imported.
+        register: Called after each import of BasicSR that runs its code; a second call must change nothing.
+    """
+    _provide_basicsr()
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _FirstUse)]  # of a reload
+    sys.meta_path.insert(0, _FirstUse(users, register))
+    if BASICSR in sys.modules:
+        apply()
+        register()
+
+
+class _FirstUse:
+    """A finder that leaves the search to the others, and runs something around the first import of some packages."""
+
+    def __init__(self, users: Sequence[str], register: Callable[[], None]) -> None:
+        self.users, self.register = frozenset(users), register
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != BASICSR and name not in self.users:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
+        spec = next((found for finder in others if (found := finder.find_spec(name, path, target)) is not None), None)
+        if spec is not None and spec.loader is not None:
+            around = (_before_import, self._after_import) if name == BASICSR else (_import_basicsr,)
+            spec.loader = _Around(spec.loader, *around)
+        return spec
+
+    def _after_import(self) -> None:
+        _after_import()
+        self.register()
+
+
+class _Around(Loader):
+    """Loads as another loader does, which the module then has; calls ``before`` and ``after``."""
+
+    def __init__(
+        self, loader: Loader, before: Callable[[], object], after: Callable[[], object] = lambda: None
+    ) -> None:
+        self.loader, self.before, self.after = loader, before, after
+
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__spec__.loader = module.__loader__ = self.loader
+        self.before()
+        self.loader.exec_module(module)
+        self.after()
+
+
+def _import_basicsr() -> None:
+    importlib.import_module(BASICSR)
+
+
+def _before_import() -> None:
+    """Provide what BasicSR's own imports need."""
     _provide_functional_tensor()
+    _provide_scipy_filters()
     _provide_distutils_version()
     _accept_local_rank_spelling(sys.argv)
-    _mend_resume()
-    _mend_file_client()
-    _mend_prefetch()
+
+
+def _after_import() -> None:
+    """Fix what is wrong in BasicSR, once it is imported."""
+    _fix_resume()
+    _fix_file_client()
+    _fix_prefetch()
+
+
+def _provide_basicsr() -> None:
+    # BasicSR is published as source only, which does not build from Python 3.13 on (its setup.py reads locals() after
+    # exec) and elsewhere wants torch for it. setup.py lays unmodified BasicSR beside this file; at the end of sys.path
+    # it is found only where no other is. Can go when BasicSR publishes a wheel.
+    if str(VENDORED) not in sys.path and VENDORED.is_dir():
+        sys.path.append(str(VENDORED))
 
 
 def _provide_functional_tensor() -> None:
@@ -37,6 +125,17 @@ def _provide_functional_tensor() -> None:
     module = types.ModuleType(name, "rgb_to_grayscale for BasicSR, provided by tim_plugin.compat")
     module.rgb_to_grayscale = rgb_to_grayscale
     sys.modules[name] = module
+
+
+def _provide_scipy_filters() -> None:
+    # basicsr.metrics.niqe imports scipy.ndimage.filters, which SciPy 2 removes. Can go when BasicSR imports convolve
+    # from scipy.ndimage.
+    name = "scipy.ndimage.filters"
+    if importlib.util.find_spec(name) is not None:
+        return
+    import scipy.ndimage
+
+    sys.modules[name] = scipy.ndimage.filters = scipy.ndimage
 
 
 def _provide_distutils_version() -> None:
@@ -60,7 +159,7 @@ def _accept_local_rank_spelling(argv: list[str]) -> None:
             argv[index] = argument.replace("--local-rank", "--local_rank", 1)
 
 
-def _mend_resume() -> None:
+def _fix_resume() -> None:
     # load_resume_state asks CUDA for its current device, looks below the working directory instead of
     # path: experiments_root, and starts from 0 in silence. Can go when BasicSR's loads to the CPU and says what it did.
     import basicsr.train
@@ -68,7 +167,7 @@ def _mend_resume() -> None:
     basicsr.train.load_resume_state = load_resume_state
 
 
-def _mend_file_client() -> None:
+def _fix_file_client() -> None:
     # cv2.imdecode gives None for a damaged file and BasicSR's imfrombytes then fails inside numpy without a name.
     # Can go when BasicSR's datasets name the file that they cannot read.
     from basicsr.data import paired_image_dataset
@@ -96,7 +195,7 @@ def _naming_files(getitem: Any) -> Any:
     return wrapper
 
 
-def _mend_prefetch() -> None:
+def _fix_prefetch() -> None:
     # prefetch_mode: cpu reads in a thread; an error ends the thread in silence and the training waits without end.
     # Can go when BasicSR's PrefetchGenerator hands its thread's errors on.
     from basicsr.data.prefetch_dataloader import PrefetchGenerator
@@ -127,13 +226,17 @@ def _with_errors(items: Iterable[Any]) -> Iterator[Any]:
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Load the state to resume from, as ``basicsr.train.load_resume_state`` does, on any machine.
+    """Load the training state to resume from, in place of ``basicsr.train.load_resume_state``, with or without a GPU.
 
-    With ``--auto_resume`` the newest ``N.state`` below ``path: training_states`` is taken, and a message says clearly
-    when there is none. The state is read on the CPU with ``weights_only=True``; the optimizers move it to their device.
+    With ``--auto_resume`` the newest ``N.state`` below ``path: training_states`` is taken; a message is printed when
+    there is none. The state is read on the CPU with ``weights_only=True``; the optimizers move it to their device.
 
     Args:
-        opt: The options; ``path: resume_state`` and the networks' paths are set as BasicSR sets them.
+        opt: All options of the run; ``path: resume_state`` and the networks' paths are set as BasicSR sets them.
+
+    Returns:
+        The state (``epoch``, ``iter``, ``optimizers``, ``schedulers`` and what the model added), or None for a run that
+        starts at iteration 0.
 
     Raises:
         TimError: ``path: resume_state`` or its network's file does not exist or cannot be read.

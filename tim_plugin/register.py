@@ -1,4 +1,4 @@
-"""Every name that an option file may use, registered by explicit calls, in one list."""
+"""Every name that an option file may use, in one list, registered by explicit calls when this module is imported."""
 
 from __future__ import annotations
 
@@ -68,3 +68,6 @@ def register_all() -> None:
                 f"'{name}' is already in BasicSR's {registry._name} registry and is not tim_plugin's: "
                 "another plugin of this environment uses the same name"
             )
+
+
+register_all()

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
+import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
 from speed.ahead import benchmark_ahead
 from speed.sampling_speed import benchmark_inference
 from speed.scaling import benchmark_scaling
@@ -12,8 +12,8 @@ from speed.settings import DEFAULT, SETTINGS
 from speed.step_memory import benchmark_memory
 from speed.step_speed import benchmark_training
 from speed.timing import as_json, described, require_repeats
-from tim_plugin.inference.files import choose_device
-from tim_plugin.models.pipeline import run
+from tim_plugin.cli.run import run
+from tim_plugin.inference.devices import choose_device
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import make_writable, write_json
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from speed.report_page import page
-from tim_plugin.models.pipeline import run
+from tim_plugin.cli.run import run
 from tim_plugin.utils.images import write_atomically
 
 

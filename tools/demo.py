@@ -4,11 +4,11 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
+import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
 from demos.digits_demo import compare_digits_consistency, run_digits_demo
 from demos.layouts_demo import LAYOUTS
 from demos.restoration_demo import DEMOS, compare_demo, picture_demo, run_demo
-from tim_plugin.models.pipeline import run
+from tim_plugin.cli.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = "mnist_pca"
@@ -37,16 +37,20 @@ def main() -> None:
         help="only write a picture of what the package's tower makes of the held-out photographs",
     )
     args = parser.parse_args()
-    if args.picture is not None and (args.name in (DIGITS, LAYOUTS) or args.compare):
-        parser.error("--picture is for demos with photographs, without --compare")
-    if args.data is not None and args.name not in (DIGITS, LAYOUTS):
-        parser.error(f"--data is for {DIGITS} and {LAYOUTS}; {args.name} has its own photographs")
+    check(parser, args)
     if args.picture is not None:
         run(partial(picture_demo, args.name, ROOT, args.picture))
     elif args.name == DIGITS:
         run(partial(compare_digits_consistency if args.compare else run_digits_demo, ROOT, args.data))
     else:
         run(partial(compare_demo if args.compare else run_demo, args.name, ROOT, args.data))
+
+
+def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.picture is not None and (args.name in (DIGITS, LAYOUTS) or args.compare):
+        parser.error("--picture is for demos with photographs, without --compare")
+    if args.data is not None and args.name not in (DIGITS, LAYOUTS):
+        parser.error(f"--data is for {DIGITS} and {LAYOUTS}; {args.name} has its own photographs")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
-"""Tables and figures of the paper, each by one command, with its conditions, into docs/results/PRESET; or the towers
-that the package holds, with their cards in docs/models.
+"""Tables and figures of the paper, each by one command, with its conditions, into docs/results/PRESET.
 
 python tools/reproduce.py table5 --preset small --data PHOTOGRAPHS --features SQUEEZENET_STATE_DICT --jobs 2
-python tools/reproduce.py weights --name sr16x-small --data PHOTOGRAPHS --features SQUEEZENET_STATE_DICT
 """
 
 import argparse
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
+import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
 from paper.presets import PRESETS
 from paper.targets import ALL, TARGETS, WEIGHTS, reproduce
-from tim_plugin.models.pipeline import run
+from tim_plugin.cli.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,9 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--features", help="the feature network's weights: imagenet, random (fig3 only), or a state dict's path"
     )
-    parser.add_argument(
-        "--name", nargs="+", help=f"{WEIGHTS}: towers to make, as tools/sample.py --list-models names them"
-    )
+    parser.add_argument("--name", nargs="+", help=f"{WEIGHTS}, which is now tools/make_weights.py: towers to make")
     parser.add_argument("--tasks", help="comma-separated, of those that the target has (default: all)")
     parser.add_argument("--seeds", type=int, help="training runs of each variant (default: the preset's)")
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time (default: 1)")

@@ -1,10 +1,8 @@
-"""Test with an option file, several samples for each image: python tools/test.py -opt options/test_tim_sr16x.yml"""
+"""Test with an option file, several samples for each image: python tools/test.py -opt options/test_tim_sr16x.yml."""
 
-from functools import partial
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
-from tim_plugin.models.pipeline import run, test_pipeline
+from tim_plugin.cli.main import main
 
 if __name__ == "__main__":
-    run(partial(test_pipeline, str(Path(__file__).resolve().parents[1])))
+    main(command="test", root=Path(__file__).resolve().parents[1])

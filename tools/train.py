@@ -1,10 +1,8 @@
-"""Train with an option file: python tools/train.py -opt options/train_tim_sr16x.yml"""
+"""Train with an option file: python tools/train.py -opt options/train_tim_sr16x.yml; the same as ``tim train``."""
 
-from functools import partial
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  mends and registers; must come before any import of basicsr
-from tim_plugin.models.pipeline import run, train_pipeline
+from tim_plugin.cli.main import main
 
 if __name__ == "__main__":
-    run(partial(train_pipeline, str(Path(__file__).resolve().parents[1])))
+    main(command="train", root=Path(__file__).resolve().parents[1])

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tim_plugin.archs.colour_bins import annealed_mean, bin_centres, drawn, rebalancing, soft_targets
 from tim_plugin.archs.crn_arch import MEAN_SHARE, MIN_SHARE
-from tim_plugin.inference.samples import sample_image
+from tim_plugin.inference.image_samples import sample_image
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.color import rgb_to_lab
 from tim_plugin.utils.errors import TimError

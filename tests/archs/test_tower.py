@@ -191,5 +191,5 @@ def test_wrong_arguments_are_named():
         TowerGenerator(placement="same", consistency="project")
     with pytest.raises(TimError, match="num_blocks must be at least 1"):
         TowerGenerator(num_blocks=0)
-    with pytest.raises(TypeError, match="nun_blocks"):
+    with pytest.raises(TimError, match="network_g: unknown key 'nun_blocks': did you mean 'num_blocks'"):
         TowerGenerator(nun_blocks=2)

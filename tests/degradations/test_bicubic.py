@@ -12,7 +12,7 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.bicubic import Bicubic, bicubic_downsample, lr_psnr, project, project_for_saving
 from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
-from tim_plugin.options.specs import TowerSpec
+from tim_plugin.options.tower import TowerSpec
 from tim_plugin.utils import resize
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_png
@@ -82,7 +82,7 @@ def test_saved_images_degrade_to_their_lq(tmp_path, photos):
 def test_an_lq_that_no_image_reaches_gives_the_best_found():
     lq = (torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)) > 0.5).float()  # black and white pixels
     start = torch.full((1, 3, 64, 64), 0.5)
-    saved, db = project_for_saving(start, lq, max_rounds=20)
+    saved, db = project_for_saving(start, lq)
     assert db < 45
     assert db > lr_psnr(start, lq) + 10
     assert 0 <= saved.min() and saved.max() <= 1

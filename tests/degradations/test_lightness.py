@@ -10,7 +10,7 @@ import torch
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.lightness import Lightness
-from tim_plugin.inference.samples import sample_image
+from tim_plugin.inference.image_samples import sample_image
 from tim_plugin.utils.color import L_STEP, lightness_of
 from tim_plugin.utils.images import read_image, write_png
 

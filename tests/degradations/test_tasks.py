@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from typing import get_args
 
 import pytest
 import torch
 
-from tim_plugin.degradations.table import BUILDERS
+from tim_plugin.degradations.table import DEGRADATIONS, degradation_options, network_options
 from tim_plugin.degradations.tasks import TASKS, get_task
-from tim_plugin.inference.samples import repeat
-from tim_plugin.options.specs import DEGRADATION_KEYS, NO_PROJECTION
+from tim_plugin.inference.finishing import repeat
+from tim_plugin.options.tower import TowerSpec
+from tim_plugin.utils.arguments import NEEDED
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.trees import map_tensors
 
@@ -34,7 +36,7 @@ def test_each_task_degrades_its_gt_to_what_is_read_of_its_file(name):
     assert picture.shape == (3, *observed.lq.shape[1:]) and 0 <= picture.min() and picture.max() <= 1
 
 
-PROJECTED = [name for name, task in TASKS.items() if task.degradation not in NO_PROJECTION]
+PROJECTED = [name for name, task in TASKS.items() if DEGRADATIONS[task.degradation].projects]
 
 
 @pytest.mark.parametrize("name", PROJECTED)
@@ -75,13 +77,29 @@ def test_options_of_another_task_are_refused(name, section, message):
         get_task(name).build(section, "here")
 
 
-def test_the_options_tables_agree_with_the_degradations():
-    assert set(BUILDERS) == set(DEGRADATION_KEYS)
-    for kind, keys in DEGRADATION_KEYS.items():
-        assert keys <= set(inspect.signature(BUILDERS[kind]).parameters), kind
+@pytest.mark.parametrize("kind", DEGRADATIONS)
+def test_options_are_the_constructors_arguments_and_say_what_they_mean(kind):
+    options = {option.name: option for option in degradation_options(kind)}
+    assert set(options) == set(inspect.signature(DEGRADATIONS[kind].builder()).parameters) - {"scale"}
+    assert all(option.sentence.endswith(".") for option in options.values())
+    assert {option.name for option in network_options(kind)} <= set(options)
+
+
+def test_an_option_has_its_name_type_default_and_meaning():
+    quality, subsampling = degradation_options("jpeg")
+    assert (quality.name, quality.type, quality.default) == ("quality", int | tuple[int, int], 1)
+    assert quality.sentence == "JPEG quality, 1 to 100, or the two ends of a range from which each image draws."
+    assert (subsampling.default, get_args(subsampling.type)) == ("4:2:0", ("4:4:4", "4:2:2", "4:2:0"))
+    assert degradation_options("pca")[0].default is NEEDED
+    assert network_options("jpeg") == ()  # a file says how it was made
+    assert get_task("layouts").options == {"palette", "void", "num_classes", "void_index"}
+    assert {key: TowerSpec.keys()[key].default for key in ("style_dim", "head")} == {"style_dim": 128, "head": "rgb"}
+
+
+def test_what_does_not_project_has_nothing_to_measure():
     built = {task.degradation: task.build(OPTIONS.get(name, {}), "x") for name, task in TASKS.items()}
-    built["unknown"] = BUILDERS["unknown"]()
-    assert {kind for kind, one in built.items() if not one.projects} == set(NO_PROJECTION)
+    built["unknown"] = DEGRADATIONS["unknown"]()
+    assert {kind for kind, one in built.items() if not one.projects} == {"unknown", "labels"}
     for one in built.values():
         assert one.projects == bool(one.measured)
         if not one.projects:

@@ -10,7 +10,8 @@ from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.imle.search import REJECTED, hierarchical, ranks, vanilla
 from tim_plugin.losses.distance import PixelDistance
-from tim_plugin.options.specs import ImleSpec, build_spec
+from tim_plugin.options.schema import ImleSpec
+from tim_plugin.options.values import build_spec
 from tim_plugin.utils.errors import TimError
 
 
@@ -64,7 +65,7 @@ def test_jitter_is_seeded_noise_of_its_size(problem):
 )
 def test_options_are_checked(section, message):
     with pytest.raises(TimError, match=message):
-        build_spec(ImleSpec, "imle", section)
+        build_spec(ImleSpec, section)
 
 
 def test_a_radius_a_level():

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,15 @@ from demos.restoration_demo import DEMOS
 from paper.halved_photographs import halved
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.inference import towers as pretrained
-from tim_plugin.inference.samples import measure_consistency, sample_image
+from tim_plugin.inference.finishing import measure_consistency
+from tim_plugin.inference.image_samples import sample_image
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils import bundled
 from tim_plugin.utils.digit_files import read_digits
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_png, list_images, read_image
 from tim_plugin.utils.trees import map_tensors
-from towers.make import trivial_answer
+from towers.make import trivial_image
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -79,7 +79,7 @@ def judged(tower, pairs, of_samples=torch.mean):
         assert set(agreement) == set(tower.degradation.measured)
         assert all(AGREEMENT[key](value) for key, values in agreement.items() for value in values)
         rgb = gt.expand(3, -1, -1)
-        picture = trivial_answer(tower.degradation.picture(observed.lq[0]), tuple(gt.shape[-2:]))[None]
+        picture = trivial_image(tower.degradation.picture(observed.lq[0]), tuple(gt.shape[-2:]))[None]
         for k, measure in enumerate(measures):
             ours[k] += of_samples(measure(samples, rgb.expand(len(samples), -1, -1, -1)))
             trivial[k] += measure(picture, rgb[None]).mean()
@@ -192,34 +192,12 @@ def test_an_edited_tower_is_refused(tmp_path, monkeypatch):
 
 def test_a_demo_shows_the_tower_that_the_package_holds(tmp_path, capsys):
     pytest.importorskip("sklearn")
-    shutil.copytree(ROOT / "options", tmp_path / "options")
+    shutil.copytree(ROOT / "tools" / "demos" / "options", tmp_path / "tools" / "demos" / "options")
     demo_photos.write_photos(tmp_path / "datasets" / "demo_photos")
     sheet = show_shipped("sr16x", DEMOS["sr16x"], tmp_path)
     assert read_image(sheet).rgb.shape[-1] > 8 * 128
     assert "sr16x-small, a tower of this package" in capsys.readouterr().out
     assert show_shipped("generic", DEMOS["generic"], tmp_path) is None
-
-
-def test_the_wheel_works_by_itself(tmp_path, gts):
-    """Built, unpacked elsewhere, and run without the repository."""
-    source = tmp_path / "source"
-    shutil.copytree(ROOT / "tim_plugin", source / "tim_plugin", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "-w", tmp_path, source], check=True, capture_output=True)
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        wheel.extractall(tmp_path / "installed")
-    (tmp_path / "thumbnail.png").write_bytes(encode_png(gts[0][:, ::16, ::16].contiguous()))
-    code = (
-        "from pathlib import Path; import tim_plugin; from tim_plugin.inference.files import sample_files; "
-        "assert 'installed' in tim_plugin.__file__; "
-        "sample_files(Path('thumbnail.png'), Path('out'), 'sr16x-small', num_samples=2)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert read_image(tmp_path / "out" / "thumbnail_s01.png").rgb.shape == (3, SIDE_PX, SIDE_PX)
 
 
 def test_the_command_takes_a_name_and_lists_names(tmp_path, gts):

@@ -20,8 +20,9 @@ from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.imle.latents import LevelShape, draw_level
 from tim_plugin.inference.files import sample_files
+from tim_plugin.inference.finishing import finish
+from tim_plugin.inference.image_samples import sample_image
 from tim_plugin.inference.png_rows import write_png_rows, write_very_large
-from tim_plugin.inference.samples import finish, sample_image
 from tim_plugin.inference.tiled_tower import TiledTower
 from tim_plugin.utils.checkpoints import save_atomically
 from tim_plugin.utils.disk_tensors import empty_like, is_on_disk, on_disk, release
@@ -216,7 +217,7 @@ def test_memory_grows_with_the_input_alone(tiny_tower, small_strips, arguments, 
 )
 def test_strips_take_the_memory_that_is_planned_for(monkeypatch, degradation, side, on_the_disk):
     monkeypatch.setattr("tim_plugin.utils.strips.VERY_LARGE", 0)
-    for module in ("strips", "degradations.base"):
+    for module in ("utils.strips", "degradations.base"):
         monkeypatch.setattr(f"tim_plugin.{module}.STRIP_VALUES", 3 * 256 * 48)
     gt, images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     observed = map_tensors(lambda tensor: tensor[None], degradation.degrade(gt, torch.Generator()))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +16,45 @@ from tim_plugin.metrics.report import without_infinities
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image, to_pixels, write_png
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate.py"
 SAMPLES = 2
+FOLDERS = ("--pred", "pred", "--gt", "gt")
+TO_REFUSE = [
+    (("--metrics", "psnr", "-o", "file/figures.json"), "-o file/figures.json: .*file.* is no folder that"),
+    (("--metrics", "psnr", "-o", "/proc/figures.json"), "-o /proc/figures.json: .*/proc.* is no folder that"),
+    (("--metrics", "fid", "--cache", "file/cache"), "--cache file/cache: is no folder that files can be written to"),
+    (("--metrics", "psnr,prc"), "--metrics prc: takes 4 ground truths, and there are 3"),
+    (("--metrics", ""), "--metrics: names none: give some of fid, kid"),
+    (("--metrics", " ,"), "--metrics: names none: give some of fid, kid"),
+]
+MISSING = [
+    (
+        ("--metrics", "lpips"),
+        "--lpips-weights 'imagenet': vgg16-397923af.pth is not in .* the path of your copy as --lpips-weights PATH; "
+        "--lpips-backbone tim_small --lpips-weights bundled --lpips-calibration bundled needs no such file",
+    ),
+    (("--metrics", "lpips", "--lpips-backbone", "vgg17"), "^--lpips-backbone 'vgg17' is not known: .*'vgg16'.$"),
+    (
+        ("--metrics", "lpips", "--lpips-backbone", "tim_small"),
+        "^--lpips-weights 'imagenet': .* --lpips-weights bundled$",
+    ),
+    (("--metrics", "lpips", "--lpips-weights", "x.pth"), "^--lpips-weights 'x.pth' is neither imagenet nor random"),
+    (
+        ("--metrics", "fid", "--feature-extractor", "squeezenet"),
+        "^--feature-extractor squeezenet: squeezenet1_1-b8a52dc0.pth is not in .* of your copy as --feature-extractor "
+        "PATH; the measures other than fid, kid and prc need no such file$",
+    ),
+    (("--metrics", "fid"), "^--feature-extractor inception: .*; the measures other than fid, kid and prc need no such"),
+    (("--metrics", "kid", "--feature-extractor", "x.pth"), "^--feature-extractor x.pth: .* a file that is there"),
+]
 
 
 @pytest.fixture
-def evaluate(monkeypatch, tmp_path):
+def evaluate(monkeypatch, tmp_path, run_tool):
     """Return a function that runs the command in ``tmp_path`` and gives the content of its JSON file."""
     monkeypatch.chdir(tmp_path)
-    spec = importlib.util.spec_from_file_location("evaluate_tool", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
 
     def call(*arguments):
-        given = [*map(str, arguments), *(() if "-o" in arguments else ("-o", "figures.json"))]
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *given])
-        tool.main()
+        run_tool(*arguments, *(() if "-o" in arguments else ("-o", "figures.json")))
         return json.loads(Path("figures.json").read_text())
 
     return call
@@ -49,17 +70,6 @@ def folders(photos, tmp_path):
             noise = torch.randn(gt.shape, generator=torch.Generator().manual_seed(10 * number + index))
             write_png(tmp_path / "pred" / f"{path.stem}_s{index}.png", (gt + 0.05 * noise).clamp(0, 1))
     return tmp_path
-
-
-FOLDERS = ("--pred", "pred", "--gt", "gt")
-TO_REFUSE = [
-    (("--metrics", "psnr", "-o", "file/figures.json"), "-o file/figures.json: .*file.* is no folder that"),
-    (("--metrics", "psnr", "-o", "/proc/figures.json"), "-o /proc/figures.json: .*/proc.* is no folder that"),
-    (("--metrics", "fid", "--cache", "file/cache"), "--cache file/cache: is no folder that files can be written to"),
-    (("--metrics", "psnr,prc"), "--metrics prc: takes 4 ground truths, and there are 3"),
-    (("--metrics", ""), "--metrics: names none: give some of fid, kid"),
-    (("--metrics", " ,"), "--metrics: names none: give some of fid, kid"),
-]
 
 
 @pytest.mark.parametrize(("arguments", "message"), TO_REFUSE, ids=[str(arguments) for arguments, _ in TO_REFUSE])
@@ -102,28 +112,6 @@ def no_network(tmp_path, monkeypatch):
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
-
-
-MISSING = [
-    (
-        ("--metrics", "lpips"),
-        "--lpips-weights 'imagenet': vgg16-397923af.pth is not in .* the path of your copy as --lpips-weights PATH; "
-        "--lpips-backbone tim_small --lpips-weights bundled --lpips-calibration bundled needs no such file",
-    ),
-    (("--metrics", "lpips", "--lpips-backbone", "vgg17"), "^--lpips-backbone 'vgg17' is not known: .*'vgg16'.$"),
-    (
-        ("--metrics", "lpips", "--lpips-backbone", "tim_small"),
-        "^--lpips-weights 'imagenet': .* --lpips-weights bundled$",
-    ),
-    (("--metrics", "lpips", "--lpips-weights", "x.pth"), "^--lpips-weights 'x.pth' is neither imagenet nor random"),
-    (
-        ("--metrics", "fid", "--feature-extractor", "squeezenet"),
-        "^--feature-extractor squeezenet: squeezenet1_1-b8a52dc0.pth is not in .* of your copy as --feature-extractor "
-        "PATH; the measures other than fid, kid and prc need no such file$",
-    ),
-    (("--metrics", "fid"), "^--feature-extractor inception: .*; the measures other than fid, kid and prc need no such"),
-    (("--metrics", "kid", "--feature-extractor", "x.pth"), "^--feature-extractor x.pth: .* a file that is there"),
-]
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISSING, ids=[" ".join(arguments) for arguments, _ in MISSING])

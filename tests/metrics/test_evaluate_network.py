@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from tim_plugin.degradations.base import Observed
+from tim_plugin.degradations.bicubic import Bicubic
+from tim_plugin.inference.image_samples import sample_image
+from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import read_image
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate.py"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def evaluate(photos, tiny_tower, tiny_network, tmp_path, monkeypatch):
-    """Return a function that evaluates a tiny 16x tower with some options forced and gives what is written."""
+def evaluate(photos, tiny_tower, tiny_network, tmp_path, monkeypatch, run_tool):
+    """Return a function that evaluates a tiny 16x tower with some options overridden and gives what is written."""
     torch.save({"params_ema": tiny_tower().state_dict(), "network_g": tiny_network}, tmp_path / "net.pth")
     dataset = {"name": "mine", "type": "DegradedImageDataset", "task": "sr16x", "dataroot_gt": str(photos)}
     opt = {"name": "t", "model_type": "TIMModel", "scale": 16, "num_gpu": 0, "manual_seed": 0}
@@ -26,20 +29,17 @@ def evaluate(photos, tiny_tower, tiny_network, tmp_path, monkeypatch):
     opt |= {"path": {"pretrain_network_g": None}, "val": {"save_img": False, "num_samples": 2}}
     (tmp_path / "t.yml").write_text(yaml.safe_dump(opt))
     monkeypatch.chdir(tmp_path)
-    spec = importlib.util.spec_from_file_location("evaluate_tool", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
 
-    def call(*forced):
-        given = ["-opt", "t.yml", "-m", "net.pth", "-n", "1", "--metrics", "agreement", "-o", "f.json"]
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *given, *(["--force_yml", *forced] if forced else [])])
-        tool.main()
+    def call(*overrides, metrics="consistency"):
+        given = ["-opt", "t.yml", "-m", "net.pth", "-n", "1", "--metrics", metrics, "-o", "f.json"]
+        overriding = ["--force_yml", *overrides] if overrides else []
+        run_tool(*given, *overriding)
         return json.loads((tmp_path / "f.json").read_text())
 
     return call
 
 
-def test_a_forced_option_of_the_network_is_applied_and_printed(evaluate, capsys):
+def test_an_override_of_the_network_is_applied_and_printed(evaluate, capsys):
     plain = evaluate()
     assert "forced" not in plain["conditions"]
     projected = evaluate("network_g:consistency=project")
@@ -48,10 +48,10 @@ def test_a_forced_option_of_the_network_is_applied_and_printed(evaluate, capsys)
     assert "forced: network_g:consistency=project" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("forced", ["network_g:trunk_channels=8", "network_g:num_blocks=2"])
-def test_a_network_of_other_shapes_than_the_checkpoint_is_refused(forced, evaluate):
+@pytest.mark.parametrize("override", ["network_g:trunk_channels=8", "network_g:num_blocks=2"])
+def test_a_network_of_other_shapes_than_the_checkpoint_is_refused(override, evaluate):
     with pytest.raises(TimError, match="net.pth does not fit the network: .*Use the network_g that it was trained"):
-        evaluate(forced)
+        evaluate(override)
 
 
 def test_the_weights_are_those_that_the_option_file_names(evaluate, tiny_tower, tiny_network, tmp_path):
@@ -63,3 +63,87 @@ def test_the_weights_are_those_that_the_option_file_names(evaluate, tiny_tower, 
     torch.save(content, tmp_path / "net.pth")
     ema, params = evaluate(), evaluate("path:param_key_g=params")
     assert evaluate("path:param_key_g=params_ema")["figures"] == ema["figures"] != params["figures"]
+
+
+def test_the_former_name_of_consistency_works_and_is_said_once(evaluate, capsys):
+    now = evaluate()
+    assert capsys.readouterr().err.count("note:") == 0
+    former = evaluate(metrics="agreement,consistency")
+    assert former["figures"] == now["figures"] and "lr_psnr" in now["figures"]
+    assert capsys.readouterr().err.count("note: --metrics agreement is called consistency now") == 1
+
+
+def test_a_network_is_evaluated_without_writing_images(photos, tiny_tower, tmp_path, monkeypatch, run_tool):
+    tower = tiny_tower(consistency="project")
+    section = {"type": "TowerGenerator", **tower.portable(), "num_levels": 4, "trunk_channels": 4}
+    section |= {"growth_channels": 4, "num_blocks": 1, "noise_channels": 2, "style_dim": 4}
+    section |= {"mapping_width": 8, "mapping_layers": 2, "mapping_init": "he", "consistency": "project"}
+    torch.save({"params_ema": tower.state_dict(), "network_g": section}, tmp_path / "net.pth")
+    dataset = {"name": "mine", "type": "DegradedImageDataset", "task": "sr16x", "dataroot_gt": str(photos)}
+    opt = {"name": "t", "model_type": "TIMModel", "scale": 16, "num_gpu": 0, "manual_seed": 0}
+    opt |= {"datasets": {"test_1": dataset}, "network_g": section, "path": {"pretrain_network_g": None}}
+    opt |= {"val": {"save_img": False, "num_samples": 2}}
+    (tmp_path / "t.yml").write_text(yaml.safe_dump(opt))
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    run_tool("-opt", tmp_path / "t.yml", "-m", tmp_path / "net.pth", "-n", 2, "--metrics", "psnr,consistency",
+        "-o", tmp_path / "f.json",
+    )  # fmt: skip
+    assert set(tmp_path.rglob("*")) - before == {tmp_path / "f.json"}
+    figures = json.loads((tmp_path / "f.json").read_text())["figures"]
+    gt = read_image(sorted(photos.iterdir())[0]).rgb
+    loaded, _ = load_network(tmp_path / "net.pth")
+    first = sample_image(loaded, Observed(Bicubic(16).degrade(gt).lq[None]), 2, 0, 0)
+    assert first.shape == (2, *gt.shape)
+    assert figures["lr_psnr"]["worst"] >= 45 and figures["lr_psnr"]["unit"] == "dB"
+    assert 5 < figures["psnr"]["mean"] < 40
+
+
+def test_a_data_set_without_coefficients_has_no_consistency_to_measure(
+    photos, tiny_tower, tmp_path, monkeypatch, run_tool
+):
+    tower = tiny_tower(placement="same", degradation={"type": "jpeg"})
+    section = {"type": "TowerGenerator", "num_levels": 4, "trunk_channels": 4, "growth_channels": 4, "num_blocks": 1}
+    section |= {"noise_channels": 2, "style_dim": 4, "mapping_width": 8, "mapping_layers": 2, "mapping_init": "he"}
+    section |= {"placement": "same", "degradation": {"type": "jpeg"}}
+    torch.save({"params_ema": tower.state_dict(), "network_g": section}, tmp_path / "net.pth")
+    dataset = {"name": "mine", "type": "PairedImageDataset", "dataroot_gt": str(photos), "dataroot_lq": str(photos)}
+    opt = {"name": "t", "model_type": "TIMModel", "scale": 1, "num_gpu": 0, "manual_seed": 0}
+    opt |= {"datasets": {"test_1": {**dataset, "io_backend": {"type": "disk"}}}, "network_g": section}
+    opt |= {"path": {"pretrain_network_g": None}, "val": {"save_img": False}}
+    (tmp_path / "t.yml").write_text(yaml.safe_dump(opt))
+    monkeypatch.chdir(tmp_path)
+    common = ["-opt", tmp_path / "t.yml", "-m", tmp_path / "net.pth", "-n", 2, "-o", tmp_path / "f.json"]
+    with pytest.raises(TimError, match="--metrics consistency: compares samples with their input"):
+        run_tool(*common, "--metrics", "consistency")
+    run_tool(*common, "--metrics", "psnr")
+    assert set(json.loads((tmp_path / "f.json").read_text())["figures"]) == {"psnr"}
+
+
+def test_a_network_without_parameters_needs_no_checkpoint(photos, run_tool, tmp_path):
+    option_file = ROOT / "options" / "baselines" / "test_bicubic_sr16x.yml"
+    forced = [f"datasets:test_1:dataroot_gt={photos}", "datasets:test_1:gt_size=32", "num_gpu=0"]
+    run_tool(
+        "-opt",
+        option_file,
+        "-n",
+        1,
+        "--metrics",
+        "psnr,lr_psnr",
+        "-o",
+        tmp_path / "f.json",
+        "--force_yml",
+        *forced,
+    )
+    figures = json.loads((tmp_path / "f.json").read_text())["figures"]
+    assert figures["psnr"]["mean"] > 10 and figures["lr_psnr"]["worst"] > 20
+    with pytest.raises(TimError, match="names no path: pretrain_network_g; give the checkpoint with -m"):
+        run_tool(
+            "-opt",
+            option_file,
+            "--metrics",
+            "psnr",
+            "--force_yml",
+            *forced,
+            "network_g:type=RepeatedRRDBNet",
+        )

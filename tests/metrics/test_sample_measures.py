@@ -8,6 +8,8 @@ import math
 import pytest
 import torch
 
+import tim_plugin.metrics
+from tim_plugin.losses.distance import PixelDistance
 from tim_plugin.metrics.sample_measures import best_of_curve, faithfulness_weighted_variance, pair_mean, space_score
 from tim_plugin.utils.errors import TimError
 
@@ -25,6 +27,32 @@ def test_pair_mean_is_the_mean_over_pairs(generator):
     order = torch.randperm(5, generator=generator)
     assert pair_mean(distances[order][:, order]) == pytest.approx(pair_mean(distances), abs=1e-12)
     assert pair_mean(torch.zeros(4, 4)) == 0
+
+
+def test_diversity_of_images_is_the_mean_distance_between_pairs(generator):
+    images = torch.rand(4, 3, 6, 5, generator=generator)
+    pairs = [float((a - b).square().mean()) for a, b in itertools.combinations(images, 2)]
+    assert tim_plugin.metrics.diversity(images, PixelDistance()) == pytest.approx(sum(pairs) / 6, rel=1e-5)
+    assert tim_plugin.metrics.diversity(images[:1].repeat(3, 1, 1, 1), PixelDistance()) == 0
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.15])
+def test_fwv_of_images_is_its_formula(sigma, generator):
+    images, gt = torch.rand(4, 3, 6, 5, generator=generator), torch.rand(3, 6, 5, generator=generator)
+    to_gt, to_mean = ([float((one - other).square().mean()) for one in images] for other in (gt, images.sum(dim=0) / 4))
+    expected = sum(math.exp(-d / (2 * sigma**2)) * v for d, v in zip(to_gt, to_mean, strict=True)) / 4
+    for one in (gt, gt[None]):
+        assert tim_plugin.metrics.fwv(images, one, PixelDistance(), sigma) == pytest.approx(expected, rel=1e-5)
+    assert tim_plugin.metrics.fwv(images, gt, PixelDistance(), sigma, reduction="sum") == pytest.approx(
+        4 * expected, rel=1e-5
+    )
+    assert (tim_plugin.metrics.fwv(images, gt, PixelDistance()) == pytest.approx(expected, rel=1e-5)) == (sigma == 0.3)
+
+
+def test_what_metrics_offers_is_listed_and_nothing_else_is_found():
+    assert {"diversity", "fwv"} <= set(dir(tim_plugin.metrics))
+    with pytest.raises(AttributeError, match="no attribute 'fvw'"):
+        tim_plugin.metrics.fvw  # noqa: B018
 
 
 @pytest.mark.parametrize("squared", [False, True])
@@ -79,6 +107,15 @@ def test_best_of_curve_is_the_mean_over_all_choices(generator):
             "'max' must be mean or sum",
         ),
         (lambda: space_score(torch.ones(1, 2, 2)), "at least 2"),
+        (lambda: tim_plugin.metrics.diversity(torch.ones(1, 3, 4, 4), PixelDistance()), "at least 2"),
+        (
+            lambda: tim_plugin.metrics.diversity(torch.ones(3, 4, 4), PixelDistance()),
+            r"\(n, 3, H, W\), .* not \(3, 4, 4\)",
+        ),
+        (
+            lambda: tim_plugin.metrics.fwv(torch.ones(2, 3, 4, 4), torch.ones(3, 4, 5), PixelDistance()),
+            r"gt has shape \(1, 3, 4, 5\)",
+        ),
     ],
 )
 def test_one_sample_or_a_wrong_option_is_an_error(call, message):

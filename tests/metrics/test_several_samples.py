@@ -7,11 +7,12 @@ import pytest
 import torch
 from basicsr.metrics import calculate_metric
 
-from tim_plugin.inference.samples import SampledImage
+from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.image_metrics import metrics_from_options
 from tim_plugin.metrics.sample_measures import faithfulness_weighted_variance, space_score
-from tim_plugin.metrics.validation import measure, summarise
+from tim_plugin.metrics.summary import summarise
+from tim_plugin.metrics.validation import measure
 from tim_plugin.utils.errors import TimError
 
 RANDOM = {"backbone": "alexnet", "weights": "random", "calibration": "none"}

@@ -1,8 +1,12 @@
-"""Options of a tiny TIMModel, as BasicSR's parser would give them."""
+"""A tiny TIMModel, its options as BasicSR's parser would give them, and its steps."""
 
 from __future__ import annotations
 
 import pytest
+import torch
+from basicsr.models import build_model
+
+BATCH = 4  # of the models whose steps are looked at
 
 
 @pytest.fixture
@@ -37,3 +41,54 @@ def model_options(tmp_path, tiny_network):
         }
 
     return build
+
+
+@pytest.fixture
+def step_options(model_options):
+    """Return a function that gives complete options, with keys of ``train`` and another network."""
+
+    def made(network=None, **train):
+        imle = {"samples_per_level": 2, "pool_size": BATCH, "reuse": 2, "search_batch": 2, "jitter": 0.1}
+        optimizer = {"type": "Adam", "lr": 1e-3, "eps": 1e-4, **train.pop("optim_g", {})}
+        found = model_options(BATCH, imle, optim_g=optimizer, **train)
+        return found if network is None else {**found, "network_g": dict(network)}
+
+    return made
+
+
+@pytest.fixture
+def build(step_options):
+    """Return a function that builds a tiny TIMModel with keys of ``train``, the same for the same keys."""
+
+    def builder(**train):
+        torch.manual_seed(0)
+        return build_model(step_options(**train))
+
+    return builder
+
+
+@pytest.fixture
+def step():
+    """Return a function that lets a model take one step; its batch depends on the iteration alone."""
+
+    def take(model, iteration):
+        generator = torch.Generator().manual_seed(iteration)
+        batch = {
+            "lq": torch.rand(BATCH, 3, 2, 2, generator=generator),
+            "gt": torch.rand(BATCH, 3, 32, 32, generator=generator),
+        }
+        model.feed_data(batch)
+        model.optimize_parameters(iteration)
+
+    return take
+
+
+@pytest.fixture
+def farthest():
+    """Return a function that gives the largest difference between the parameters of two networks."""
+
+    def largest(a, b):
+        parameters = zip(a.parameters(), b.parameters(), strict=True)
+        return max(float((x - y).detach().abs().max()) for x, y in parameters)
+
+    return largest

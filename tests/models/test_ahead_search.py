@@ -16,7 +16,7 @@ from tim_plugin.imle.latents import Latents
 from tim_plugin.losses.distance import PixelDistance
 from tim_plugin.models.ahead_search import AheadSearch, Setting
 from tim_plugin.models.pool_search import Found, PoolSearch
-from tim_plugin.options.specs import ImleSpec
+from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.errors import NonFiniteError, TimError
 from tim_plugin.utils.trees import join
 

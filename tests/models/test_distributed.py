@@ -107,7 +107,8 @@ from functools import partial
 from pathlib import Path
 import tim_plugin
 from tim_plugin.utils.errors import TimError
-from tim_plugin.models.pipeline import run, train_pipeline
+from tim_plugin.cli.run import run
+from tim_plugin.models.pipeline import train_pipeline
 
 pid = Path(sys.argv[1], 'pid_of_rank_0')
 
@@ -176,7 +177,7 @@ def test_more_processes_than_gpus_is_an_error_that_says_how_many(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     with pytest.raises(TimError, match="4 processes on a machine with 2 GPUs: start 2 .torchrun --nproc_per_node=2"):
-        processes.start_processes({}, "pytorch")
+        processes.join_processes({}, "pytorch")
 
 
 def test_a_mistake_that_all_find_is_said_by_the_first_of_each_machine(monkeypatch):
@@ -184,7 +185,7 @@ def test_a_mistake_that_all_find_is_said_by_the_first_of_each_machine(monkeypatc
     monkeypatch.setenv("RANK", "2")
     for local, first in (("0", True), ("1", False)):
         monkeypatch.setenv("LOCAL_RANK", local)
-        assert processes.is_first_to_fail() is first
-    assert processes.who() == "rank 2: "
+        assert processes.is_first_to_report() is first
+    assert processes.rank_prefix() == "rank 2: "
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert processes.is_first_to_fail() and processes.who() == ""
+    assert processes.is_first_to_report() and processes.rank_prefix() == ""

@@ -8,7 +8,7 @@ import torch
 from tim_plugin.imle.latents import Latents, draw_level
 from tim_plugin.losses.distance import PixelDistance
 from tim_plugin.models.pool_search import PoolSearch
-from tim_plugin.options.specs import ImleSpec
+from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.seeds import keyed_generator
 
 EXAMPLES, CANDIDATES, LEVELS = 4, 3, 4

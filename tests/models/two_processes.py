@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  mends BasicSR before it is imported
+import tim_plugin  # noqa: F401  fixes BasicSR before it is imported
 
 # isort: split
 import torch
@@ -18,7 +18,7 @@ from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.imle.latents import Latents
 from tim_plugin.models.pipeline import train_pipeline
-from tim_plugin.utils.processes import same_for_all
+from tim_plugin.utils.processes import broadcast_from_rank_0
 from tim_plugin.utils.seeds import keyed_generator
 
 TINY = {
@@ -79,7 +79,7 @@ def trained(opt: dict, steps: int = 3) -> dict:
     torch.manual_seed(opt["rank"])  # those of rank 0 are to count
     model = build_model(opt)
 
-    def codes(_, batch: dict) -> Latents:
+    def codes(_, batch: dict, pyramids: object) -> Latents:
         keys = [[[int(one[0, 0, 0] * 1e6), level] for level in range(2)] for one in batch["gt"]]
         return Latents.from_keys(model.get_bare_model(model.net_g).latent_shapes(8, 8), keys)
 
@@ -165,7 +165,7 @@ def main() -> None:
         (folder / f"{name}_run").mkdir(exist_ok=True)
         result[f"{name}_run"] = command_line(photos, folder / f"{name}_run", train)
     result["one_validation"] = validated(options(photos, folder / f"one_v{rank}", False), 3)
-    result["seed"] = same_for_all(10 + rank)
+    result["seed"] = broadcast_from_rank_0(10 + rank)
     generators = [keyed_generator("search", 0, other, 1) for other in (rank, 1 - rank)]
     result["numbers"] = [torch.rand(3, generator=generator) for generator in generators]
     result["parameters"] = sum(p.numel() for p in TowerGenerator(**TINY).parameters())

@@ -16,7 +16,7 @@ from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.inference.files import sample_files
-from tim_plugin.inference.samples import sample_image
+from tim_plugin.inference.image_samples import sample_image
 from tim_plugin.models.pipeline import test_pipeline as run_test_pipeline
 from tim_plugin.models.pipeline import train_pipeline
 from tim_plugin.options.files import read_option_file

@@ -1,1 +1,1 @@
-"""Networks; they import nothing of ``imle`` but the latent codes."""
+"""Networks: the tower and its parts, and the compared systems."""

@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from tim_plugin.utils.color import rgb_to_lab
 
-STEP = 10  # of the grid, in Lab's units
-NUM_BINS = 313  # as published
-REACH = 110
-SURFACE_STEP = 5  # of 255, between the colours that stand for sRGB's gamut
-NEIGHBOURS = 5
-TARGET_SIGMA = 5.0  # of the Gaussian that spreads a pixel's target over its nearest bins
+_STEP = 10  # of the grid, in Lab's units
+_NUM_BINS = 313  # as published
+_REACH = 110
+_SURFACE_STEP = 5  # of 255, between the colours that stand for sRGB's gamut
+_NEIGHBOURS = 5
+_TARGET_SIGMA = 5.0  # of the Gaussian that spreads a pixel's target over its nearest bins
 
 
 @functools.cache
@@ -26,15 +26,15 @@ def bin_centres() -> Tensor:
     The published list has as many; a public file's own order and centres come with its weights.
     """
     with torch.device("cpu"):  # whatever device a network is being built on, they are kept for all
-        grid = torch.tensor(list(itertools.product(range(-REACH, REACH + 1, STEP), repeat=2)), dtype=torch.float32)
+        grid = torch.tensor(list(itertools.product(range(-_REACH, _REACH + 1, _STEP), repeat=2)), dtype=torch.float32)
         away = torch.cdist(grid, _gamut()).amin(dim=1)
-        nearest = away.argsort(stable=True)[:NUM_BINS]
+        nearest = away.argsort(stable=True)[:_NUM_BINS]
         return grid[nearest.sort().values]
 
 
 def _gamut() -> Tensor:
     """(n, 2) a and b of colours on the surface of the RGB cube, whose projection is the whole gamut's."""
-    side = torch.arange(0, 256, SURFACE_STEP) / 255
+    side = torch.arange(0, 256, _SURFACE_STEP) / 255
     pairs = torch.cartesian_prod(side, side)
     faces = []
     for channel, value in itertools.product(range(3), (0.0, 1.0)):
@@ -47,8 +47,8 @@ def _gamut() -> Tensor:
 def soft_targets(ab: Tensor, centres: Tensor) -> Tensor:
     """Return (N, Q, H, W), each position a distribution over its five nearest bins, for a and b (N, 2, H, W)."""
     points = ab.movedim(1, -1).reshape(-1, 2)  # (P, 2)
-    away, index = torch.cdist(points, centres).topk(NEIGHBOURS, dim=1, largest=False)
-    weights = torch.softmax(-away.square() / (2 * TARGET_SIGMA**2), dim=1)
+    away, index = torch.cdist(points, centres).topk(_NEIGHBOURS, dim=1, largest=False)
+    weights = torch.softmax(-away.square() / (2 * _TARGET_SIGMA**2), dim=1)
     spread = torch.zeros(len(points), len(centres), device=ab.device).scatter_(1, index, weights)
     return spread.view(ab.shape[0], *ab.shape[-2:], -1).movedim(-1, 1)
 
@@ -62,7 +62,7 @@ def rebalancing(counts: Tensor, centres: Tensor, mix: float = 0.5) -> Tensor:
         mix: Share of the uniform distribution (lambda).
     """
     share = (counts + 1e-6) / (counts + 1e-6).sum()
-    kernel = torch.exp(-torch.cdist(centres, centres).square() / (2 * TARGET_SIGMA**2))
+    kernel = torch.exp(-torch.cdist(centres, centres).square() / (2 * _TARGET_SIGMA**2))
     smooth = share @ (kernel / kernel.sum(dim=1, keepdim=True))
     weights = 1 / ((1 - mix) * smooth / smooth.sum() + mix / len(share))
     return weights / (weights * share).sum()

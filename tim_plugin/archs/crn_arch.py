@@ -17,8 +17,8 @@ from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
 
 MIN_SHARE, MEAN_SHARE = 0.999, 0.001  # of the nearest image, and of all of them, in the loss
-NOISE_DEVIATION = 0.15  # of the noise encoder's initial weights
-ENCODER_WIDTH = 100
+_NOISE_DEVIATION = 0.15  # of the noise encoder's initial weights
+_ENCODER_WIDTH = 100
 
 
 class CRN(nn.Module):
@@ -97,10 +97,10 @@ class CRNGenerator(nn.Module):
 
     Args:
         num_in_ch: Classes of the one-hot label map.
-        num_modules: See :class:`CRN`.
-        widths: See :class:`CRN`.
+        num_modules: Modules of the CRN; 7 for 4x8 to 256x512.
+        widths: Channels of the modules, one number or one each.
         noise_channels: Of the noise, before and after its encoder.
-        degradation: As for TowerGenerator.
+        degradation: What made the labels: a name, or a section with ``type`` and its own keys.
     """
 
     def __init__(
@@ -118,30 +118,30 @@ class CRNGenerator(nn.Module):
         self.noise_channels = noise_channels
         read = num_in_ch + noise_channels
         self.encoder = nn.Sequential(
-            nn.Conv2d(read, ENCODER_WIDTH, 3, 1, 1),
-            nn.GroupNorm(1, ENCODER_WIDTH),
+            nn.Conv2d(read, _ENCODER_WIDTH, 3, 1, 1),
+            nn.GroupNorm(1, _ENCODER_WIDTH),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(ENCODER_WIDTH, ENCODER_WIDTH, 3, 1, 1),
-            nn.GroupNorm(1, ENCODER_WIDTH),
+            nn.Conv2d(_ENCODER_WIDTH, _ENCODER_WIDTH, 3, 1, 1),
+            nn.GroupNorm(1, _ENCODER_WIDTH),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(ENCODER_WIDTH, noise_channels, 1),
+            nn.Conv2d(_ENCODER_WIDTH, noise_channels, 1),
         )
         for layer in self.encoder:
             if isinstance(layer, nn.Conv2d):
-                nn.init.normal_(layer.weight, std=NOISE_DEVIATION)
+                nn.init.normal_(layer.weight, std=_NOISE_DEVIATION)
                 nn.init.zeros_(layer.bias)
         self.crn = CRN(
             num_in_ch=num_in_ch, num_images=1, num_modules=num_modules, widths=widths, noise_channels=noise_channels
         )
 
     def forward(self, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
-        """Run the one level; as :meth:`TowerGenerator.forward`."""
+        """Return the image (N, 3, H, W) of the one level, in a list, for one condition and its latents."""
         return all_levels(self, conditions, latents)
 
     def forward_level(
         self, level: int, condition: Condition, latent: LevelLatent, state: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """Run the one level; as :meth:`TowerGenerator.forward_level`."""
+        """Return the image (N, 3, H, W) of the one level, and the image again as the state that no level reads."""
         labels = condition.image
         encoded = self.encoder(torch.cat([labels, latent.noise], dim=1))
         image = self.crn.forward(torch.cat([labels, encoded], dim=1))

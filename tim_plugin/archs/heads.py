@@ -1,4 +1,4 @@
-"""From what a last convolution gives to an image."""
+"""Helpers of the networks that predict colour or need sides of certain multiples."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ AB_MAX = 110.0  # a and b of every sRGB colour lie within
 
 
 def with_lightness(ab: Tensor, lightness: Tensor) -> Tensor:
-    """Return RGB (N, 3, H, W) of a and b (N, 2, H, W), in Lab's units, and L / 100 (N, 1, H, W)."""
+    """Return RGB (N, 3, H, W) of Lab's a and b (N, 2, H, W; -110 to 110) and L / 100 (N, 1, H, W; 0 to 1)."""
     return lab_to_rgb(torch.cat([lightness * L_MAX, ab], dim=1))
 
 
 def at_multiples(network: Callable[[Tensor], Tensor], images: Tensor, multiple: int) -> Tensor:
-    """Run a network that keeps the size on images whose sides it may not divide: continued at the edges, cut after.
+    """Run a network on images of any size: padded at the edges to multiples, the result cropped again.
 
     Args:
-        network: Maps (N, C, H, W) to (N, D, H, W), for sides that are multiples.
-        images: Of any size.
-        multiple: What the network's sides must divide by.
+        network: Maps (N, C, H, W) to (N, D, H, W) for sides that are multiples of ``multiple``.
+        images: (N, C, H, W) of any size.
+        multiple: In pixels.
+
+    Returns:
+        (N, D, H, W).
     """
     height, width = images.shape[-2:]
     padded = [math.ceil(side / multiple) * multiple - side for side in (height, width)]

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tim_plugin.archs.heads import AB_MAX, at_multiples, with_lightness
 from tim_plugin.utils.color import rgb_to_lab
 
-REDUCTION = 8
+_REDUCTION = 8
 
 
 class Iizuka2016(nn.Module):
@@ -38,7 +38,7 @@ class Iizuka2016(nn.Module):
         )
         self.mid = nn.Sequential(_conv(8 * w, 8 * w), _conv(8 * w, 4 * w))
         self.whole = nn.Sequential(*(_conv(8 * w, 8 * w, stride) for stride in (2, 1, 2, 1)))
-        flat = 8 * w * (-(-global_px // (REDUCTION * 4))) ** 2
+        flat = 8 * w * (-(-global_px // (_REDUCTION * 4))) ** 2
         self.dense = nn.Sequential(_dense(flat, 16 * w), _dense(16 * w, 8 * w), _dense(8 * w, 4 * w))
         self.fuse = nn.Sequential(nn.Conv2d(8 * w, 4 * w, 1), nn.ReLU(True))
         self.decoder = nn.ModuleList(
@@ -61,7 +61,7 @@ class Iizuka2016(nn.Module):
 
     def forward(self, lq: Tensor) -> Tensor:
         """Return RGB (N, 3, H, W) for lightness (N, 1, H, W) in [0, 1]."""
-        ab = at_multiples(self.ab, lq, REDUCTION)
+        ab = at_multiples(self.ab, lq, _REDUCTION)
         return with_lightness((ab * 2 - 1) * AB_MAX, lq)
 
     def losses(self, lq: Tensor, gt: Tensor, distance: nn.Module | None = None) -> dict[str, Tensor]:
@@ -73,7 +73,7 @@ class Iizuka2016(nn.Module):
             distance: Not used.
         """
         target = (rgb_to_lab(gt)[:, 1:] / AB_MAX + 1) / 2
-        return {"l_ab": F.mse_loss(at_multiples(self.ab, lq, REDUCTION), target)}
+        return {"l_ab": F.mse_loss(at_multiples(self.ab, lq, _REDUCTION), target)}
 
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:

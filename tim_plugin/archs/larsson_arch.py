@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from tim_plugin.archs.heads import AB_MAX, at_multiples, with_lightness
 from tim_plugin.utils.color import rgb_to_lab
 
-LAYERS = (2, 2, 3, 3, 3)  # convolutions of VGG16's stages
-WINDOW = 7  # side of the neighbourhood whose histogram is the target
-ROWS_AT_ONCE = 4096  # positions decoded at a time
-TINY = 1e-8
+_LAYERS = (2, 2, 3, 3, 3)  # convolutions of VGG16's stages
+_WINDOW = 7  # side of the neighbourhood whose histogram is the target
+_ROWS_AT_ONCE = 4096  # positions decoded at a time
+_TINY = 1e-8
 
 
 class Larsson2016(nn.Module):
@@ -54,13 +54,13 @@ class Larsson2016(nn.Module):
         sizes = [1, *stage_channels]
         self.stages = nn.ModuleList(
             nn.ModuleList(_conv(sizes[k] if index == 0 else sizes[k + 1], sizes[k + 1]) for index in range(count))
-            for k, count in enumerate(LAYERS)
+            for k, count in enumerate(_LAYERS)
         )
         self.fc = nn.ModuleList([_conv(sizes[-1], fc_channels, fc_kernel), _conv(fc_channels, fc_channels, 1)])
-        column = 1 + sum(size * count for size, count in zip(stage_channels, LAYERS, strict=True)) + 2 * fc_channels
+        column = 1 + sum(size * count for size, count in zip(stage_channels, _LAYERS, strict=True)) + 2 * fc_channels
         self.hidden = nn.Sequential(nn.Linear(column, hidden), nn.ReLU(True), nn.Dropout(dropout))
         self.hue, self.chroma = nn.Linear(hidden, bins), nn.Linear(hidden, bins)
-        self.reduction = 2 ** len(LAYERS)
+        self.reduction = 2 ** len(_LAYERS)
 
     def maps(self, lq: Tensor) -> list[Tensor]:
         """Return the maps that make a hypercolumn, for lightness (N, 1, H, W) in [0, 1]; sides are multiples of 32."""
@@ -92,7 +92,7 @@ class Larsson2016(nn.Module):
     def _decoded(self, lq: Tensor) -> Tensor:
         maps, (height, width) = self.maps(lq), lq.shape[-2:]
         parts = []
-        for places in _grid(height, width, lq).split(ROWS_AT_ONCE):
+        for places in _grid(height, width, lq).split(_ROWS_AT_ONCE):
             hue, chroma = self.histograms(maps, places.expand(len(lq), -1, -1))
             parts.append(self._colours(hue, chroma))
         return torch.cat(parts, dim=1).transpose(1, 2).unflatten(2, (height, width))
@@ -136,17 +136,17 @@ class Larsson2016(nn.Module):
         weight = (length / AB_MAX).flatten(1).gather(1, index)
         uniform = torch.full_like(hue, 1 / self.bins)
         total = hue.sum(dim=-1, keepdim=True)
-        hue = torch.where(total > TINY, hue / total.clamp_min(TINY), uniform)  # grey has no hue
+        hue = torch.where(total > _TINY, hue / total.clamp_min(_TINY), uniform)  # grey has no hue
         return hue, chroma / chroma.sum(dim=-1, keepdim=True), weight
 
     def _local(self, values: Tensor, index: Tensor) -> Tensor:
-        mean = F.avg_pool2d(values.movedim(-1, 1), WINDOW, 1, WINDOW // 2, count_include_pad=False)
+        mean = F.avg_pool2d(values.movedim(-1, 1), _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
         return mean.flatten(2).transpose(1, 2).gather(1, index[..., None].expand(-1, -1, self.bins))
 
 
 def _divergence(target: Tensor, logits: Tensor) -> Tensor:
     """KL divergence (N, P) of distributions from softmaxes."""
-    return (target * (target.clamp_min(TINY).log() - logits.log_softmax(dim=-1))).sum(dim=-1)
+    return (target * (target.clamp_min(_TINY).log() - logits.log_softmax(dim=-1))).sum(dim=-1)
 
 
 def _grid(height: int, width: int, like: Tensor) -> Tensor:

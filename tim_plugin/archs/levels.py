@@ -1,4 +1,4 @@
-"""Running a generator of levels as a whole, and what training may do with each level: keep less of it, compile it."""
+"""Running all levels of a generator, and two options of training for levels: activation checkpointing, compilation."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.types import Condition
 from tim_plugin.utils.errors import TimError
 
-MOST_SHAPES = 64  # all levels are one piece of code to torch.compile, which by default gives up after 8 shapes of it
-COMPILERS = ("g++", "c++", "clang++")
+_MOST_SHAPES = 64  # all levels are one piece of code to torch.compile, which by default gives up after 8 shapes of it
+_COMPILERS = ("g++", "c++", "clang++")
 
 
 def all_levels(network: Any, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
     """Return the image of each level, coarse to fine.
 
     Args:
-        network: With ``forward_level``; see :func:`checkpoint_levels`.
+        network: A generator with ``forward_level``.
         conditions: One a level.
-        latents: Codes of the network's ``latent_shapes``.
+        latents: Of the network's ``latent_shapes``.
+
+    Returns:
+        Images (N, C, H, W), one a level.
     """
     run = network.forward_level
     if getattr(network, "checkpoints_levels", False) and torch.is_grad_enabled():
@@ -40,7 +43,7 @@ def all_levels(network: Any, conditions: Sequence[Condition], latents: Latents) 
 
 
 def checkpoint_levels(network: nn.Module) -> None:
-    """Let the backward pass run each level again, so that the forward one keeps only what goes in and out of levels.
+    """Save memory in training: keep only the levels' inputs and outputs, and run each level again in the backward pass.
 
     Raises:
         TimError: The network has no levels.
@@ -53,16 +56,16 @@ def checkpoint_levels(network: nn.Module) -> None:
 def compile_levels(network: nn.Module, device: torch.device) -> None:
     """Compile each level, or a network without levels as a whole, for passes with a gradient.
 
-    A search runs levels on chunks of many sizes, and each would be compiled anew: it runs them as they are.
+    Searches run the levels uncompiled: their chunks have many sizes, and each would be compiled anew.
 
     Raises:
-        TimError: What torch.compile needs is not there.
+        TimError: Triton (on a GPU) or a C++ compiler (on a CPU) is not installed.
     """
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         raise TimError("train: compile: torch.compile needs triton on a GPU, and it is not installed: use false")
-    if device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
-        raise TimError(f"train: compile: torch.compile needs a C++ compiler ({', '.join(COMPILERS)}): use false")
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_SHAPES)
+    if device.type == "cpu" and not any(map(shutil.which, _COMPILERS)):
+        raise TimError(f"train: compile: torch.compile needs a C++ compiler ({', '.join(_COMPILERS)}): use false")
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_SHAPES)
     levels = getattr(network, "levels", None)
     for module in levels if isinstance(levels, nn.ModuleList) else [network]:
         # Shapes are fixed: with symbolic ones torch 2.14 does not compile levels of several sizes.

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tim_plugin.utils.errors import TimError
 
 # Public keys and what they are here; patterns of whole parts.
-PUBLIC_NAMES = (
+_PUBLIC_NAMES = (
     (r"^RRDB_trunk_rfb\.", "rfb_body."),
     (r"^RRDB_trunk\.", "body."),
     (r"^trunk_conv\.", "trunk."),
@@ -62,11 +62,11 @@ class RFBESRGAN(nn.Module):
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, 1, 1)
         self.body = nn.Sequential(*(_Residual(num_feat, num_grow_ch, _small_conv) for _ in range(num_block)))
         self.rfb_body = nn.Sequential(
-            *(_Residual(num_feat, num_grow_ch, ReceptiveFieldBlock) for _ in range(num_rfb_block))
+            *(_Residual(num_feat, num_grow_ch, _ReceptiveFieldBlock) for _ in range(num_rfb_block))
         )
-        self.trunk = ReceptiveFieldBlock(num_feat, num_feat)
-        self.upconvs = nn.ModuleList(ReceptiveFieldBlock(num_feat, num_feat) for _ in range(num_up))
-        self.expand = nn.ModuleList(ReceptiveFieldBlock(num_feat, 4 * num_feat) for _ in range(num_up // 2))
+        self.trunk = _ReceptiveFieldBlock(num_feat, num_feat)
+        self.upconvs = nn.ModuleList(_ReceptiveFieldBlock(num_feat, num_feat) for _ in range(num_up))
+        self.expand = nn.ModuleList(_ReceptiveFieldBlock(num_feat, 4 * num_feat) for _ in range(num_up // 2))
         self.conv_hr = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, 1, 1)
 
@@ -96,13 +96,13 @@ class RFBESRGAN(nn.Module):
 
 
 def _renamed(key: str) -> str:
-    for pattern, ours in PUBLIC_NAMES:
+    for pattern, ours in _PUBLIC_NAMES:
         key = re.sub(pattern, ours, key)
     key = re.sub(r"^upconv(\d)\.", lambda found: f"upconvs.{int(found[1]) - 1}.", key)
     return re.sub(r"branch(\d)\.(\d)\.conv\.", lambda found: f"branches.{found[1]}.{2 * int(found[2])}.", key)
 
 
-class ReceptiveFieldBlock(nn.Module):
+class _ReceptiveFieldBlock(nn.Module):
     """Four branches of a quarter of the channels with growing receptive fields, joined, and a shortcut; no bias."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -19,17 +19,26 @@ from tim_plugin.archs.levels import all_levels
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
-from tim_plugin.options.specs import HEADS, PLACEMENTS
+from tim_plugin.options.tower import HEADS, PLACEMENTS
 from tim_plugin.options.values import require_choice
 from tim_plugin.utils.errors import TimError
 
-KERNEL = 5
-HIDDEN = 7  # convolutions between the first and the last of a stack
+_KERNEL = 5
+_HIDDEN = 7  # convolutions between the first and the last of a stack
 
 
 @dataclass(frozen=True)
 class StackSpec:
-    """What training and sampling ask of a tower's ``spec``: see :class:`tim_plugin.options.specs.TowerSpec`."""
+    """The part of a tower's ``spec`` (:class:`tim_plugin.options.tower.TowerSpec`) that training and sampling read.
+
+    Attributes:
+        num_levels: Levels of the generator.
+        placement: ``upsample`` or ``same``.
+        scale: Size of the images over the size of the LQ.
+        gt_multiple: Sides of a GT must be multiples of this.
+        condition_every_level: Whether every level reads the LQ anew.
+        consistency: ``off``: nothing is projected.
+    """
 
     num_levels: int
     placement: str
@@ -40,14 +49,14 @@ class StackSpec:
 
 
 class StackState(NamedTuple):
-    """What a stack hands to the next; all tensors have the batch first."""
+    """What a stack hands to the next: its ``image`` (N, C, H, W) and the ``lq`` (N, C, h, w)."""
 
     image: Tensor
     lq: Tensor
 
 
 class StackedGenerator(nn.Module):
-    """Stacks of nine 5x5 convolutions with weight norm; each reads its code, the image so far and the enlarged LQ.
+    """Stacks of nine 5x5 convolutions with weight norm; each reads its noise, the image so far and the enlarged LQ.
 
     With placement ``upsample`` each stack is a level that doubles the size, four for 16x. With ``same`` all stacks work
     one after the other at the LQ's size and are one level: our adaptation to tasks that keep the size.
@@ -57,10 +66,10 @@ class StackedGenerator(nn.Module):
         num_out_ch: Channels of the images.
         num_stacks: How many.
         width: Channels between convolutions.
-        code_channels: Channels of each stack's code.
+        code_channels: Channels of each stack's noise.
         placement: ``upsample`` or ``same``.
         head: ``rgb``: sigmoid; ``ab``: a and b of Lab, joined to the LQ, which is L / 100.
-        degradation: As for TowerGenerator.
+        degradation: What made the LQ: a name, or a section with ``type`` and its own keys.
 
     Raises:
         TimError: A value is none of the choices.
@@ -94,28 +103,28 @@ class StackedGenerator(nn.Module):
         self.stacks = nn.ModuleList(Stack(code_channels + channels, num_in_ch, out, width) for channels in read)
 
     def forward(self, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
-        """Run all levels; as :meth:`TowerGenerator.forward`."""
+        """Return the image (N, C, H, W) of each level, coarse to fine, in [0, 1], for each level's inputs."""
         return all_levels(self, conditions, latents)
 
     def forward_level(
         self, level: int, condition: Condition, latent: LevelLatent, state: StackState | None = None
     ) -> tuple[Tensor, StackState]:
-        """Run one level; as :meth:`TowerGenerator.forward_level`."""
+        """Return a level's image (N, C, H, W), in [0, 1], and the state for the next level."""
         lq = condition.image if state is None else state.lq
         image = lq if state is None else state.image
         if self.spec.placement == "upsample":
             image = _resized(image, [2 * side for side in image.shape[-2:]])
             image = self.stacks[level](image, latent.noise, _resized(lq, image.shape[-2:])).sigmoid()
         else:
-            for stack, code in zip(self.stacks, latent.noise.split(self.code_channels, dim=1), strict=True):
-                image = self._image(stack(image, code, lq), lq)
+            for stack, noise in zip(self.stacks, latent.noise.split(self.code_channels, dim=1), strict=True):
+                image = self._image(stack(image, noise, lq), lq)
         return image, StackState(image, lq)
 
     def _image(self, raw: Tensor, lq: Tensor) -> Tensor:
         return raw.sigmoid() if self.head == "rgb" else with_lightness(raw.tanh() * AB_MAX, lq)
 
     def latent_shapes(self, height: int, width: int) -> list[LevelShape]:
-        """Return the shapes of the codes for an LQ of ``height`` x ``width``; there are no style vectors."""
+        """Return the shapes of the noise for an LQ of ``height`` x ``width`` pixels; there are no style vectors."""
         if self.spec.placement == "same":
             return [LevelShape((self.code_channels * len(self.stacks), height, width), (0,))]
         sizes = [2 ** (k + 1) for k in range(len(self.stacks))]
@@ -127,20 +136,20 @@ class Stack(nn.Module):
 
     def __init__(self, first_channels: int, lq_channels: int, out_channels: int, width: int) -> None:
         super().__init__()
-        sizes = [first_channels, *[width + lq_channels] * HIDDEN]
+        sizes = [first_channels, *[width + lq_channels] * _HIDDEN]
         self.hidden = nn.ModuleList(_conv(size, width) for size in sizes)
         self.last = _conv(width, out_channels)
 
-    def forward(self, image: Tensor, code: Tensor, lq: Tensor) -> Tensor:
-        """Return raw values (N, C, H, W) of an image, a code and an LQ at this size."""
-        out = torch.cat([code, image], dim=1)
+    def forward(self, image: Tensor, noise: Tensor, lq: Tensor) -> Tensor:
+        """Return raw values (N, C, H, W) of an image, noise and an LQ, all at this size."""
+        out = torch.cat([noise, image], dim=1)
         for index, conv in enumerate(self.hidden):
             out = F.leaky_relu(conv(out if index == 0 else torch.cat([out, lq], dim=1)), 0.2)
         return self.last(out)
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Module:
-    return weight_norm(nn.Conv2d(in_channels, out_channels, KERNEL, 1, KERNEL // 2))
+    return weight_norm(nn.Conv2d(in_channels, out_channels, _KERNEL, 1, _KERNEL // 2))
 
 
 def _resized(images: Tensor, size: Sequence[int]) -> Tensor:

@@ -8,7 +8,7 @@ RRDB is BasicSR's own, ``basicsr.archs.rrdbnet_arch.RRDB``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,13 +24,17 @@ from tim_plugin.archs.wrapped_tower import full_precision
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
-from tim_plugin.options.specs import LevelSpec, TowerSpec
+from tim_plugin.options.tower import LevelSpec, TowerSpec
+from tim_plugin.options.values import takes_options_of
 
 
 class TowerState(NamedTuple):
-    """What a level hands to the next one; all tensors have the batch first.
+    """What a level hands to the next one.
 
-    ``mapped`` is the last hidden layer of each mapping network so far, where the next one sees them.
+    Attributes:
+        image: (N, C, H, W).
+        features: (N, D, H, W).
+        mapped: The last hidden layer (N, width) of each mapping network so far, where the next one reads them.
     """
 
     image: Tensor
@@ -38,102 +42,32 @@ class TowerState(NamedTuple):
     mapped: tuple[Tensor, ...] = ()
 
 
+@takes_options_of(TowerSpec)
 class TowerGenerator(nn.Module):
-    """Map a condition pyramid and latent codes to one image a level, coarse to fine.
+    """Map a condition pyramid and latents to one image a level, coarse to fine.
 
-    The defaults are the published network that enlarges 16 times (209 M parameters). Every argument is a key of
-    ``network_g`` in an option file; a list has one entry a level, a single number stands for all.
-
-    Args:
-        num_in_ch: Channels of the condition.
-        num_out_ch: Channels of the images.
-        num_levels: Number L of modules.
-        trunk_channels: Channels of each level's trunk.
-        growth_channels: Growth channels of each level's RRDBs.
-        num_blocks: RRDBs a level.
-        noise_channels: Channels of each level's noise map.
-        style_dim: Length of each level's style vector.
-        mapping_width: Width of the mapping networks.
-        mapping_layers: Hidden layers of the mapping networks.
-        mapping_init: Their initialisation, see :class:`tim_plugin.archs.mapping_arch.MappingNetwork`.
-        feature_scale: Fraction of the features that a level hands on; 0 hands on the image only.
-        placement: ``upsample``: level k reads at r_k and writes at 2 r_k; ``same``: it reads and writes at r_k.
-        condition_every_level: Where the tower enlarges, feed the enlarged LQ to the levels above the first too.
-        head: ``rgb``: tanh moved to [0, 1]; ``ab``: a and b of Lab, joined to the lightness that the level reads.
-        degradation: What made the LQ: a name, or a section with ``type`` and its own keys; by default ``bicubic`` where
-            the tower enlarges and ``unknown`` where it does not. It says how an LQ is read, shrunk and projected.
-        consistency: ``project`` replaces each level's image by the nearest one that agrees with the LQ, where that is
-            known for the level.
-        mapping: Modulate each RRDB's output by the mapping network.
-        mapping_sees_below: Each level's mapping network also reads those of the levels below (CHIMLE).
-        normalise: Instance norm (without parameters) before the modulation.
-        weight_norm: Weight normalisation on every convolution.
+    The defaults are the published network that enlarges 16 times (209 M parameters). Its arguments are the
+    keys of ``network_g`` in an option file, which :class:`tim_plugin.options.tower.TowerSpec` names.
 
     Raises:
-        TimError: Arguments that do not fit together (see :class:`tim_plugin.options.specs.TowerSpec`).
+        TimError: Arguments that do not fit together (see :class:`tim_plugin.options.tower.TowerSpec`).
     """
 
-    def __init__(
-        self,
-        *,
-        num_in_ch: int = 3,
-        num_out_ch: int = 3,
-        num_levels: int = 4,
-        trunk_channels: int | Sequence[int] = (128, 64, 64, 64),
-        growth_channels: int | Sequence[int] = (256, 192, 128, 64),
-        num_blocks: int = 6,
-        noise_channels: int = 5,
-        style_dim: int = 128,
-        mapping_width: int = 512,
-        mapping_layers: int = 8,
-        mapping_init: str = "pytorch",
-        feature_scale: float = 0.1,
-        placement: str = "upsample",
-        condition_every_level: bool = False,
-        head: str = "rgb",
-        degradation: str | Mapping[str, Any] | None = None,
-        consistency: str = "off",
-        mapping: bool = True,
-        mapping_sees_below: bool = False,
-        normalise: bool = True,
-        weight_norm: bool = True,
-    ) -> None:
+    def __init__(self, spec: TowerSpec) -> None:
         super().__init__()
-        self.spec = TowerSpec(
-            num_in_ch=num_in_ch,
-            num_out_ch=num_out_ch,
-            num_levels=num_levels,
-            trunk_channels=trunk_channels,
-            growth_channels=growth_channels,
-            num_blocks=num_blocks,
-            noise_channels=noise_channels,
-            style_dim=style_dim,
-            mapping_width=mapping_width,
-            mapping_layers=mapping_layers,
-            mapping_init=mapping_init,
-            feature_scale=feature_scale,
-            placement=placement,
-            condition_every_level=condition_every_level,
-            head=head,
-            degradation=degradation,
-            consistency=consistency,
-            mapping=mapping,
-            mapping_sees_below=mapping_sees_below,
-            normalise=normalise,
-            weight_norm=weight_norm,
-        )
-        self.degradation = build_for_tower(self.spec.degradation, self.spec.scale, num_in_ch, num_out_ch)
-        self.levels = nn.ModuleList(TowerLevel(*level, self.spec) for level in enumerate(self.spec.levels))
+        self.spec = spec
+        self.degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, spec.num_out_ch)
+        self.levels = nn.ModuleList(TowerLevel(*level, spec) for level in enumerate(spec.levels))
         initialise(self)
-        if weight_norm:
+        if spec.weight_norm:
             normalise_convolutions(self)
 
     def forward(self, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
-        """Run all levels.
+        """Return the images of all levels.
 
         Args:
             conditions: One a level, from :func:`tim_plugin.imle.pyramid.condition_pyramid`.
-            latents: Codes of shapes :meth:`latent_shapes`.
+            latents: Of shapes :meth:`latent_shapes`.
 
         Returns:
             L images (N, C, H, W), coarse to fine, nominally in [0, 1]; the projection may leave the range slightly.
@@ -148,7 +82,7 @@ class TowerGenerator(nn.Module):
         Args:
             level: Index from 0, the coarsest.
             condition: The level's entry of the condition pyramid; without ``given`` nothing is projected.
-            latent: The level's codes.
+            latent: The level's noise map and style vector.
             state: What the level below returned; None for the first.
 
         Returns:
@@ -194,7 +128,7 @@ class TowerGenerator(nn.Module):
         return {"degradation": {**self.spec.degradation, **contents}} if contents else {}
 
     def latent_shapes(self, height: int, width: int) -> list[LevelShape]:
-        """Return the shapes of each level's codes for a coarsest condition of ``height`` x ``width`` pixels."""
+        """Return the shapes of each level's latents for a coarsest condition of ``height`` x ``width`` pixels."""
         return [
             LevelShape((self.spec.noise_channels, height * 2**k, width * 2**k), (self.spec.style_dim,))
             for k in range(self.spec.num_levels)

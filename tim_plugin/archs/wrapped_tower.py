@@ -1,4 +1,4 @@
-"""What stands in for a generator of levels and runs them in another way."""
+"""Wrappers that have a generator's interface and run its levels in another way, such as in half precision."""
 
 from __future__ import annotations
 
@@ -21,28 +21,32 @@ def full_precision(device: torch.device) -> AbstractContextManager:
 
 
 class WrappedTower:
-    """Stands in for a generator and runs its levels in another way; subclasses override :meth:`forward_level`."""
+    """Has the interface of the generator that it wraps; subclasses run levels in another way by :meth:`forward_level`.
+
+    Args:
+        tower: A generator of levels (a tower, a compared system's network), or another wrapper.
+    """
 
     def __init__(self, tower: nn.Module | WrappedTower) -> None:
         self.tower = tower
         self.spec, self.degradation = tower.spec, tower.degradation
 
     def __call__(self, conditions: Sequence[Condition], latents: Latents) -> list[Tensor]:
-        """Run all levels."""
+        """Return the image (N, C, H, W) of each level, coarse to fine, for conditions and latents of each level."""
         return all_levels(self, conditions, latents)
 
     def forward_level(
         self, level: int, condition: Condition, latent: LevelLatent, state: Any = None
     ) -> tuple[Tensor, Any]:
-        """Run one level; as :meth:`tim_plugin.archs.tower_arch.TowerGenerator.forward_level`."""
+        """Return a level's image and the state for the next level, by the wrapped generator's ``forward_level``."""
         return self.tower.forward_level(level, condition, latent, state)
 
     def empty(self, *shape: int) -> Tensor:
-        """Return a tensor of undefined values for noise, where the generator wants it."""
+        """Return a tensor of undefined values that noise is written to, where the generator keeps large tensors."""
         return getattr(self.tower, "empty", torch.empty)(*shape)
 
     def latent_shapes(self, height: int, width: int) -> list[LevelShape]:
-        """Return the generator's."""
+        """Return the shapes of the wrapped generator's latents for a condition of ``height`` x ``width`` pixels."""
         return self.tower.latent_shapes(height, width)
 
 
@@ -50,7 +54,7 @@ class HalfPrecision(WrappedTower):
     """Runs a generator's levels under autocast to bfloat16.
 
     Args:
-        tower: The generator; heads and projections stay in float32, see its ``forward_level``.
+        tower: The generator, whose ``forward_level`` keeps heads and projections in float32.
         device_type: Of the device that computes: ``cpu`` or ``cuda``.
     """
 
@@ -61,7 +65,7 @@ class HalfPrecision(WrappedTower):
     def forward_level(
         self, level: int, condition: Condition, latent: LevelLatent, state: Any = None
     ) -> tuple[Tensor, Any]:
-        """Run one level; the image is float32."""
+        """Return a level's image, in float32, and the state for the next level."""
         with torch.autocast(self.device_type, torch.bfloat16):
             image, state = self.tower.forward_level(level, condition, latent, state)
         return image.float(), state

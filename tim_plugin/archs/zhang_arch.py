@@ -13,17 +13,17 @@ from tim_plugin.archs.colour_bins import annealed_mean, bin_centres, drawn, reba
 from tim_plugin.archs.heads import AB_MAX, at_multiples, with_lightness
 from tim_plugin.utils.color import L_MAX, rgb_to_lab
 
-LAYERS = (2, 2, 3, 3, 3, 3, 3)  # convolutions of each block
-STRIDES = (2, 2, 2, 1, 1, 1, 1)  # of the last of them
-DILATIONS = (1, 1, 1, 1, 2, 2, 1)
-REDUCTION = 8  # of the trunk; the bins are given at half of that
-L_CENTRE = 50.0
+_LAYERS = (2, 2, 3, 3, 3, 3, 3)  # convolutions of each block
+_STRIDES = (2, 2, 2, 1, 1, 1, 1)  # of the last of them
+_DILATIONS = (1, 1, 1, 1, 2, 2, 1)
+_REDUCTION = 8  # of the trunk; the bins are given at half of that
+_L_CENTRE = 50.0
 
 
 class Zhang2016(nn.Module):
     """Eight blocks of convolutions, a softmax over bins at a quarter of the size, enlarged bilinearly.
 
-    :meth:`forward` gives the annealed mean, one answer; :meth:`sample` draws each position's bin from its marginal:
+    :meth:`forward` gives the annealed mean, one image; :meth:`sample` draws each position's bin from its marginal:
     the one-to-many baseline of the tables.
 
     Args:
@@ -39,7 +39,7 @@ class Zhang2016(nn.Module):
         self.temperature, self.rebalance = temperature, rebalance
         channels = [1, *widths, *[widths[-1]] * 3]
         self.blocks = nn.Sequential(
-            *(_block(channels[k], channels[k + 1], LAYERS[k], STRIDES[k], DILATIONS[k]) for k in range(7))
+            *(_block(channels[k], channels[k + 1], _LAYERS[k], _STRIDES[k], _DILATIONS[k]) for k in range(7))
         )
         half = widths[-1] // 2
         self.register_buffer("centres", bin_centres().clone())
@@ -56,14 +56,14 @@ class Zhang2016(nn.Module):
 
     def logits(self, lq: Tensor) -> Tensor:
         """Return (N, 313, H / 4, W / 4) for lightness (N, 1, H, W) in [0, 1]; sides are multiples of 8."""
-        return self.top(self.blocks((lq * L_MAX - L_CENTRE) / L_MAX))
+        return self.top(self.blocks((lq * L_MAX - _L_CENTRE) / L_MAX))
 
     def forward(self, lq: Tensor) -> Tensor:
         """Return RGB (N, 3, H, W) by the annealed mean, for lightness (N, 1, H, W) in [0, 1]."""
         return self._enlarged(lq, lambda logits: annealed_mean(logits, self.centres, self.temperature))
 
     def sample(self, lq: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Return (n, 3, H, W), one answer for each generator, for one lightness (1, 1, H, W)."""
+        """Return samples (n, 3, H, W), one for each generator, for one lightness (1, 1, H, W) in [0, 1]."""
         found = [self._enlarged(lq, lambda logits, g=one: drawn(logits, self.centres, g)) for one in generators]
         return torch.cat(found)
 
@@ -90,7 +90,7 @@ class Zhang2016(nn.Module):
         def network(padded: Tensor) -> Tensor:
             return F.interpolate(decode(self.logits(padded)), padded.shape[-2:], mode="bilinear", align_corners=False)
 
-        return with_lightness(at_multiples(network, lq, REDUCTION), lq)
+        return with_lightness(at_multiples(network, lq, _REDUCTION), lq)
 
     def renamed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the public network's state dict under this network's keys; one of its own is returned as it is.

@@ -1,1 +1,1 @@
-"""Datasets, degradations and pyramids: what makes LQ, GT and each level's condition and target."""
+"""The dataset of (LQ, GT) pairs, its sampler, preparation of folders, and rarity of colours."""

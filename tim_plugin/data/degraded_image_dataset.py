@@ -1,4 +1,4 @@
-"""Images as (LQ, GT) pairs: the LQ is made on the fly by the task's degradation, or read from prepared files."""
+"""The dataset of (LQ, GT) pairs: the LQ is made on the fly by the task's degradation, or read from files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from tim_plugin.data.photographs import resize_short_side, resize_to
 from tim_plugin.data.rarity import Rarity
 from tim_plugin.data.sources import open_source
 from tim_plugin.degradations.base import Observed
-from tim_plugin.degradations.tasks import get_task
+from tim_plugin.options.data_checks import check_degraded
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.seeds import keyed_generator
-
-RESIZES = ("none", "short_side", "whole")
 
 
 class DegradedImageDataset(Dataset):
@@ -49,13 +47,11 @@ class DegradedImageDataset(Dataset):
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
         self.name = f"dataset {opt.get('name', '')}"
-        self.task = get_task(opt.get("task", ""))
-        self.degradation = self.task.build(opt, self.name)
         self.training = opt.get("phase", "train") == "train"
+        self.task, self.degradation = check_degraded(self.name, opt, self.training)
         size = opt.get("gt_size")
         self.gt_size = (size, size) if isinstance(size, int) else size and tuple(size)
-        self.resize = opt.get("resize", "none")
-        self._check()
+        self.resize = opt.get("resize") or "none"
         self.source = open_source(opt, self.name)
         self.lq_files = self._pair()
         self.rarity = self._rarity(opt.get("rarity") or {})
@@ -65,36 +61,6 @@ class DegradedImageDataset(Dataset):
     def paths(self) -> list[str]:
         """Names of the GT images."""
         return self.source.names
-
-    def _check(self) -> None:
-        if self.training and self.gt_size is None:
-            raise TimError(
-                f"{self.name}: gt_size is missing: the side of the crops, a multiple of {self.task.gt_multiple}"
-            )
-        for side in self.gt_size or ():
-            if side % self.task.gt_multiple:
-                lower = side // self.task.gt_multiple * self.task.gt_multiple
-                raise TimError(
-                    f"{self.name}: gt_size {self.opt['gt_size']} is not a multiple of {self.task.gt_multiple}: "
-                    f"use {lower + self.task.gt_multiple}" + (f" or {lower}" if lower else "")
-                )
-        if self.resize not in RESIZES:
-            raise TimError(f"{self.name}: resize {self.resize!r} is not known: {', '.join(RESIZES)}")
-        if self.resize != "none" and self.gt_size is None:
-            raise TimError(f"{self.name}: resize: {self.resize} needs gt_size")
-        if self.opt.get("scale", self.task.scale) != self.task.scale:
-            raise TimError(f"{self.name}: scale {self.opt['scale']} does not fit the task's {self.task.scale}")
-        if self.training and self.opt.get("use_rot") and self.gt_size[0] != self.gt_size[1]:
-            raise TimError(f"{self.name}: use_rot turns crops, which must be square for that: use use_rot: false")
-        if self.opt.get("dataroot_lq") is None:
-            return
-        if self.resize != "none" and not self.degradation.can_resize:
-            raise TimError(f"{self.name}: resize: {self.resize}: LQ files cannot be resized: use resize: none")
-        if self.training and not self.degradation.can_flip and (self.opt.get("use_hflip") or self.opt.get("use_rot")):
-            raise TimError(
-                f"{self.name}: use_hflip and use_rot: LQ files of {self.task.title} cannot be mirrored: set both to "
-                "false, or leave dataroot_lq out, so that the LQ is made after mirroring"
-            )
 
     def _pair(self) -> list[Path] | None:
         """Return the LQ file of each GT, where LQ files are given."""
@@ -130,10 +96,18 @@ class DegradedImageDataset(Dataset):
         self.epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return ``lq`` and ``gt`` (CHW, float32 in [0, 1]), their paths, and maybe ``given`` and ``weight``.
+        """Return one example as BasicSR's dictionary.
 
-        An index may exceed the length. ``given``: what the projection needs beyond the LQ; ``weight`` (1, H, W): what
-        each pixel counts in the loss.
+        Args:
+            index: Of the image, modulo the length; with the epoch it keys the random choices.
+
+        Returns:
+            ``lq`` (C, h, w) and ``gt`` (C, H, W), float32 in [0, 1]; ``lq_path``, ``gt_path``; where the task has them
+            ``given``, what its projection needs beyond the LQ, and ``weight`` (1, H, W), what each pixel counts in the
+            loss.
+
+        Raises:
+            TimError: A file is missing, damaged, too small, or does not fit its partner.
         """
         generator = self._generator(index)
         index = self._resampled(index % len(self), generator)

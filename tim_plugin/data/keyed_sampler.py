@@ -10,9 +10,9 @@ from basicsr.data.data_sampler import EnlargedSampler
 
 
 class KeyedSampler(EnlargedSampler):
-    """Same order as EnlargedSampler, and more.
+    """The order of BasicSR's EnlargedSampler, for datasets whose random crops are keyed by the epoch.
 
-    ``set_epoch`` also tells the dataset (if it has ``set_epoch``); a dataset with ``accepts_enlarged_indices`` gets the
+    ``set_epoch`` also calls the dataset's (if it has one); a dataset with ``accepts_enlarged_indices`` gets the
     enlarged index (index modulo its length is the image), so that an image that comes twice in an epoch is cropped
     differently; :meth:`skip` leaves out what a resumed run has seen of its epoch.
     """

@@ -1,4 +1,4 @@
-"""Which LQ file belongs to which GT file."""
+"""Pairing of LQ files with GT files by their names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import is_image
 
 # What datasets of street scenes put behind the name that an image and its label map share.
-NAME_ENDINGS = ("_leftImg8bit", "_gtFine_color", "_gtFine_labelTrainIds", "_L")
+_NAME_ENDINGS = ("_leftImg8bit", "_gtFine_color", "_gtFine_labelTrainIds", "_L")
 
 
 def pair_files(gt_files: Sequence[Path], lq_folder: Path) -> list[Path]:
@@ -38,6 +38,6 @@ def pair_files(gt_files: Sequence[Path], lq_folder: Path) -> list[Path]:
 
 
 def _shared(stem: str) -> str:
-    for ending in NAME_ENDINGS:
+    for ending in _NAME_ENDINGS:
         stem = stem.removesuffix(ending)
     return stem

@@ -1,4 +1,4 @@
-"""From a photograph of any size to a GT of the size that is asked for."""
+"""Resizing and cropping of photographs to the size of a GT."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import round_to_8_bit
 from tim_plugin.utils.resize import bicubic_resize
 
-LARGEST_ASPECT = 16  # a strip of 5000x20 would be enlarged to hundreds of megabytes
+_LARGEST_ASPECT = 16  # a strip of 5000x20 would be enlarged to hundreds of megabytes
 
 
 def resize_short_side(photo: Tensor, needed_px: int | tuple[int, int], name: str) -> Tensor:
@@ -25,10 +25,10 @@ def resize_short_side(photo: Tensor, needed_px: int | tuple[int, int], name: str
     height, width = photo.shape[-2:]
     short, long = min(height, width), max(height, width)
     needed = (needed_px, needed_px) if isinstance(needed_px, int) else needed_px
-    if long > LARGEST_ASPECT * short:
+    if long > _LARGEST_ASPECT * short:
         raise TimError(
             f"{name}: is {width}x{height}, too narrow for a crop of {needed[1]}x{needed[0]}: at most "
-            f"{LARGEST_ASPECT} times as long as wide"
+            f"{_LARGEST_ASPECT} times as long as wide"
         )
     factor = max(needed[0] / height, needed[1] / width)
     return resize_to(

@@ -1,7 +1,7 @@
-"""Prepared folders: from any photographs to GT and LQ files of one size and BasicSR's meta-info file.
+"""Preparation of folders: from any photographs to GT and LQ files of one size and BasicSR's meta-info file.
 
-Can be run again: what is done and whose photograph has not changed since is left alone; photographs that cannot be read
-are skipped and reported. ``DIR/prepare.json`` holds the settings and, written before the first pair is made, what each
+A second run keeps the pairs whose photographs have not changed; photographs that cannot be read are skipped and
+reported. ``DIR/prepare.json`` holds the settings and, written before the first pair is made, what each
 pair is made from; a pair whose photograph has changed is removed first. So an interrupted run loses no finished pair.
 """
 
@@ -48,7 +48,11 @@ class Settings:
 
     @property
     def degradation(self) -> Degradation:
-        """The task's degradation."""
+        """The degradation that the task and its options give.
+
+        Raises:
+            TimError: The task is not known or an option is wrong.
+        """
         return get_task(self.task).build(self.options, f"task {self.task}")
 
     def check(self) -> None:
@@ -63,7 +67,7 @@ class Settings:
             raise TimError(f"--crop {self.crop}: is not known: {' or '.join(CROPS)}")
 
 
-class Pair(NamedTuple):
+class _Pair(NamedTuple):
     """A photograph, what it looked like (bytes, time of change), and where its GT and LQ go."""
 
     photo: Path
@@ -81,7 +85,7 @@ class Pair(NamedTuple):
         self.lq.unlink(missing_ok=True)
 
 
-class Outcome(NamedTuple):
+class _Outcome(NamedTuple):
     """What became of a photograph: ``problem`` tells why it was skipped; ``enlarged``: it was smaller than the GT."""
 
     problem: str | None = None
@@ -89,7 +93,7 @@ class Outcome(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What a run did.
+    """Counts of what one run of :func:`prepare_folder` did.
 
     Attributes:
         made: Pairs.
@@ -159,9 +163,9 @@ def _check_folders(photos: Path, output: Path, workers: int | None) -> None:
         raise TimError(f"--workers {workers}: must be 1 or more")
 
 
-def _find_pairs(photos: Path, output: Path, lq_suffix: str) -> dict[str, Pair]:
+def _find_pairs(photos: Path, output: Path, lq_suffix: str) -> dict[str, _Pair]:
     """All photographs below the folder, sorted, by the name of their pair."""
-    pairs: dict[str, Pair] = {}
+    pairs: dict[str, _Pair] = {}
     taken: set[str] = set()  # in lower case: some file systems do not tell X.png from x.png
     for path in sorted(path for path in photos.rglob("*") if is_image(path) and path.is_file()):
         relative = path.relative_to(photos)
@@ -174,13 +178,13 @@ def _find_pairs(photos: Path, output: Path, lq_suffix: str) -> dict[str, Pair]:
         taken.add(name.lower())
         status = path.stat()
         fingerprint = [status.st_size, status.st_mtime_ns]
-        pairs[name] = Pair(path, fingerprint, output / "gt" / f"{name}.png", output / "lq" / f"{name}{lq_suffix}")
+        pairs[name] = _Pair(path, fingerprint, output / "gt" / f"{name}.png", output / "lq" / f"{name}{lq_suffix}")
     if not pairs:
         raise TimError(f"-i {photos}: holds no photograph")
     return pairs
 
 
-def _forget_changed(output: Path, settings: Settings, pairs: Mapping[str, Pair], before: Mapping[str, Any]) -> None:
+def _forget_changed(output: Path, settings: Settings, pairs: Mapping[str, _Pair], before: Mapping[str, Any]) -> None:
     """Remove pairs that were made from another photograph or another state of it; then record what will be made."""
     sources = {name: [str(pair.photo), *pair.fingerprint] for name, pair in pairs.items()}
     for name, pair in pairs.items():
@@ -189,7 +193,7 @@ def _forget_changed(output: Path, settings: Settings, pairs: Mapping[str, Pair],
     write_record(output, asdict(settings), {**before, **sources})
 
 
-def _track(make: partial[Outcome], pairs: Sequence[Pair], workers: int) -> list[Outcome]:
+def _track(make: partial[_Outcome], pairs: Sequence[_Pair], workers: int) -> list[_Outcome]:
     if not pairs:
         return []
     if min(workers, len(pairs)) == 1:
@@ -198,17 +202,17 @@ def _track(make: partial[Outcome], pairs: Sequence[Pair], workers: int) -> list[
         return track_parallel_progress(make, pairs, min(workers, len(pairs)), initializer=start_worker)
 
 
-def _make_pair(settings: Settings, pair: Pair) -> Outcome:
+def _make_pair(settings: Settings, pair: _Pair) -> _Outcome:
     try:
         photo = read_image(pair.photo).rgb
         resized = resize_short_side(photo, settings.size, str(pair.photo))
     except TimError as error:
-        return Outcome(problem=str(error))
+        return _Outcome(problem=str(error))
     gt = _crop(resized, settings)
     write_png(pair.gt, gt)
     pair.lq.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(pair.lq, settings.degradation.encode(gt, keyed_generator("prepare", pair.gt.stem)))
-    return Outcome(enlarged=min(photo.shape[-2:]) < settings.size)
+    return _Outcome(enlarged=min(photo.shape[-2:]) < settings.size)
 
 
 def _crop(photo: Tensor, settings: Settings) -> Tensor:

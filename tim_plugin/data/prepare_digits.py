@@ -1,4 +1,4 @@
-"""Prepared folders of digits: GT and LQ files, as :mod:`tim_plugin.data.prepare` makes them of photographs."""
+"""Preparation of folders of digits: GT and LQ files, as :mod:`tim_plugin.data.prepare` makes them of photographs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_atomically, write_png
 
-TOGETHER = 64  # digits that are handed to a worker at once
+_TOGETHER = 64  # digits that are handed to a worker at once
 
 
 class _Pair(NamedTuple):
@@ -36,7 +36,7 @@ def prepare_digits(
     degrades on the fly has the reconstruction itself.
 
     Args:
-        source: The digits, see :func:`tim_plugin.utils.digit_files.read_digits`.
+        source: The digits, as :func:`tim_plugin.utils.digit_files.read_digits` takes them.
         output: Made if it does not exist; prepared before from other digits or with another basis, it is refused.
         basis: The digits whose principal components are used: the training digits.
         num_components: How many.
@@ -68,11 +68,11 @@ def prepare_digits(
 
 
 def _track(write: partial[None], pairs: list[_Pair], workers: int) -> None:
-    if workers == 1 or len(pairs) <= TOGETHER:
+    if workers == 1 or len(pairs) <= _TOGETHER:
         track_progress(write, pairs)
     else:
         with single_threaded_opencv():
-            track_parallel_progress(write, pairs, workers, initializer=start_worker, chunksize=TOGETHER)
+            track_parallel_progress(write, pairs, workers, initializer=start_worker, chunksize=_TOGETHER)
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""``prepare.json``: what a prepared folder was made of and how, which a later run compares with its own settings."""
+"""``prepare.json``: the settings and sources of a prepared folder, which a later run compares with its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_atomically
 
-RECORD = "prepare.json"
+_RECORD = "prepare.json"
 
 
 def read_record(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def read_record(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         TimError: The record is damaged, or has other settings.
     """
-    path = output / RECORD
+    path = output / _RECORD
     if not path.exists():
         return {}
     try:
@@ -47,7 +47,7 @@ def write_record(output: Path, settings: Mapping[str, Any], sources: Mapping[str
     """
     output.mkdir(parents=True, exist_ok=True)
     content = json.dumps({"settings": dict(settings), "sources": dict(sources)}, indent=1)
-    write_atomically(output / RECORD, content.encode())
+    write_atomically(output / _RECORD, content.encode())
 
 
 def _shown(settings: Mapping[str, Any]) -> str:

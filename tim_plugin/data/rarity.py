@@ -23,12 +23,12 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_bytes, write_atomically
 
 BANDWIDTH = 0.1  # of mean colours in [0, 1]
-COMMAND = "python tools/prepare_data.py layouts"
+_COMMAND = "python tools/prepare_data.py layouts"
 AT_ONCE = 1024  # images whose densities are computed together
 
 
 class MeanColours(NamedTuple):
-    """Of one image: mean RGB of each class (C, 3), and which classes it shows (C,)."""
+    """Of one image: ``means`` (C, 3), the mean RGB of each class, and ``present`` (C,), which classes it shows."""
 
     means: Tensor
     present: Tensor
@@ -73,9 +73,9 @@ class Rarity:
     """Scores of a dataset's images, and what they were computed from.
 
     Attributes:
-        scores: (M, C), see :func:`rarity_scores`.
+        scores: (M, C) of :func:`rarity_scores`.
         sources: For each pair [image name, bytes, label map name, bytes, digest of both contents].
-        palette: What kind of label maps, see :meth:`tim_plugin.degradations.labels.Labels.describe`.
+        palette: The kind of label maps, as :meth:`tim_plugin.degradations.labels.Labels.describe` returns it.
         computed_at: When, in seconds since 1970: contents of files that are older are not read to see whether they have
             changed.
     """
@@ -87,7 +87,7 @@ class Rarity:
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """(M,): a class is drawn among those that occur, then an image by its rarity in that class."""
+        """Probability (M,) of images, where a class is drawn first, then an image by its rarity in it."""
         totals = self.scores.sum(dim=0)
         shown = totals > 0
         return (self.scores[:, shown] / totals[shown]).mean(dim=1)
@@ -118,33 +118,33 @@ class Rarity:
 
     @classmethod
     def load(cls, path: Path) -> Rarity:
-        """Read what :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Raises:
             TimError: There is no such file, or it is damaged.
         """
         if not path.is_file():
-            raise TimError(f"rarity: file {path}: there is no such file; {COMMAND} writes it")
+            raise TimError(f"rarity: file {path}: there is no such file; {_COMMAND} writes it")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             scores = torch.tensor(content["scores"], dtype=torch.float64)
             return cls(scores, content["sources"], content["palette"], float(content["computed_at"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TimError(f"rarity: file {path} is damaged; write it again: {COMMAND}") from error
+            raise TimError(f"rarity: file {path} is damaged; write it again: {_COMMAND}") from error
 
     def check(self, pairs: Sequence[tuple[Path, Path]], palette: Mapping[str, Any]) -> None:
         """Raise TimError if the scores are those of other files, of files that have changed, or of another palette."""
         if dict(palette) != self.palette:
             raise TimError(
-                f"rarity: is stale: it was computed with {self.palette}, not {dict(palette)}: run {COMMAND} again"
+                f"rarity: is stale: it was computed with {self.palette}, not {dict(palette)}: run {_COMMAND} again"
             )
         for pair, known in zip(pairs, self.sources, strict=False):
             if self._has_changed(pair, known):
                 what = f"{pair[0].name} or its label map {pair[1].name} is new or has changed"
-                raise TimError(f"rarity: is stale: {what}: run {COMMAND} again")
+                raise TimError(f"rarity: is stale: {what}: run {_COMMAND} again")
         if len(pairs) != len(self.sources):
             what = "files were added" if len(pairs) > len(self.sources) else "files are missing"
-            raise TimError(f"rarity: is stale: {what}: run {COMMAND} again")
+            raise TimError(f"rarity: is stale: {what}: run {_COMMAND} again")
 
     def _has_changed(self, pair: tuple[Path, Path], known: Sequence[Any]) -> bool:
         *size_now, image_time, label_time = fingerprint_of(*pair)
@@ -155,7 +155,14 @@ class Rarity:
 
 
 def fingerprint_of(image: Path, label: Path) -> list[Any]:
-    """Return what tells a pair from another, or from what it was: names, numbers of bytes, times of change.
+    """Return what identifies the state of a pair of files: names, sizes in bytes, times of modification.
+
+    Args:
+        image: The photograph.
+        label: Its label map.
+
+    Returns:
+        ``[image name, bytes, label name, bytes, time of the image, time of the label map]``, times in seconds.
 
     Raises:
         TimError: A file cannot be read.
@@ -169,5 +176,5 @@ def fingerprint_of(image: Path, label: Path) -> list[Any]:
 
 
 def digest_of(image: bytes, label: bytes) -> str:
-    """Return a short hash of a pair's contents."""
+    """Return a hash (32 hexadecimal digits) of the contents of a photograph and its label map."""
     return hashlib.blake2b(image + label, digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""The colours of a whole folder of images, class by class: in parallel, and a run that was cut off goes on."""
+"""Rarity scores of a whole folder of images, computed in parallel; an interrupted run can be continued."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tim_plugin.degradations.labels import Labels
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import decode_image, list_images, read_bytes, write_atomically
 
-Pair = tuple[Path, Path]
+_Pair = tuple[Path, Path]
 # Mean colours (C, 3), which classes are shown (C,), digest: plain lists, since a tensor would hold a file handle of its
 # own on its way between processes.
-Found = tuple[list, list, str]
+_Found = tuple[list, list, str]
 
 
 def compute_rarity(
@@ -36,13 +36,13 @@ def compute_rarity(
     workers: int = 1,
     progress: Path | None = None,
 ) -> Rarity:
-    """Compute the scores of all images of a folder, in parallel, with a progress bar.
+    """Compute the rarity scores of all images of a folder, in parallel, with a progress bar.
 
     Args:
         images: Folder of photographs.
-        maps: Folder of label maps of the same names, see :func:`tim_plugin.data.pairs.pair_files`.
+        maps: Folder of label maps of the same names (:func:`tim_plugin.data.pairs.pair_files`).
         labels: Reads them.
-        bandwidth: See :func:`tim_plugin.data.rarity.rarity_scores`.
+        bandwidth: Standard deviation of the kernel over mean colours in [0, 1].
         workers: Processes.
         progress: File that keeps what is done until all is: a later run of the same palette takes from it the images
             that have not changed. None keeps nothing.
@@ -60,20 +60,7 @@ def compute_rarity(
     marks = [fingerprint_of(*pair) for pair in pairs]
     found = {} if progress is None else _read_progress(progress, labels)
     todo = [(pair, mark) for pair, mark in zip(pairs, marks, strict=True) if tuple(mark) not in found]
-    with ExitStack() as stack:
-        log = None
-        if progress is not None and todo:
-            progress.parent.mkdir(parents=True, exist_ok=True)
-            log = stack.enter_context(progress.open("a", encoding="utf-8"))
-        results = _measured(partial(_measure, labels), [pair for pair, _ in todo], workers, stack)
-        bar = tqdm(results, total=len(pairs), initial=len(pairs) - len(todo), unit="image")
-        for (_, mark), one in zip(todo, bar, strict=True):
-            if isinstance(one, str):
-                raise TimError(one)
-            found[tuple(mark)] = one
-            if log is not None:
-                log.write(json.dumps({"mark": mark, "palette": labels.describe(), "found": one}) + "\n")
-                log.flush()
+    found |= _scan(labels, todo, len(pairs), workers, progress)
     ordered = [found[tuple(mark)] for mark in marks]
     means = torch.tensor([one[0] for one in ordered], dtype=torch.float64)  # (M, C, 3)
     present = torch.tensor([one[1] for one in ordered])  # (M, C)
@@ -81,9 +68,31 @@ def compute_rarity(
     return Rarity(rarity_scores(means, present, bandwidth), sources, labels.describe(), started)
 
 
+def _scan(
+    labels: Labels, todo: Sequence[tuple[_Pair, list[Any]]], total: int, workers: int, progress: Path | None
+) -> dict[tuple[Any, ...], _Found]:
+    """Measure the pairs that are left, of ``total``; each result is appended to ``progress`` as soon as it is there."""
+    found: dict[tuple[Any, ...], _Found] = {}
+    with ExitStack() as stack:
+        log = None
+        if progress is not None and todo:
+            progress.parent.mkdir(parents=True, exist_ok=True)
+            log = stack.enter_context(progress.open("a", encoding="utf-8"))
+        results = _measured(partial(_measure, labels), [pair for pair, _ in todo], workers, stack)
+        bar = tqdm(results, total=total, initial=total - len(todo), unit="image")
+        for (_, mark), one in zip(todo, bar, strict=True):
+            if isinstance(one, str):
+                raise TimError(one)
+            found[tuple(mark)] = one
+            if log is not None:
+                log.write(json.dumps({"mark": mark, "palette": labels.describe(), "found": one}) + "\n")
+                log.flush()
+    return found
+
+
 def _measured(
-    measure: partial[Found | str], pairs: Sequence[Pair], workers: int, stack: ExitStack
-) -> Iterable[Found | str]:
+    measure: partial[_Found | str], pairs: Sequence[_Pair], workers: int, stack: ExitStack
+) -> Iterable[_Found | str]:
     if min(workers, len(pairs)) <= 1:
         return map(measure, pairs)
     stack.enter_context(single_threaded_opencv())
@@ -91,7 +100,7 @@ def _measured(
     return pool.imap(measure, pairs)
 
 
-def _measure(labels: Labels, pair: Pair) -> Found | str:
+def _measure(labels: Labels, pair: _Pair) -> _Found | str:
     """Return what is found of a pair, or what is wrong with it."""
     try:
         contents = [read_bytes(path) for path in pair]
@@ -105,9 +114,9 @@ def _measure(labels: Labels, pair: Pair) -> Found | str:
     return colours.means.tolist(), colours.present.tolist(), digest_of(*contents)
 
 
-def _read_progress(path: Path, labels: Labels) -> dict[tuple[Any, ...], Found]:
+def _read_progress(path: Path, labels: Labels) -> dict[tuple[Any, ...], _Found]:
     """What an earlier run has measured; a line that it could not finish ends the file and is left out."""
-    found: dict[tuple[Any, ...], Found] = {}
+    found: dict[tuple[Any, ...], _Found] = {}
     if not path.exists():
         return found
     text = path.read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from tim_plugin.utils.images import decode_image, list_images
 
 
 class Source(Protocol):
-    """Numbered images with names."""
+    """Where a dataset reads its GT images: images by number, with names."""
 
     names: list[str]
 
@@ -24,7 +24,7 @@ class Source(Protocol):
         """Return image ``index``, (C, H, W) float32 in [0, 1]."""
 
 
-class Photographs:
+class _Photographs:
     """RGB photographs: a folder's, those that a meta-info file lists, or an lmdb's.
 
     Args:
@@ -41,9 +41,9 @@ class Photographs:
         root, listed = options["dataroot_gt"], options.get("meta_info_file")
         if self.backend["type"] == "lmdb":
             self.backend.update(db_paths=[root], client_keys=["gt"])
-            self.names = [name.rsplit(".", 1)[0] for name in first_words(Path(root) / "meta_info.txt", where)]
+            self.names = [name.rsplit(".", 1)[0] for name in _first_words(Path(root) / "meta_info.txt", where)]
         elif listed:
-            self.names = [str(Path(root) / name) for name in first_words(Path(listed), where)]
+            self.names = [str(Path(root) / name) for name in _first_words(Path(listed), where)]
         else:
             self.names = [str(path) for path in list_images(root)]
 
@@ -65,7 +65,14 @@ class Photographs:
 
 
 class Digits:
-    """Digits, padded to 32x32; see :func:`tim_plugin.utils.digit_files.read_digits`."""
+    """Handwritten digits, padded to 32x32.
+
+    Args:
+        source: The digits, as :func:`tim_plugin.utils.digit_files.read_digits` takes them.
+
+    Raises:
+        TimError: They cannot be read.
+    """
 
     def __init__(self, source: str) -> None:
         self.digits = read_digits(source)
@@ -77,7 +84,11 @@ class Digits:
 
 
 def open_source(options: Mapping[str, Any], where: str) -> Source:
-    """Open what ``dataroot_gt`` names; of it the first ``max_images``, if that is given.
+    """Open the images that a dataset's ``dataroot_gt`` names, or the first ``max_images`` of them.
+
+    Args:
+        options: The dataset's section.
+        where: What to call the dataset in errors.
 
     Raises:
         TimError: It is missing, or cannot be read.
@@ -85,12 +96,12 @@ def open_source(options: Mapping[str, Any], where: str) -> Source:
     root = options.get("dataroot_gt")
     if root is None:
         raise TimError(f"{where}: dataroot_gt is missing: the folder of photographs")
-    source = Digits(str(root)) if is_digits(str(root)) else Photographs(options, where)
+    source = Digits(str(root)) if is_digits(str(root)) else _Photographs(options, where)
     source.names = source.names[: options.get("max_images")]
     return source
 
 
-def first_words(path: Path, where: str) -> list[str]:
+def _first_words(path: Path, where: str) -> list[str]:
     """Return the first word of each line of a meta-info file: the image's name.
 
     Raises:

@@ -14,8 +14,8 @@ import torch
 def single_threaded_opencv() -> Iterator[None]:
     """Let OpenCV use one thread while workers are started and run, and as many as before afterwards.
 
-    A forked worker inherits OpenCV's pool of threads but not the threads: whatever it asks of the pool, to end it
-    included, it would wait for without end. So the pool is put away before the fork.
+    A forked worker inherits OpenCV's thread pool without its threads, and would wait forever for whatever it asks of
+    the pool, even to end it. So the pool is ended before the fork.
     """
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)

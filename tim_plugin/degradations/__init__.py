@@ -1,1 +1,1 @@
-"""Degradations: how an LQ comes about, and which images agree with it. One file each."""
+"""Degradations, one file each: how an LQ is made, and which images are consistent with it; and the table of tasks."""

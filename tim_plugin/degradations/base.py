@@ -1,9 +1,9 @@
-"""What a degradation is: from GT to what is observed of it, and back to the images that agree with the observation."""
+"""The interface of degradations: from a GT to its observation, and the projection onto images consistent with that."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -13,13 +13,13 @@ from tim_plugin.utils.disk_tensors import FLOAT_BYTES
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_png, round_to_8_bit
 from tim_plugin.utils.resize import bicubic_resize
-from tim_plugin.utils.strips import STRIP_VALUES, are_very_many
+from tim_plugin.utils.strips import STRIP_VALUES, is_very_large_size
 
 Given = dict[str, Tensor]
 
 
 class Observed(NamedTuple):
-    """What is known of an image, with or without a batch dimension.
+    """The observation of an image, with or without a batch dimension.
 
     Attributes:
         lq: (..., C, h, w): what the network reads.
@@ -31,14 +31,14 @@ class Observed(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """A measure of re-degradation: its unit for people, and whether ``higher`` or ``lower`` is better."""
+    """A measure of consistency with the input: its ``unit`` as text, and whether ``higher`` or ``lower`` is better."""
 
     unit: str
     better: str
 
 
 class Degradation(ABC):
-    """A degradation and, if it has one, its projection. Subclasses are pure: no files, no options, no random state.
+    """A degradation and, where there is one, its projection. Subclasses hold no random state and write no files.
 
     Attributes:
         channels: Of the LQ.
@@ -52,7 +52,8 @@ class Degradation(ABC):
         needs_files: Whether the LQ cannot be made from a GT and has to be read from files.
         needs: Keys of ``Observed.given`` without which neither projection nor measure is possible.
         projects: Whether there is a projection.
-        measured: The re-degradation measures that :meth:`measure` gives.
+        dataset_only: Arguments that only say how an LQ is made of a GT; a network, which reads it, does not have them.
+        measured: The measures of consistency that :meth:`measure` gives.
         saving_copies: How many images' worth of tensors :meth:`project_for_saving` holds at once, the given one
             included, where they are not very large (:func:`tim_plugin.utils.strips.is_very_large`).
         strip_copies: How many strips' worth it holds where they are, beside whole images.
@@ -69,9 +70,15 @@ class Degradation(ABC):
     needs_files: bool = False
     needs: tuple[str, ...] = ()
     projects: bool = False
+    dataset_only: tuple[str, ...] = ()
     measured: Mapping[str, Measure] = {}
     saving_copies: float = 3.0
     strip_copies: float = 3.0
+
+    @classmethod
+    def builder(cls) -> Callable[..., Degradation]:
+        """Return what builds it from options: its arguments, their types and ``Args:`` are the options' only place."""
+        return cls
 
     @abstractmethod
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
@@ -91,29 +98,34 @@ class Degradation(ABC):
         """
 
     def is_complete(self, observed: Observed) -> bool:
-        """Tell whether an observation holds all that :meth:`project` and :meth:`measure` need."""
+        """Tell whether an observation has every key of :attr:`needs`, so that it can be projected onto and measured."""
         return all(key in observed.given for key in self.needs)
 
     def encode(self, gt: Tensor, generator: torch.Generator | None = None) -> bytes:
-        """Return the file that holds what is observed of one GT; :meth:`read` gives :meth:`degrade` of it."""
+        """Return the content of a file of one GT's observation, which :meth:`read` reads back.
+
+        Args:
+            gt: (C, H, W) in [0, 1], sides divisible by what the degradation needs.
+            generator: Source of its random choices, if it makes any.
+        """
         return encode_png(self.degrade(gt, generator).lq)
 
     def shrink(self, lq: Tensor, size: tuple[int, int]) -> Tensor:
-        """Shrink an LQ (N, C, h, w) to a lower level: antialiased bicubic."""
+        """Return an LQ (N, C, h, w) at the smaller ``size`` (h, w) of a lower level, by antialiased bicubic."""
         return bicubic_resize(lq, size)
 
     def given_at_level(self, observed: Observed, level_lq: Tensor | None, is_last: bool) -> Given | None:
-        """Return what :meth:`project` needs at a level, or None where it cannot be applied; here the last level only.
+        """Return what :meth:`project` needs at a level, or None where it cannot be applied: by default below the last.
 
         Args:
             observed: The whole observation, batched.
-            level_lq: What the level reads of it.
+            level_lq: The LQ at the level's resolution.
             is_last: Whether the level's images are those that are asked for.
         """
         return {"lq": observed.lq, **observed.given} if is_last else None
 
     def project(self, images: Tensor, given: Given) -> Tensor:
-        """Return the nearest images that agree with the observation; differentiable.
+        """Return the nearest images that are consistent with the observation; differentiable.
 
         Args:
             images: (N, C, H, W) nominally in [0, 1].
@@ -125,34 +137,42 @@ class Degradation(ABC):
         raise TimError(f"consistency: {type(self).__name__.lower()} inputs give nothing to project onto: use off")
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
-        """Project until it holds of what an 8-bit file keeps; images (N, C, H, W) in [0, 1] on the 8-bit grid."""
+        """Project so that images stay consistent when they are rounded to 8 bits.
+
+        Args:
+            images: (N, C, H, W) nominally in [0, 1].
+            observed: What they are to be consistent with, batched.
+
+        Returns:
+            (N, C, H, W) in [0, 1], in steps of 1/255.
+        """
         return round_to_8_bit(self.project(images, {"lq": observed.lq, **observed.given}))
 
     def saving_bytes(self, channels: int, height: int, width: int, on_disk: bool = False) -> int:
-        """Return the memory of :meth:`project_for_saving` of one image of ``height`` x ``width``, all tensors counted.
+        """Return the bytes that :meth:`project_for_saving` of one image takes, all tensors counted.
 
         Args:
             channels: Of the image.
-            height: Of the image.
-            width: Likewise.
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
             on_disk: Whether the image lies on disk (:mod:`tim_plugin.utils.disk_tensors`); if it is very large, so do
                 all others of its size.
         """
         values = channels * height * width
-        if not are_very_many(values):
+        if not is_very_large_size(values):
             return int(self.saving_copies * FLOAT_BYTES * values)
         return (0 if on_disk else 3 * FLOAT_BYTES * values) + self.strip_bytes(height, width)
 
     def strip_bytes(self, height: int, width: int) -> int:
-        """Return what working on a very large image of ``height`` x ``width`` takes beside whole images."""
+        """Return the bytes that working on a very large image (in pixels) takes beside tensors of its own size."""
         return int(self.strip_copies * FLOAT_BYTES * STRIP_VALUES)
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
-        """Return how well images (N, C, H, W), as saved, agree with the observation: (N,) for each of ``measured``."""
+        """Return (N,) for each of ``measured``: the consistency of images (N, C, H, W), as saved."""
         return {}
 
     def crop(self, observed: Observed, top: int, left: int, height: int, width: int) -> Observed:
-        """Cut a part out of one observation; all in LQ pixels, ``top`` and ``left`` multiples of ``crop_step``."""
+        """Return a part of one observation; numbers are LQ pixels, ``top`` and ``left`` multiples of ``crop_step``."""
         return Observed(observed.lq[..., top : top + height, left : left + width].contiguous(), observed.given)
 
     def resize(self, observed: Observed, size: tuple[int, int]) -> Observed:

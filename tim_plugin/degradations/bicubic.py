@@ -15,8 +15,10 @@ from tim_plugin.utils.images import decode_image, round_to_8_bit
 from tim_plugin.utils.resize import bicubic_matrix, bicubic_resize, kept_matrices, shrink_by_strips
 from tim_plugin.utils.strips import is_very_large, strips
 
+_CONSISTENT_DB = 45.0  # LR-PSNR from which on an image counts as consistent
+_SAVING_ROUNDS = 100
 EQUAL_DB = 100.0  # stands for infinity, which neither a mean nor JSON survives
-MATRIX_BYTES = 36  # of an entry: both A+ in single precision, and while one is made A, what is solved for, the result
+_MATRIX_BYTES = 36  # of an entry: both A+ in single precision, and while one is made A, what is solved for, the result
 
 
 class Bicubic(Degradation):
@@ -36,32 +38,36 @@ class Bicubic(Degradation):
         self.scale = scale
 
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
-        """Shrink a GT whose sides ``scale`` divides; see :meth:`Degradation.degrade`."""
+        """Return the LQ (C, H / scale, W / scale) of a GT (C, H, W) whose sides ``scale`` divides."""
         return Observed(bicubic_downsample(gt, self.scale))
 
     def read(self, content: bytes, name: str) -> Observed:
-        """Read any image file; see :meth:`Degradation.read`."""
+        """Read any image file as the LQ.
+
+        Raises:
+            TimError: It is no image, or damaged.
+        """
         return Observed(decode_image(content, name).rgb)
 
     def given_at_level(self, observed: Observed, level_lq: Tensor | None, is_last: bool) -> Given | None:
-        """Every level's image is larger than the LQ and degrades to it."""
+        """Return the whole LQ for every level: each level's image is larger than the LQ and degrades to it."""
         return {"lq": observed.lq}
 
     def project(self, images: Tensor, given: Given) -> Tensor:
-        """Return the nearest images that down-sample to the LQ exactly; see :func:`project`."""
+        """Return the nearest images (N, C, H, W) that down-sample to the LQ exactly, by :func:`project`."""
         return project(images, given["lq"])
 
     def strip_bytes(self, height: int, width: int) -> int:
-        """Strips, and the matrices of the projection while they are made; see :meth:`Degradation.strip_bytes`."""
+        """Return the bytes of strips and of the projection's matrices while they are made."""
         longer = max(height, width)
-        return super().strip_bytes(height, width) + MATRIX_BYTES * longer * longer // self.scale
+        return super().strip_bytes(height, width) + _MATRIX_BYTES * longer * longer // self.scale
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
-        """Project until an 8-bit file degrades to the LQ; see :func:`project_for_saving`."""
+        """Return images on the 8-bit grid whose down-sampling is the LQ to 45 dB, by :func:`project_for_saving`."""
         return project_for_saving(images, observed.lq)[0]
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
-        """Return ``lr_psnr``, see :func:`lr_psnr`."""
+        """Return ``lr_psnr`` (N,) in dB, by :func:`lr_psnr`."""
         return {"lr_psnr": lr_psnr(images, observed.lq)}
 
 
@@ -141,43 +147,38 @@ def _db(down: Tensor, lq: Tensor) -> Tensor:
     return (10 * torch.log10(255**2 / error)).clamp(max=EQUAL_DB)
 
 
-def project_for_saving(
-    images: Tensor, lq: Tensor, target_db: float = 45.0, max_rounds: int = 100
-) -> tuple[Tensor, Tensor]:
-    """Project, clip and round until what an 8-bit PNG holds still degrades to the LQ.
+def project_for_saving(images: Tensor, lq: Tensor) -> tuple[Tensor, Tensor]:
+    """Project, clip and round, at most 100 times, until what an 8-bit PNG holds still degrades to the LQ (45 dB).
 
     Args:
         images: (N, C, H, W).
         lq: (N, C, h, w) in [0, 1].
-        target_db: LR-PSNR at which an image is done.
-        max_rounds: Rounds at most; an LQ that no image in [0, 1] degrades to is never reached.
 
     Returns:
-        The images in [0, 1] on the 8-bit grid and their LR-PSNR (N,), the best that was found. Of very large images
+        The images in [0, 1] on the 8-bit grid and their LR-PSNR (N,), the best that was found: less than 45 dB for an
+        LQ that no image in [0, 1] degrades to. Of very large images
         each plane is done by itself, and has to reach the target by itself.
     """
     if is_very_large(images):
         saved = empty_like(images)
         inverses = kept_matrices(_pseudo_inverse, images.shape[-2:], lq.shape[-2:], images)
         for plane, given, result in zip(*(one.flatten(0, 1) for one in (images, lq, saved)), strict=True):
-            _save_plane(plane, given, inverses, result, target_db, max_rounds)
+            _save_plane(plane, given, inverses, result)
         return saved, lr_psnr(saved, lq)
     return improve_for_saving(
         images,
         lambda some, items: project(some, lq[items]),
         lambda some, items: lr_psnr(some, lq[items]),
-        target_db,
-        max_rounds,
+        _CONSISTENT_DB,
+        _SAVING_ROUNDS,
     )
 
 
 @torch.no_grad()
-def _save_plane(
-    plane: Tensor, lq: Tensor, inverses: tuple[Tensor, Tensor], saved: Tensor, target_db: float, max_rounds: int
-) -> None:
+def _save_plane(plane: Tensor, lq: Tensor, inverses: tuple[Tensor, Tensor], saved: Tensor) -> None:
     """Do :func:`project_for_saving` of a very large plane (H, W), strip by strip, into ``saved``."""
     current, best = plane, -torch.inf
-    for done in range(max_rounds + 1):
+    for done in range(_SAVING_ROUNDS + 1):
         if done:
             result = empty_like(plane) if current is plane else current
             _project_plane(current, lq, inverses, result, clip=True)
@@ -189,5 +190,5 @@ def _save_plane(
             for rows in strips(current):
                 saved[rows] = round_to_8_bit(current[rows])
                 release(saved)
-        if best >= target_db:
+        if best >= _CONSISTENT_DB:
             return

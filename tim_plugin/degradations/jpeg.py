@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -27,19 +28,18 @@ from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import round_to_8_bit
 from tim_plugin.utils.strips import by_strips, is_very_large, joined, strips
 
-GREY = 0  # in place of a factor of sub-sampling
-UNIT_PX = 16  # a whole number of blocks, also of sub-sampled chroma
-SUBSAMPLINGS = {
-    "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
-    "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+_GREY = 0  # in place of a factor of sub-sampling
+_UNIT_PX = 16  # a whole number of blocks, also of sub-sampled chroma
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+_SUBSAMPLINGS = {
+    name: getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name.replace(':', '')}") for name in get_args(Subsampling)
 }
 # Clamped coefficients stay this far inside their interval, so that rounding to 8 bits (about 0.4, one deviation, with
 # libjpeg's own rounding of Y, Cb and Cr) seldom carries them across; a quarter of narrow intervals.
-MARGIN = 1.5
-SAVING_ROUNDS = 60
-PATIENCE = 12  # rounds without gain after which an image is left as it is
-SAVED_WELL = 0.9995  # share of coefficients at which a saved image is done
+_MARGIN = 1.5
+_SAVING_ROUNDS = 60
+_PATIENCE = 12  # rounds without gain after which an image is left as it is
+_SAVED_WELL = 0.9995  # share of coefficients at which a saved image is done
 
 
 class Jpeg(Degradation):
@@ -49,33 +49,34 @@ class Jpeg(Degradation):
     sub-samples it: what is compressed again with the same tables gives the same coefficients.
 
     Args:
-        quality: 1 to 100, or the two ends of a range from which each image draws.
-        subsampling: Of chroma: ``4:4:4``, ``4:2:2``, ``4:2:0`` (libjpeg's default).
+        quality: JPEG quality, 1 to 100, or the two ends of a range from which each image draws.
+        subsampling: How chroma is sub-sampled; 4:2:0 is libjpeg's default.
 
     Raises:
         TimError: A value that is none of these.
     """
 
     suffix = ".jpg"
-    crop_step = UNIT_PX
+    crop_step = _UNIT_PX
     can_flip = False
     projects = True
+    dataset_only = ("quality", "subsampling")  # a file says them itself
     saving_copies = strip_copies = 11.5  # mostly blocks of coefficients
     needs = ("y", "cb", "cr", "tables", "sampling")
     measured = {"dct_agreement": Measure("share of equal DCT coefficients after compressing again", "higher")}
 
-    def __init__(self, quality: int | Sequence[int] = 1, subsampling: str = "4:2:0") -> None:
+    def __init__(self, quality: int | tuple[int, int] = 1, subsampling: Subsampling = "4:2:0") -> None:
         ends = list(quality) if isinstance(quality, (list, tuple)) else [quality, quality]
         if len(ends) != 2 or any(isinstance(q, bool) or not isinstance(q, int) for q in ends):
             raise TimError(f"quality {quality!r} must be a whole number, or a range [lowest, highest]")
         if not 1 <= ends[0] <= ends[1] <= 100:
             raise TimError(f"quality {quality!r} must lie within 1 and 100, lowest first")
-        if subsampling not in SUBSAMPLINGS:
-            raise TimError(f"subsampling {subsampling!r} is not known: {did_you_mean(str(subsampling), SUBSAMPLINGS)}")
+        if subsampling not in _SUBSAMPLINGS:
+            raise TimError(f"subsampling {subsampling!r} is not known: {did_you_mean(str(subsampling), _SUBSAMPLINGS)}")
         self.ends, self.subsampling = ends, subsampling
 
     def encode(self, gt: Tensor, generator: torch.Generator | None = None) -> bytes:
-        """Compress one GT (3, H, W); see :meth:`Degradation.encode`."""
+        """Return the JPEG file of one GT (3, H, W) in [0, 1]; a range of qualities is drawn from by the generator."""
         low, high = self.ends
         quality = low if low == high else int(torch.randint(low, high + 1, (), generator=generator))
         pixels = (round_to_8_bit(gt) * 255).round().byte().permute(1, 2, 0).numpy()
@@ -83,17 +84,21 @@ class Jpeg(Degradation):
             cv2.IMWRITE_JPEG_QUALITY,
             quality,
             cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-            SUBSAMPLINGS[self.subsampling],
+            _SUBSAMPLINGS[self.subsampling],
         ]
         _, content = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), options)
         return content.tobytes()
 
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
-        """Compress and decode; see :meth:`Degradation.degrade`."""
+        """Return the decoded JPEG (3, H, W) of one GT, with the coefficients and tables of its file in ``given``."""
         return self.read(self.encode(gt, generator), "the compressed GT")
 
     def read(self, content: bytes, name: str) -> Observed:
-        """Read a JPEG file, its pixels and its coefficients; see :meth:`Degradation.read`."""
+        """Read the pixels and the coefficients of a JPEG file.
+
+        Raises:
+            TimError: It is no JPEG, damaged, or of a kind that is not supported.
+        """
         return Observed(*read_jpeg(content, name))
 
     def project(self, images: Tensor, given: Given) -> Tensor:
@@ -105,20 +110,26 @@ class Jpeg(Degradation):
         return _by_strips(_project, images, given)
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
-        """Project, clip and round until 99.95 % of the coefficients agree or no more can be had; the best of each.
+        """Return images on the 8-bit grid that compress to 99.95 % of the coefficients, or the best that rounds find.
 
-        Of very large images each strip is done by itself.
+        Strips of very large images are projected one by one.
         """
         return _by_strips(_project_for_saving, images, observed.given)
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
-        """Return ``dct_agreement`` as libjpeg's encoder would find it: Y, Cb, Cr and averaged chroma are rounded."""
-        return {"dct_agreement": _agreement(images, observed.given)}
+        """Return ``dct_agreement`` (N,): the share of equal coefficients when compressed again as libjpeg would."""
+        return {"dct_agreement": _share_of_equal(images, observed.given)}
 
     def crop(self, observed: Observed, top: int, left: int, height: int, width: int) -> Observed:
-        """Cut pixels and blocks; all four multiples of 16 (see :meth:`Degradation.crop`)."""
-        if any(value % UNIT_PX for value in (top, left, height, width)):
-            raise TimError(f"a JPEG is cropped at multiples of {UNIT_PX} pixels, not {width}x{height} at {left}, {top}")
+        """Return a part of one observation, pixels and blocks; all four numbers are multiples of 16 pixels.
+
+        Raises:
+            TimError: They are not.
+        """
+        if any(value % _UNIT_PX for value in (top, left, height, width)):
+            raise TimError(
+                f"a JPEG is cropped at multiples of {_UNIT_PX} pixels, not {width}x{height} at {left}, {top}"
+            )
         whole, given = super().crop(observed, top, left, height, width), dict(observed.given)
         for key in ("y", "cb", "cr"):
             rows, columns = (1, 1) if key == "y" else (max(factor, 1) for factor in given["sampling"].tolist())
@@ -144,21 +155,21 @@ def _project_for_saving(images: Tensor, given: Given) -> Tensor:
     best, _ = improve_for_saving(
         images,
         lambda some, items: _cut(_project(_padded(some), _items_of(given, items)), images),
-        lambda some, items: _agreement(some, _items_of(given, items)),
-        SAVED_WELL,
-        SAVING_ROUNDS,
-        PATIENCE,
+        lambda some, items: _share_of_equal(some, _items_of(given, items)),
+        _SAVED_WELL,
+        _SAVING_ROUNDS,
+        _PATIENCE,
     )
     return best
 
 
-def _agreement(images: Tensor, given: Given) -> Tensor:
+def _share_of_equal(images: Tensor, given: Given) -> Tensor:
     """Return the share (N,) of coefficients that are equal after compressing again."""
     share = torch.zeros(len(images), device=images.device)
     for factors, items in _by_sampling(given):
         some, theirs = of_items(images, items), _items_of(given, items)
         equal, count = 0, 0
-        for rows in strips(some, UNIT_PX):
+        for rows in strips(some, _UNIT_PX):
             equal_here, count_here = _count_equal_rows(some[..., rows, :], _given_of(theirs, rows, factors), factors)
             equal, count = equal + equal_here, count + count_here
         share[items] = equal / count
@@ -169,7 +180,7 @@ def _count_equal_rows(images: Tensor, given: Given, factors: tuple[int, int]) ->
     ycc = rgb_to_ycc(_padded(round_to_8_bit(images))).round()
     equal, count = _count_equal(ycc[:, 0], given["y"], given["tables"][:, 0])
     for index, key in enumerate(("cb", "cr"), start=1):
-        if GREY not in factors:
+        if _GREY not in factors:
             plane = shrink_plane(ycc[:, index], factors).round()
             wanted = _covered(given[key], factors)
             equal_here, count_here = _count_equal(plane, wanted, given["tables"][:, index])
@@ -192,7 +203,7 @@ def _strips_of_one(function: Callable[[Tensor, Given], Tensor], image: Tensor, g
         theirs = _given_of(given, rows, factors)
         return function(part, theirs) if theirs["y"].shape[1] else part  # what no block covers stays as it is
 
-    return by_strips(of_strip, image, UNIT_PX)
+    return by_strips(of_strip, image, _UNIT_PX)
 
 
 def _items_of(given: Given, items: Tensor) -> Given:
@@ -201,7 +212,7 @@ def _items_of(given: Given, items: Tensor) -> Given:
 
 def _given_of(given: Given, rows: slice, factors: tuple[int, int]) -> Given:
     """Cut what is given of some rows, which begin at a multiple of 16, for images of one kind of sub-sampling."""
-    luma = given["y"][:, rows.start : -(-rows.stop // UNIT_PX) * UNIT_PX]  # blocks may reach beyond the last row
+    luma = given["y"][:, rows.start : -(-rows.stop // _UNIT_PX) * _UNIT_PX]  # blocks may reach beyond the last row
     top = rows.start // max(factors[0], 1)
     chroma = {key: given[key][:, top : top + luma.shape[1]] for key in ("cb", "cr")}
     return {**given, "y": luma, **chroma}
@@ -235,11 +246,11 @@ def _count_equal(plane: Tensor, wanted: Tensor, tables: Tensor) -> tuple[Tensor,
 
 def _clamped(plane: Tensor, centre: Tensor, tables: Tensor, factors: tuple[int, int]) -> Tensor:
     """Clamp the coefficients of one component (N, H, W) to their intervals; a grey file has no chroma."""
-    if GREY in factors:
+    if _GREY in factors:
         return torch.zeros_like(plane)
     centre = _covered(centre, factors)
     steps = tile_table(tables.to(plane), centre.shape[1:])
-    half = steps / 2 - torch.minimum(steps / 4, torch.full_like(steps, MARGIN))
+    half = steps / 2 - torch.minimum(steps / 4, torch.full_like(steps, _MARGIN))
     small = shrink_plane(plane, factors)
     inside = small[:, : centre.shape[1], : centre.shape[2]]
     coefficients = dct(inside)
@@ -253,7 +264,7 @@ def _clamped(plane: Tensor, centre: Tensor, tables: Tensor, factors: tuple[int, 
 
 def _padded(images: Tensor) -> Tensor:
     """Continue at the edges to whole blocks, as libjpeg does."""
-    below, right = (-side % UNIT_PX for side in images.shape[-2:])
+    below, right = (-side % _UNIT_PX for side in images.shape[-2:])
     return F.pad(images, (0, right, 0, below), mode="replicate") if below or right else images
 
 

@@ -11,12 +11,12 @@ from tim_plugin.utils.constants import constant
 
 BLOCK_PX = 8
 # JFIF 1.02: RGB in [0, 255] -> Y, Cb, Cr; the offset of Cb and Cr is left to JPEG's level shift, which removes it.
-RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
-LEVEL = 128.0
+_RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
+_LEVEL = 128.0
 
 
 def _to_ycc() -> Tensor:
-    return torch.tensor(RGB_TO_YCC, dtype=torch.float64)
+    return torch.tensor(_RGB_TO_YCC, dtype=torch.float64)
 
 
 def _from_ycc() -> Tensor:
@@ -24,7 +24,7 @@ def _from_ycc() -> Tensor:
 
 
 def _shift() -> Tensor:
-    return torch.tensor([LEVEL, 0.0, 0.0])[:, None, None]
+    return torch.tensor([_LEVEL, 0.0, 0.0])[:, None, None]
 
 
 def rgb_to_ycc(images: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def rgb_to_ycc(images: Tensor) -> Tensor:
 
 
 def ycc_to_rgb(ycc: Tensor) -> Tensor:
-    """Undo :func:`rgb_to_ycc`."""
+    """Convert level-shifted Y, Cb, Cr (N, 3, H, W) to RGB, nominally in [0, 1]: the inverse of :func:`rgb_to_ycc`."""
     return torch.einsum("ij,njhw->nihw", constant(_from_ycc, ycc), ycc + constant(_shift, ycc)) / 255
 
 
@@ -56,7 +56,7 @@ def dct(plane: Tensor) -> Tensor:
 
 
 def inverse_dct(coefficients: Tensor) -> Tensor:
-    """Undo :func:`dct`."""
+    """Return the plane (N, H, W) of DCT coefficients (N, H, W): the inverse of :func:`dct`."""
     return _by_block(constant(_dct_matrix, coefficients).T, coefficients)
 
 

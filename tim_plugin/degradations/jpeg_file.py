@@ -17,13 +17,17 @@ from torch import Tensor
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import JPEG, decode_image, require_whole
 
-EXIF_ORIENTATION = 274
-SMALLEST_PX = 16  # one block of sub-sampled chroma; below it the sub-sampling cannot be told from the blocks
-FACTORS = (1, 2)
+_EXIF_ORIENTATION = 274
+_SMALLEST_PX = 16  # one block of sub-sampled chroma; below it the sub-sampling cannot be told from the blocks
+_FACTORS = (1, 2)
 
 
 def read_jpeg(content: bytes, name: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """Read pixels and coefficients.
+    """Read the pixels and the DCT coefficients of a JPEG file.
+
+    Args:
+        content: The file's bytes.
+        name: What the file is called in errors.
 
     Returns:
         RGB (3, H, W) in [0, 1]; and, so that files of all kinds fit into one batch, ``y``, ``cb``, ``cr`` of one size:
@@ -41,8 +45,8 @@ def read_jpeg(content: bytes, name: str) -> tuple[Tensor, dict[str, Tensor]]:
     parts = _coefficients(content, name)
     bgr = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     rgb = torch.from_numpy(np.ascontiguousarray(bgr[..., ::-1].transpose(2, 0, 1))).float() / 255
-    if min(rgb.shape[-2:]) < SMALLEST_PX:
-        raise TimError(f"{name}: is {rgb.shape[2]}x{rgb.shape[1]}, smaller than {SMALLEST_PX}x{SMALLEST_PX} pixels")
+    if min(rgb.shape[-2:]) < _SMALLEST_PX:
+        raise TimError(f"{name}: is {rgb.shape[2]}x{rgb.shape[1]}, smaller than {_SMALLEST_PX}x{_SMALLEST_PX} pixels")
     return rgb, parts
 
 
@@ -50,7 +54,7 @@ def _require_upright(content: bytes, name: str) -> None:
     with Image.open(io.BytesIO(content)) as image:
         if image.mode == "CMYK":
             raise TimError(f"{name}: is a CMYK JPEG; convert it to RGB first")
-        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
             raise TimError(
                 f"{name}: is rotated by its EXIF tag, and its coefficients belong to the stored picture: rotate it "
                 "without loss first (jpegtran), or remove the tag"
@@ -83,6 +87,6 @@ def _coefficients(content: bytes, name: str) -> dict[str, Tensor]:
 def _sampling(image: Any, name: str) -> Tensor:
     factors = np.asarray(image.samp_factor)  # (components, 2)
     ratios = factors[0] / factors
-    if not np.isin(ratios, FACTORS).all() or (len(ratios) > 1 and (ratios[1] != ratios[2]).any()):
+    if not np.isin(ratios, _FACTORS).all() or (len(ratios) > 1 and (ratios[1] != ratios[2]).any()):
         raise TimError(f"{name}: its chroma is sub-sampled by {ratios[1:].tolist()}; only 1 and 2 are supported")
     return torch.tensor(ratios[1].tolist() if len(ratios) > 1 else [0, 0], dtype=torch.int64)

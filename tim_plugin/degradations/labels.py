@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from tim_plugin.degradations.palettes import Palette, get_palette
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import require_whole
 
-VOIDS = ("channel", "mask")
+Void = Literal["channel", "mask"]
+_VOIDS = get_args(Void)
 
 
 class Labels(Degradation):
@@ -27,11 +28,12 @@ class Labels(Degradation):
     an image can be compared with its label map, so there is nothing to project.
 
     Args:
-        palette: ``camvid``, ``cityscapes``, ``gta``, or ``indices``.
+        palette: Colours and classes of the label maps: ``camvid``, ``cityscapes``, ``gta``, or ``indices`` for plain
+            class indices.
         void: ``channel``: void is a class of its own, the last channel; ``mask``: it is zero in every channel, and the
             loss leaves it out.
-        num_classes: With ``indices``.
-        void_index: With ``indices``: which raw index is void, if there is void.
+        num_classes: Number of classes without void, with palette ``indices``.
+        void_index: Raw index that is void, if there is void, with palette ``indices``.
 
     Raises:
         TimError: A value that is none of these.
@@ -43,12 +45,12 @@ class Labels(Degradation):
     def __init__(
         self,
         palette: str = "gta",
-        void: str = "channel",
+        void: Void = "channel",
         num_classes: int | None = None,
         void_index: int | None = None,
     ) -> None:
-        if void not in VOIDS:
-            raise TimError(f"void {void!r} is not known: {did_you_mean(str(void), VOIDS)}")
+        if void not in _VOIDS:
+            raise TimError(f"void {void!r} is not known: {did_you_mean(str(void), _VOIDS)}")
         self.palette = get_palette(palette, num_classes, void_index)
         if void == "mask" and not self.palette.has_void:
             raise TimError("void 'mask': which index is void? Give void_index (255, for instance), or leave void out")
@@ -56,7 +58,7 @@ class Labels(Degradation):
         self.channels = len(self.palette.classes) + self.void_has_channel
 
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
-        """Refuse: people make label maps.
+        """Refuse: label maps are made by people, not from photographs.
 
         Raises:
             TimError: Always.
@@ -75,27 +77,27 @@ class Labels(Degradation):
         return Observed(one_hot[: self.channels])
 
     def shrink(self, lq: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the share of each class in each cell: area averaging."""
+        """Return the share of each class in each cell of ``size`` (h, w), by area averaging: (N, C, h, w)."""
         return F.adaptive_avg_pool2d(lq, size)
 
     def resize(self, observed: Observed, size: tuple[int, int]) -> Observed:
-        """Resize one label map by nearest neighbour."""
+        """Return one label map at ``size`` (h, w), by nearest neighbour."""
         return Observed(F.interpolate(observed.lq[None], size, mode="nearest-exact")[0])
 
     def pixel_weight(self, observed: Observed) -> Tensor | None:
-        """Leave masked void out of the loss."""
+        """Return weights (1, H, W), mean 1, that leave masked void out of the loss; None where void has a channel."""
         if not self.palette.has_void or self.void_has_channel:
             return None
         classed = observed.lq.sum(dim=0, keepdim=True)
         return classed / classed.mean().clamp_min(1 / classed.numel())
 
     def describe(self) -> dict[str, Any]:
-        """Return what tells two kinds of label maps apart."""
+        """Return what identifies the kind of label maps: palette, number of channels, raw indices of void."""
         void = [raw for raw, index in self.palette.indices.items() if index == self.palette.void]
         return {"palette": self.palette.name, "channels": self.channels, "void": void}
 
     def picture(self, lq: Tensor) -> Tensor:
-        """Return the palette's colours, mixed by shares; masked void is black."""
+        """Return a picture (3, h, w) of an LQ (C, h, w): the palette's colours, mixed by shares; masked void black."""
         colours = torch.tensor(self.palette.shown()[: self.channels], dtype=lq.dtype, device=lq.device) / 255
         return torch.einsum("chw,cd->dhw", lq, colours)
 

@@ -27,15 +27,19 @@ class Lightness(Degradation):
     }
 
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
-        """Take the lightness of a GT of any size; see :meth:`Degradation.degrade`."""
+        """Return the lightness L / 100, (1, H, W) in [0, 1], of a GT (3, H, W) of any size."""
         return Observed(lightness_of(_grey(gt).expand(3, -1, -1)))
 
     def read(self, content: bytes, name: str) -> Observed:
-        """Read a grey image, or the lightness of a colour image; see :meth:`Degradation.read`."""
+        """Read a grey image, or the lightness of a colour image.
+
+        Raises:
+            TimError: It is no image, or damaged.
+        """
         return self.degrade(decode_image(content, name).rgb)
 
     def encode(self, gt: Tensor, generator: torch.Generator | None = None) -> bytes:
-        """Return a grey PNG; see :meth:`Degradation.encode`."""
+        """Return the PNG of the grey image that has the lightness of a GT (3, H, W)."""
         return encode_png(_grey(gt))
 
     def shrink(self, lq: Tensor, size: tuple[int, int]) -> Tensor:
@@ -43,19 +47,19 @@ class Lightness(Degradation):
         return super().shrink(lq, size).clamp(0, 1)
 
     def given_at_level(self, observed: Observed, level_lq: Tensor | None, is_last: bool) -> Given | None:
-        """Each level's lightness is given at its resolution."""
+        """Return the lightness at the level's own resolution."""
         return {"lq": level_lq}
 
     def project(self, images: Tensor, given: Given) -> Tensor:
-        """Return the colours of ``images`` with the given lightness, in the gamut; see :meth:`Degradation.project`."""
+        """Return images (N, 3, H, W) with the given lightness, their own hue, and as much chroma as fits into sRGB."""
         return by_strips(lambda part, rows: _with_lightness(part, given["lq"][..., rows, :]), images)
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
-        """Project and round; see :meth:`Degradation.project_for_saving`."""
+        """Return the projected images in steps of 1/255."""
         return by_strips(lambda part, rows: round_to_8_bit(_with_lightness(part, observed.lq[..., rows, :])), images)
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
-        """Return ``l_in_step`` and ``l_error`` of images as they are saved."""
+        """Return ``l_in_step`` (share of pixels) and ``l_error`` (8-bit steps), (N,) each, of images as saved."""
         in_step = error = torch.zeros(len(images), dtype=torch.float64, device=images.device)
         for rows in strips(images):
             lightness = lightness_of(round_to_8_bit(images[..., rows, :]))
@@ -65,7 +69,7 @@ class Lightness(Degradation):
         return {"l_in_step": (in_step / pixels).float(), "l_error": (error / pixels).float()}
 
     def picture(self, lq: Tensor) -> Tensor:
-        """Return the grey image."""
+        """Return the grey image (3, h, w) in [0, 1] of a lightness (1, h, w)."""
         return grey_of(lq).expand(3, -1, -1)
 
 

@@ -1,4 +1,4 @@
-"""What the classes of label maps are called, and by which colours or raw indices they are stored."""
+"""Palettes of label maps: the names of classes, and the colours or raw indices that stand for them in files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from tim_plugin.utils.errors import TimError, did_you_mean
 
 Colour = tuple[int, int, int]
-NUMBERED = "indices"
+_NUMBERED = "indices"
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Classes in index order.
+    """The classes of a kind of label maps, and how a file stores them.
 
     Attributes:
         name: As in option files.
-        classes: Names; without void.
+        classes: Names in index order; without void.
         colours: RGB -> class index. Void has the index after the last class.
         indices: Raw index in a single-channel file -> class index.
         has_void: Whether there is a void class.
@@ -47,7 +47,7 @@ def _hue(index: int, count: int) -> Colour:
     return red, green, blue
 
 
-CAMVID = {  # SegNet's eleven classes
+_CAMVID = {  # SegNet's eleven classes
     "Sky": (128, 128, 128),
     "Building": (128, 0, 0),
     "Pole": (192, 192, 128),
@@ -60,8 +60,8 @@ CAMVID = {  # SegNet's eleven classes
     "Pedestrian": (64, 64, 0),
     "Bicyclist": (0, 128, 192),
 }
-CAMVID_VOID = ((0, 0, 0),)
-CITYSCAPES = {  # the classes of its benchmark, in the order of their train ids
+_CAMVID_VOID = ((0, 0, 0),)
+_CITYSCAPES = {  # the classes of its benchmark, in the order of their train ids
     "road": (128, 64, 128),
     "sidewalk": (244, 35, 232),
     "building": (70, 70, 70),
@@ -82,7 +82,7 @@ CITYSCAPES = {  # the classes of its benchmark, in the order of their train ids
     "motorcycle": (0, 0, 230),
     "bicycle": (119, 11, 32),
 }
-CITYSCAPES_VOID = (  # classes that its benchmark leaves out
+_CITYSCAPES_VOID = (  # classes that its benchmark leaves out
     (0, 0, 0),
     (20, 20, 20),
     (111, 74, 0),
@@ -95,7 +95,7 @@ CITYSCAPES_VOID = (  # classes that its benchmark leaves out
     (0, 0, 90),
     (0, 0, 110),
 )
-IGNORED_TRAIN_ID = 255
+_IGNORED_TRAIN_ID = 255
 
 
 def _palette(name: str, named: Mapping[str, Colour], void: tuple[Colour, ...], raw_void: tuple[int, ...]) -> Palette:
@@ -106,14 +106,14 @@ def _palette(name: str, named: Mapping[str, Colour], void: tuple[Colour, ...], r
 
 
 PALETTES = {
-    "camvid": _palette("camvid", CAMVID, CAMVID_VOID, ()),
-    "cityscapes": _palette("cityscapes", CITYSCAPES, CITYSCAPES_VOID, (IGNORED_TRAIN_ID,)),
-    "gta": _palette("gta", CITYSCAPES, CITYSCAPES_VOID, (IGNORED_TRAIN_ID,)),
+    "camvid": _palette("camvid", _CAMVID, _CAMVID_VOID, ()),
+    "cityscapes": _palette("cityscapes", _CITYSCAPES, _CITYSCAPES_VOID, (_IGNORED_TRAIN_ID,)),
+    "gta": _palette("gta", _CITYSCAPES, _CITYSCAPES_VOID, (_IGNORED_TRAIN_ID,)),
 }
 
 
 def get_palette(name: str, num_classes: int | None = None, void_index: int | None = None) -> Palette:
-    """Look a palette up.
+    """Return the palette of a name, or one of plain class indices.
 
     Args:
         name: A key of :data:`PALETTES`, or ``indices``: maps of plain class indices.
@@ -123,19 +123,19 @@ def get_palette(name: str, num_classes: int | None = None, void_index: int | Non
     Raises:
         TimError: There is none of that name, or ``num_classes`` or ``void_index`` is missing or does not fit.
     """
-    if name == NUMBERED:
+    if name == _NUMBERED:
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-            raise TimError(f"palette '{NUMBERED}' needs num_classes, the number of classes, not {num_classes!r}")
+            raise TimError(f"palette '{_NUMBERED}' needs num_classes, the number of classes, not {num_classes!r}")
         classes, indices = tuple(f"class {index}" for index in range(num_classes)), {k: k for k in range(num_classes)}
         if void_index is None:
-            return Palette(NUMBERED, classes, {}, indices, has_void=False)
+            return Palette(_NUMBERED, classes, {}, indices, has_void=False)
         if isinstance(void_index, bool) or not isinstance(void_index, int) or void_index < num_classes:
             raise TimError(f"void_index {void_index!r} must be a whole number beyond the {num_classes} classes, as 255")
-        return Palette(NUMBERED, classes, {}, {**indices, void_index: num_classes}, has_void=True)
+        return Palette(_NUMBERED, classes, {}, {**indices, void_index: num_classes}, has_void=True)
     if void_index is not None:
-        raise TimError(f"void_index is for palette '{NUMBERED}'; palette '{name}' knows its void")
+        raise TimError(f"void_index is for palette '{_NUMBERED}'; palette '{name}' knows its void")
     if name not in PALETTES:
-        raise TimError(f"palette {name!r} is not known: {did_you_mean(str(name), [*PALETTES, NUMBERED])}")
+        raise TimError(f"palette {name!r} is not known: {did_you_mean(str(name), [*PALETTES, _NUMBERED])}")
     palette = PALETTES[name]
     if num_classes not in (None, len(palette.classes)):
         raise TimError(f"palette '{name}' has {len(palette.classes)} classes, not num_classes {num_classes}")

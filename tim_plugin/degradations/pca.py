@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from tim_plugin.utils.digit_files import DIGIT_PX, PADDED_PX, fit_to_digits
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import decode_image, encode_png, round_to_8_bit
 
-SAVING_ROUNDS = 100
-SAVED_WELL = 1e-3  # relative error of the coordinates at which a saved image is done; rounding alone gives about this
+_SAVING_ROUNDS = 100
+_SAVED_WELL = 1e-3  # relative error of the coordinates at which a saved image is done; rounding alone gives about this
 
 
 class PrincipalComponents(Degradation):
@@ -40,10 +40,18 @@ class PrincipalComponents(Degradation):
         self.mean, self.components, self.size_px = mean, components, size_px
 
     @classmethod
-    def from_options(cls, basis: str | Mapping[str, Tensor], num_components: int = 10) -> PrincipalComponents:
-        """Build from ``basis``: training digits (:mod:`tim_plugin.utils.digit_files`), a checkpoint, or what it holds.
+    def builder(cls) -> Callable[..., PrincipalComponents]:
+        """Return :meth:`from_options`."""
+        return cls.from_options
 
-        A checkpoint (``.pth``) of a network with this degradation holds the basis that it was trained with.
+    @classmethod
+    def from_options(cls, basis: str | Mapping[str, Tensor], num_components: int = 10) -> PrincipalComponents:
+        """Build from training digits (:mod:`tim_plugin.utils.digit_files`), or from a basis that a checkpoint holds.
+
+        Args:
+            basis: Training digits (an idx file, or ``sklearn:digits/train``) whose principal components are taken, or a
+                checkpoint (``.pth``) of a network that was trained with this degradation.
+            num_components: Number of principal components that are known of an image.
 
         Raises:
             TimError: The digits cannot be read, or are too few.
@@ -62,7 +70,12 @@ class PrincipalComponents(Degradation):
         return cls(*fit_to_digits(str(basis), num_components))
 
     def require_same(self, stored: Mapping[str, Any], where: str) -> None:
-        """Compare bases; see :meth:`Degradation.require_same`."""
+        """Raise TimError if a checkpoint was trained with another PCA basis.
+
+        Args:
+            stored: The checkpoint's section of the degradation.
+            where: The checkpoint's path, for the error.
+        """
         basis = stored.get("basis")
         if not isinstance(basis, Mapping):
             return
@@ -78,11 +91,11 @@ class PrincipalComponents(Degradation):
         return {"basis": {"mean": self.mean, "components": self.components}}
 
     def coordinates(self, images: Tensor) -> Tensor:
-        """Return (..., k) of images (..., 1, H, W)."""
+        """Return the coordinates (..., k) on the basis of images (..., 1, H, W)."""
         return (images.flatten(-3) - self.mean.to(images)) @ self.components.to(images).T
 
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
-        """Reconstruct a GT (1, H, W) from its coordinates; see :meth:`Degradation.degrade`.
+        """Return the reconstruction (1, H, W) of a GT from its coordinates on the basis.
 
         Raises:
             TimError: It is no square of ``size_px``.
@@ -101,7 +114,11 @@ class PrincipalComponents(Degradation):
         return encode_png(self.project_for_saving(observed.lq, observed)[0])
 
     def read(self, content: bytes, name: str) -> Observed:
-        """Take the coordinates of a digit, white on black, 28x28 or padded to 32x32; see :meth:`Degradation.read`."""
+        """Read a digit, white on black, 28x28 or padded to 32x32, and return its reconstruction.
+
+        Raises:
+            TimError: It is no image, damaged, or of another size.
+        """
         grey = decode_image(content, name).rgb.mean(dim=0, keepdim=True)
         if tuple(grey.shape[1:]) == (DIGIT_PX, DIGIT_PX):
             grey = F.pad(grey, [(self.size_px - DIGIT_PX) // 2] * 4)
@@ -113,24 +130,24 @@ class PrincipalComponents(Degradation):
         return self.degrade(grey)
 
     def project(self, images: Tensor, given: Given) -> Tensor:
-        """Replace the given coordinates, keep all others; see :meth:`Degradation.project`."""
+        """Return images (N, 1, H, W) with the given coordinates; what is orthogonal to the basis stays."""
         components = self.components.to(images)
         missing = (given["lq"] - images).flatten(1) @ components.T  # (N, k)
         return images + (missing @ components).view(images.shape)
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
-        """Project, clip and round until the saved coordinates are right to 0.1 %; the best that was found."""
+        """Return images on the 8-bit grid whose coordinates are right to 0.1 %, or the best that 100 rounds find."""
         best, _ = improve_for_saving(
             images,
             lambda some, items: self.project(some, {"lq": observed.lq[items]}),
             lambda some, items: -self.measure(some, Observed(observed.lq[items]))["pca_error"],
-            -SAVED_WELL,
-            SAVING_ROUNDS,
+            -_SAVED_WELL,
+            _SAVING_ROUNDS,
         )
         return best
 
     def measure(self, images: Tensor, observed: Observed) -> dict[str, Tensor]:
-        """Return ``pca_error`` of images as they are saved: distance of the coordinates over their distance from 0."""
+        """Return ``pca_error`` (N,) of images as they are saved: the error of the coordinates over their norm."""
         given = self.coordinates(observed.lq)
         error = (self.coordinates(round_to_8_bit(images)) - given).norm(dim=-1)
         return {"pca_error": error / given.norm(dim=-1).clamp_min(1e-6)}

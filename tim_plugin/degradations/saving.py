@@ -1,4 +1,4 @@
-"""What a saved image keeps of a projection: project, clip and round, again and again, each image by itself."""
+"""Projection of images that are saved with 8 bits: rounding undoes part of it, so it is repeated."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from torch import Tensor
 
 from tim_plugin.utils.images import round_to_8_bit
 
-OfItems = Callable[[Tensor, Tensor], Tensor]
+_OfItems = Callable[[Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
 def improve_for_saving(
-    images: Tensor, project: OfItems, score: OfItems, target: float, max_rounds: int, patience: int | None = None
+    images: Tensor, project: _OfItems, score: _OfItems, target: float, max_rounds: int, patience: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Project, clip and round until what an 8-bit file holds is good enough.
+    """Repeat projecting, clipping and rounding, for each image by itself, until the rounded image is good enough.
 
     Args:
         images: (N, C, H, W).
-        project: Of some images and their indices (n,), the projected images.
-        score: Of some images on the 8-bit grid and their indices, how good they are (n,); the higher the better.
+        project: Maps some images (n, C, H, W) and their indices (n,) to the projected images.
+        score: Maps some images on the 8-bit grid and their indices to how good they are (n,); higher is better.
         target: Score at which an image is done.
-        max_rounds: Rounds at most; what cannot be reached never is.
+        max_rounds: Rounds at most.
         patience: Rounds without gain after which an image is left as it is; None goes on.
 
     Returns:
@@ -50,7 +50,7 @@ def improve_for_saving(
 
 
 def of_items(images: Tensor, items: Tensor) -> Tensor:
-    """Take items (n,), ascending, of tensors (N, ...); all of them without a copy, for very large images."""
+    """Return the items at ascending indices (n,) of a tensor (N, ...); without a copy where these are all."""
     return images if len(items) == len(images) else images[items]
 
 

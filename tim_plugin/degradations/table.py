@@ -1,9 +1,9 @@
-"""Degradations by the names that option files use."""
+"""Degradations by the names that option files use, and their options."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from tim_plugin.degradations.base import Degradation
@@ -13,35 +13,52 @@ from tim_plugin.degradations.labels import Labels
 from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.degradations.unknown import Unknown
+from tim_plugin.utils.arguments import NEEDED, Option, options_of
 from tim_plugin.utils.errors import TimError, did_you_mean
 
-OF_ANY_PICTURE = ("bicubic", "unknown")  # of any number of channels; they have a scale
-BUILDERS: dict[str, Callable[..., Degradation]] = {
+DEGRADATIONS: dict[str, type[Degradation]] = {
     "bicubic": Bicubic,
     "jpeg": Jpeg,
     "labels": Labels,
     "lightness": Lightness,
-    "pca": PrincipalComponents.from_options,
+    "pca": PrincipalComponents,
     "unknown": Unknown,
 }
+OF_ANY_PICTURE = ("bicubic", "unknown")  # of any number of channels; they have a scale
+GIVEN = ("scale",)  # a constructor's argument that is no option: the tower's or the task's
+
+
+@cache
+def degradation_options(kind: str) -> tuple[Option, ...]:
+    """Return the options of a degradation, read from its constructor.
+
+    Args:
+        kind: A key of :data:`DEGRADATIONS`.
+    """
+    return tuple(option for option in options_of(DEGRADATIONS[kind].builder()) if option.name not in GIVEN)
+
+
+def network_options(kind: str) -> tuple[Option, ...]:
+    """Return those options of a degradation that ``network_g: degradation`` has too."""
+    return tuple(option for option in degradation_options(kind) if option.name not in DEGRADATIONS[kind].dataset_only)
 
 
 def build_degradation(kind: str, arguments: Mapping[str, Any], where: str) -> Degradation:
     """Build a degradation.
 
     Args:
-        kind: A key of :data:`BUILDERS`.
-        arguments: Of its constructor, see :data:`tim_plugin.options.specs.DEGRADATION_KEYS`.
+        kind: A key of :data:`DEGRADATIONS`.
+        arguments: By the names of :func:`degradation_options`, and ``scale`` of those that have one.
         where: The option that asks for it, for errors.
 
     Raises:
         TimError: An argument is missing or wrong.
     """
-    for name, parameter in inspect.signature(BUILDERS[kind]).parameters.items():
-        if parameter.default is parameter.empty and arguments.get(name) is None:
-            raise TimError(f"{where}: {name} is missing, which '{kind}' needs")
+    for option in degradation_options(kind):
+        if option.default is NEEDED and arguments.get(option.name) is None:
+            raise TimError(f"{where}: {option.name} is missing, which '{kind}' needs")
     try:
-        return BUILDERS[kind](**arguments)
+        return DEGRADATIONS[kind].builder()(**arguments)
     except (TypeError, TimError) as error:
         raise TimError(f"{where}: {error}") from error
 
@@ -60,8 +77,8 @@ def build_for_tower(section: str | Mapping[str, Any], scale: int, num_in_ch: int
     """
     section = {"type": section} if isinstance(section, str) else section
     kind, arguments = section["type"], {key: value for key, value in section.items() if key != "type"}
-    if kind not in BUILDERS:
-        raise TimError(f"network_g: degradation: type {kind!r} is not known: {did_you_mean(str(kind), BUILDERS)}")
+    if kind not in DEGRADATIONS:
+        raise TimError(f"network_g: degradation: type {kind!r} is not known: {did_you_mean(str(kind), DEGRADATIONS)}")
     if kind in OF_ANY_PICTURE:
         return build_degradation(kind, {**arguments, "scale": scale}, "network_g: degradation")
     degradation = build_degradation(kind, arguments, "network_g: degradation")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tim_plugin.degradations.base import Degradation
-from tim_plugin.degradations.table import build_degradation
+from tim_plugin.degradations.table import build_degradation, degradation_options
 from tim_plugin.utils.errors import TimError, did_you_mean
 
 
@@ -20,17 +20,20 @@ class Task:
 
     Attributes:
         title: For people.
-        degradation: What makes the LQ, a key of :data:`tim_plugin.degradations.table.BUILDERS`.
+        degradation: What makes the LQ, a key of :data:`tim_plugin.degradations.table.DEGRADATIONS`.
         scale: Size of the GT over the size of the LQ.
         gt_multiple: Sides of a GT must be multiples of this.
-        options: Keys of a dataset's section that are the degradation's.
     """
 
     title: str
     degradation: str
     scale: int = 1
     gt_multiple: int = 1
-    options: frozenset[str] = frozenset()
+
+    @property
+    def options(self) -> frozenset[str]:
+        """Keys of a dataset's section that are the degradation's (:func:`degradation_options` says what they mean)."""
+        return frozenset(option.name for option in degradation_options(self.degradation))
 
     def build(self, section: Mapping[str, Any], where: str) -> Degradation:
         """Build the degradation from a dataset's section; ``where`` names the section in errors.
@@ -52,19 +55,9 @@ TASKS = {
     "sr8x": Task("8x super-resolution", "bicubic", scale=8, gt_multiple=8),
     "sr16x": Task("16x super-resolution", "bicubic", scale=16, gt_multiple=16),
     "colorization": Task("colourisation", "lightness", gt_multiple=8),
-    "decompression": Task("image decompression", "jpeg", gt_multiple=16, options=frozenset({"quality", "subsampling"})),
-    "layouts": Task(
-        "image synthesis from scene layouts",
-        "labels",
-        gt_multiple=16,
-        options=frozenset({"palette", "void", "num_classes", "void_index"}),
-    ),
-    "mnist_pca": Task(
-        "digits from their first principal components",
-        "pca",
-        gt_multiple=4,
-        options=frozenset({"basis", "num_components"}),
-    ),
+    "decompression": Task("image decompression", "jpeg", gt_multiple=16),
+    "layouts": Task("image synthesis from scene layouts", "labels", gt_multiple=16),
+    "mnist_pca": Task("digits from their first principal components", "pca", gt_multiple=4),
 }
 
 

@@ -1,4 +1,4 @@
-"""Any paired restoration: the degradation is not known, its pairs come from files, and nothing can be projected."""
+"""Restoration with an unknown degradation: pairs come from files, and there is no projection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from tim_plugin.utils.images import decode_image
 
 
 class Unknown(Degradation):
-    """LQ files of the user's own, of the GT's size or smaller by ``scale``."""
+    """A degradation that is not known: LQ files are the user's own, of the GT's size divided by ``scale``.
+
+    Args:
+        scale: Size of the GT over the size of the LQ.
+    """
 
     keeps_alpha = True
     needs_files = True
@@ -20,7 +24,7 @@ class Unknown(Degradation):
         self.scale = scale
 
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
-        """Refuse: only the user knows.
+        """Refuse: an LQ cannot be made from a GT.
 
         Raises:
             TimError: Always.
@@ -30,5 +34,9 @@ class Unknown(Degradation):
         )
 
     def read(self, content: bytes, name: str) -> Observed:
-        """Read any image file; see :meth:`Degradation.read`."""
+        """Read any image file as the LQ.
+
+        Raises:
+            TimError: It is no image, or damaged.
+        """
         return Observed(decode_image(content, name).rgb)

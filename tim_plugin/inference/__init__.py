@@ -1,1 +1,1 @@
-"""Sampling a user's files: the sampler, tiles, the memory plan, video, the record of samples."""
+"""Sampling of one input (``sampler``, ``image_samples``) and of a user's files (``files``), in bounded memory."""

@@ -1,12 +1,97 @@
-"""What ``tools/sample.py`` is given: checks of options and folders, and the names of what is written."""
+"""How a user's files are sampled: the options of ``sample_files`` and of the command line, with their ranges.
+
+Imports no torch, so that a command line can be parsed before anything heavy is loaded.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.errors import TimError, did_you_mean
+
+GIB = 2**30
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What sampling may use.
+
+    Attributes:
+        memory_gib: For the whole process; on CUDA, for what lies on the device.
+        tile: ``auto`` computes in tiles what would not fit whole; a number is a tile's side in pixels; 0 never tiles.
+        precision: ``fp32``, or ``bf16`` by autocast.
+        max_samples_per_batch: Samples computed at once, if the memory holds as many; None: as many as it holds, at
+            most 16.
+
+    Raises:
+        TimError: A value is none of these.
+    """
+
+    memory_gib: float = 4.0
+    tile: str | int = "auto"
+    precision: str = "fp32"
+    max_samples_per_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.memory_gib * GIB < math.inf:  # nor NaN
+            raise TimError(f"--memory-gib {self.memory_gib}: must be above 0 and finite")
+        if self.tile != "auto":
+            if not str(self.tile).isdecimal():
+                raise TimError(f"--tile {self.tile}: must be auto, 0 (never) or a tile's side in pixels")
+            object.__setattr__(self, "tile", int(self.tile))
+        if self.precision not in PRECISIONS:
+            raise TimError(f"--precision {self.precision} is not known: {did_you_mean(self.precision, PRECISIONS)}")
+        if self.max_samples_per_batch is not None and self.max_samples_per_batch < 1:
+            raise TimError(f"--batch {self.max_samples_per_batch}: must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(Resources):
+    """How a user's files are sampled; :class:`Resources` has the options of memory and speed, which change no sample.
+
+    Attributes:
+        num_samples: Samples of each image, at least 1.
+        seed: From 0. Sample j of an image depends on (seed, the file's name, j) alone; sample j of each frame of a
+            video has the same latents.
+        level_seeds: Coarse to fine, from which sample (0, 1, ...) all samples take a level's latents; None, or no entry
+            for a level, leaves it free. With every level given there is one sample.
+        suffix: Put behind the image's name in the names of what is written; without ``/`` and ``\\``.
+        device: ``cpu``, ``cuda``, ``cuda:1``; None takes CUDA where there is one.
+        max_megapixels: Above 0; an input whose output is larger is refused before anything is computed.
+        with_contact_sheet: Write a contact sheet of each image: input, samples and their deviation side by side. That
+            of an image computed in tiles is made from samples of the sheet's size.
+        skip_existing: Leave out files that ``samples.json`` says were sampled with the same model, content and
+            options, if their PNGs exist.
+
+    Raises:
+        TimError: A value is out of its range; the message names the command line's option.
+    """
+
+    num_samples: int = 8
+    seed: int = 0
+    level_seeds: Sequence[int | None] | None = None
+    suffix: str = ""
+    device: str | None = None
+    max_megapixels: float = 100.0
+    with_contact_sheet: bool = True
+    skip_existing: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, minimum in (("-n", self.num_samples, 1), ("--seed", self.seed, 0)):
+            if value < minimum:
+                raise TimError(f"{name} {value}: must be at least {minimum}")
+        if any(one is not None and one < 0 for one in self.level_seeds or ()):
+            raise TimError(
+                f"--level-seeds {self.level_seeds}: a sample's number is at least 0; None leaves a level free"
+            )
+        if {"/", "\\"} & set(self.suffix):
+            raise TimError(f"--suffix {self.suffix}: must not hold / or \\; -o names the folder")
+        if not self.max_megapixels > 0:  # nor NaN
+            raise TimError(f"--max-megapixels {self.max_megapixels}: must be above 0")
+        super().__post_init__()
 
 
 def parse_level_seeds(text: str | None) -> list[int | None] | None:
@@ -25,45 +110,3 @@ def parse_level_seeds(text: str | None) -> list[int | None] | None:
                 "write for example 3,3,-,- or 0,0,3,7"
             )
     return [None if part == "-" else int(part) for part in parts]
-
-
-def check_arguments(num_samples: int, seed: int, suffix: str, max_megapixels: float) -> None:
-    """Raise TimError for the first of these options of ``tools/sample.py`` that is wrong."""
-    for name, value, minimum in (("-n", num_samples, 1), ("--seed", seed, 0)):
-        if value < minimum:
-            raise TimError(f"{name} {value}: must be at least {minimum}")
-    if {"/", "\\"} & set(suffix):
-        raise TimError(f"--suffix {suffix}: must not hold / or \\; -o names the folder")
-    if not max_megapixels > 0:  # nor NaN
-        raise TimError(f"--max-megapixels {max_megapixels}: must be above 0")
-
-
-def check_output(source: Path, output: Path) -> None:
-    """Raise TimError where the samples would lie among the inputs; folders in the inputs' folder are not read."""
-    if source.is_dir() and output.is_dir() and output.samefile(source):
-        raise TimError(
-            f"-o {output}: is the folder of inputs, and samples written there would be read as inputs in the next run: "
-            f"give another folder, such as {output / 'samples'}"
-        )
-
-
-def output_names(files: Sequence[Path], suffix: str) -> list[str]:
-    """Return the stems of the outputs; two inputs that differ in their suffix only keep it.
-
-    Args:
-        files: The inputs.
-        suffix: Put behind each name.
-
-    Raises:
-        TimError: Two inputs would have the same name even so.
-    """
-    stems = Counter(path.stem for path in files)
-    names = [path.stem if stems[path.stem] == 1 else path.name.replace(".", "_") for path in files]
-    first: dict[str, Path] = {}
-    for name, path in zip(names, files, strict=True):
-        if first.setdefault(name, path) != path:
-            raise TimError(
-                f"-i {path.parent}: {first[name].name} and {path.name} would both be written as {name}_s00.png: "
-                "rename one of them"
-            )
-    return [f"{name}_{suffix}" if suffix else name for name in names]

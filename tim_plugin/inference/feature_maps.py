@@ -1,4 +1,4 @@
-"""Feature maps of any size: in memory as long as a budget lasts, in temporary files beyond it."""
+"""Feature maps for :mod:`tim_plugin.inference.tiled_tower`: in memory up to a limit, in temporary files beyond it."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class FeatureMap:
 
 
 class MapStore:
-    """Makes maps and keeps count of those that live.
+    """Makes feature maps, and decides by those that are still in use whether the next one is in memory or a file.
 
     Args:
-        memory_bytes: What maps in memory may take together; further ones lie in the system's temporary folder.
+        memory_bytes: What maps in memory may take together; further ones are files in the system's temporary folder.
     """
 
     def __init__(self, memory_bytes: int) -> None:
@@ -79,7 +79,7 @@ class MapStore:
         self.used_bytes = 0
 
     def new(self, channels: int, height: int, width: int) -> FeatureMap:
-        """Return a map with undefined values.
+        """Return a map (1, C, H, W) with undefined values; its memory or file is freed when it is no longer used.
 
         Raises:
             TimError: It has to be a file and the disk is full.

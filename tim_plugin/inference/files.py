@@ -1,277 +1,206 @@
-"""Many sampled for a user's files, from a checkpoint or a tower's name alone: what ``tools/sample.py`` runs."""
+"""A user's files sampled from a checkpoint or a tower's name alone: what ``tools/sample.py`` runs."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from tim_plugin._version import __version__
 from tim_plugin.degradations.base import Observed
-from tim_plugin.inference.arguments import check_arguments, check_output, output_names
-from tim_plugin.inference.memory_plan import Plan, Resources, own_bytes, plan_for
-from tim_plugin.inference.outputs import sample_paths, sheet_path, sheet_row
-from tim_plugin.inference.png_rows import write_very_large
-from tim_plugin.inference.record import SampleRecord, sha256
+from tim_plugin.inference.arguments import SampleOptions
+from tim_plugin.inference.devices import choose_device, own_bytes
+from tim_plugin.inference.image_samples import measure_consistency, sample_image_chunks
+from tim_plugin.inference.inputs import Input, Sources, as_paths, list_inputs
+from tim_plugin.inference.memory_plan import Plan, plan_for
+from tim_plugin.inference.outputs import OutputFiles, SampleWriter, output_files
+from tim_plugin.inference.record import Entry, SampleRecord, sha256
 from tim_plugin.inference.sampler import fixed_levels
-from tim_plugin.inference.samples import SampledImage, measure_consistency, sample_image_chunks
 from tim_plugin.inference.towers import open_network
-from tim_plugin.inference.video import Video, is_video
 from tim_plugin.utils.background import Writer, read_ahead
 from tim_plugin.utils.checkpoints import plain
-from tim_plugin.utils.contact_sheet import LARGEST_TILE_PX, contact_sheet
-from tim_plugin.utils.disk_tensors import release
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image, list_images, read_bytes, to_pixels, write_pixels
-from tim_plugin.utils.resize import bicubic_resize
-from tim_plugin.utils.strips import is_very_large, joined
+from tim_plugin.utils.images import decode_image, read_bytes
 from tim_plugin.utils.trees import map_tensors, move
 
 SMALLEST_SIDE_PX = 2  # instance norm needs more than one position
 
 
-class _Input(NamedTuple):
-    """A file that was read: ``entry`` where its samples exist already, ``problem`` where it cannot be sampled.
+class Run(NamedTuple):
+    """What all inputs of one call share.
 
-    Else ``observed``, how it is sampled, and maybe ``alpha``.
+    Attributes:
+        tower: Samples; in eval mode on ``device``.
+        device: Where it is computed.
+        options: How, with ``num_samples`` and ``level_seeds`` (one entry a level) as they fit the tower.
+        folder: For what is written.
+        made_with: What a sample depends on beside its input, as the entries of ``samples.json`` have it.
+        record: Of what was sampled.
+        taken_bytes: What the process took before the first image.
     """
 
+    tower: nn.Module
+    device: torch.device
+    options: SampleOptions
+    folder: Path
     made_with: Mapping[str, Any]
-    entry: dict[str, Any] | None = None
-    problem: TimError | None = None
-    observed: Observed | None = None
-    plan: Plan | None = None
-    alpha: Tensor | None = None
+    record: SampleRecord
+    taken_bytes: int
+
+
+class Planned(NamedTuple):
+    """An input that was read, how it will be sampled, and where its samples will go.
+
+    Attributes:
+        source: The input.
+        made_with: What its samples depend on.
+        observed: What the network reads, without a batch dimension.
+        alpha: (1, h, w) in [0, 1], where the file has one that its samples get back.
+        plan: Whole or in tiles, and how many samples at once.
+        files: What will be written.
+    """
+
+    source: Input
+    made_with: Mapping[str, Any]
+    observed: Observed
+    alpha: Tensor | None
+    plan: Plan
+    files: OutputFiles
 
 
 def sample_files(
-    source: Path,
-    output: Path,
-    checkpoint: Path | str,
-    *,
-    num_samples: int = 8,
-    seed: int = 0,
-    level_seeds: Sequence[int | None] | None = None,
-    suffix: str = "",
-    device: str | None = None,
-    max_samples_per_batch: int | None = None,
-    max_megapixels: float = 100.0,
-    with_contact_sheet: bool = True,
-    memory_gib: float = 4.0,
-    tile: str | int = "auto",
-    precision: str = "fp32",
-    skip_existing: bool = False,
-) -> list[dict[str, Any]]:
-    """Sample each image of a file or folder and write ``NAME_s00.png ...``, ``NAME_sheet.png`` and ``samples.json``.
+    source: Sources, output: Path | str, model: Path | str, options: SampleOptions | None = None, **changes: Any
+) -> list[Entry]:
+    """Sample each image of files and folders and write ``NAME_s00.png ...``, ``NAME_sheet.png`` and ``samples.json``.
 
     Args:
-        source: A file or a folder of files that the network's degradation reads: images, 8 or 16 bit, grey, colour,
-            with or without alpha (which is enlarged bicubically and put back); label maps; JPEGs. Or a film, whose
-            frames are then written as those of a folder.
+        source: A file, a folder of files, or several of these, that the network's degradation reads: images, 8 or 16
+            bit, grey, colour, with or without alpha (which is enlarged bicubically and put back); label maps; JPEGs.
+            Or a video, whose frames are then written as those of a folder.
         output: Made if it does not exist; another folder than ``source``.
-        checkpoint: Written by this package, which holds what rebuilds the network; or the name of one of its towers.
-        num_samples: SampledImage for each image.
-        seed: Sample j of an image depends on (seed, the file's name, j) alone; sample j of each of a film's frames has
-            the same codes.
-        level_seeds: See :func:`tim_plugin.inference.sampler.sample`; with every level given there is one
-            sample.
-        suffix: Put behind the name; without ``/`` and ``\\``.
-        device: None takes CUDA where there is one.
-        max_samples_per_batch: Samples computed at once; None: what ``memory_gib`` holds, at most 16.
-        max_megapixels: Larger outputs are refused before anything is computed.
-        with_contact_sheet: Write the sheets; that of an image done in tiles is made from samples of the sheet's size.
-        memory_gib: See :class:`tim_plugin.inference.memory_plan.Resources`; likewise ``tile`` and ``precision``.
-        skip_existing: Leave out files that ``samples.json`` says were sampled with the same model, content and
-            arguments, if their PNGs exist.
+        model: A checkpoint written by this package, which holds what rebuilds the network; or the name of one of its
+            towers.
+        options: How; None has each option's default.
+        changes: Single options by name, such as ``num_samples=4``, in place of those of ``options``.
 
     Returns:
-        The entries of ``samples.json``, of this run's inputs.
+        The entries of ``samples.json``, of this call's inputs.
 
     Raises:
-        TimError: A path, the checkpoint or an argument is wrong; what was written before stays. Or images of a folder
-            (frames of a film) cannot be read or are too large: each is reported on stderr as it is left out, and this
+        TimError: A path, the checkpoint or an option is wrong; what was written before stays. Or some of several images
+            (frames of a video) cannot be read or are too large: each is reported on stderr as it is left out, and this
             is raised at the end, when all others are done.
     """
-    check_arguments(num_samples, seed, suffix, max_megapixels)
-    resources = Resources(memory_gib, tile, precision, max_samples_per_batch)
-    source, output = source.expanduser(), output.expanduser()
-    check_output(source, output)
-    film = Video(source) if is_video(source) else None
-    files = list_images(source) if film is None else film.frames
-    names = dict(zip(files, output_names(files, suffix), strict=True))
-    device = choose_device(device)
-    tower, options, file = open_network(checkpoint, device)
-    if not hasattr(tower, "forward_level"):
-        raise TimError(
-            f"{checkpoint}: is a {options.get('type')}, whose inputs only a data set knows how to read: use "
-            "tools/test.py or tools/evaluate.py with its option file"
-        )
-    num_levels = tower.spec.num_levels
-    if level_seeds is not None and len(level_seeds) > num_levels:
-        raise TimError(f"--level-seeds has {len(level_seeds)} entries, the network has {num_levels} levels")
-    fixed = fixed_levels(level_seeds, num_levels)
-    num_samples = num_samples if None in fixed else 1
-    header = {
-        "tim_plugin": __version__,
-        "model": str(checkpoint),
-        "network_g": plain(options, lambda tensor: f"tensor of shape {tuple(tensor.shape)}"),
-        "seed": seed,
-    }
-    made_with = {
-        "model_sha256": sha256(read_bytes(file)),
-        "seed": seed,
-        "num_samples": num_samples,
-        "level_seeds": fixed,
-        "precision": precision,
-    }
-    record = SampleRecord(output / "samples.json", header, skip_existing)
-    taken, entries, already, problems = own_bytes(device), [], 0, 0
-    if len(files) > 1:  # what fits no image is said once, not for each
-        plan_for(tower, SMALLEST_SIDE_PX, SMALLEST_SIDE_PX, device, resources, taken)
-
-    def outputs_of(path: Path) -> list[Path]:
-        sheet = [sheet_path(output, names[path])] if with_contact_sheet else []
-        return [*sample_paths(output, names[path], num_samples), *sheet]
-
-    def read(path: Path) -> _Input:
-        content = read_bytes(path) if film is None else film.read(path)
-        made = {**made_with, "input_sha256": sha256(content)}
-        entry = record.done(path, made, outputs_of(path)) if skip_existing else None
-        if entry is not None:
-            return _Input(made, entry)
-        observed = tower.degradation.read(content, str(path))
-        _check_size(path, observed.lq, tower, max_megapixels)
-        try:
-            plan = plan_for(tower, *observed.lq.shape[-2:], device, resources, taken)
-        except TimError as error:
-            raise TimError(f"{path}: {error}") from error
-        alpha = decode_image(content, str(path)).alpha if tower.degradation.keeps_alpha else None
-        return _Input(made, observed=observed, plan=plan, alpha=alpha)
-
-    def read_or_tell(path: Path) -> _Input:
-        try:
-            return read(path)
-        except TimError as error:
-            return _Input(made_with, problem=error)
-
-    try:
-        with Writer() as writer:
-            read_files = read_ahead(files, read_or_tell)
-            for path, found in tqdm(read_files, total=len(files), unit="image", disable=len(files) == 1):
-                if found.problem is not None:
-                    if len(files) == 1:
-                        raise found.problem
-                    tqdm.write(f"skipped: {found.problem}", file=sys.stderr)
-                    problems += 1
-                    continue
-                if found.entry is not None:
-                    entries.append(found.entry)
-                    already += 1
-                    continue
-                key = path.stem if film is None else source.stem
-                agreement = _sample_file(found, key, outputs_of(path), record, writer)
-                entry = _describe(path, found.made_with, outputs_of(path), agreement)
-                entries.append(entry)
-                writer.end_group(partial(record.add, entry))
-    finally:
-        record.save()
+    options = dataclasses.replace(SampleOptions() if options is None else options, **changes)
+    sources, folder = as_paths(source), Path(output).expanduser()
+    inputs = list_inputs(sources, folder, options.suffix)
+    run = _open(model, folder, options)
+    if len(inputs) > 1:  # what fits no image is said once, not for each
+        plan_for(run.tower, SMALLEST_SIDE_PX, SMALLEST_SIDE_PX, run.device, run.options, run.taken_bytes)
+    entries, num_there, num_skipped = [], 0, 0
+    with run.record, Writer() as writer:
+        read = read_ahead(inputs, partial(_read, run))
+        for _, found in tqdm(read, total=len(inputs), unit="image", disable=len(inputs) == 1):
+            if isinstance(found, TimError):
+                if len(inputs) == 1:
+                    raise found
+                tqdm.write(f"skipped: {found}", file=sys.stderr)
+                num_skipped += 1
+                continue
+            if isinstance(found, Planned):
+                entries.append(_sample_and_write(run, found, writer))
+                writer.end_group(partial(run.record.add, entries[-1]))
+            else:
+                entries.append(found)
+                num_there += 1
     if entries:
-        there = f" ({already} of them were there)" if already else ""
-        print(f"{len(entries)} image(s), {num_samples} sample(s) each: {output}{there}")
-    if problems:
+        there = f" ({num_there} of them were there)" if num_there else ""
+        print(f"{len(entries)} image(s), {run.options.num_samples} sample(s) each: {folder}{there}")
+    if num_skipped:
         others = "; the others are done" if entries else ""
-        raise TimError(f"-i {source}: {problems} of {len(files)} images could not be sampled, see above{others}")
+        raise TimError(
+            f"-i {_named(sources)}: {num_skipped} of {len(inputs)} images could not be sampled, see above{others}"
+        )
     return entries
 
 
-def _sample_file(
-    found: _Input, image_key: str, outputs: Sequence[Path], record: SampleRecord, writer: Writer
-) -> dict[str, list[float]]:
-    """Sample one image and hand what is to be written to the writer; return the agreement of each sample."""
-    plan, made_with = found.plan, found.made_with
-    degradation = plan.tower.degradation
-    batch = move(map_tensors(lambda tensor: tensor[None], found.observed), plan.device)
-    paths, kept, agreement = iter(outputs), [], {}
-    chunks = sample_image_chunks(
-        plan.tower,
-        batch,
-        made_with["num_samples"],
-        made_with["seed"],
-        image_key,
-        made_with["level_seeds"],
-        plan.samples_per_batch,
-    )
-    for samples in chunks:
-        for name, values in measure_consistency(degradation, samples, move(batch, "cpu")).items():
-            agreement.setdefault(name, []).extend(values)
-        if not kept:
-            record.overwrite(outputs)
-        if is_very_large(samples):
-            for sample in samples:
-                writer.write(_write, write_very_large, next(paths), sample, found.alpha, most_waiting=1)
-        else:
-            samples = _with_alpha(samples, found.alpha)
-            for sample in samples:
-                writer.write(_write, write_pixels, next(paths), to_pixels(sample))
-        kept.append(_for_sheet(samples) if plan.tile_px else samples)
-    for sheet in paths:  # the one that is left, if any
-        sampled = SampledImage(
-            sheet.stem.removesuffix("_sheet"), degradation.picture(found.observed.lq), joined(kept), None
-        )
-        writer.write(_write, write_pixels, sheet, to_pixels(contact_sheet([sheet_row(sampled)])))
-    return agreement
+def _named(sources: Sequence[Path], most: int = 3) -> str:
+    return ", ".join([*(str(one) for one in sources[:most]), *(["..."] if len(sources) > most else [])])
 
 
-def _write(write: Callable[..., None], path: Path, *content: Any) -> None:
-    try:
-        write(path, *content)
-    except OSError as error:
-        raise TimError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def _for_sheet(samples: Tensor) -> Tensor:
-    """Shrink samples to what a contact sheet shows of them, row by row, as they may lie on disk."""
-    height, width = samples.shape[-2:]
-    if width <= LARGEST_TILE_PX:
-        return samples
-    rows, lines = max(1, round(height * LARGEST_TILE_PX / width)), []
-    for row in range(rows):
-        area = samples[..., row * height // rows : -(-(row + 1) * height // rows), :]
-        lines.append(F.interpolate(area, (1, LARGEST_TILE_PX), mode="area"))
-        release(samples)
-    return torch.cat(lines, dim=-2)
-
-
-def choose_device(name: str | None) -> torch.device:
-    """Return the device that ``--device`` names; None takes CUDA where there is one.
+def _open(model: Path | str, folder: Path, options: SampleOptions) -> Run:
+    """Build the network, fit the options to it, and open the record.
 
     Raises:
-        TimError: It is not to be had on this machine.
+        TimError: The device, the model, ``level_seeds`` or the record is wrong.
     """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(options.device)
+    tower, network_g, file = open_network(model, device)
+    if not hasattr(tower, "forward_level"):
+        raise TimError(
+            f"{model}: is a {network_g.get('type')}, whose inputs only a data set knows how to read: use "
+            "tools/test.py or tools/evaluate.py with its option file"
+        )
+    options = _fitted(options, tower.spec.num_levels)
+    network_g = plain(network_g, lambda tensor: f"tensor of shape {tuple(tensor.shape)}")
+    header = {"tim_plugin": __version__, "model": str(model), "network_g": network_g, "seed": options.seed}
+    made_with = {
+        "model_sha256": sha256(read_bytes(file)),
+        "seed": options.seed,
+        "num_samples": options.num_samples,
+        "level_seeds": options.level_seeds,
+        "precision": options.precision,
+    }
+    record = SampleRecord(folder / "samples.json", header, options.skip_existing)
+    return Run(tower, device, options, folder, made_with, record, own_bytes(device))
+
+
+def _fitted(options: SampleOptions, num_levels: int) -> SampleOptions:
+    """Return the options with one entry of ``level_seeds`` a level, and one sample where none of them is free."""
+    if options.level_seeds is not None and len(options.level_seeds) > num_levels:
+        raise TimError(f"--level-seeds has {len(options.level_seeds)} entries, the network has {num_levels} levels")
+    fixed = fixed_levels(options.level_seeds, num_levels)
+    return dataclasses.replace(options, level_seeds=fixed, num_samples=options.num_samples if None in fixed else 1)
+
+
+def _read(run: Run, source: Input) -> Planned | Entry | TimError:
+    """Read and plan one input; or return its entry, where its samples exist already, or why it cannot be sampled."""
+    options = run.options
     try:
-        device = torch.device(name)
-        torch.ones(1, device=device).item()  # a device that computes: ``meta`` makes tensors, but without values
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise TimError(f"--device {name}: is not to be had on this machine; leave it out or use cpu") from error
-    return device
+        content = source.read()
+        made_with = {**run.made_with, "input_sha256": sha256(content)}
+        files = output_files(run.folder, source.name, options.num_samples, options.with_contact_sheet)
+        entry = run.record.done(source.path, made_with, files.all()) if options.skip_existing else None
+        return _planned(run, source, content, made_with, files) if entry is None else entry
+    except TimError as error:
+        return error
 
 
-def _check_size(path: Path, lq: Tensor, tower: nn.Module, max_megapixels: float) -> None:
-    height, width = lq.shape[-2:]
+def _planned(run: Run, source: Input, content: bytes, made_with: Mapping[str, Any], files: OutputFiles) -> Planned:
+    degradation = run.tower.degradation
+    observed = degradation.read(content, str(source.path))
+    height, width = observed.lq.shape[-2:]
+    _check_size(source.path, height, width, run.tower.spec.scale, run.options.max_megapixels)
+    try:
+        plan = plan_for(run.tower, height, width, run.device, run.options, run.taken_bytes)
+    except TimError as error:
+        raise TimError(f"{source.path}: {error}") from error
+    alpha = decode_image(content, str(source.path)).alpha if degradation.keeps_alpha else None
+    return Planned(source, made_with, observed, alpha, plan, files)
+
+
+def _check_size(path: Path, height: int, width: int, scale: int, max_megapixels: float) -> None:
     if min(height, width) < SMALLEST_SIDE_PX:
         raise TimError(
             f"{path}: is {width}x{height}; an input must be at least {SMALLEST_SIDE_PX} pixels wide and high"
         )
-    scale = tower.spec.scale
     megapixels = height * width * scale**2 / 1e6
     if megapixels > max_megapixels:
         raise TimError(
@@ -280,26 +209,43 @@ def _check_size(path: Path, lq: Tensor, tower: nn.Module, max_megapixels: float)
         )
 
 
-def _with_alpha(samples: Tensor, alpha: Tensor | None) -> Tensor:
-    if alpha is None:
-        return samples
-    alpha = bicubic_resize(alpha, tuple(samples.shape[-2:])).clamp(0, 1)
-    return torch.cat([samples, alpha.expand(len(samples), -1, -1, -1)], dim=1)  # (n, 4, H, W)
+def _sample_and_write(run: Run, planned: Planned, writer: Writer) -> Entry:
+    """Sample one image, hand what is to be written to the writer, and return its entry of ``samples.json``."""
+    source, plan, options = planned.source, planned.plan, run.options
+    degradation = plan.tower.degradation
+    observed = map_tensors(lambda tensor: tensor[None], planned.observed)  # a batch of one, on the CPU
+    chunks = sample_image_chunks(
+        plan.tower,
+        move(observed, plan.device),
+        options.num_samples,
+        options.seed,
+        source.key,
+        options.level_seeds,
+        plan.samples_per_batch,
+    )
+    image_writer = SampleWriter(writer, planned.files, planned.alpha, shrink=plan.tile_px > 0)
+    consistency: dict[str, list[float]] = {}
+    for samples in chunks:
+        for name, values in measure_consistency(degradation, samples, observed).items():
+            consistency.setdefault(name, []).extend(values)
+        run.record.overwrite(planned.files.all())  # not before there is something to write
+        image_writer.add(samples)
+    image_writer.finish(source.name, degradation.picture(planned.observed.lq))
+    return _entry(source.path, planned.made_with, planned.files, consistency)
 
 
-def _describe(
-    path: Path, made_with: Mapping[str, Any], written: Sequence[Path], agreement: Mapping[str, Sequence[float]]
-) -> dict[str, Any]:
+def _entry(
+    path: Path, made_with: Mapping[str, Any], files: OutputFiles, consistency: Mapping[str, Sequence[float]]
+) -> Entry:
     """An image's entry of samples.json: each sample's seeds, and how well it degrades to its input."""
-    files, sheets = written[: made_with["num_samples"]], written[made_with["num_samples"] :]
     samples = [
         {
             "file": file.name,
             "seed": made_with["seed"],
             "level_seeds": [j if level is None else level for level in made_with["level_seeds"]],
-            **{measure: round(values[j], 4) for measure, values in agreement.items()},
+            **{measure: round(values[j], 4) for measure, values in consistency.items()},
         }
-        for j, file in enumerate(files)
+        for j, file in enumerate(files.samples)
     ]
-    sheet = sheets[0].name if sheets else None
+    sheet = None if files.sheet is None else files.sheet.name
     return {"input": str(path), "made_with": dict(made_with), "samples": samples, "sheet": sheet}

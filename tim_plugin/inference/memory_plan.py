@@ -1,10 +1,11 @@
-"""How an image is sampled: whole or in tiles, how many samples at once, in which precision."""
+"""Decide how an image is sampled so that it fits in memory: whole or in tiles, and how many samples at once.
+
+What each way needs is computed by :mod:`tim_plugin.inference.memory_use` before anything runs.
+"""
 
 from __future__ import annotations
 
 import math
-import sys
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -12,62 +13,28 @@ from torch import nn
 
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.archs.wrapped_tower import HalfPrecision, WrappedTower
+from tim_plugin.degradations.base import Degradation
 from tim_plugin.degradations.unknown import Unknown
+from tim_plugin.inference.arguments import GIB, Resources
 from tim_plugin.inference.memory_use import activation_bytes, mapped_bytes, noise_bytes, tile_bytes
 from tim_plugin.inference.tiled_tower import RRDB_HALO_PX, TiledTower
 from tim_plugin.utils.disk_tensors import FLOAT_BYTES
-from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.errors import TimError
 
-GIB = 2**30
-PRECISIONS = ("fp32", "bf16")
 TILES_PX = (512, 384, 256, 192, 128, 64)  # that auto chooses from: the larger, the less is computed twice
 MOST_AT_ONCE = 16  # samples; beyond that a batch is no faster
 USUAL_AT_ONCE = 4  # for networks whose memory is not known
-LIBRARIES_BYTES = GIB  # where nothing tells what the process takes
 COUNTED = 0.9  # of the memory; the rest is for what no rule counts, such as freed pieces too small to give back
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What sampling may use; each field is an option of ``tools/sample.py``.
-
-    Attributes:
-        memory_gib: For the whole process; on CUDA, for what lies on the device.
-        tile: ``auto`` tiles what would not fit whole; a number is a tile's side in pixels; 0 never tiles.
-        precision: ``fp32``, or ``bf16`` by autocast.
-        max_samples_per_batch: Samples computed at once, if the memory holds as many; None: as many as it holds, at
-            most 16.
-
-    Raises:
-        TimError: A value is none of these.
-    """
-
-    memory_gib: float = 4.0
-    tile: str | int = "auto"
-    precision: str = "fp32"
-    max_samples_per_batch: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.memory_gib * GIB < math.inf:  # nor NaN
-            raise TimError(f"--memory-gib {self.memory_gib}: must be above 0 and finite")
-        if self.tile != "auto":
-            if not str(self.tile).isdecimal():
-                raise TimError(f"--tile {self.tile}: must be auto, 0 (never) or a tile's side in pixels")
-            object.__setattr__(self, "tile", int(self.tile))
-        if self.precision not in PRECISIONS:
-            raise TimError(f"--precision {self.precision} is not known: {did_you_mean(self.precision, PRECISIONS)}")
-        if self.max_samples_per_batch is not None and self.max_samples_per_batch < 1:
-            raise TimError(f"--batch {self.max_samples_per_batch}: must be at least 1")
 
 
 class Plan(NamedTuple):
     """How one image is sampled.
 
     Attributes:
-        tower: To be called.
-        device: Where it wants its inputs.
-        samples_per_batch: Samples at once.
-        tile_px: Side of a tile; 0: the image is done as a whole.
+        tower: The network to call: the tower itself, or one that runs it in tiles or in half precision.
+        device: Where its inputs have to lie; a tower that runs in tiles takes them on the CPU.
+        samples_per_batch: Samples computed at once.
+        tile_px: Side of a tile; 0: the image is computed as a whole.
     """
 
     tower: nn.Module | WrappedTower
@@ -76,53 +43,51 @@ class Plan(NamedTuple):
     tile_px: int
 
 
-def own_bytes(device: torch.device) -> int:
-    """Return what the process takes already: its largest size so far, or on CUDA what lies on the device."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return LIBRARIES_BYTES
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def plan_for(
     tower: nn.Module, height: int, width: int, device: torch.device, resources: Resources, taken_bytes: int
 ) -> Plan:
-    """Decide how an LQ of ``height`` x ``width`` is sampled.
+    """Decide how an LQ of ``height`` x ``width`` is sampled: whole if the memory holds it, else in tiles.
 
     Args:
         tower: On ``device``, in eval mode.
-        height: Of the LQ.
-        width: Likewise.
+        height: Of the LQ, in pixels.
+        width: Of the LQ, in pixels.
         device: Where it computes.
         resources: What it may use.
-        taken_bytes: From :func:`own_bytes`, before the first image.
+        taken_bytes: What the process takes before the first image, see :func:`tim_plugin.inference.devices.own_bytes`.
 
     Raises:
         TimError: The memory does not even suffice for tiles, or the network cannot be tiled.
     """
-    available = int(COUNTED * resources.memory_gib * GIB) - taken_bytes
-    most = resources.max_samples_per_batch or MOST_AT_ONCE
     if not isinstance(tower, TowerGenerator):
         if resources.tile not in ("auto", 0):
             TiledTower(tower, resources.tile, 0)  # says that it cannot
         at_once = resources.max_samples_per_batch or USUAL_AT_ONCE
         return Plan(_in_precision(tower, device, resources), device, at_once, 0)
-    spec = tower.spec
-    shrunk = 1 if spec.placement == "upsample" else 2 ** (spec.num_levels - 1)
+    available = int(COUNTED * resources.memory_gib * GIB) - taken_bytes
+    shrunk = 1 if tower.spec.placement == "upsample" else 2 ** (tower.spec.num_levels - 1)
     coarsest = (-(-height // shrunk), -(-width // shrunk))
-    size = (spec.num_out_ch, height * spec.scale, width * spec.scale)
-    projected = tower.degradation if spec.consistency == "project" else Unknown()
-    saving = projected.saving_bytes(*size)
-    whole = activation_bytes(spec, *coarsest) + saving
+    size = (tower.spec.num_out_ch, height * tower.spec.scale, width * tower.spec.scale)
+    whole = activation_bytes(tower.spec, *coarsest) + _projected_by(tower).saving_bytes(*size)
     if resources.tile == 0 or (resources.tile == "auto" and whole <= available):
+        most = resources.max_samples_per_batch or MOST_AT_ONCE
         at_once = max(min(most, available // whole), 1)
         return Plan(_in_precision(tower, device, resources), device, at_once, 0)
-    side = _tile_side(tower, resources, available)
-    tile = tile_bytes(spec, side, RRDB_HALO_PX)
+    return _in_tiles(tower, coarsest, size, device, resources, available, taken_bytes)
+
+
+def _in_tiles(
+    tower: TowerGenerator,
+    coarsest: tuple[int, int],
+    size: tuple[int, int, int],
+    device: torch.device,
+    resources: Resources,
+    available: int,
+    taken_bytes: int,
+) -> Plan:
+    """Plan tiles for a sample of ``size`` (C, H, W) whose coarsest level reads (h, w), in ``available`` bytes."""
+    spec, side, degradation = tower.spec, _tile_side(tower, resources, available), _projected_by(tower)
+    tile, saving = tile_bytes(spec, side, RRDB_HALO_PX), degradation.saving_bytes(*size)
     if device.type == "cuda":  # images lie in the host's memory, and tiles alone on the device
         on_disk, needed, maps = False, tile, int(resources.memory_gib * GIB)
     else:
@@ -130,16 +95,21 @@ def plan_for(
         noise, image = noise_bytes(spec, *coarsest), FLOAT_BYTES * math.prod(size)
         on_disk = noise + max(tile + image, saving) > available
         if on_disk:
-            noise, image, saving = 0, 0, projected.saving_bytes(*size, on_disk=True)
+            noise, image, saving = 0, 0, degradation.saving_bytes(*size, on_disk=True)
         needed, maps = noise + max(tile + image, saving), available - noise - tile - image
     if needed > available:
         needed_gib = math.ceil((needed + taken_bytes) / COUNTED / GIB * 100) / 100
         raise TimError(
-            f"--memory-gib {resources.memory_gib:g}: {width * spec.scale}x{height * spec.scale} pixels in tiles of "
+            f"--memory-gib {resources.memory_gib:g}: {size[2]}x{size[1]} pixels in tiles of "
             f"{side} need {needed_gib:.2f} GiB: allow as much, or crop or shrink the image"
         )
     tiled = TiledTower(tower, side, maps, on_disk)
     return Plan(_in_precision(tiled, device, resources), torch.device("cpu"), 1, side)
+
+
+def _projected_by(tower: TowerGenerator) -> Degradation:
+    """Return what projects the samples before they are saved; the unknown degradation projects nothing."""
+    return tower.degradation if tower.spec.consistency == "project" else Unknown()
 
 
 def _tile_side(tower: TowerGenerator, resources: Resources, available: int) -> int:

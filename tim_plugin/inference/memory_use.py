@@ -7,7 +7,7 @@ output size. Convolutions compute on copies of their own in another layout: half
 
 from __future__ import annotations
 
-from tim_plugin.options.specs import LevelSpec, TowerSpec
+from tim_plugin.options.tower import LevelSpec, TowerSpec
 from tim_plugin.utils.disk_tensors import FLOAT_BYTES
 
 CONVOLUTION_SHARE = 1.5
@@ -19,8 +19,8 @@ def activation_bytes(spec: TowerSpec, height: int, width: int) -> int:
 
     Args:
         spec: The tower.
-        height: Of what the coarsest level reads.
-        width: Likewise.
+        height: Of what the coarsest level reads, in pixels.
+        width: Of what the coarsest level reads, in pixels.
     """
     largest = 0
     for k, level in enumerate(spec.levels):

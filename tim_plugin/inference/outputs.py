@@ -1,12 +1,42 @@
-"""Where the samples of an image go: ``STEM_s00.png ...`` and a contact sheet ``STEM_sheet.png``."""
+"""Where the samples of an image go and how they are written: ``STEM_s00.png ...`` and a contact sheet."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from tim_plugin.inference.samples import SampledImage
-from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
-from tim_plugin.utils.images import write_png
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tim_plugin.inference.image_samples import SampledImage
+from tim_plugin.inference.png_rows import write_very_large
+from tim_plugin.utils.background import Writer
+from tim_plugin.utils.contact_sheet import LARGEST_TILE_PX, SheetRow, contact_sheet
+from tim_plugin.utils.disk_tensors import release
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import to_pixels, write_pixels, write_png
+from tim_plugin.utils.resize import bicubic_resize
+from tim_plugin.utils.strips import is_very_large, joined
+
+
+class OutputFiles(NamedTuple):
+    """The files of one image's samples, in order, and of its contact sheet; None: none is written."""
+
+    samples: list[Path]
+    sheet: Path | None
+
+    def all(self) -> list[Path]:
+        """Return every file, the samples first."""
+        return self.samples if self.sheet is None else [*self.samples, self.sheet]
+
+
+def output_files(folder: Path, stem: str, num_samples: int, with_contact_sheet: bool = True) -> OutputFiles:
+    """Return ``STEM_s00.png``, ``STEM_s01.png`` ... and ``STEM_sheet.png`` in a folder."""
+    digits = max(2, len(str(num_samples - 1)))
+    samples = [folder / f"{stem}_s{number:0{digits}d}.png" for number in range(num_samples)]
+    return OutputFiles(samples, folder / f"{stem}_sheet.png" if with_contact_sheet else None)
 
 
 def save_samples(sampled: SampledImage, folder: Path, stem: str, with_contact_sheet: bool = True) -> list[Path]:
@@ -15,7 +45,7 @@ def save_samples(sampled: SampledImage, folder: Path, stem: str, with_contact_sh
     Args:
         sampled: The samples, in [0, 1].
         folder: Made if it does not exist.
-        stem: Files are ``STEM_s00.png``, ``STEM_s01.png`` ... and ``STEM_sheet.png``.
+        stem: See :func:`output_files`.
         with_contact_sheet: Input, samples, their deviation and GT side by side.
 
     Returns:
@@ -24,26 +54,84 @@ def save_samples(sampled: SampledImage, folder: Path, stem: str, with_contact_sh
     Raises:
         OSError: A file cannot be written.
     """
-    paths = sample_paths(folder, stem, len(sampled.samples))
-    for path, image in zip(paths, sampled.samples, strict=True):
+    files = output_files(folder, stem, len(sampled.samples), with_contact_sheet)
+    for path, image in zip(files.samples, sampled.samples, strict=True):
         write_png(path, image)
-    if with_contact_sheet:
-        write_png(sheet_path(folder, stem), contact_sheet([sheet_row(sampled)]))
-    return paths
-
-
-def sample_paths(folder: Path, stem: str, num_samples: int) -> list[Path]:
-    """Return where the samples of an image go, in order."""
-    digits = max(2, len(str(num_samples - 1)))
-    return [folder / f"{stem}_s{number:0{digits}d}.png" for number in range(num_samples)]
-
-
-def sheet_path(folder: Path, stem: str) -> Path:
-    """Return where the contact sheet of an image goes."""
-    return folder / f"{stem}_sheet.png"
+    if files.sheet is not None:
+        write_png(files.sheet, contact_sheet([sheet_row(sampled)]))
+    return files.samples
 
 
 def sheet_row(sampled: SampledImage) -> SheetRow:
     """Return an image's row of a contact sheet: alpha left out, grey as RGB."""
     gt = None if sampled.gt is None else sampled.gt.expand(3, -1, -1)
     return SheetRow(sampled.lq, sampled.samples[:, :3].expand(-1, 3, -1, -1), gt, sampled.name)
+
+
+class SampleWriter:
+    """Writes one image's samples as they come, in the threads of a :class:`Writer`, and its contact sheet at the end.
+
+    Args:
+        writer: Raises TimError, by a later call, for a file that cannot be written.
+        files: Where the samples go.
+        alpha: (1, h, w) in [0, 1], enlarged bicubically and put into each sample; None: there is none.
+        shrink: Keep for the sheet no more than it shows, because the samples are too large to be kept.
+    """
+
+    def __init__(self, writer: Writer, files: OutputFiles, alpha: Tensor | None, shrink: bool) -> None:
+        self.writer, self.files, self.alpha, self.shrink = writer, files, alpha, shrink
+        self._waiting = iter(files.samples)
+        self._kept: list[Tensor] = []
+
+    def add(self, samples: Tensor) -> None:
+        """Write the next samples (m, C, H, W) in [0, 1]; those that are very large, row by row."""
+        if is_very_large(samples):
+            for sample in samples:
+                self._write(write_very_large, next(self._waiting), sample, self.alpha, most_waiting=1)
+        else:
+            samples = _with_alpha(samples, self.alpha)
+            for sample in samples:
+                self._write(write_pixels, next(self._waiting), to_pixels(sample))
+        if self.files.sheet is not None:
+            self._kept.append(_for_sheet(samples) if self.shrink else samples)
+
+    def finish(self, name: str, picture: Tensor) -> None:
+        """Write the contact sheet, if one is wanted.
+
+        Args:
+            name: Of the image, as the sheet shows it.
+            picture: The input as a picture (3, h, w) in [0, 1].
+        """
+        if self.files.sheet is not None:
+            row = sheet_row(SampledImage(name, picture, joined(self._kept), None))
+            self._write(write_pixels, self.files.sheet, to_pixels(contact_sheet([row])))
+
+    def _write(self, write: Callable[..., None], path: Path, *content: Any, **options: int) -> None:
+        self.writer.write(_write_or_say, write, path, *content, **options)
+
+
+def _write_or_say(write: Callable[..., None], path: Path, *content: Any) -> None:
+    try:
+        write(path, *content)
+    except OSError as error:
+        raise TimError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _with_alpha(samples: Tensor, alpha: Tensor | None) -> Tensor:
+    if alpha is None:
+        return samples
+    alpha = bicubic_resize(alpha, tuple(samples.shape[-2:])).clamp(0, 1)
+    return torch.cat([samples, alpha.expand(len(samples), -1, -1, -1)], dim=1)  # (n, 4, H, W)
+
+
+def _for_sheet(samples: Tensor) -> Tensor:
+    """Shrink samples to what a contact sheet shows of them, row by row, as they may lie on disk."""
+    height, width = samples.shape[-2:]
+    if width <= LARGEST_TILE_PX:
+        return samples
+    rows, lines = max(1, round(height * LARGEST_TILE_PX / width)), []
+    for row in range(rows):
+        area = samples[..., row * height // rows : -(-(row + 1) * height // rows), :]
+        lines.append(F.interpolate(area, (1, LARGEST_TILE_PX), mode="area"))
+        release(samples)
+    return torch.cat(lines, dim=-2)

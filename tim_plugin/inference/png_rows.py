@@ -1,4 +1,4 @@
-"""A PNG written row by row, for images whose bytes need not be in memory at one time (OpenCV encodes whole images)."""
+"""PNG files written some rows at a time, for images that are too large to be encoded as a whole, as OpenCV would."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ COLOUR_TYPE = {1: 0, 3: 2, 4: 6}  # by channels: grey, RGB, RGB with alpha
 LEFT_NEIGHBOUR = 1  # the filter: each byte less the same channel's byte to its left
 
 
-def write_png_rows(path: Path, height: int, width: int, channels: int, strips: Iterable[np.ndarray]) -> None:
+def write_png_rows(path: Path, height: int, width: int, channels: int, parts: Iterable[np.ndarray]) -> None:
     """Write an 8-bit PNG of ``height`` x ``width``, whole or not at all. Folders are made.
 
     Args:
-        path: Of the file.
-        height: Of the image.
-        width: Likewise.
+        path: The file.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
         channels: 1 (grey), 3 (RGB) or 4 (RGB and alpha).
-        strips: The image's bytes (h, width, channels), from top to bottom.
+        parts: Some rows of the image each, uint8 (h, width, channels), from top to bottom.
 
     Raises:
         OSError: It cannot be written; what was there is untouched.
@@ -38,19 +38,22 @@ def write_png_rows(path: Path, height: int, width: int, channels: int, strips: I
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(PNG)
         _write_chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPE[channels], 0, 0, 0))
-        for strip in strips:
-            _write_chunk(file, b"IDAT", compressor.compress(_filtered(strip)))
+        for rows in parts:
+            _write_chunk(file, b"IDAT", compressor.compress(_filtered(rows)))
         _write_chunk(file, b"IDAT", compressor.flush())
         _write_chunk(file, b"IEND", b"")
 
 
 def write_very_large(path: Path, image: Tensor, alpha: Tensor | None = None) -> None:
-    """Write (C, H, W) in [0, 1], which may lie on disk, as an 8-bit PNG; see :func:`write_png_rows`.
+    """Write an image that is too large to be encoded at once as an 8-bit PNG, whole or not at all.
 
     Args:
-        path: Of the file.
-        image: Grey or RGB.
-        alpha: (1, h, w) in [0, 1], enlarged bicubically.
+        path: The file.
+        image: (C, H, W) in [0, 1], grey or RGB, in memory or on disk.
+        alpha: (1, h, w) in [0, 1], enlarged bicubically; None: there is none.
+
+    Raises:
+        OSError: It cannot be written; what was there is untouched.
     """
     channels, height, width = image.shape
     alpha_of = None if alpha is None else resizer_of_rows(alpha, (height, width))
@@ -68,12 +71,12 @@ def _write_chunk(file: IO[bytes], kind: bytes, content: bytes) -> None:
         file.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content)))
 
 
-def _filtered(strip: np.ndarray) -> bytes:
-    """Return the rows as PNG stores them: one byte that names the filter, then what the filter leaves."""
-    height, width, channels = strip.shape
-    rows = np.empty((height, 1 + width * channels), np.uint8)
-    rows[:, 0] = LEFT_NEIGHBOUR
-    left = rows[:, 1:].reshape(height, width, channels)  # a view: only the last axis was split
-    left[:, 0] = strip[:, 0]
-    np.subtract(strip[:, 1:], strip[:, :-1], out=left[:, 1:])
-    return rows.tobytes()
+def _filtered(pixels: np.ndarray) -> bytes:
+    """Return rows (h, width, channels) as PNG stores them: a byte that names the filter, then the filtered bytes."""
+    height, width, channels = pixels.shape
+    stored = np.empty((height, 1 + width * channels), np.uint8)
+    stored[:, 0] = LEFT_NEIGHBOUR
+    left = stored[:, 1:].reshape(height, width, channels)  # a view: only the last axis was split
+    left[:, 0] = pixels[:, 0]
+    np.subtract(pixels[:, 1:], pixels[:, :-1], out=left[:, 1:])
+    return stored.tobytes()

@@ -1,4 +1,7 @@
-"""``samples.json``: what was sampled from what, with which arguments, so that a run can go on where it stopped."""
+"""``samples.json``: which samples were made from which file, by which model and options.
+
+A run with ``--skip-existing`` reads there what need not be sampled again.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,19 @@ def sha256(content: bytes) -> str:
 
 
 class SampleRecord:
-    """The entries of ``samples.json``, no two of which name the same file.
+    """Reads and writes ``samples.json``: an entry for each input, no two of which name the same file.
 
-    Entries of earlier runs stay as long as one of their samples is there. Those whose files are overwritten are noted
-    in a hidden file beside it until it is saved the next time: so a run that is killed leaves no entry that speaks for
-    another one's files. To save thousands of entries for each image would take longer than the image.
+    Entries of earlier runs are kept as long as one of their samples exists. An entry must never describe files that a
+    later run has overwritten, even if that run is killed. To save the file for each image would be slow with thousands
+    of entries, so the entries that were dropped since the last save are listed in a small hidden file beside it, which
+    is read at the start and removed by the next save.
+
+    As a context manager it saves the file at the end, also after an error.
 
     Args:
-        path: Of the file.
-        header: What the file says before its ``images``: of the last run that wrote something.
-        resume: Whether what is there is to be relied on; if not, a damaged file is left out of account.
+        path: Of ``samples.json``; made by the first save.
+        header: What the file holds beside its ``images``; that of the last run that wrote something stays.
+        resume: Whether the run skips what the file lists; if not, a damaged file counts as an empty one.
 
     Raises:
         TimError: ``resume``, and the file is damaged.
@@ -49,7 +55,14 @@ class SampleRecord:
         self._changed = False
         self._saved_at = time.monotonic()
 
+    def __enter__(self) -> SampleRecord:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.save()
+
     def _read(self, resume: bool) -> list[Entry]:
+        """Return the entries of earlier runs that still describe files which exist."""
         if not self.path.is_file():
             return []
         try:
@@ -76,12 +89,12 @@ class SampleRecord:
         self._owners.update(dict.fromkeys(files, files[0]))
 
     def done(self, source: Path, made_with: Mapping[str, Any], files: Sequence[Path]) -> Entry | None:
-        """Return the entry of an input that was sampled with the same arguments and whose files all exist, or None.
+        """Return the entry of an input that need not be sampled again, or None.
 
         Args:
-            source: The input.
-            made_with: As given to :meth:`add`.
-            files: All that would be written, the samples first.
+            source: The input, as its entry names it.
+            made_with: What its samples depend on: digests of model and input, and options; to equal the entry's.
+            files: All that would be written, the samples first; all have to exist.
         """
         entry = self._entries.get(self._owners.get(files[0].name, ""))
         if entry is None or entry["input"] != str(source) or entry.get("made_with") != made_with:
@@ -90,10 +103,10 @@ class SampleRecord:
         return entry if same else None
 
     def overwrite(self, files: Sequence[Path]) -> None:
-        """Drop the entries that name one of these files; to be called before the first of them is written.
+        """Drop the entries that name one of these files, on the disk too; call it before the first of them is written.
 
         Raises:
-            TimError: It cannot be noted on the disk.
+            TimError: The hidden file that lists the dropped entries cannot be written.
         """
         keys = {self._owners[file.name] for file in files if file.name in self._owners}
         for key in keys:
@@ -108,10 +121,14 @@ class SampleRecord:
                 raise TimError(f"{self._noted}: cannot be written: {error.strerror or error}") from error
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Put in an entry whose files are written; the file follows after a while, see :meth:`save`.
+        """Add an entry whose files are all written, and save ``samples.json`` if the last save is a while ago.
 
         Args:
-            entry: ``input``, ``made_with``, ``samples`` with a ``file`` each, and ``sheet``, the name of one or None.
+            entry: ``input``, ``made_with``, ``samples`` with a ``file`` each, and ``sheet``: the contact sheet's name
+                or None.
+
+        Raises:
+            TimError: ``samples.json`` cannot be written.
         """
         self._put(entry)
         self._changed = True
@@ -119,7 +136,7 @@ class SampleRecord:
             self.save()
 
     def save(self) -> None:
-        """Write the file, if there is something new.
+        """Write ``samples.json``, if an entry was added or dropped since the last time.
 
         Raises:
             TimError: It cannot be written.
@@ -135,7 +152,7 @@ class SampleRecord:
 
 
 def _files(entry: Mapping[str, Any]) -> list[str]:
-    """Names of the samples, and of the sheet where there is one."""
+    """Names of the files of an entry: its samples, and its contact sheet where there is one."""
     samples = [sample["file"] for sample in entry["samples"]]
     if not samples:
         raise ValueError("an entry without samples")

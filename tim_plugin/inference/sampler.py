@@ -1,8 +1,12 @@
-"""Many sampled for one input: all levels' codes drawn independently, each from its own key (paper, end of 4.2)."""
+"""Samples of one input from latents alone: those of all levels are drawn independently (paper, end of section 4.2).
+
+Pure functions of any callable tower. Each level's latents of each sample have a key of their own, so that a sample does
+not depend on how many others are drawn, or with whom it shares a batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,11 +23,11 @@ LevelSeeds = Sequence[int | None]
 
 
 def fixed_levels(level_seeds: LevelSeeds | None, num_levels: int) -> list[int | None]:
-    """Return which sample each level's codes are taken from, None for a level that is free."""
+    """Return which sample each level's latents are taken from, None for a level that is free."""
     return [*(level_seeds or ()), *[None] * num_levels][:num_levels]
 
 
-def _level_codes(
+def _level_latents(
     shape: LevelShape,
     seed: int,
     image_key: int | str,
@@ -47,12 +51,12 @@ def sample(
     max_samples_per_batch: int = 4,
     callback: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Give several sampled for each input.
+    """Return several samples of each of N inputs.
 
     Args:
         tower: The generator; put it into eval mode if it has one.
         conditions: Condition pyramid of N images.
-        num_samples: SampledImage n for each image.
+        num_samples: Samples n of each image.
         seed: Sample j of image i depends on (seed, ``image_keys[i]``, j) alone, not on batch size, order or n.
         image_keys: One for each image; None numbers them from 0.
         level_seeds: At most one entry a level, coarse to fine: number of the sample whose latents every sample has at
@@ -72,7 +76,9 @@ def sample(
             sampled.append(images)
             if callback is not None:
                 callback(len(images))
-    whole = sampled[0] if len(sampled) == 1 else torch.cat(sampled)  # one very large answer is not copied
+    whole = (
+        sampled[0] if len(sampled) == 1 else torch.cat(sampled)
+    )  # a single one, which may be very large, is not copied
     return whole.unflatten(0, (count, num_samples))  # (N, n, C, H, W)
 
 
@@ -86,16 +92,20 @@ def sample_chunks(
     level_seeds: LevelSeeds | None = None,
     max_samples_per_batch: int = 4,
 ) -> Iterator[Tensor]:
-    """Give the sampled for one input, some at a time, so that not all need be kept.
+    """Give the samples of one input some at a time, so that not all need be kept.
 
-    What all samples share is computed once: the levels below the first whose codes differ, and each normalised weight.
+    What all samples share is computed once: the levels below the first whose latents differ, and each normalised
+    weight.
 
     Args:
         tower: The generator; one that has ``max_samples_per_batch`` is never given more, and one that has ``empty``
             makes the tensors that its noise is drawn into.
         conditions: Condition pyramid of one image.
         num_samples: How many.
-        seed: See :func:`sample`; likewise the arguments that follow.
+        seed: Sample j depends on (seed, ``image_key``, j) alone.
+        image_key: Name or index of the image.
+        level_seeds: See :func:`sample`.
+        max_samples_per_batch: Samples computed at once.
 
     Yields:
         (m, C, H, W) on the conditions' device, m at most ``max_samples_per_batch``.
@@ -107,20 +117,22 @@ def sample_chunks(
     empty = getattr(tower, "empty", torch.empty)
     at_once = min(max_samples_per_batch, getattr(tower, "max_samples_per_batch", max_samples_per_batch))
 
-    def run(levels: Iterable[int], numbers: Sequence[int], image: Tensor | None, state: Any) -> tuple[Tensor, Any]:
-        for level in levels:
-            # Drawn level by level, because the noise of a very large image is large itself.
-            codes = _level_codes(shapes[level], seed, image_key, numbers, level, fixed[level], empty)
-            condition, latent = _repeated(conditions[level], len(numbers)), move(codes, coarsest.device)
-            image, state = tower.forward_level(level, condition, latent, state)
-        return image, state
+    def run(level: int, numbers: Sequence[int], state: Any) -> tuple[Tensor, Any]:
+        # Drawn level by level, because the noise of a very large image is large itself.
+        drawn = _level_latents(shapes[level], seed, image_key, numbers, level, fixed[level], empty)
+        condition = _repeated(conditions[level], len(numbers))
+        return tower.forward_level(level, condition, move(drawn, coarsest.device), state)
 
     with kept_weights(tower):
-        image, state = run(range(num_shared), [0], None, None)
+        shared, shared_state = None, None
+        for level in range(num_shared):
+            shared, shared_state = run(level, [0], shared_state)
         for start in range(0, num_samples, at_once):
             numbers = range(start, min(start + at_once, num_samples))
-            own = range(num_shared, len(shapes))
-            yield run(own, numbers, _repeated(image, len(numbers)), _repeated(state, len(numbers)))[0]
+            image, state = (_repeated(one, len(numbers)) for one in (shared, shared_state))
+            for level in range(num_shared, len(shapes)):
+                image, state = run(level, numbers, state)
+            yield image
 
 
 def _repeated(tree: Any, count: int) -> Any:

@@ -1,9 +1,14 @@
-"""The tower on images of any size in bounded memory: tile by tile, and yet the same answer as on the whole.
+"""The tower on images of any size in bounded memory: computed tile by tile, with the same result as on the whole.
 
-Each level runs stage by stage over the whole map: first convolution, each RRDB, the last convolutions. A stage reads
-each tile with a halo as wide as its convolutions reach, and clipped at the image's edges, where they pad with zeros as
-they do on the whole. Instance norm's statistics are summed over all tiles of a stage; the next stage applies them as it
-reads. Nothing is blended, and what is drawn (the noise) is drawn for the whole image, so a tile's size changes nothing.
+A level is computed in stages: first convolution, each RRDB, the last convolutions. A stage runs over all tiles of the
+image before the next one begins, and its output is a map of the whole image, kept in memory or in a temporary file
+(:mod:`tim_plugin.inference.feature_maps`). The result is that of the whole image, whatever the tile size, because:
+
+- A tile is read with a border (halo) as wide as the stage's convolutions reach. At the edges of the image there is no
+  border, because there the convolutions pad with zeros on the whole image too.
+- Instance norm needs mean and variance of the whole map: they are summed up while a stage runs, and the next stage
+  normalises each tile as it reads it.
+- The noise is drawn for the whole image at once, and nothing is blended where tiles meet.
 """
 
 from __future__ import annotations
@@ -33,7 +38,13 @@ Read = Callable[[Window], Tensor]
 
 
 class TiledState(NamedTuple):
-    """What a level hands on: image (1, C, H, W), features (None behind the last level), what was mapped."""
+    """What a level gives the next one.
+
+    Attributes:
+        image: (1, C, H, W), on the CPU.
+        features: Of the level's trunk; None of the last level, whose features nobody reads.
+        mapped: Outputs of the mapping networks so far, where the tower's mapping networks read those of lower levels.
+    """
 
     image: Tensor
     features: FeatureMap | None
@@ -61,7 +72,7 @@ class _Moments:
 
 
 class TiledTower(WrappedTower):
-    """Runs a :class:`TowerGenerator` tile by tile on its own device; images, codes and maps are on the CPU.
+    """Runs a :class:`TowerGenerator` tile by tile on its own device; images, latents and maps are on the CPU.
 
     Args:
         tower: The generator, in eval mode.

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tim_plugin.utils import bundled
+from tim_plugin.utils import bundled, weight_headers
 from tim_plugin.utils.bundled import Weights
 from tim_plugin.utils.checkpoints import load_into, load_network, network_of, plain
 from tim_plugin.utils.errors import TimError, did_you_mean
-
-TOWER = "TowerGenerator"
+from tim_plugin.utils.weight_headers import TOWER
 
 
 class Opened(NamedTuple):
@@ -30,7 +29,7 @@ def towers() -> dict[str, Weights]:
     """Return the towers that the package holds, by name, sorted.
 
     Raises:
-        TimError: A file is not the one that was put there.
+        TimError: A file was changed since it was put there.
     """
     found = {name: bundled.read_bundled(name, bundled.FOLDER) for name in bundled.known(bundled.FOLDER)}
     return {name: weights for name, weights in found.items() if weights.arguments.get("type") == TOWER}
@@ -49,7 +48,7 @@ def load(name: str, device: torch.device | str = "cpu") -> Opened:
         device: Where it is to be.
 
     Raises:
-        TimError: There is no such tower, or its file is not the one that was put there.
+        TimError: There is no such tower, or its file was changed since it was put there.
     """
     is_there = name in bundled.known(bundled.FOLDER)
     weights = bundled.read_bundled(name, bundled.FOLDER) if is_there else None
@@ -73,7 +72,7 @@ def open_network(model: Path | str, device: torch.device | str = "cpu") -> Opene
 
 
 def write(name: str, network: nn.Module, options: Mapping[str, Any], what: str) -> None:
-    """Put a tower among those that the package holds.
+    """Write a tower into the package's folder of weights, where :func:`towers` and ``--model NAME`` find it.
 
     Args:
         name: Its name from now on.
@@ -92,8 +91,4 @@ def write(name: str, network: nn.Module, options: Mapping[str, Any], what: str) 
 
 def described() -> str:
     """Return a line for each tower: its name, its size and what it does."""
-    lines = []
-    for name, tower in towers().items():
-        parameters = sum(one.numel() for one in tower.state.values()) / 1e6
-        lines.append(f"{name:<20} {parameters:.2f} M parameters  {tower.about['what']}")
-    return "\n".join(lines)
+    return weight_headers.described(bundled.FOLDER)

@@ -1,4 +1,4 @@
-"""Films as inputs: their frames one after the other, decoded by OpenCV."""
+"""Videos as inputs: their frames one after the other, decoded by OpenCV."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_pixels
 
-FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
 
 
 def is_video(path: Path) -> bool:
-    """Tell by its suffix whether a path is a film."""
-    return path.suffix.lower() in FILM_SUFFIXES and path.is_file()
+    """Tell by its suffix whether a path is a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
 
 
 class Video:
-    """A film whose frames are read in order, each as the bytes of a PNG.
+    """A video whose frames are read in order, each as the bytes of a PNG.
 
     Args:
-        path: Of the film.
+        path: Of the video.
 
     Attributes:
-        frames: A name for each frame, as if the film were a folder: ``FILM/STEM_000000.png`` and so on.
+        frames: A name for each frame, as if the video were a folder: ``VIDEO/STEM_000000.png`` and so on.
 
     Raises:
         TimError: No frame of it can be decoded.
@@ -33,14 +33,14 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         self.path, self._next = path, 0
-        self._film = cv2.VideoCapture(str(path))
+        self._capture = cv2.VideoCapture(str(path))
         count = 0  # what the file says of itself is often an estimate
-        while self._film.grab():
+        while self._capture.grab():
             count += 1
         if not count:
-            raise TimError(f"{path}: no frame of it can be decoded: give a film that OpenCV reads, or its frames")
-        self._film.release()
-        self._film = cv2.VideoCapture(str(path))
+            raise TimError(f"{path}: no frame of it can be decoded: give a video that OpenCV reads, or its frames")
+        self._capture.release()
+        self._capture = cv2.VideoCapture(str(path))
         self.frames = [path / f"{path.stem}_{index:06d}.png" for index in range(count)]
 
     def read(self, frame: Path) -> bytes:
@@ -53,9 +53,9 @@ class Video:
             TimError: It is damaged.
         """
         while self.frames[self._next] != frame:
-            self._film.grab()
+            self._capture.grab()
             self._next += 1
-        there, bgr = self._film.read()
+        there, bgr = self._capture.read()
         self._next += 1
         if not there:
             raise TimError(f"{self.path}: frame {self._next - 1} is damaged")

@@ -1,4 +1,5 @@
-"""Feature trunks of the distance: torchvision's VGG16, AlexNet and SqueezeNet 1.1, cut where LPIPS cuts; and ours.
+"""Feature networks of the distance: torchvision's VGG16, AlexNet and SqueezeNet 1.1 up to LPIPS's last layer, and
+``tim_small``.
 
 Of torchvision's only the ``features`` part is built (on the meta device first, so that nothing is initialised in vain
 and global random state stays as it is).
@@ -28,7 +29,7 @@ SILENCE_S = 10  # a download that hears nothing for so long has failed; without 
 
 @dataclass(frozen=True)
 class Backbone:
-    """Facts of one trunk.
+    """What is known of one of torchvision's networks.
 
     Attributes:
         build: torchvision's constructor.
@@ -80,11 +81,13 @@ def open_trunk(name: str, weights: str, seed: int = 0) -> tuple[Trunk | SmallTru
 
     Args:
         name: A key of :data:`BACKBONES`, or TIM_SMALL.
-        weights: See :class:`Trunk`; TIM_SMALL has ``bundled``, ``random``, and files of ``tools/train_backbone.py``.
+        weights: ``imagenet``, ``random`` or a path of a torchvision state dict; for TIM_SMALL ``bundled``, ``random``
+            or a path of a file of ``tools/train_backbone.py``.
         seed: For ``random``.
 
     Raises:
-        TimError: An unknown name, weights that are not to be had, or a file that does not fit.
+        MissingWeightsError: ImageNet weights are not there and cannot be downloaded.
+        TimError: An unknown name, no such file, or a file that does not fit.
     """
     if name == TIM_SMALL:
         return _open_small(weights, seed)
@@ -103,13 +106,13 @@ def _open_small(weights: str, seed: int) -> tuple[SmallTrunk, Tensor | None]:
             trunk = SmallTrunk()
         return trunk.randomise(torch.Generator().manual_seed(seed)).requires_grad_(False).eval(), None
     if weights == "bundled":
-        return small_of(read_bundled(TIM_SMALL), "bundled")
+        return _small_of(read_bundled(TIM_SMALL), "bundled")
     path = Path(str(weights)).expanduser()
     _require_file(path, ("bundled", "random"))
-    return small_of(read_weights(path), str(path))
+    return _small_of(read_weights(path), str(path))
 
 
-def small_of(found: Weights, where: str) -> tuple[SmallTrunk, Tensor]:
+def _small_of(found: Weights, where: str) -> tuple[SmallTrunk, Tensor]:
     """Return TIM_SMALL's trunk, frozen, and its heads (channels of all maps,), from what a file holds.
 
     Args:
@@ -137,7 +140,7 @@ def small_of(found: Weights, where: str) -> tuple[SmallTrunk, Tensor]:
 
 
 class Trunk(nn.Module):
-    """The feature layers of a backbone, frozen; gives its maps before normalisation.
+    """The feature layers of one of torchvision's networks, frozen; returns its maps before normalisation.
 
     Args:
         name: A key of :data:`BACKBONES`.
@@ -185,7 +188,7 @@ class Trunk(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the maps (N, C_l, H_l, W_l) for inputs (N, 3, H, W) that are normalised as the backbone wants them."""
+        """Return the maps (N, C_l, H_l, W_l) of inputs (N, 3, H, W), normalised as for LPIPS."""
         maps = []
         taps = self.facts.taps
         for index, layer in enumerate(self.layers[: taps[-1] + 1]):

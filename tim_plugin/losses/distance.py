@@ -20,12 +20,12 @@ from tim_plugin.imle.types import Features, Weighted
 from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL, open_trunk
 from tim_plugin.utils.errors import TimError, did_you_mean
 
-CALIBRATIONS = ("lpips", "bundled", "none")
-TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
+_CALIBRATIONS = ("lpips", "bundled", "none")
+_TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
 
 
 class WeightedMaps(NamedTuple):
-    """Features of a target and the weight (N, 1, H_l, W_l) of each of their positions."""
+    """Features of a target, (N, C_l, H_l, W_l) a layer, and the weight (N, 1, H_l, W_l) of each position."""
 
     maps: list[Tensor]
     weights: list[Tensor]
@@ -45,7 +45,7 @@ def _differences(a: list[Tensor], b: Features) -> list[Tensor]:
 
 
 def layer_distances(a: list[Tensor], b: Features) -> Tensor:
-    """Return (L, N): what each layer adds to the distance of features of N items each."""
+    """Return (L, N): the share of each of L layers in the distance between features of N items each."""
     return torch.stack([part.mean(dim=(1, 2)) for part in _differences(a, b)])
 
 
@@ -59,16 +59,16 @@ class PixelDistance(nn.Module):
     name = "mean squared pixel difference"
 
     def features(self, images: Tensor | Weighted) -> Features:
-        """Return the images themselves."""
+        """Return images (N, C, H, W) themselves as the only feature map, with the weights of their positions if any."""
         images, weight = _parts(images)
         return _with_weights([images], weight)
 
     def distance(self, a: list[Tensor], b: Features) -> Tensor:
-        """Return (N,) for features of N items each; ``b`` may be those of a weighted target."""
+        """Return the mean squared difference (N,) of features of N items; ``b`` may be those of a weighted target."""
         return _differences(a, b)[0].flatten(1).mean(dim=1) / a[0].shape[1]
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return (N,) for images (N, C, H, W)."""
+        """Return the mean squared difference (N,) of images (N, C, H, W)."""
         return self.distance(self.features(a), self.features(b))
 
 
@@ -77,26 +77,34 @@ class PerceptualDistance(nn.Module):
 
     Args:
         backbone: ``vgg16``, ``alexnet`` or ``squeezenet1_1``; or ``tim_small``, our own, which the package holds.
-        weights: ``imagenet`` (torchvision's file, see the error if it is not there), ``bundled`` (tim_small's),
+        weights: ``imagenet`` (torchvision's file, downloaded if it is not there), ``bundled`` (tim_small's),
             ``random`` (for tests: not perceptual, and named so), or a path: of a torchvision state dict, for tim_small
-            of what ``tools/train_backbone.py`` writes.
+            of what ``tools/train_backbone.py`` writes; None: ``bundled`` for tim_small, else ``imagenet``.
         calibration: ``lpips`` weights the channels by the lpips package's heads (which fit ImageNet weights only),
-            ``bundled`` by those that lie beside tim_small's weights; ``none`` sums them.
-        seed: For ``random``.
+            ``bundled`` by those that lie beside tim_small's weights; ``none`` sums them; None: for tim_small
+            ``bundled``, or ``none`` with random weights, else ``lpips``.
+        seed: Of random weights.
 
     Attributes:
         name: What the figures are to be called: ``LPIPS (vgg16)``, or else what was used.
 
     Raises:
-        TimError: An unknown name, or weights that are not to be had.
+        MissingWeightsError: ImageNet weights are not there and cannot be downloaded.
+        TimError: An unknown name, no such file, or one that does not fit.
+
+    Example::
+
+        distance = PerceptualDistance("tim_small")  # needs no download
+        distance(a, b)  # (N,) for images (N, 3, H, W) in [0, 1]
     """
 
     def __init__(
-        self, *, backbone: str = "vgg16", weights: str = "imagenet", calibration: str = "lpips", seed: int = 0
+        self, backbone: str = "vgg16", *, weights: str | None = None, calibration: str | None = None, seed: int = 0
     ) -> None:
         super().__init__()
-        if calibration not in CALIBRATIONS:
-            raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), CALIBRATIONS)}")
+        weights, calibration = _by_default(backbone, weights, calibration)
+        if calibration not in _CALIBRATIONS:
+            raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), _CALIBRATIONS)}")
         self.trunk, own_heads = open_trunk(backbone, weights, seed)
         heads = _heads(backbone, weights, calibration, own_heads)
         self.name = _name(backbone, weights, calibration, seed)
@@ -111,6 +119,9 @@ class PerceptualDistance(nn.Module):
         """Return the calibrated, unit-normalised maps, batch first, of images (N, 3 or 1, H, W) nominally in [0, 1].
 
         They are computed in the module's own precision, also under autocast: half precision loses the small norms.
+
+        Args:
+            images: With the weight of each position, if they are a weighted target.
         """
         images, weight = _parts(images)
         with torch.autocast(images.device.type, enabled=False):
@@ -126,13 +137,16 @@ class PerceptualDistance(nn.Module):
         return ((self._enlarged(rgb) * 2 - 1) - self.shift) / self.scale
 
     def distance(self, a: list[Tensor], b: Features) -> Tensor:
-        """Return (N,) for features of N items each; ``b`` may be those of a weighted target."""
+        """Return the distance (N,) between features of N items each; ``b`` may be those of a weighted target."""
         return layer_distances(a, b).sum(dim=0)
 
     def maps(self, a: list[Tensor], b: Features, size: tuple[int, int]) -> Tensor:
-        """Return the distance position by position, (N, H, W): each layer's enlarged bilinearly to ``size`` = (H, W).
+        """Return the distance at each position, (N, H, W), as the lpips package's ``spatial=True`` does.
 
-        As the lpips package's ``spatial=True``.
+        Args:
+            a: Features of N items.
+            b: Features of N items, or of a weighted target.
+            size: (H, W), to which each layer's map is enlarged bilinearly.
         """
         parts = [
             F.interpolate(part[:, None], size, mode="bilinear", align_corners=False) for part in _differences(a, b)
@@ -140,7 +154,7 @@ class PerceptualDistance(nn.Module):
         return torch.cat(parts, dim=1).sum(dim=1)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return (N,) for images (N, 3, H, W) nominally in [0, 1]."""
+        """Return the distance (N,) between images (N, 3, H, W), nominally in [0, 1]."""
         return self.distance(self.features(a), self.features(b))
 
     def train(self, mode: bool = True) -> PerceptualDistance:
@@ -156,8 +170,16 @@ class PerceptualDistance(nn.Module):
 
     @staticmethod
     def _normalised(features: Tensor) -> Tensor:
-        norm = features.square().sum(dim=1, keepdim=True).clamp_min(TINY).sqrt()
+        norm = features.square().sum(dim=1, keepdim=True).clamp_min(_TINY).sqrt()
         return features / (norm + 1e-10)  # the constant is LPIPS's
+
+
+def _by_default(backbone: str, weights: str | None, calibration: str | None) -> tuple[str, str]:
+    """Return weights and calibration, for None those that fit the backbone."""
+    is_ours = backbone == TIM_SMALL
+    weights = ("bundled" if is_ours else "imagenet") if weights is None else weights
+    of_ours = "none" if weights == "random" else "bundled"
+    return weights, (of_ours if is_ours else "lpips") if calibration is None else calibration
 
 
 def _heads(backbone: str, weights: str, calibration: str, own: Tensor | None) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""The distances of ``imle`` as BasicSR losses: ``train: perceptual_opt`` of TIMModel, and of BasicSR's own models."""
+"""Distances between images as BasicSR losses: ``train: perceptual_opt`` of TIMModel, and of BasicSR's own models."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ class PerceptualDistanceLoss(_DistanceLoss):
 
     Args:
         loss_weight: More than 0.
-        backbone: See PerceptualDistance; likewise ``weights``, ``calibration`` and ``seed``.
+        backbone: ``vgg16``, ``alexnet``, ``squeezenet1_1`` or ``tim_small``.
+        weights: ``imagenet``, ``bundled``, ``random``, or the path of a file of weights.
+        calibration: ``lpips``, ``bundled`` or ``none``: how channels are weighted.
+        seed: Of random weights.
 
     Attributes:
-        distance: The distance, which TIMModel searches with.
+        distance: The distance itself, which TIMModel searches with.
 
     Raises:
-        TimError: An unknown name, or weights that are not to be had.
+        TimError: An unknown name, or weights that are not there.
     """
 
     def __init__(

@@ -1,9 +1,12 @@
 """The trunk of ``tim_small``: plain convolutions, small enough to be held by the package.
 
-It is built as SqueezeNet 1.1 is, of torchvision's fire modules, with fewer channels, and pads its borders, so that
-images of 8 pixels leave every map a position. A trunk of smooth units and means that learned the same distance took
-the woven pattern of a tower that was trained by it for detail; one with half the layers had the distance, but not its
-gradient. Each map is a linear image of a layer's activations with fewer channels, the ones that distances need.
+It is SqueezeNet 1.1 (Iandola et al. 2016; torchvision's fire modules) with fewer channels and with padded borders, so
+that even an image of 8x8 pixels gives maps of at least 1x1. Each map is a linear projection (1x1 convolution) of a
+layer's activations onto the few channels that distances need.
+
+Two other trunks were tried and dropped. One with smooth activations and average pooling learned the distance, but a
+tower trained by it drew a woven pattern that the distance took for detail. One with half the layers learned the
+distance, but not its gradient.
 """
 
 from __future__ import annotations
@@ -18,21 +21,22 @@ from torchvision.models.squeezenet import Fire
 
 
 class SmallTrunk(nn.Module):
-    """A 3x3 convolution of stride 2 and fire modules in four resolutions; gives some layers' maps, not normalised.
+    """A 3x3 convolution of stride 2 and eight fire modules at four resolutions; returns maps of some of the layers.
 
     A fire module squeezes its input by a 1x1 convolution and expands it by a 1x1 and a 3x3 one, half the channels each.
     A layer that halves its input takes the maximum of 3x3 first.
 
     Args:
-        channels: Of each layer's activations, the convolution's first; those of fire modules are even.
-        squeezed: To how many channels each fire module squeezes its input.
-        halve: Whether each fire module's input is halved; a side of 1 stays 1.
-        map_channels: Of each layer's map; 0: it gives none.
-        min_px: Smallest side that it is meant for; smaller images are to be enlarged to it.
+        channels: Channels of each layer's activations, the convolution's first; those of fire modules must be even.
+        squeezed: Channels to which each fire module squeezes its input.
+        halve: Whether the input of each fire module is first halved in size; a side of 1 stays 1.
+        map_channels: Channels of each layer's map; 0 for a layer without a map.
+        min_px: Smallest side of an input; callers enlarge smaller images to it.
 
     Attributes:
-        channels: Of each map, as other trunks have them.
-        activation_channels: Of the activations that the maps are made from.
+        channels: Channels of each map.
+        activation_channels: Channels of the activations that each map is made from.
+        arguments: The constructor's arguments, which a file of weights stores.
 
     Raises:
         ValueError: The lists have not one entry a layer, or a fire module's channels are odd.
@@ -76,7 +80,7 @@ class SmallTrunk(nn.Module):
         self.to(memory_format=torch.channels_last)  # see activations()
 
     def randomise(self, generator: torch.Generator) -> SmallTrunk:
-        """Fill with weights that keep the size of activations, and no biases; return itself."""
+        """Draw weights by He initialisation, set biases to 0, and return the trunk itself."""
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.weight[0].numel()), generator=generator)
@@ -85,7 +89,11 @@ class SmallTrunk(nn.Module):
         return self
 
     def activations(self, x: Tensor) -> list[Tensor]:
-        """Return what the mapped layers give, (N, ``activation_channels``, H_l, W_l) each; see :meth:`forward`."""
+        """Return the activations of the layers that have maps, (N, C_l, H_l, W_l) with ``activation_channels``.
+
+        Args:
+            x: (N, 3, H, W), normalised as for LPIPS.
+        """
         # With channels side by side in memory the maxima take a twentieth of the time on a CPU.
         x = self.first(x.contiguous(memory_format=torch.channels_last))
         found = [x] if 0 in self.mapped else []
@@ -98,11 +106,11 @@ class SmallTrunk(nn.Module):
         return found
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the maps (N, C_l, H_l, W_l) for inputs (N, 3, H, W) normalised as LPIPS normalises them."""
+        """Return the maps (N, C_l, H_l, W_l) of inputs (N, 3, H, W), normalised as for LPIPS."""
         return [projection(one) for one, projection in zip(self.activations(x), self.projections, strict=True)]
 
 
 def _at_least_2(x: Tensor) -> Tensor:
-    """Repeat what a side of 1 has, so that its half is the same."""
+    """Repeat the only row or column of a side of 1, so that halving leaves it as it is."""
     missing = [int(side == 1) for side in x.shape[-2:]]
     return F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else x

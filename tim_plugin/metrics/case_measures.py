@@ -1,4 +1,4 @@
-"""From cases to figures: what is measured of each input, and what of all together."""
+"""From cases to figures: what is measured of each input's samples, and what of all inputs together."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.utils import tensor2img
+from torch import Tensor
 from tqdm import tqdm
 
+from tim_plugin.degradations.base import Measure
 from tim_plugin.degradations.bicubic import EQUAL_DB
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.cases import Case
@@ -31,6 +33,7 @@ from tim_plugin.metrics.sample_measures import (
     distance_maps,
     distances_to,
     faithfulness_weighted_variance,
+    features_of_each,
     pair_distances,
     pair_mean,
     space_score,
@@ -44,8 +47,9 @@ LEAST_IMAGES = {"fid": 2, "kid": 2, "prc": NEIGHBOURS + 1}  # in each set
 OF_DISTANCE = ("lpips", "lpips_diversity", "fwv")
 OF_PIXELS = {"psnr": calculate_psnr, "ssim": calculate_ssim}
 SPACE = f"s{SPACE_SAMPLES}"
-AGREEMENT = "agreement"
-METRICS = (*OF_SETS, *OF_DISTANCE, SPACE, *OF_PIXELS, AGREEMENT)
+CONSISTENCY = "consistency"
+METRICS = (*OF_SETS, *OF_DISTANCE, SPACE, *OF_PIXELS, CONSISTENCY)
+Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,13 @@ class Tools:
     """What measures need.
 
     Attributes:
-        metrics: Of :data:`METRICS`, or measures of agreement by name (``lr_psnr``).
+        metrics: Of :data:`METRICS`, or measures of consistency by name (``lr_psnr``).
         distance: For ``lpips``, ``lpips_diversity`` and ``fwv``.
         space_distance: For the NTIRE score.
         extractor: For measures of sets.
-        device: Where.
+        device: Where samples are measured.
         fwv_squared: See :func:`tim_plugin.metrics.sample_measures.faithfulness_weighted_variance`.
-        fwv_reduction: Likewise.
+        fwv_reduction: Over samples, ``mean`` or ``sum``.
         fwv_scale: Distances are divided by it before sigma is applied; 1 for LPIPS, which sigma is meant for.
         samples_in_sets: So many samples of each input count in measures of sets; None counts all.
         cache: Folder for the features of the ground truths; None keeps none.
@@ -76,15 +80,19 @@ class Tools:
     samples_in_sets: int | None = None
     cache: Path | None = None
 
+    def measures_any(self, names: Iterable[str]) -> bool:
+        """Tell whether one of these metrics is wanted."""
+        return any(name in self.metrics for name in names)
+
 
 def check_metrics(
-    names: Iterable[str], measured: Mapping[str, Any], num_samples: int, num_inputs: int
+    names: Iterable[str], measured: Mapping[str, Measure], num_samples: int, num_inputs: int
 ) -> tuple[str, ...]:
     """Return the metrics' names, each known and possible.
 
     Args:
         names: As the user gave them.
-        measured: The measures of agreement that there are.
+        measured: The measures of consistency that there are.
         num_samples: Of each input.
         num_inputs: How many there are, each with its ground truth.
 
@@ -93,7 +101,7 @@ def check_metrics(
     """
     names = tuple(names)
     for name in names:
-        if name in ("lr_psnr", AGREEMENT) and not measured:
+        if name in ("lr_psnr", CONSISTENCY) and not measured:
             raise TimError(f"--metrics {name}: compares samples with their input: say which --task made it")
         if name not in METRICS and name not in measured:
             raise TimError(f"--metrics {name}: is not known: {did_you_mean(name, [*METRICS, *measured])}")
@@ -106,13 +114,13 @@ def check_metrics(
 
 
 @torch.no_grad()
-def score(cases: Iterable[Case], tools: Tools, measured: Mapping[str, Any], total: int) -> dict[str, Any]:
+def score(cases: Iterable[Case], tools: Tools, measured: Mapping[str, Measure], total: int) -> Figures:
     """Measure cases one after the other, with a progress bar.
 
     Args:
         cases: At least one; each with the same number of samples.
         tools: What is measured, and with what.
-        measured: The measures of agreement that the cases have.
+        measured: The measures of consistency that the cases have.
         total: Number of cases, for the bar.
 
     Returns:
@@ -121,57 +129,61 @@ def score(cases: Iterable[Case], tools: Tools, measured: Mapping[str, Any], tota
     Raises:
         TimError: A file is wrong, or there are too few images for a measure.
     """
-    wants_sets = any(name in OF_SETS for name in tools.metrics)
-    generated = FeatureSet(tools.extractor, tools.device) if wants_sets else None
-    single = FeatureSet(tools.extractor, tools.device) if wants_sets else None
-    real = FeatureSet(tools.extractor, tools.device) if wants_sets else None
+    sets = _Sets(tools) if tools.measures_any(OF_SETS) else None
     rows: list[dict[str, Any]] = []
     for case in tqdm(cases, total=total, unit="image"):
         rows.append(_row(case, tools))
-        if wants_sets:
-            features = generated.compute(case.samples[: tools.samples_in_sets])
-            generated.take(features)
-            single.take(features[:1])
-            real.take(cached_features(real, case.gt, tools.cache))
-    return {**_summary(rows, tools, measured), **(_of_sets(generated, single, real, tools) if wants_sets else {})}
+        if sets is not None:
+            sets.take(case)
+    return {**_summary(rows, tools, measured), **({} if sets is None else sets.figures())}
+
+
+# of one input's samples -----------------------------------------------------------------------------------------------
 
 
 def _row(case: Case, tools: Tools) -> dict[str, Any]:
-    row: dict[str, Any] = {"agreement": case.agreement}
     samples, gt = case.samples.to(tools.device), case.gt[None].to(tools.device)
-    mean = samples.mean(dim=0, keepdim=True)
-    if any(name in OF_DISTANCE for name in tools.metrics):
-        distance = tools.distance
-        features = [distance.features(one[None]) for one in samples]
-        row["to_gt"] = distances_to(distance, features, distance.features(gt))
-        if "lpips_diversity" in tools.metrics:
-            row["diversity"] = pair_mean(pair_distances(distance, features))
-        if "fwv" in tools.metrics:
-            to_mean = distances_to(distance, features, distance.features(mean))
-            row["fwv"] = [
-                faithfulness_weighted_variance(
-                    row["to_gt"] / tools.fwv_scale,
-                    to_mean / tools.fwv_scale,
-                    sigma,
-                    squared=tools.fwv_squared,
-                    reduction=tools.fwv_reduction,
-                )
-                for sigma in FWV_SIGMAS
-            ]
+    row: dict[str, Any] = {CONSISTENCY: case.consistency}
+    if tools.measures_any(OF_DISTANCE):
+        row |= _by_distance(samples, gt, tools)
     if SPACE in tools.metrics:
         row["space"] = space_score(distance_maps(tools.space_distance, samples[:SPACE_SAMPLES], gt))
-    wanted = {name: function for name, function in OF_PIXELS.items() if name in tools.metrics}
-    if wanted:
-        target, images = tensor2img(case.gt), [tensor2img(one) for one in case.samples]
-        mean_image = tensor2img(round_to_8_bit(mean[0]).cpu())
-        for name, function in wanted.items():
+    if tools.measures_any(OF_PIXELS):
+        row |= _by_pixels(case, samples.mean(dim=0), tools)
+    return row
+
+
+def _by_distance(samples: Tensor, gt: Tensor, tools: Tools) -> dict[str, Any]:
+    """Measure samples (n, 3, H, W) and their GT (1, 3, H, W) by the distance."""
+    distance, features = tools.distance, features_of_each(tools.distance, samples)
+    row: dict[str, Any] = {"to_gt": distances_to(distance, features, distance.features(gt))}
+    if "lpips_diversity" in tools.metrics:
+        row["diversity"] = pair_mean(pair_distances(distance, features))
+    if "fwv" in tools.metrics:
+        to_mean = distances_to(distance, features, distance.features(samples.mean(dim=0, keepdim=True)))
+        scaled = (row["to_gt"] / tools.fwv_scale, to_mean / tools.fwv_scale)
+        form = {"squared": tools.fwv_squared, "reduction": tools.fwv_reduction}
+        row["fwv"] = [faithfulness_weighted_variance(*scaled, sigma, **form) for sigma in FWV_SIGMAS]
+    return row
+
+
+def _by_pixels(case: Case, mean: Tensor, tools: Tools) -> dict[str, Any]:
+    """Measure each sample, and the mean of all (3, H, W), by BasicSR's metrics of pixels."""
+    row: dict[str, Any] = {}
+    target, images = tensor2img(case.gt), [tensor2img(one) for one in case.samples]
+    mean_image = tensor2img(round_to_8_bit(mean).cpu())
+    for name, function in OF_PIXELS.items():
+        if name in tools.metrics:
             row[name] = [min(function(image, target, 0), EQUAL_DB) for image in images]
             row[f"{name}_of_mean"] = min(function(mean_image, target, 0), EQUAL_DB)
     return row
 
 
-def _summary(rows: list[dict[str, Any]], tools: Tools, measured: Mapping[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
+# of all inputs --------------------------------------------------------------------------------------------------------
+
+
+def _summary(rows: list[dict[str, Any]], tools: Tools, measured: Mapping[str, Measure]) -> Figures:
+    result: Figures = {}
     if "lpips" in tools.metrics:
         curve = best_of_curve(torch.stack([row["to_gt"] for row in rows]))
         result["lpips"] = {"mean": curve[0], f"best_of_{len(curve)}": curve[-1], "best_of_curve": curve}
@@ -188,26 +200,44 @@ def _summary(rows: list[dict[str, Any]], tools: Tools, measured: Mapping[str, An
                 "best": _mean(np.max(row[name]) for row in rows),
                 "of_mean_sample": _mean(row[f"{name}_of_mean"] for row in rows),
             }
+    return result | _consistency(rows, tools, measured)
+
+
+def _consistency(rows: list[dict[str, Any]], tools: Tools, measured: Mapping[str, Measure]) -> Figures:
+    result: Figures = {}
     for name, one in measured.items():
-        if name in tools.metrics or AGREEMENT in tools.metrics:
-            values = [value for row in rows for value in row["agreement"][name]]
+        if tools.measures_any((name, CONSISTENCY)):
+            values = [value for row in rows for value in row[CONSISTENCY][name]]
             worst = max(values) if one.better == "lower" else min(values)
             result[name] = {"mean": _mean(values), "worst": worst, "unit": one.unit}
     return result
 
 
-def _of_sets(generated: FeatureSet, single: FeatureSet, real: FeatureSet, tools: Tools) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    if "fid" in tools.metrics:
-        result[tools.extractor.frechet] = frechet_distance(generated, real)
-        if generated.count > single.count:  # comparable with a method that gives one answer
-            result[f"{tools.extractor.frechet}_of_first_samples"] = frechet_distance(single, real)
-    if "kid" in tools.metrics:
-        result[tools.extractor.kid] = kernel_distance(generated, real)
-    if "prc" in tools.metrics:
-        result["prc"] = precision_recall(generated, real)
-    result["images_in_sets"] = {"samples": generated.count, "ground_truths": real.count}
-    return result
+class _Sets:
+    """The features of all samples, of each input's first sample, and of the ground truths."""
+
+    def __init__(self, tools: Tools) -> None:
+        self.tools = tools
+        self.generated, self.first, self.real = (FeatureSet(tools.extractor, tools.device) for _ in range(3))
+
+    def take(self, case: Case) -> None:
+        features = self.generated.compute(case.samples[: self.tools.samples_in_sets])
+        self.generated.take(features)
+        self.first.take(features[:1])
+        self.real.take(cached_features(self.real, case.gt, self.tools.cache))
+
+    def figures(self) -> Figures:
+        wanted, extractor, result = self.tools.metrics, self.tools.extractor, {}
+        if "fid" in wanted:
+            result[extractor.frechet] = frechet_distance(self.generated, self.real)
+            if self.generated.count > self.first.count:  # comparable with a method that gives one sample
+                result[f"{extractor.frechet}_of_first_samples"] = frechet_distance(self.first, self.real)
+        if "kid" in wanted:
+            result[extractor.kid] = kernel_distance(self.generated, self.real)
+        if "prc" in wanted:
+            result["prc"] = precision_recall(self.generated, self.real)
+        result["images_in_sets"] = {"samples": self.generated.count, "ground_truths": self.real.count}
+        return result
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from tim_plugin.data.pairs import pair_files
 from tim_plugin.degradations.base import Degradation, Measure, Observed
-from tim_plugin.inference.samples import degradation_of, measure_consistency, sample_loader
+from tim_plugin.inference.finishing import degradation_of, measure_consistency
+from tim_plugin.inference.image_samples import sample_loader
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import is_image, read_bytes, read_image, round_to_8_bit
+from tim_plugin.utils.trees import map_tensors
 
 PATTERN = "{name}_s{index}"
 
@@ -27,13 +29,13 @@ class Case(NamedTuple):
         name: Of its file, without suffix.
         samples: (n, 3, H, W) in [0, 1], on the 8-bit grid.
         gt: (3, H, W) in [0, 1].
-        agreement: Measures of agreement with the input, a value for each sample; empty where they are not asked for.
+        consistency: Measures of consistency with the input, a value for each sample; empty where the input is unknown.
     """
 
     name: str
     samples: Tensor
     gt: Tensor
-    agreement: Mapping[str, list[float]]
+    consistency: Mapping[str, list[float]]
 
 
 class FolderCases:
@@ -44,7 +46,7 @@ class FolderCases:
         gt: Folder of ground truths; each has samples.
         pattern: The samples' file names without suffix, with ``{name}`` (of the GT) and ``{index}`` (a number); without
             ``{index}`` there is one sample of each; ``{name}/{index}`` has a folder for each.
-        degradation: Measures agreement with the input; None measures none. What its scale does not divide is cut off
+        degradation: Measures consistency with the input; None measures none. What its scale does not divide is cut off
             at the right and at the bottom of GTs and samples before anything is measured, as the NTIRE challenges do.
         lq: Folder of inputs, of the GTs' names; None degrades the GT.
 
@@ -63,6 +65,17 @@ class FolderCases:
         self.degradation = degradation
         self.gts = _by_stem(_listed(gt, "--gt"), gt)
         self.samples = _grouped(_listed(pred, "--pred", pattern.count("/")), pattern, set(self.gts), pred)
+        self.num_samples = self._samples_of_each(pred, pattern)
+        self.inputs = {}
+        if lq is not None:
+            self.inputs = dict(zip(self.gts, pair_files(list(self.gts.values()), lq.expanduser()), strict=True))
+
+    def _samples_of_each(self, pred: Path, pattern: str) -> int:
+        """Return how many samples each GT has.
+
+        Raises:
+            TimError: A GT has none, or another number than the first.
+        """
         missing = sorted(set(self.gts) - set(self.samples))
         if missing:
             raise TimError(
@@ -70,20 +83,17 @@ class FolderCases:
                 f"ground truths have none): they are to be named {pattern.format(name=missing[0], index='00')}.png"
             )
         counts = {name: len(files) for name, files in self.samples.items()}
-        self.num_samples = next(iter(counts.values()))
-        odd = next((name for name, count in counts.items() if count != self.num_samples), None)
+        first, count = next(iter(counts.items()))
+        odd = next((name for name in counts if counts[name] != count), None)
         if odd is not None:
             raise TimError(
-                f"--pred {pred}: holds {counts[odd]} samples of {odd}, but {self.num_samples} of {next(iter(counts))}: "
-                "each needs as many"
+                f"--pred {pred}: holds {counts[odd]} samples of {odd}, but {count} of {first}: each needs as many"
             )
-        self.inputs = {}
-        if lq is not None:
-            self.inputs = dict(zip(self.gts, pair_files(list(self.gts.values()), lq.expanduser()), strict=True))
+        return count
 
     @property
     def measured(self) -> Mapping[str, Measure]:
-        """The measures of agreement that the cases have."""
+        """The measures of consistency that the cases have."""
         return {} if self.degradation is None else self.degradation.measured
 
     def __len__(self) -> int:
@@ -100,7 +110,7 @@ class FolderCases:
             gt = self._cut(whole, path)
             samples = [self._fitting(file, gt, whole, path) for file in self.samples[name]]
             batch = round_to_8_bit(torch.stack(samples))
-            yield Case(name, batch, gt, self._agreement(name, batch, gt))
+            yield Case(name, batch, gt, self._consistency(name, batch, gt))
 
     def _cut(self, gt: Tensor, path: Path) -> Tensor:
         scale = 1 if self.degradation is None else self.degradation.scale
@@ -116,23 +126,25 @@ class FolderCases:
             raise TimError(f"{file}: is {_size(sample)} pixels large, its ground truth {path.name} {_size(whole)}")
         return sample[..., : gt.shape[-2], : gt.shape[-1]]
 
-    def _agreement(self, name: str, samples: Tensor, gt: Tensor) -> Mapping[str, list[float]]:
+    def _consistency(self, name: str, samples: Tensor, gt: Tensor) -> Mapping[str, list[float]]:
         if self.degradation is None:
             return {}
-        gt, samples = gt[: self.degradation.image_channels], samples[:, : self.degradation.image_channels]
-        if name in self.inputs:
-            path = self.inputs[name]
-            observed = self.degradation.read(read_bytes(path), str(path))
-            fits = tuple(side * self.degradation.scale for side in observed.lq.shape[-2:]) == tuple(gt.shape[-2:])
-            if not fits:
-                raise TimError(
-                    f"{path}: is {_size(observed.lq)} pixels large, which does not fit the ground truth's {_size(gt)} "
-                    f"at scale {self.degradation.scale}"
-                )
-        else:
-            observed = self.degradation.degrade(gt)
-        batch = Observed(observed.lq[None], {key: value[None] for key, value in observed.given.items()})
-        return measure_consistency(self.degradation, samples, batch)
+        observed = self._observed(name, gt[: self.degradation.image_channels])
+        batch = map_tensors(lambda tensor: tensor[None], observed)
+        return measure_consistency(self.degradation, samples[:, : self.degradation.image_channels], batch)
+
+    def _observed(self, name: str, gt: Tensor) -> Observed:
+        """Read the input of a GT, or make it where there is no folder of inputs."""
+        if name not in self.inputs:
+            return self.degradation.degrade(gt)
+        path, scale = self.inputs[name], self.degradation.scale
+        observed = self.degradation.read(read_bytes(path), str(path))
+        if tuple(side * scale for side in observed.lq.shape[-2:]) != tuple(gt.shape[-2:]):
+            raise TimError(
+                f"{path}: is {_size(observed.lq)} pixels large, which does not fit the ground truth's {_size(gt)} "
+                f"at scale {scale}"
+            )
+        return observed
 
 
 def _size(image: Tensor) -> str:
@@ -160,15 +172,20 @@ def _by_stem(files: Sequence[Path], gt: Path) -> dict[str, Path]:
     return found
 
 
-def _grouped(files: Sequence[Path], pattern: str, names: set[str], pred: Path) -> dict[str, list[Path]]:
+def _compiled(pattern: str) -> re.Pattern[str]:
     if pattern.count("{name}") != 1:
         raise TimError(f"--pattern {pattern}: must hold {{name}} once, as in {PATTERN}")
     if pattern.count("{index}") > 1:
         raise TimError(f"--pattern {pattern}: must hold {{index}} once, or not at all for one sample of each")
-    text = re.escape(pattern).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{index\}", r"(?P<index>\d+)")
+    return re.compile(re.escape(pattern).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{index\}", r"(?P<index>\d+)"))
+
+
+def _grouped(files: Sequence[Path], pattern: str, names: set[str], pred: Path) -> dict[str, list[Path]]:
+    """Return the files of each name's samples, in the order of their numbers."""
+    expression, folder = _compiled(pattern), pred.expanduser()
     found: dict[str, dict[int, Path]] = {}
     for path in files:
-        match = re.fullmatch(text, path.relative_to(pred.expanduser()).with_suffix("").as_posix())
+        match = expression.fullmatch(path.relative_to(folder).with_suffix("").as_posix())
         if match is None or match["name"] not in names:
             continue  # contact sheets and the like
         index = int(match.groupdict().get("index", 0))
@@ -196,7 +213,7 @@ class NetworkCases:
         max_samples_per_batch: Samples computed at once.
 
     Attributes:
-        measured: The measures of agreement that the cases have; none where the data set does not give what they need.
+        measured: The measures of consistency that the cases have; none where the data set does not give what they need.
 
     Raises:
         TimError: The data cannot be read.
@@ -229,9 +246,8 @@ class NetworkCases:
             TimError: An input has no GT.
         """
         loader = torch.utils.data.DataLoader(self.dataset)
-        for answers, agreement in sample_loader(
-            self.network, loader, self.num_samples, self.seed, self.device, self.at_once
-        ):
-            if answers.gt is None:
-                raise TimError(f"{answers.name}: has no ground truth to compare with: use a data set with GT")
-            yield Case(answers.name, answers.samples.expand(-1, 3, -1, -1), answers.gt.expand(3, -1, -1), agreement)
+        sampled = sample_loader(self.network, loader, self.num_samples, self.seed, self.device, self.at_once)
+        for image, consistency in sampled:
+            if image.gt is None:
+                raise TimError(f"{image.name}: has no ground truth to compare with: use a data set with GT")
+            yield Case(image.name, image.samples.expand(-1, 3, -1, -1), image.gt.expand(3, -1, -1), consistency)

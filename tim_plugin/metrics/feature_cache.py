@@ -31,16 +31,24 @@ def cached_features(features: FeatureSet, gt: Tensor, cache: Path | None) -> np.
     digest.update(gt.cpu().contiguous().numpy().tobytes())
     path = cache / f"{digest.hexdigest()[:32]}.npy"
     if path.is_file():
-        try:
-            return np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise TimError(f"{path}: is no file of cached features, or damaged: remove it") from error
+        return _read(path)
     found = features.compute(gt[None])
-    content = io.BytesIO()
-    np.save(content, found, allow_pickle=False)
+    _write(path, found)
+    return found
+
+
+def _read(path: Path) -> np.ndarray:
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        return np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise TimError(f"{path}: is no file of cached features, or damaged: remove it") from error
+
+
+def _write(path: Path, features: np.ndarray) -> None:
+    content = io.BytesIO()
+    np.save(content, features, allow_pickle=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.getvalue())
     except OSError as error:
         raise TimError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return found

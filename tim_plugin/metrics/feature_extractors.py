@@ -118,17 +118,22 @@ def build_extractor(choice: str, option: str = "--feature-extractor", names: Seq
     # torch-fidelity reads the file with pickle: only what holds nothing but tensors is handed over.
     kind = choice if path is None else _kind_of(path, option, names)
     if kind == "squeezenet":
-        if SQUEEZENET not in FEATURE_EXTRACTORS_REGISTRY:
-            register_feature_extractor(SQUEEZENET, SqueezeNetFeatures)
-        try:
-            network = SqueezeNetFeatures(SQUEEZENET, ["512"], None if path is None else str(path))
-        except MissingWeightsError as error:
-            what = str(error).replace("weights 'imagenet'", f"{option} squeezenet").replace("weights: ", f"{option} ")
-            raise MissingWeightsError(what) from error
-        name = f"squeezenet1_1 ({'torchvision' if path is None else path.name}), last map, 512 features"
-        return Extractor(network, name, "frechet_squeezenet", "kid_squeezenet", _digest(network))
+        return _squeezenet(path, option)
     network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=str(path))
     return Extractor(network, f"Inception v3 ({path.name}), 2048 features", "fid", "kid", _digest(network))
+
+
+def _squeezenet(path: Path | None, option: str) -> Extractor:
+    """Build SqueezeNet from a file, or from torchvision's own."""
+    if SQUEEZENET not in FEATURE_EXTRACTORS_REGISTRY:
+        register_feature_extractor(SQUEEZENET, SqueezeNetFeatures)
+    try:
+        network = SqueezeNetFeatures(SQUEEZENET, ["512"], None if path is None else str(path))
+    except MissingWeightsError as error:
+        what = str(error).replace("weights 'imagenet'", f"{option} squeezenet").replace("weights: ", f"{option} ")
+        raise MissingWeightsError(what) from error
+    name = f"squeezenet1_1 ({'torchvision' if path is None else path.name}), last map, 512 features"
+    return Extractor(network, name, "frechet_squeezenet", "kid_squeezenet", _digest(network))
 
 
 def _inception_file(option: str, names: Sequence[str]) -> Path:

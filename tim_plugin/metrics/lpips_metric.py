@@ -47,9 +47,9 @@ def calculate_lpips(
 
     Args:
         img: HWC BGR or HW grey, in [0, 255], as BasicSR hands it over.
-        img2: The ground truth, likewise.
+        img2: The ground truth, an image of the same kind and size.
         crop_border: Pixels cut off at each side.
-        backbone: See PerceptualDistance; likewise ``weights``, ``calibration`` and ``seed``.
+        backbone: As ``weights``, ``calibration`` and ``seed`` an argument of PerceptualDistance.
         better: Not used here: BasicSR hands over the whole section of the metric, and its validation reads this key.
 
     Raises:

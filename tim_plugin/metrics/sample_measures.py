@@ -8,12 +8,73 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tim_plugin.imle.search import DistanceLike
-from tim_plugin.imle.types import Features
+from tim_plugin.imle.types import DistanceLike, Features
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.errors import TimError
 
 FWV_SIGMAS = (0.3, 0.2, 0.15)  # of table 3
+
+
+@torch.no_grad()
+def diversity(images: Tensor, distance: DistanceLike) -> float:
+    """Return the mean distance between two samples of one input: LPIPS diversity (Zhu et al. 2017; table 4).
+
+    Args:
+        images: (n, 3, H, W) in [0, 1], n at least 2, on the distance's device.
+        distance: Such as :class:`tim_plugin.losses.distance.PerceptualDistance`.
+
+    Returns:
+        0 where all samples are alike; the higher, the more they differ.
+
+    Raises:
+        TimError: ``images`` are no batch of images, or one image only.
+    """
+    _require_batch(images, "diversity")
+    return pair_mean(pair_distances(distance, features_of_each(distance, images)))
+
+
+@torch.no_grad()
+def fwv(
+    images: Tensor,
+    gt: Tensor,
+    distance: DistanceLike,
+    sigma: float = FWV_SIGMAS[0],
+    *,
+    squared: bool = False,
+    reduction: str = "mean",
+) -> float:
+    """Return the faithfulness-weighted variance of one input's samples (Li et al. 2020; table 3 of the paper).
+
+    Args:
+        images: (n, 3, H, W) in [0, 1], n at least 2, on the distance's device.
+        gt: Ground truth, (3, H, W) or (1, 3, H, W) in [0, 1], on the same device.
+        distance: Such as :class:`tim_plugin.losses.distance.PerceptualDistance`.
+        sigma: Bandwidth, more than 0; the table has 0.3, 0.2 and 0.15.
+        squared: See :func:`faithfulness_weighted_variance`.
+        reduction: Over samples, ``mean`` or ``sum``.
+
+    Returns:
+        The higher, the more the samples vary while they stay near the ground truth.
+
+    Raises:
+        TimError: ``images`` are no batch of images, one image only, of another size than ``gt``, or ``sigma`` or
+            ``reduction`` is wrong.
+    """
+    _require_batch(images, "fwv")
+    gt = gt[None] if gt.dim() == 3 else gt
+    if gt.shape != (1, *images.shape[1:]):
+        raise TimError(
+            f"fwv: gt has shape {tuple(gt.shape)}, and samples of {tuple(images.shape[1:])} need (1, 3, H, W)"
+        )
+    features = features_of_each(distance, images)
+    to_gt = distances_to(distance, features, distance.features(gt))
+    to_mean = distances_to(distance, features, distance.features(images.mean(dim=0, keepdim=True)))
+    return faithfulness_weighted_variance(to_gt, to_mean, sigma, squared=squared, reduction=reduction)
+
+
+def features_of_each(distance: DistanceLike, images: Tensor) -> list[Features]:
+    """Return the features of each of n images (n, 3, H, W), a batch of one at a time."""
+    return [distance.features(one[None]) for one in images]
 
 
 def distances_to(distance: DistanceLike, features: Sequence[Features], target: Features) -> Tensor:
@@ -116,6 +177,13 @@ def best_of_curve(distances: Tensor) -> list[float]:
         weights = [math.comb(count - 1 - i, k - 1) / math.comb(count, k) for i in range(count)]
         curve.append(float((ordered * ordered.new_tensor(weights)).sum(dim=1).mean()))
     return curve
+
+
+def _require_batch(images: Tensor, what: str) -> None:
+    if images.dim() != 4:
+        raise TimError(
+            f"{what} takes images of shape (n, 3, H, W), the samples of one input, not {tuple(images.shape)}"
+        )
 
 
 def _require_several(count: int, what: str) -> None:

@@ -14,14 +14,7 @@ from torch import Tensor
 
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.lpips_metric import rgb_01, shared_distance
-from tim_plugin.metrics.sample_measures import (
-    distance_maps,
-    distances_to,
-    faithfulness_weighted_variance,
-    pair_distances,
-    pair_mean,
-    space_score,
-)
+from tim_plugin.metrics.sample_measures import distance_maps, diversity, fwv, space_score
 
 SPACE_SAMPLES = 10
 LEAST_SAMPLES = {"calculate_lpips_diversity": 2, "calculate_fwv": 2, "calculate_s10": SPACE_SAMPLES}
@@ -43,15 +36,14 @@ def calculate_lpips_diversity(
 
     Args:
         samples: At least two, HWC BGR or HW grey, in [0, 255].
-        backbone: See PerceptualDistance; likewise ``weights``, ``calibration`` and ``seed``.
+        backbone: As ``weights``, ``calibration`` and ``seed`` an argument of PerceptualDistance.
         better: Not used here; validation reads it.
 
     Raises:
         TimError: One sample only, an unknown name, or weights that are not to be had.
     """
     distance = shared_distance("calculate_lpips_diversity", backbone, weights, calibration, seed)
-    features = [distance.features(one) for one in _images(distance, samples)]
-    return pair_mean(pair_distances(distance, features))
+    return diversity(torch.cat(_images(distance, samples)), distance)
 
 
 @torch.no_grad()
@@ -74,11 +66,11 @@ def calculate_fwv(
 
     Args:
         samples: At least two, HWC BGR or HW grey, in [0, 255].
-        img2: The ground truth, likewise.
+        img2: The ground truth, an image of the same kind.
         sigma: Bandwidth.
         squared: Put the distance to the GT squared into the exponent.
         reduction: Over samples, ``mean`` or ``sum``.
-        backbone: See PerceptualDistance; likewise ``weights``, ``calibration`` and ``seed``.
+        backbone: As ``weights``, ``calibration`` and ``seed`` an argument of PerceptualDistance.
         better: Not used here; validation reads it.
 
     Raises:
@@ -86,10 +78,7 @@ def calculate_fwv(
     """
     distance = shared_distance("calculate_fwv", backbone, weights, calibration, seed)
     gt, *images = _images(distance, [img2, *samples])
-    features = [distance.features(one) for one in images]
-    to_gt = distances_to(distance, features, distance.features(gt))
-    to_mean = distances_to(distance, features, distance.features(torch.cat(images).mean(dim=0, keepdim=True)))
-    return faithfulness_weighted_variance(to_gt, to_mean, sigma, squared=squared, reduction=reduction)
+    return fwv(torch.cat(images), gt, distance, sigma, squared=squared, reduction=reduction)
 
 
 @torch.no_grad()
@@ -109,8 +98,8 @@ def calculate_s10(
 
     Args:
         samples: At least ten, HWC BGR or HW grey, in [0, 255].
-        img2: The ground truth, likewise.
-        backbone: See PerceptualDistance; likewise ``weights``, ``calibration`` and ``seed``.
+        img2: The ground truth, an image of the same kind.
+        backbone: As ``weights``, ``calibration`` and ``seed`` an argument of PerceptualDistance.
         better: Not used here; validation reads it.
 
     Raises:

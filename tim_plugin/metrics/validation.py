@@ -1,30 +1,20 @@
-"""Validation: each image of a loader is sampled several times and measured, and what remains of that in one line."""
+"""Validation: each image of a loader is sampled several times, and the samples are measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from basicsr.utils import tensor2img
 from torch import nn
 
 from tim_plugin.imle.types import DistanceLike
-from tim_plugin.inference.samples import SampledImage, sample_loader
+from tim_plugin.inference.image_samples import SampledImage, sample_loader
 from tim_plugin.metrics.image_metrics import Metric
-from tim_plugin.metrics.sample_measures import pair_distances, pair_mean
+from tim_plugin.metrics.sample_measures import features_of_each, pair_distances, pair_mean
+from tim_plugin.metrics.summary import Row
 from tim_plugin.utils.errors import TimError
-
-
-@dataclass
-class Row:
-    """Measures of one image: ``scores[metric]`` holds one value a sample, ``of_all[metric]`` one of them together."""
-
-    name: str
-    scores: dict[str, list[float]] = field(default_factory=dict)
-    of_all: dict[str, float] = field(default_factory=dict)
 
 
 def evaluate(
@@ -52,19 +42,19 @@ def evaluate(
         device: The tower's device.
         distance: Adds ``distance`` to GT for each sample, and the samples' diversity: the mean distance between pairs.
         max_samples_per_batch: Samples computed at once.
-        callback: Called with each image's sampled and measures, for saving and progress.
-        consistency: See :func:`finish`.
+        callback: Called with each image's samples and measures, for saving and progress.
+        consistency: See :func:`tim_plugin.inference.finishing.finish`.
         indices: Of the loader's images, where it gives some of the images only; None counts from 0.
 
     Returns:
-        One row for each image. The scores also hold the degradation's measures of agreement with the input, such as
+        One row for each image. The scores also hold the degradation's measures of consistency with the input, such as
         ``lr_psnr`` (dB) in super-resolution.
     """
     rows = []
     images = sample_loader(tower, loader, num_samples, seed, device, max_samples_per_batch, consistency, indices)
-    for sampled, agreement in images:
+    for sampled, consistent in images:
         row = measure(sampled, metrics, distance, device)
-        row.scores.update(agreement)
+        row.scores.update(consistent)
         rows.append(row)
         if callback is not None:
             callback(sampled, row)
@@ -84,6 +74,13 @@ def measure(
         TimError: A metric needs a GT and the image has none.
     """
     row = Row(sampled.name)
+    _measure_pixels(row, sampled, metrics)
+    if distance is not None:
+        _measure_distances(row, sampled, distance, device)
+    return row
+
+
+def _measure_pixels(row: Row, sampled: SampledImage, metrics: Mapping[str, Metric]) -> None:
     gt_image = None if sampled.gt is None else tensor2img(sampled.gt)
     images = [tensor2img(one) for one in sampled.samples]
     for name, metric in metrics.items():
@@ -96,37 +93,12 @@ def measure(
             row.of_all[name] = float(metric.function(images, gt_image))
         else:
             row.scores[name] = [float(metric.function(image, gt_image)) for image in images]
-    if distance is not None:
-        features = [distance.features(one[None].to(device)) for one in sampled.samples]
-        if len(features) > 1:
-            row.of_all["diversity"] = pair_mean(pair_distances(distance, features))
-        if sampled.gt is not None:
-            gt_features = distance.features(sampled.gt[None].to(device))
-            row.scores["distance"] = [float(distance.distance(one, gt_features)) for one in features]
-    return row
 
 
-def summarise(rows: Sequence[Row], better: Mapping[str, str], agreement: Set[str] = frozenset()) -> dict[str, float]:
-    """Reduce rows to means over images: ``NAME`` is the mean over samples, ``NAME_best`` the best of n.
-
-    Args:
-        rows: From :func:`evaluate`.
-        better: ``higher`` or ``lower`` for each metric; what is not named is ``higher``.
-        agreement: Measures of agreement with the input, which a guarantee is about: in place of the best of n they have
-            ``NAME_worst``, the worst sample of all.
-
-    Returns:
-        Metrics of all samples together have their mean over images only; so has ``diversity`` where it was measured.
-    """
-    result: dict[str, float] = {}
-    for name in rows[0].scores if rows else ():
-        values = np.array([row.scores[name] for row in rows])  # (images, samples)
-        lower = better.get(name) == "lower"
-        result[name] = float(values.mean())
-        if name in agreement:
-            result[f"{name}_worst"] = float(values.max() if lower else values.min())
-        else:
-            result[f"{name}_best"] = float((values.min(axis=1) if lower else values.max(axis=1)).mean())
-    for name in rows[0].of_all if rows else ():
-        result[name] = float(np.mean([row.of_all[name] for row in rows]))
-    return result
+def _measure_distances(row: Row, sampled: SampledImage, distance: DistanceLike, device: torch.device | str) -> None:
+    features = features_of_each(distance, sampled.samples.to(device))
+    if len(features) > 1:
+        row.of_all["diversity"] = pair_mean(pair_distances(distance, features))
+    if sampled.gt is not None:
+        gt_features = distance.features(sampled.gt[None].to(device))
+        row.scores["distance"] = [float(distance.distance(one, gt_features)) for one in features]

@@ -17,7 +17,7 @@ from torch.multiprocessing import get_context
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch
 from tim_plugin.models.pool_search import Found, PoolSearch
-from tim_plugin.options.specs import ImleSpec
+from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.checkpoints import network_of
 from tim_plugin.utils.errors import NonFiniteError, TimError
 from tim_plugin.utils.trees import move

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tim_plugin.models.optimisation import Part, require_finite
 from tim_plugin.models.sampling_model import SamplingModel
-from tim_plugin.options.checks import check_baseline_options
+from tim_plugin.options.checks import check_options
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.trees import split
 
@@ -24,8 +24,8 @@ class BaselineModel(SamplingModel):
     """Train a network by the losses it brings, or by ``pixel_opt`` and ``perceptual_opt`` as SRModel does.
 
     A network that trains in its own way has ``losses(lq, gt, distance) -> {name: scalar}``; ``distance`` is
-    ``perceptual_opt``'s. A network with several answers has ``sample``
-    (see :func:`tim_plugin.inference.samples.one_pass`).
+    ``perceptual_opt``'s. A network that gives several samples has ``sample``
+    (see :func:`tim_plugin.inference.image_samples.one_pass`).
 
     Args:
         opt: BasicSR's options.
@@ -35,7 +35,7 @@ class BaselineModel(SamplingModel):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        check_baseline_options(opt)
+        check_options(opt, "BaselineModel")
         super().__init__(opt)
 
     def init_training_settings(self) -> None:

@@ -1,6 +1,6 @@
-"""Several processes: a network in each (DistributedDataParallel) or one divided over them (FSDP2), and gathering.
+"""Several processes: a network in each (DistributedDataParallel) or one sharded over them (FSDP2), and gathering.
 
-What is stored is whole and plain always, so that a checkpoint does not show how many processes wrote it.
+Stored tensors are always whole, so that a checkpoint does not depend on how many processes wrote it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ def replicate(network: nn.Module, device: torch.device, find_unused_parameters: 
     return DistributedDataParallel(network, device_ids=devices, find_unused_parameters=find_unused_parameters)
 
 
-def divide(network: nn.Module) -> None:
-    """Divide each level's parameters over the processes, in place; weights become those of rank 0.
+def shard(network: nn.Module) -> None:
+    """Shard each level's parameters over the processes, in place; weights become those of rank 0.
 
-    Each level is a group by itself, and the network around them is none: a search runs levels without the network's
-    own ``forward``. A level's weights are whole only while it runs. A network is whole in each process until it is
-    divided.
+    Each level is one FSDP group, which gathers its weights for as long as the level runs. The network around the levels
+    is no group, because a search runs levels one by one, without the network's own ``forward``.
+
+    Args:
+        network: Whole in each process, with a ``levels`` ModuleList that holds all parameters.
 
     Raises:
         TimError: The network has no levels, or parameters outside of them.
@@ -36,7 +38,7 @@ def divide(network: nn.Module) -> None:
     levels = getattr(network, "levels", None)
     inside = {id(p) for p in levels.parameters()} if isinstance(levels, nn.ModuleList) else set()
     if not inside or any(id(p) not in inside for p in network.parameters()):
-        raise TimError(f"train: fsdp divides a network of levels, and {type(network).__name__} is none: leave it out")
+        raise TimError(f"train: fsdp shards a network of levels, and {type(network).__name__} is none: leave it out")
     for parameter in network.parameters():
         distributed.broadcast(parameter.data, src=0)
     for level in levels:
@@ -44,12 +46,12 @@ def divide(network: nn.Module) -> None:
 
 
 def full(tensor: Tensor) -> Tensor:
-    """Return a tensor whole; every process that holds a part of it must call."""
+    """Return a whole tensor, gathered if it is sharded; every process that holds a part of it must call."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def full_on_cpu(tree: Any) -> Any:
-    """Return a state dict with whole tensors on the CPU; every process must call."""
+    """Return a state dict (nested dicts, lists, tuples) with whole tensors on the CPU; every process must call."""
     if isinstance(tree, dict):
         return {key: full_on_cpu(value) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
@@ -58,14 +60,14 @@ def full_on_cpu(tree: Any) -> Any:
 
 
 def sharded_like(own: Any, whole: Tensor) -> Tensor:
-    """Return a whole tensor as ``own`` is: divided as it is, or as it stands."""
+    """Return a whole tensor sharded as ``own`` is; unchanged where ``own`` is not sharded, or of another shape."""
     if not isinstance(own, DTensor) or own.shape != whole.shape:
         return whole
     return distribute_tensor(whole.to(own.device), own.device_mesh, own.placements)
 
 
 def sharded_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """Return an optimizer's whole state dict with what belongs to a divided parameter divided as that is."""
+    """Return an optimizer's state dict, read whole from a file, with each tensor sharded as its parameter is."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     entries = {
         index: {
@@ -82,8 +84,8 @@ def average_into(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move a network's exponential moving average: decay * average + (1 - decay) * network, in a few kernels.
 
     Args:
-        average: Has the network's parameters: divided as they are, then part is averaged with part and nothing is
-            gathered; or whole, then those of a divided network are gathered, one at a time.
+        average: Has the network's parameters. Where both are sharded, each process averages its own parts; where only
+            the network is, its parameters are gathered one at a time.
         network: Unwrapped.
         decay: In [0, 1]; 0 copies.
     """

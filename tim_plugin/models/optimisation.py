@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tim_plugin.models.distributed import full
-from tim_plugin.options.train import TrainSpec
+from tim_plugin.options.schema import TrainSpec
 from tim_plugin.utils.errors import NonFiniteError, TimError
 from tim_plugin.utils.memory import in_memory
 
@@ -35,7 +35,7 @@ class Part(NamedTuple):
 
 
 class OptimizerStep:
-    """Takes steps as :class:`tim_plugin.options.train.TrainSpec` says; with its defaults a plain backward and step.
+    """Takes steps as :class:`tim_plugin.options.schema.TrainSpec` says; with its defaults a plain backward and step.
 
     Args:
         spec: Precision and clipping.

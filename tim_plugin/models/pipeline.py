@@ -1,4 +1,4 @@
-"""BasicSR's own training and test loops, with our parts where its own cannot do it.
+"""BasicSR's own training and test loops, run with some of their parts replaced by ours.
 
 ``basicsr.train.train_pipeline`` runs unchanged; for the time of the call these names of its module are ours: the
 options (:mod:`tim_plugin.options.files`), the sampler (each crop keyed by seed, epoch and index; a resumed run
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -18,24 +17,14 @@ from typing import Any
 
 import basicsr.test
 import basicsr.train
-import torch
 from basicsr.utils.logger import initialized_logger
 
 from tim_plugin.compat import load_resume_state
 from tim_plugin.data.keyed_sampler import KeyedSampler
 from tim_plugin.models.progress import show_progress
 from tim_plugin.options.files import parse_options
-from tim_plugin.utils.errors import NonFiniteError, TimError
-from tim_plugin.utils.processes import (
-    ENDED,
-    LOST,
-    EndedByLauncher,
-    heeding_launcher,
-    is_first_to_fail,
-    is_lost,
-    wait_for_all,
-    who,
-)
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.processes import barrier
 
 Observer = Callable[[int, Mapping[str, float]], None]
 
@@ -75,38 +64,6 @@ def test_pipeline(root_path: str, argv: list[str] | None = None) -> None:
         basicsr.test.test_pipeline(root_path)
 
 
-def run(command: Callable[[], None]) -> None:
-    """Run a command line tool: a user's mistake is one line on stderr and exit status 2, not a traceback.
-
-    Of several processes, the first that fails says so; the launcher then ends the others.
-    """
-    try:
-        with heeding_launcher():
-            command()
-    except (TimError, NonFiniteError) as error:
-        sys.exit(_fail(str(error), 2 if isinstance(error, TimError) else 1))
-    except RuntimeError as error:
-        if not is_lost(error):
-            raise
-        sys.exit(_fail(LOST, 1))
-    except EndedByLauncher as ended:
-        sys.exit(_fail(ENDED, ended.code))
-    except KeyboardInterrupt:
-        sys.exit(
-            _fail(
-                "interrupted; what was written stays: the same command (for training with --auto_resume) goes on", 130
-            )
-        )
-    if torch.distributed.is_initialized():  # not after an error: to leave in good order takes all processes
-        torch.distributed.destroy_process_group()
-
-
-def _fail(message: str, status: int) -> int:
-    if is_first_to_fail():
-        print(f"error: {who()}{message}", file=sys.stderr, flush=True)
-    return status
-
-
 @contextmanager
 def _own_log_file() -> Iterator[None]:
     """BasicSR opens one log file a process; a second run in the same one would be logged in the first one's folder."""
@@ -141,7 +98,7 @@ def _load_resume_state(resumed: dict[str, int], opt: dict[str, Any]) -> dict[str
 
 def _make_folders(original: Callable, opt: dict[str, Any]) -> None:
     original(opt)  # rank 0 makes them, and moves those of an earlier run away
-    wait_for_all()
+    barrier()
 
 
 def _create_dataloaders(original: Callable, resumed: dict[str, int], opt: dict[str, Any], logger: Any) -> tuple:

@@ -14,7 +14,7 @@ from tim_plugin.imle.pyramid import Pyramids, condition_pyramid, target_pyramid
 from tim_plugin.imle.search import search_by
 from tim_plugin.imle.search_runner import SearchPlan, SearchRunner
 from tim_plugin.imle.types import DistanceLike, coarsest
-from tim_plugin.options.specs import ImleSpec
+from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.seeds import keyed_generator
 from tim_plugin.utils.trees import split
 

@@ -15,11 +15,11 @@ def show_progress(name: str, total_iters: int, start_iter: int = 0) -> Callable[
         name: Shown in front.
         total_iters: End of the bar.
         start_iter: Where a resumed run begins.
+
+    Returns:
+        A function of the iteration and what it logs: ``l_total``, and maybe ``d_selected``.
     """
-    logger = logging.getLogger("basicsr")
-    for handler in list(logger.handlers):
-        if type(handler) is logging.StreamHandler:
-            logger.removeHandler(handler)
+    _log_to_file_only()
     bar = tqdm(
         total=total_iters,
         initial=start_iter,
@@ -38,3 +38,10 @@ def show_progress(name: str, total_iters: int, start_iter: int = 0) -> Callable[
             bar.close()
 
     return step
+
+
+def _log_to_file_only() -> None:
+    logger = logging.getLogger("basicsr")
+    for handler in list(logger.handlers):
+        if type(handler) is logging.StreamHandler:
+            logger.removeHandler(handler)

@@ -15,15 +15,16 @@ from tqdm import tqdm
 
 from tim_plugin.archs.levels import checkpoint_levels, compile_levels
 from tim_plugin.degradations.base import Observed
+from tim_plugin.inference.finishing import degradation_of
+from tim_plugin.inference.image_samples import SampledImage, sample_image
 from tim_plugin.inference.outputs import save_samples
-from tim_plugin.inference.samples import SampledImage, degradation_of, sample_image
 from tim_plugin.metrics.image_metrics import metrics_from_options
-from tim_plugin.metrics.validation import Row, evaluate, summarise
+from tim_plugin.metrics.summary import Row, summarise
+from tim_plugin.metrics.validation import evaluate
 from tim_plugin.models import distributed
 from tim_plugin.models.optimisation import OptimizerStep, Part
 from tim_plugin.models.stored_model import StoredModel
-from tim_plugin.options.specs import ValSpec
-from tim_plugin.options.train import TrainSpec
+from tim_plugin.options.schema import TrainSpec, ValSpec
 from tim_plugin.utils.errors import NonFiniteError, TimError
 from tim_plugin.utils.trees import move
 
@@ -33,8 +34,9 @@ class SamplingModel(StoredModel):
 
     Overridden beyond :class:`StoredModel`: ``feed_data`` (what projection and loss need beyond LQ and GT), ``test``,
     ``nondist_validation`` and ``dist_validation`` (several samples, each process its share of the images),
-    ``model_to_device`` (what :class:`tim_plugin.options.train.TrainSpec` asks for, CPU processes), ``setup_schedulers``
-    and ``get_optimizer`` (the same), ``init_training_settings`` (likewise), ``model_ema`` (all parameters at once).
+    ``model_to_device`` (what :class:`tim_plugin.options.schema.TrainSpec` asks for, CPU processes),
+    ``setup_schedulers`` and ``get_optimizer`` (what :class:`OptimizerStep` needs, errors that name the option),
+    ``init_training_settings`` (a sharded EMA), ``model_ema`` (all parameters at once).
     Inherited: networks, schedulers, warm-up, logging, best metrics, ``save``.
 
     Args:
@@ -53,7 +55,7 @@ class SamplingModel(StoredModel):
         self.train_spec = TrainSpec.from_options(opt.get("train"))
         if self.train_spec.fsdp and not opt["dist"]:
             raise TimError(
-                "train: fsdp divides the network over processes, and there is one: torchrun --nproc_per_node=N "
+                "train: fsdp shards the network over processes, and there is one: torchrun --nproc_per_node=N "
                 "tools/train.py -opt FILE --launcher pytorch; or use fsdp: false"
             )
         self.metrics = metrics_from_options((opt.get("val") or {}).get("metrics"), self.val_spec.num_samples)
@@ -76,15 +78,15 @@ class SamplingModel(StoredModel):
         if not self.opt["dist"]:
             return net
         if self.train_spec.fsdp:
-            distributed.divide(net)
+            distributed.shard(net)
             return net
         return distributed.replicate(net, self.device, self.opt.get("find_unused_parameters", False))
 
     def init_training_settings(self) -> None:
-        """Do as SRModel does, and divide the EMA as the network is divided; it is whole until it has its weights."""
+        """Do as SRModel does, then shard the EMA as the network is; before, it has to be whole to get its weights."""
         super().init_training_settings()
         if self.train_spec.fsdp and self.ema_decay > 0:
-            distributed.divide(self.net_g_ema)
+            distributed.shard(self.net_g_ema)
 
     def setup_schedulers(self) -> None:
         """Set up the schedulers, and what takes the optimizer's steps."""
@@ -201,10 +203,10 @@ class SamplingModel(StoredModel):
         rows = self._validated_rows(dataloader, current_iter, save_img)
         if self.opt["dist"]:
             rows = distributed.gather(rows)
-        agreement = degradation_of(self._network_for_test(), dataloader.dataset).measured
+        consistency = degradation_of(self._network_for_test(), dataloader.dataset).measured
         better = {name: metric.better for name, metric in self.metrics.items()} | {"distance": "lower"}
-        better |= {name: measure.better for name, measure in agreement.items()}
-        self.metric_results = summarise(rows, better, set(agreement))
+        better |= {name: measure.better for name, measure in consistency.items()}
+        self.metric_results = summarise(rows, better, set(consistency))
         if self.is_train:
             self._update_best(dataset_name, current_iter, better)
         if self.metric_results and self.opt["rank"] == 0:
@@ -212,14 +214,8 @@ class SamplingModel(StoredModel):
 
     def _validated_rows(self, dataloader: Any, current_iter: int | str, save_img: bool) -> list[Row]:
         """Sample, measure and save this process's share of the images."""
-        dataset_name, loader, indices = dataloader.dataset.opt["name"], dataloader, None
-        own = len(dataloader)
-        if self.opt["dist"]:
-            indices = distributed.share(len(dataloader), self.opt["rank"], self.opt["world_size"])
-            own = len(indices)
-            if self.train_spec.fsdp:  # a divided network runs in all processes or in none: what is too much is let go
-                indices += [0] * (-(-len(dataloader) // self.opt["world_size"]) - own)
-            loader = DataLoader(dataloader.dataset, batch_size=1, sampler=indices)
+        dataset_name = dataloader.dataset.opt["name"]
+        loader, indices, own = self._own_share(dataloader)
         pbar = self.opt["val"].get("pbar", False) and self.opt["rank"] == 0
         bar = tqdm(total=own, unit="image", desc=dataset_name, disable=not pbar)
         to_save = iter(range(own if save_img else 0))
@@ -248,6 +244,18 @@ class SamplingModel(StoredModel):
             )
         bar.close()
         return rows[:own]
+
+    def _own_share(self, dataloader: Any) -> tuple[Any, list[int] | None, int]:
+        """Return a loader of this process's share of the images, their indices (None: all), and how many count."""
+        count = len(dataloader)
+        if not self.opt["dist"]:
+            return dataloader, None, count
+        processes = self.opt["world_size"]
+        indices = distributed.share(count, self.opt["rank"], processes)
+        own = len(indices)
+        if self.train_spec.fsdp:  # a sharded network runs in all processes or in none: surplus rows do not count
+            indices += [0] * (-(-count // processes) - own)
+        return DataLoader(dataloader.dataset, batch_size=1, sampler=indices), indices, own
 
     def _place(self, name: str, dataset_name: str, current_iter: int | str) -> tuple[Path, str]:
         """Folder and stem of an image's samples."""

@@ -1,4 +1,4 @@
-"""Reading and writing networks and training states: whole files, of one process or of several."""
+"""Checkpoints and training states of our models, in one layout for one process or several."""
 
 from __future__ import annotations
 
@@ -15,16 +15,30 @@ from tim_plugin.utils import checkpoints
 
 
 class StoredModel(SRModel):
-    """BasicSR's SRModel with files that are whole or not there, in one layout however many processes write them.
+    """BasicSR's SRModel with safer files: written to a temporary file first, so that none is ever half written.
 
-    Overridden: ``save_network``, ``load_network``, ``save_training_state`` and ``resume_training``. A subclass has
-    ``train_spec`` (see :class:`tim_plugin.options.train.TrainSpec`).
+    A checkpoint holds the network's own arguments too, and loading one that does not fit names the first parameters
+    that differ. Sharded parameters (``train: fsdp``) are gathered before they are written, so that a run can be resumed
+    with any number of processes.
+
+    Overridden: ``save_network``, ``load_network``, ``save_training_state`` and ``resume_training``. A subclass sets
+    ``train_spec`` (see :class:`tim_plugin.options.schema.TrainSpec`) before it calls this class's constructor.
     """
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
     ) -> None:
-        """Load weights of any layout (flat, ``params``, ``params_ema``); a mismatch names the first differing keys."""
+        """Load weights of any layout (flat, ``params``, ``params_ema``).
+
+        Args:
+            net: Loaded into, in place; maybe wrapped or sharded.
+            load_path: The checkpoint.
+            strict: Refuse what does not fit; else what fits is loaded, and the log names the rest.
+            param_key: Of the layout.
+
+        Raises:
+            TimError: The file is missing, damaged or does not fit; the first differing keys are named.
+        """
         checkpoint = checkpoints.read_checkpoint(load_path)
         state = checkpoints.parameters_of(checkpoint, load_path, param_key, self.get_bare_model(net))
         bare = self.get_bare_model(net)
@@ -39,7 +53,13 @@ class StoredModel(SRModel):
     def save_network(
         self, net: nn.Module | list[nn.Module], net_label: str, current_iter: int, param_key: str | list[str] = "params"
     ) -> None:
-        """Write BasicSR's layout plus the network's own arguments, whole or not at all; rank 0 writes.
+        """Write a checkpoint in BasicSR's layout, plus the network's own arguments; rank 0 writes, others only gather.
+
+        Args:
+            net: One network, or several with the same arguments (such as the network and its EMA).
+            net_label: The file is ``NET_LABEL_ITER.pth``.
+            current_iter: -1 is written as ``latest``.
+            param_key: Of each network's parameters in the file.
 
         Raises:
             OSError: The file cannot be written.
@@ -61,9 +81,9 @@ class StoredModel(SRModel):
         checkpoints.save_atomically(content, Path(self.opt["path"]["models"]) / name)
 
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write optimizers, schedulers and :meth:`own_state`, whole or not at all; nothing for the final save (-1).
+        """Write ``ITER.state``: optimizers, schedulers and :meth:`own_state`; nothing at the end of training (-1).
 
-        What a process of a rank above 0 has of its own is in ``ITER.rankR.state``.
+        Each process has a pool of its own: those of ranks above 0 write theirs to ``ITER.rankR.state``.
         """
         if current_iter == -1:
             return
@@ -81,12 +101,12 @@ class StoredModel(SRModel):
         checkpoints.save_atomically(state, folder / name)
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Restore optimizers, schedulers and what each process had of its own.
+        """Restore optimizers, schedulers and :meth:`own_state`.
 
-        With another number of processes than the run had, nobody has what was somebody's own.
+        With another number of processes than before, :meth:`own_state` is left out, and each begins with an empty pool.
 
         Raises:
-            TimError: This process's own state is not there.
+            TimError: The file of this process's own state is missing.
         """
         optimizers = [
             distributed.sharded_optimizer_state(optimizer, state)
@@ -103,7 +123,7 @@ class StoredModel(SRModel):
             self.load_own_state(checkpoints.read_state(path.with_name(_of_rank(path.name, self.opt["rank"]))))
 
     def own_state(self) -> dict[str, Any]:
-        """Return what this process needs to resume beyond BasicSR's states, as CPU tensors and plain values."""
+        """Return what this process needs to resume beside BasicSR's states, as CPU tensors and plain values."""
         return {}
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
@@ -111,5 +131,5 @@ class StoredModel(SRModel):
 
 
 def _of_rank(name: str, rank: int) -> str:
-    """File name of what a rank has of its own, beside the common training state."""
+    """File name of a rank's own state, which lies beside the training state of all."""
     return f"{Path(name).stem}.rank{rank}.state"

@@ -20,8 +20,8 @@ from tim_plugin.models.optimisation import DTYPES, Part, require_finite
 from tim_plugin.models.pool_search import Found, PoolSearch
 from tim_plugin.models.sampling_model import SamplingModel
 from tim_plugin.options.checks import check_options
-from tim_plugin.options.degradation_checks import check_degradations
-from tim_plugin.options.specs import ImleSpec, build_spec
+from tim_plugin.options.schema import ImleSpec
+from tim_plugin.options.values import build_spec
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.seeds import keyed_generator
 from tim_plugin.utils.trees import split
@@ -51,9 +51,8 @@ class TIMModel(SamplingModel):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        check_options(opt)
-        check_degradations(opt)
-        self.imle = build_spec(ImleSpec, "imle", opt.get("imle"))
+        check_options(opt, "TIMModel")
+        self.imle = build_spec(ImleSpec, opt.get("imle"))
         super().__init__(opt)
 
     # training ---------------------------------------------------------------------------------------------------------

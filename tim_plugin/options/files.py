@@ -9,20 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from basicsr.utils import set_random_seed
 
-from tim_plugin.options.checks import check_by_model
-from tim_plugin.options.degradation_checks import check_degradations
+from tim_plugin.options.checks import CheckedOptions, check_options
 from tim_plugin.utils.errors import TimError, did_you_mean
-from tim_plugin.utils.processes import COMMAND, same_for_all, start_processes
 
 
 def parse_options(
@@ -39,21 +34,21 @@ def parse_options(
     Raises:
         TimError: The file or an option is wrong.
     """
+    from tim_plugin.utils.processes import set_up  # loads torch, which reading a file does without
+
     args = _parser().parse_args(argv)
     opt = read_option_file(args.opt)
     for entry in args.force_yml or ():
-        force_option(opt, entry)
+        set_option(opt, entry)
     opt["is_train"], opt["auto_resume"] = is_train, args.auto_resume
     opt["path"] = opt.get("path") or {}  # a section with all its keys commented out
     if args.debug and not str(opt.get("name", "debug")).startswith("debug"):
         opt["name"] = f"debug_{opt['name']}"
     _expand_paths(opt)
-    check_by_model(opt)
-    check_degradations(opt)
+    check_options(opt)
+    opt = CheckedOptions(opt)
     opt["dist"] = args.launcher != "none"
-    opt["rank"], opt["world_size"] = start_processes(opt, args.launcher)
-    _choose_devices(opt)
-    _seed(opt)
+    set_up(opt, args.launcher)
     _set_phases(opt)
     (_set_training_paths if is_train else _set_test_paths)(opt, Path(root_path))
     return opt, args
@@ -109,7 +104,7 @@ def read_option_file(path: str | Path) -> OrderedDict:
     return opt
 
 
-def force_option(opt: dict[str, Any], entry: str) -> None:
+def set_option(opt: dict[str, Any], entry: str) -> None:
     """Set one option from ``SECTION:KEY=VALUE``; the value is read as YAML (and ``1e-4`` as a number).
 
     Raises:
@@ -134,12 +129,12 @@ def force_option(opt: dict[str, Any], entry: str) -> None:
     section[key] = _as_number(value)
 
 
-def read_with_overrides(path: Path, forced: Mapping[str, Any]) -> tuple[OrderedDict, list[str]]:
+def read_with_overrides(path: Path, overrides: Mapping[str, Any]) -> tuple[OrderedDict, list[str]]:
     """Read an option file and replace options, for a run that a program starts.
 
     Args:
         path: Of the option file.
-        forced: Values by ``SECTION:KEY``.
+        overrides: Values by ``SECTION:KEY``.
 
     Returns:
         The options, and the arguments that give :func:`parse_options` the same.
@@ -147,9 +142,9 @@ def read_with_overrides(path: Path, forced: Mapping[str, Any]) -> tuple[OrderedD
     Raises:
         TimError: The file or a section's name is wrong.
     """
-    opt, entries = read_option_file(path), [f"{key}={json.dumps(value)}" for key, value in forced.items()]
+    opt, entries = read_option_file(path), [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     for entry in entries:
-        force_option(opt, entry)
+        set_option(opt, entry)
     return opt, ["-opt", str(path), *(["--force_yml", *entries] if entries else [])]
 
 
@@ -160,30 +155,6 @@ def _as_number(value: Any) -> Any:
         return float(value)
     except ValueError:
         return value
-
-
-def _choose_devices(opt: dict[str, Any]) -> None:
-    available, wanted = torch.cuda.device_count(), opt.get("num_gpu", "auto")
-    if wanted == "auto":
-        wanted = available if opt["dist"] else min(available, 1)
-    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
-        raise TimError(f"num_gpu must be auto, 0 (CPU) or a number of GPUs, not {wanted!r}")
-    if wanted > available:
-        raise TimError(
-            f"num_gpu: {wanted}, but this machine has {available} CUDA devices: use num_gpu: auto, or 0 for the CPU"
-        )
-    if wanted > 1 and not opt["dist"] and opt.get("model_type") == "TIMModel":
-        raise TimError(f"num_gpu: {wanted} needs a process for each GPU: {COMMAND.format(wanted)}; or use num_gpu: 1")
-    opt["num_gpu"] = wanted
-    for phase, dataset in opt["datasets"].items():
-        if dataset.get("prefetch_mode") == "cuda" and wanted == 0:
-            raise TimError(f"datasets: {phase}: prefetch_mode 'cuda' copies to a GPU, and there is none: use cpu, or ~")
-
-
-def _seed(opt: dict[str, Any]) -> None:
-    if opt.get("manual_seed") is None:
-        opt["manual_seed"] = same_for_all(random.randint(1, 10000))
-    set_random_seed(opt["manual_seed"] + opt["rank"])
 
 
 def _expand_paths(opt: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind, in threads, while the network computes."""
+"""Files read before they are needed and written after they were handed over, in threads, while the network computes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-WRITERS = 2
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_WRITERS = 2
 
 
-def read_ahead(items: Iterable[Item], read: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
-    """Give each item with what ``read`` makes of it, and read the next one meanwhile; errors come in their turn."""
-    pool, waiting = ThreadPoolExecutor(1), deque[tuple[Item, Future[Result]]]()
+def read_ahead(items: Iterable[_Item], read: Callable[[_Item], _Result]) -> Iterator[tuple[_Item, _Result]]:
+    """Yield each item with what ``read`` returns for it, while a thread reads the next one.
+
+    Args:
+        items: What to read, such as paths.
+        read: Reads one of them; an error that it raises is raised when the item's turn comes.
+    """
+    pool, waiting = ThreadPoolExecutor(1), deque[tuple[_Item, Future[_Result]]]()
     try:
         for item in items:
             waiting.append((item, pool.submit(read, item)))
@@ -29,19 +34,27 @@ def read_ahead(items: Iterable[Item], read: Callable[[Item], Result]) -> Iterato
 
 
 class Writer:
-    """Runs what writes files in threads, in groups; an error is raised by a later call, the last one at the end.
+    """Runs functions that write files in threads; a context manager that waits for all of them at its end.
 
-    A group that is written whole is reported, in order, also when something else has failed.
+    Writes are grouped, one group an input: when all of a group is written, its ``done`` function is called. Groups are
+    reported in order, and also when another group's write has failed. A write's error is raised by a later call, at the
+    latest when the context ends.
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(WRITERS)
+        self._pool = ThreadPoolExecutor(_WRITERS)
         self._group: list[Future[Any]] = []
         self._groups: deque[tuple[list[Future[Any]], Callable[[], None]]] = deque()
         self._waiting: deque[Future[Any]] = deque()
 
     def write(self, function: Callable[..., Any], *args: Any, most_waiting: int = 8) -> None:
-        """Run ``function(*args)`` soon; if ``most_waiting`` wait already (they hold images), for the oldest first."""
+        """Run ``function(*args)`` in a thread.
+
+        Args:
+            function: Writes a file.
+            args: Its arguments.
+            most_waiting: If so many writes wait already (they hold images in memory), the oldest is waited for first.
+        """
         while len(self._waiting) >= most_waiting:
             self._waiting.popleft().result()
         future = self._pool.submit(function, *args)
@@ -49,7 +62,7 @@ class Writer:
         self._group.append(future)
 
     def end_group(self, done: Callable[[], None]) -> None:
-        """End a group; ``done`` is called, by a later call or at the end, once all of it is written."""
+        """End the group of writes since the last call; ``done`` is called once all of them have been written."""
         self._groups.append((self._group, done))
         self._group = []
         while self._groups and all(future.done() for future in self._groups[0][0]):

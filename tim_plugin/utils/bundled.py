@@ -19,15 +19,11 @@ from torch import Tensor
 
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import read_bytes, write_atomically, write_json
-
-FOLDER = Path(__file__).parents[1] / "weights"
-CHECKSUMS = "checksums.json"
-SUFFIX = ".safetensors"
-HEADER_SIZE = 8  # bytes in front of the header, which hold its length
+from tim_plugin.utils.weight_headers import CHECKSUMS, FOLDER, HEADER_SIZE, SUFFIX
 
 
 class Weights(NamedTuple):
-    """What a file holds: tensors (float32), the network's arguments, and how they were made."""
+    """What a weights file holds: ``state`` (float32), the network's ``arguments``, and ``about``: how it was made."""
 
     state: dict[str, Tensor]
     arguments: dict[str, Any]
@@ -40,7 +36,7 @@ def known(folder: Path = FOLDER) -> tuple[str, ...]:
 
 
 def path_of(name: str, folder: Path = FOLDER) -> Path:
-    """Return where the weights of a name are."""
+    """Return the path of the weights of a name, whether or not they are there."""
     return folder / f"{name}{SUFFIX}"
 
 
@@ -52,7 +48,7 @@ def read_bundled(name: str, folder: Path = FOLDER) -> Weights:
         folder: Where the files and their table are.
 
     Raises:
-        TimError: There are none of that name, or the file is missing or not the one that was put there.
+        TimError: There are none of that name, or the file is missing or differs from the one that was put there.
     """
     checksums = _checksums(folder)
     if name not in checksums:
@@ -102,7 +98,12 @@ def write_weights(
 
 
 def bundle(name: str, path: Path, folder: Path = FOLDER) -> Path:
-    """Put a file of :func:`write_weights` among those that the package holds; return where it is now.
+    """Copy a file of :func:`write_weights` into the package and enter its checksum; return its new path.
+
+    Args:
+        name: What it is to be called.
+        path: The file.
+        folder: Where the package's files and their table are.
 
     Raises:
         TimError: It cannot be read.

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from tim_plugin.utils.errors import TimError
 
-PARAM_KEYS = ("params_ema", "params")
-SHOWN_KEYS = 5
+_PARAM_KEYS = ("params_ema", "params")
+_SHOWN_KEYS = 5
 
 
 def save_atomically(content: Any, path: Path | str) -> None:
-    """``torch.save`` to a temporary file beside ``path``, then rename: a crash never leaves half a file.
+    """Write ``content`` by ``torch.save`` to a temporary file, then rename it to ``path``: never half a file.
 
     Raises:
         OSError: The file cannot be written; what was at ``path`` is untouched.
@@ -90,7 +90,7 @@ def parameters_of(
     Raises:
         TimError: No layout fits.
     """
-    for key in ([param_key] if param_key else []) + list(PARAM_KEYS):
+    for key in ([param_key] if param_key else []) + list(_PARAM_KEYS):
         if isinstance(checkpoint.get(key), Mapping):
             state = checkpoint[key]
             break
@@ -100,7 +100,7 @@ def parameters_of(
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise TimError(
             f"{path}: has no parameters: expected 'params', 'params_ema' or a flat state dict, "
-            f"found the keys {list(checkpoint)[:SHOWN_KEYS]}"
+            f"found the keys {list(checkpoint)[:_SHOWN_KEYS]}"
         )
     return network.renamed(state) if hasattr(network, "renamed") else state
 
@@ -122,8 +122,8 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], path: Path | str,
     """
     differences = _differences(network.state_dict(), state)
     if differences and strict:
-        shown = "; ".join(differences[:SHOWN_KEYS])
-        more = f"; and {len(differences) - SHOWN_KEYS} more" if len(differences) > SHOWN_KEYS else ""
+        shown = "; ".join(differences[:_SHOWN_KEYS])
+        more = f"; and {len(differences) - _SHOWN_KEYS} more" if len(differences) > _SHOWN_KEYS else ""
         raise TimError(
             f"{path} does not fit the network: {shown}{more}. Use the network_g that it was trained with, or "
             "strict_load_g: false to load what fits"
@@ -185,7 +185,7 @@ def require_same_degradation(network: nn.Module, checkpoint: Mapping[str, Any], 
 
 
 def network_of(options: Mapping[str, Any]) -> nn.Module:
-    """Build the network of a ``network_g`` section, untrained, in eval mode."""
+    """Build the network of a ``network_g`` section (``type`` and the network's arguments), untrained, in eval mode."""
     from basicsr.archs import ARCH_REGISTRY  # and not build_network, which logs to the console
 
     arguments = {key: value for key, value in options.items() if key != "type"}

@@ -13,17 +13,17 @@ from tim_plugin.utils.constants import constant
 
 L_MAX = 100.0
 L_STEP = L_MAX / 255  # of lightness in an 8-bit file
-RGB_TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
-WHITE = (0.95047, 1.0, 1.08883)
-F_LINEAR_BELOW, F_SLOPE, F_OFFSET = 0.008856, 7.787, 16 / 116
-F_AT_THRESHOLD = 0.2068966
+_RGB_TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
+_WHITE = (0.95047, 1.0, 1.08883)
+_F_LINEAR_BELOW, _F_SLOPE, _F_OFFSET = 0.008856, 7.787, 16 / 116
+_F_AT_THRESHOLD = 0.2068966
 BISECTIONS = 20  # the chroma that fits is found to 2^-20 of what was asked for: one step moves no RGB by 1e-5
-INSIDE = 1e-6  # of the linear range: where a channel counts as clipped
+_INSIDE = 1e-6  # of the linear range: where a channel counts as clipped
 
 
 def _to_xyz() -> Tensor:
     """Linear RGB -> XYZ over white."""
-    return torch.tensor(RGB_TO_XYZ, dtype=torch.float64) / torch.tensor(WHITE, dtype=torch.float64)[:, None]
+    return torch.tensor(_RGB_TO_XYZ, dtype=torch.float64) / torch.tensor(_WHITE, dtype=torch.float64)[:, None]
 
 
 def _from_xyz() -> Tensor:
@@ -34,14 +34,14 @@ def _mix(matrix: Tensor, images: Tensor) -> Tensor:
     return torch.einsum("ij,...jhw->...ihw", matrix, images)
 
 
-def srgb_to_linear(values: Tensor) -> Tensor:
+def _srgb_to_linear(values: Tensor) -> Tensor:
     """Undo sRGB's gamma; odd beyond [0, 1]."""
     size = values.abs()
     curved = ((size.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4
     return torch.where(size > 0.04045, curved * values.sign(), values / 12.92)
 
 
-def linear_to_srgb(values: Tensor) -> Tensor:
+def _linear_to_srgb(values: Tensor) -> Tensor:
     """Apply sRGB's gamma; odd beyond [0, 1]."""
     size = values.abs()
     curved = 1.055 * size.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
@@ -50,22 +50,22 @@ def linear_to_srgb(values: Tensor) -> Tensor:
 
 def rgb_to_lab(images: Tensor) -> Tensor:
     """Convert (..., 3, H, W) RGB in [0, 1] to Lab: L 0 to 100, a and b about -110 to 110."""
-    ratios = _mix(constant(_to_xyz, images), srgb_to_linear(images))
-    root = ratios.clamp_min(F_LINEAR_BELOW) ** (1 / 3)
-    x, y, z = torch.where(ratios > F_LINEAR_BELOW, root, F_SLOPE * ratios + F_OFFSET).unbind(-3)
+    ratios = _mix(constant(_to_xyz, images), _srgb_to_linear(images))
+    root = ratios.clamp_min(_F_LINEAR_BELOW) ** (1 / 3)
+    x, y, z = torch.where(ratios > _F_LINEAR_BELOW, root, _F_SLOPE * ratios + _F_OFFSET).unbind(-3)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-3)
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
     """Convert (..., 3, H, W) Lab to RGB, in [0, 1] where the colour is in the gamut."""
-    return linear_to_srgb(_lab_to_linear(lab))
+    return _linear_to_srgb(_lab_to_linear(lab))
 
 
 def _lab_to_linear(lab: Tensor) -> Tensor:
     lightness, a, b = lab.unbind(-3)
     y = (lightness + 16) / 116
     roots = torch.stack([y + a / 500, y, y - b / 200], dim=-3)
-    ratios = torch.where(roots > F_AT_THRESHOLD, roots**3, (roots - F_OFFSET) / F_SLOPE)
+    ratios = torch.where(roots > _F_AT_THRESHOLD, roots**3, (roots - _F_OFFSET) / _F_SLOPE)
     return _mix(constant(_from_xyz, lab), ratios)
 
 
@@ -77,7 +77,7 @@ def lightness_of(images: Tensor) -> Tensor:
 def grey_of(lightness: Tensor) -> Tensor:
     """Return the grey value (sRGB, in [0, 1]) that has this L / 100, of any shape."""
     y = (lightness * L_MAX + 16) / 116
-    return linear_to_srgb(torch.where(y > F_AT_THRESHOLD, y**3, (y - F_OFFSET) / F_SLOPE))
+    return _linear_to_srgb(torch.where(y > _F_AT_THRESHOLD, y**3, (y - _F_OFFSET) / _F_SLOPE))
 
 
 def into_gamut(lab: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def _scaled(lab: Tensor, scale: Tensor) -> Tensor:
 
 
 def _is_inside(linear: Tensor) -> Tensor:
-    return ((linear >= -INSIDE) & (linear <= 1 + INSIDE)).all(dim=-3, keepdim=True)
+    return ((linear >= -_INSIDE) & (linear <= 1 + _INSIDE)).all(dim=-3, keepdim=True)
 
 
 def _largest_scale(lab: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,5 +128,5 @@ def _slope(lab: Tensor, scale: Tensor) -> Tensor:
     y, times = (lightness + 16) / 116, scale.squeeze(-3)
     roots = torch.stack([y + times * a / 500, y, y - times * b / 200], dim=-3)
     rates = torch.stack([a / 500, torch.zeros_like(a), -b / 200], dim=-3)
-    ratios = torch.where(roots > F_AT_THRESHOLD, 3 * roots**2, torch.full_like(roots, 1 / F_SLOPE)) * rates
+    ratios = torch.where(roots > _F_AT_THRESHOLD, 3 * roots**2, torch.full_like(roots, 1 / _F_SLOPE)) * rates
     return _mix(constant(_from_xyz, lab), ratios)

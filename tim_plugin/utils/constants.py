@@ -1,4 +1,4 @@
-"""Small constant matrices, made once for each precision and device."""
+"""Cache of small constant matrices, one copy for each precision and device."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 GAP_PX = 6
 LINE_PX = 24  # of text
-SMALLEST_TILE_PX = 128
+_SMALLEST_TILE_PX = 128
 LARGEST_TILE_PX = 384
-SHOWN_QUANTILE = 0.995  # the heat map's scale ends here, so that single pixels do not darken all others
+_SHOWN_QUANTILE = 0.995  # the heat map's scale ends here, so that single pixels do not darken all others
 
 
 class SheetRow(NamedTuple):
@@ -35,7 +35,7 @@ class _Column(NamedTuple):
 
 
 def contact_sheet(rows: Sequence[SheetRow], max_samples: int = 6) -> Tensor:
-    """Draw the sheet.
+    """Draw a contact sheet: a row for each image with its input, samples, their deviation, and ground truth.
 
     Args:
         rows: One image or more. The input is enlarged by nearest neighbour to the samples' size. Tiles narrower than
@@ -66,7 +66,7 @@ def _columns(rows: Sequence[SheetRow], max_samples: int) -> list[_Column]:
     if any(len(row.samples) > 1 for row in rows):
         deviations = [_deviation(row.samples) if len(row.samples) > 1 else None for row in rows]
         values = np.concatenate([deviation.numpy().ravel() for deviation in deviations if deviation is not None])
-        top = max(float(np.quantile(values, SHOWN_QUANTILE)), 1 / 255)
+        top = max(float(np.quantile(values, _SHOWN_QUANTILE)), 1 / 255)
         heat = [None if deviation is None else _heat(deviation / top) for deviation in deviations]
         columns.append(_Column(f"std 0 to {top:.2f}", heat))
     if any(row.gt is not None for row in rows):
@@ -96,7 +96,7 @@ def _scaled(tile: Tensor) -> Tensor:
     if width > LARGEST_TILE_PX:
         size = (max(1, round(height * LARGEST_TILE_PX / width)), LARGEST_TILE_PX)
         return F.interpolate(tile[None], size, mode="area")[0]
-    times = -(-SMALLEST_TILE_PX // width)
+    times = -(-_SMALLEST_TILE_PX // width)
     return tile.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
 
 

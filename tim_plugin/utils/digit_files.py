@@ -16,19 +16,19 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.resize import bicubic_resize
 
 DIGIT_PX, PADDED_PX = 28, 32
-BUNDLED = "sklearn:digits"
-HELD_OUT_EVERY = 7  # the bundled digits have no official split; they come in turns of ten, which 7 does not divide
-IDX_IMAGES = 0x00000803  # unsigned bytes, three dimensions
+_BUNDLED = "sklearn:digits"
+_HELD_OUT_EVERY = 7  # the bundled digits have no official split; they come in turns of ten, which 7 does not divide
+_IDX_IMAGES = 0x00000803  # unsigned bytes, three dimensions
 
 
 def is_digits(source: str) -> bool:
     """Tell whether a ``dataroot_gt`` names digits: ``sklearn:digits/train``, or an idx file of images."""
-    return source.startswith(BUNDLED) or source.removesuffix(".gz").endswith(("idx3-ubyte", ".idx3"))
+    return source.startswith(_BUNDLED) or source.removesuffix(".gz").endswith(("idx3-ubyte", ".idx3"))
 
 
 @lru_cache(maxsize=4)
 def read_digits(source: str) -> Tensor:
-    """Read digits, white on black.
+    """Read handwritten digits, white on black; kept for the next call.
 
     Args:
         source: ``sklearn:digits/train`` (1,541 digits) or ``sklearn:digits/test`` (256, of the same
@@ -41,12 +41,12 @@ def read_digits(source: str) -> Tensor:
     Raises:
         TimError: There is no such file or split, or it is damaged or holds no 28x28 images.
     """
-    images = _bundled(source) if source.startswith(BUNDLED) else _idx(Path(source).expanduser())
+    images = _bundled(source) if source.startswith(_BUNDLED) else _idx(Path(source).expanduser())
     return F.pad(images[:, None], [(PADDED_PX - DIGIT_PX) // 2] * 4)
 
 
 def _bundled(source: str) -> Tensor:
-    splits = {f"{BUNDLED}/train": False, f"{BUNDLED}/test": True}
+    splits = {f"{_BUNDLED}/train": False, f"{_BUNDLED}/test": True}
     if source not in splits:
         raise TimError(f"{source}: there are {' and '.join(splits)}")
     try:
@@ -54,7 +54,7 @@ def _bundled(source: str) -> Tensor:
     except ImportError as error:
         raise TimError(f"{source}: scikit-learn is not installed: pip install 'tim_plugin[demo]'") from error
     images = torch.from_numpy(load_digits().images) / 16
-    held_out = torch.arange(len(images)) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+    held_out = torch.arange(len(images)) % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
     images = images[held_out == splits[source]]  # (n, 8, 8)
     return bicubic_resize(images, (DIGIT_PX, DIGIT_PX)).clamp(0, 1).mul(255).round().byte()
 
@@ -64,11 +64,11 @@ def _idx(path: Path) -> Tensor:
         content = path.read_bytes()
         content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except FileNotFoundError as error:
-        raise TimError(f"{path}: there is no such file; give an idx file of images, or {BUNDLED}/train") from error
+        raise TimError(f"{path}: there is no such file; give an idx file of images, or {_BUNDLED}/train") from error
     except (OSError, EOFError, zlib.error) as error:
         raise TimError(f"{path}: cannot be read: {error}") from error
     magic, count, height, width = (int.from_bytes(content[i : i + 4], "big") for i in (0, 4, 8, 12))
-    if magic != IDX_IMAGES or (height, width) != (DIGIT_PX, DIGIT_PX):
+    if magic != _IDX_IMAGES or (height, width) != (DIGIT_PX, DIGIT_PX):
         raise TimError(f"{path}: is no idx file of {DIGIT_PX}x{DIGIT_PX} images, such as train-images-idx3-ubyte")
     if len(content) != 16 + count * height * width:
         raise TimError(f"{path}: is truncated or damaged: {count} images of {height}x{width} are announced")
@@ -78,7 +78,15 @@ def _idx(path: Path) -> Tensor:
 
 @lru_cache(maxsize=4)
 def fit_to_digits(source: str, num_components: int) -> tuple[Tensor, Tensor]:
-    """Return mean (1024,) and first principal components (k, 1024) of digits, float32; see :func:`read_digits`."""
+    """Return mean (1024,) and first principal components (k, 1024) of digits, float32; kept for the next call.
+
+    Args:
+        source: The digits, as :func:`read_digits` takes them.
+        num_components: k.
+
+    Raises:
+        TimError: The digits cannot be read, or are too few.
+    """
     mean, components = principal_components(read_digits(source).flatten(1).double() / 255, num_components)
     return mean.float(), components.float()
 

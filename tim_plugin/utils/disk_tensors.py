@@ -1,4 +1,8 @@
-"""Tensors in temporary files: to torch as any other, but what was read or written of them need not stay in memory."""
+"""Tensors whose values lie in temporary files (memory-mapped), for images that do not fit into memory.
+
+To torch they are ordinary CPU tensors. What was read or written of them stays in memory until :func:`release` is called
+or the system needs the room.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ _mappings: weakref.WeakValueDictionary[int, mmap.mmap] = weakref.WeakValueDictio
 
 
 def on_disk(*shape: int) -> Tensor:
-    """Return a float32 tensor of undefined values in a file without a name, which goes with the tensor.
+    """Return a float32 tensor of undefined values in a temporary file, which is deleted with the tensor.
 
     Raises:
         TimError: The system's temporary folder has no room for it.
@@ -42,17 +46,17 @@ def on_disk(*shape: int) -> Tensor:
 
 
 def is_on_disk(tensor: Tensor) -> bool:
-    """Tell whether a tensor is one of :func:`on_disk`, or a part of one."""
+    """Tell whether a tensor was made by :func:`on_disk`, or is a view of one that was."""
     return _place(tensor) in _mappings
 
 
 def empty_like(tensor: Tensor) -> Tensor:
-    """Return a tensor of the same shape with undefined values, on disk if the other is."""
+    """Return a tensor of undefined values of the same shape, on disk if the given one is."""
     return on_disk(*tensor.shape) if is_on_disk(tensor) else torch.empty_like(tensor)
 
 
 def release(*tensors: Tensor) -> None:
-    """Give back the memory that tensors on disk have come to take; they keep their values. Others are left alone."""
+    """Free the memory that tensors on disk occupy; their values stay in the files. Other tensors are left alone."""
     for tensor in tensors:
         mapping = _mappings.get(_place(tensor))
         if mapping is not None and hasattr(mapping, "madvise"):  # Windows has none, and does it by itself when it must

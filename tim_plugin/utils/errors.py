@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend: an option, a file, a folder, a command line."""
+"""The exception for what a user can correct: an option, a file, a folder, a command line; and two related ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TimError(ValueError):
 
 
 class MissingWeightsError(TimError):
-    """A public file of trained weights is not there and could not be had."""
+    """A public file of trained weights is not there and could not be downloaded."""
 
 
 class NonFiniteError(FloatingPointError):
@@ -26,7 +26,7 @@ class NonFiniteError(FloatingPointError):
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Return a phrase for an error: the nearest valid names, or all of them where none is near."""
+    """Return a phrase for an error message: up to two valid names that resemble ``name``, or all where none does."""
     valid = sorted(valid)
     near = difflib.get_close_matches(name, valid, n=2, cutoff=0.6)
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"valid: {', '.join(valid)}"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tim_plugin.utils.errors import TimError
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # what the files begin with
 
 
@@ -41,13 +41,13 @@ def list_images(path: Path | str) -> list[Path]:
         raise TimError(f"{path}: there is no such image or folder")
     files = sorted(file for file in path.iterdir() if is_image(file) and not file.is_dir())
     if not files:
-        raise TimError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        raise TimError(f"{path}: holds no image ({', '.join(_IMAGE_SUFFIXES)})")
     return files
 
 
 def is_image(path: Path) -> bool:
     """Tell by its suffix whether a path is an image; hidden files are none."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in _IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def read_image(path: Path | str) -> LoadedImage:
@@ -60,10 +60,10 @@ def read_image(path: Path | str) -> LoadedImage:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """Return a file's content.
+    """Return a file's content, and on failure name the file.
 
     Raises:
-        TimError: It cannot be read; it is named.
+        TimError: It cannot be read.
     """
     try:
         return Path(path).read_bytes()
@@ -72,7 +72,15 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def decode_image(content: bytes, name: str) -> LoadedImage:
-    """Decode the bytes of an image file; as :func:`read_image`, for files that lie in an lmdb."""
+    """Decode the bytes of an image file (8 or 16 bit, grey or colour, palette, with or without alpha).
+
+    Args:
+        content: The file's bytes, for example from an lmdb.
+        name: What the file is called in errors.
+
+    Raises:
+        TimError: The content is empty, truncated, damaged, or no image.
+    """
     require_whole(content, name)
     try:
         colour, alpha = _decode(content)
@@ -108,7 +116,7 @@ def _is_truncated(content: bytes) -> bool:
     if content.startswith(PNG):
         return not _reaches_png_end(content)
     if content.startswith(JPEG):
-        # Behind the headers, which may hold a thumbnail; a phone may have put a film behind the image.
+        # Behind the headers, which may hold a thumbnail; a phone may have put a video behind the image.
         return content.find(b"\xff\xd9", _jpeg_scan_start(content)) < 0
     return False
 
@@ -158,15 +166,29 @@ def write_png(path: Path | str, image: Tensor) -> None:
 
 
 def write_pixels(path: Path | str, pixels: np.ndarray, suffix: str = ".png", options: Sequence[int] = ()) -> None:
-    """Write bytes (H, W, 1 | 3 | 4) as a PNG, or as the file of another suffix; as :func:`write_png`."""
+    """Write bytes (H, W, 1 | 3 | 4; RGB order) as an image file, whole or not at all; folders are made.
+
+    Args:
+        path: Of the file.
+        pixels: uint8.
+        suffix: Names the format.
+        options: OpenCV's, such as a JPEG's quality.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, encode_pixels(pixels, suffix, options))
 
 
-def write_jpeg(path: Path, image: Tensor, quality: int = 90) -> None:
-    """Write (1 | 3, H, W) in [0, 1] as a JPEG, for pictures in documents; as :func:`write_png`."""
-    write_pixels(path, to_pixels(image), ".jpg", (cv2.IMWRITE_JPEG_QUALITY, quality))
+def write_jpeg(path: Path, image: Tensor) -> None:
+    """Write (1 | 3, H, W) in [0, 1] as a JPEG of quality 90, for pictures in documents; folders are made.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    write_pixels(path, to_pixels(image), ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 90))
 
 
 def encode_png(image: Tensor) -> bytes:
@@ -181,7 +203,16 @@ def to_pixels(image: Tensor) -> np.ndarray:
 
 
 def encode_pixels(pixels: np.ndarray, suffix: str = ".png", options: Sequence[int] = ()) -> bytes:
-    """Return the PNG, or the file of another suffix, of bytes (H, W, 1 | 3 | 4); OpenCV takes the options."""
+    """Return the content of an image file of bytes (H, W, 1 | 3 | 4; RGB order).
+
+    Args:
+        pixels: uint8.
+        suffix: Names the format.
+        options: OpenCV's, such as a JPEG's quality.
+
+    Raises:
+        OSError: OpenCV cannot encode it.
+    """
     order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
     encoded, content = cv2.imencode(suffix, np.ascontiguousarray(pixels[..., order]), list(options))
     if not encoded:
@@ -190,7 +221,7 @@ def encode_pixels(pixels: np.ndarray, suffix: str = ".png", options: Sequence[in
 
 
 def make_writable(folder: Path) -> None:
-    """Make a folder and see that files can be written to it: better before hours of computing than behind them.
+    """Make a folder and check that files can be written to it, so that hours of computing are not lost at their end.
 
     Raises:
         OSError: It cannot be made or written to.
@@ -211,7 +242,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside a file to write to, which takes the file's place at the end; after an error it is removed."""
+    """Yield a temporary path beside ``path``, which is renamed to ``path`` at the end, or removed after an error."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

@@ -1,8 +1,9 @@
-"""Several processes of one run: how they start, agree, and end together with one message."""
+"""Distributed training: how the processes of a run join, share values, and end together with one message."""
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -10,29 +11,28 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from basicsr.utils.dist_util import get_dist_info, init_dist
 from torch import distributed
 
 from tim_plugin.utils.errors import TimError
 
 COMMAND = "torchrun --nproc_per_node={} tools/train.py -opt FILE --launcher pytorch"
-GONE = "another process of this run has ended without a message (killed, or out of memory?)"
-GOES_ON = "what was written stays: the same command with --auto_resume goes on"
-LOST = f"{GONE}; {GOES_ON}"
-ENDED = f"ended by the launcher: {GONE}, or the launcher itself was told to end; {GOES_ON}"
+_GONE = "another process of this run has ended without a message (killed, or out of memory?)"
+_GOES_ON = "what was written stays: the same command with --auto_resume goes on"
+LOST = f"{_GONE}; {_GOES_ON}"
+ENDED = f"ended by the launcher: {_GONE}, or the launcher itself was told to end; {_GOES_ON}"
 
 
 class EndedByLauncher(SystemExit):
-    """The launcher sent SIGTERM, as it does to all when it sees that one has ended."""
+    """The launcher (torchrun) sent SIGTERM, as it does to every process when it sees that one of them has ended."""
 
 
 @contextmanager
-def heeding_launcher() -> Iterator[None]:
-    """Turn SIGTERM into :class:`EndedByLauncher` where a launcher has started several processes.
+def raising_on_sigterm() -> Iterator[None]:
+    """Raise :class:`EndedByLauncher` on SIGTERM, where a launcher has started several processes.
 
-    A launcher may see that a process was killed before the others do: they would end without a word.
+    A launcher may see that a process was killed before the other processes do; they would end without a message.
     """
-    if not who() or threading.current_thread() is not threading.main_thread():
+    if not rank_prefix() or threading.current_thread() is not threading.main_thread():
         yield
         return
 
@@ -46,15 +46,21 @@ def heeding_launcher() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def start_processes(opt: Mapping[str, Any], launcher: str) -> tuple[int, int]:
-    """Join the processes that a launcher has started: NCCL on GPUs, gloo without (or with ``num_gpu: 0``).
+def join_processes(opt: Mapping[str, Any], launcher: str) -> tuple[int, int]:
+    """Set up communication between the processes of a launcher: NCCL on GPUs, gloo without (or with ``num_gpu: 0``).
+
+    Args:
+        opt: All options of the run; read here: ``num_gpu``, ``dist_params``.
+        launcher: ``none``, ``pytorch`` (torchrun) or ``slurm``.
 
     Returns:
         Rank and number of processes; (0, 1) without a launcher.
 
     Raises:
-        TimError: There is no launcher that said who is who, or there are more processes than GPUs.
+        TimError: No launcher has set the processes' ranks, or there are more processes than GPUs.
     """
+    from basicsr.utils.dist_util import get_dist_info, init_dist  # here: ``utils`` is imported before BasicSR
+
     if launcher != "none" and not distributed.is_initialized():
         if torch.cuda.is_available() and opt.get("num_gpu") != 0:
             local, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
@@ -73,28 +79,61 @@ def start_processes(opt: Mapping[str, Any], launcher: str) -> tuple[int, int]:
     return get_dist_info()
 
 
-def same_for_all(value: Any) -> Any:
-    """Return what rank 0 has."""
+def set_up(opt: dict[str, Any], launcher: str) -> None:
+    """Join the other processes, choose the devices, seed, and write all of it into the options.
+
+    Raises:
+        TimError: The machine has not got what the options ask for.
+    """
+    from basicsr.utils import set_random_seed  # here, as above
+
+    opt["rank"], opt["world_size"] = join_processes(opt, launcher)
+    _choose_devices(opt)
+    if opt.get("manual_seed") is None:
+        opt["manual_seed"] = broadcast_from_rank_0(random.randint(1, 10000))
+    set_random_seed(opt["manual_seed"] + opt["rank"])
+
+
+def _choose_devices(opt: dict[str, Any]) -> None:
+    available, wanted = torch.cuda.device_count(), opt.get("num_gpu", "auto")
+    if wanted == "auto":
+        wanted = available if opt["dist"] else min(available, 1)
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
+        raise TimError(f"num_gpu must be auto, 0 (CPU) or a number of GPUs, not {wanted!r}")
+    if wanted > available:
+        raise TimError(
+            f"num_gpu: {wanted}, but this machine has {available} CUDA devices: use num_gpu: auto, or 0 for the CPU"
+        )
+    if wanted > 1 and not opt["dist"] and opt.get("model_type") == "TIMModel":
+        raise TimError(f"num_gpu: {wanted} needs a process for each GPU: {COMMAND.format(wanted)}; or use num_gpu: 1")
+    opt["num_gpu"] = wanted
+    for phase, dataset in opt["datasets"].items():
+        if dataset.get("prefetch_mode") == "cuda" and wanted == 0:
+            raise TimError(f"datasets: {phase}: prefetch_mode 'cuda' copies to a GPU, and there is none: use cpu, or ~")
+
+
+def broadcast_from_rank_0(value: Any) -> Any:
+    """Return rank 0's value on every rank; ``value`` itself in a run of one process. It must be picklable."""
     values = [value]
     if distributed.is_initialized():
         distributed.broadcast_object_list(values, src=0)
     return values[0]
 
 
-def wait_for_all() -> None:
-    """Return when every process has come here."""
+def barrier() -> None:
+    """Wait until every process of the run has called this."""
     if distributed.is_initialized():
         distributed.barrier()
 
 
-def who() -> str:
-    """Return how this process is called in errors: ``rank 1: ``, or nothing where there is one process."""
+def rank_prefix() -> str:
+    """Return what errors of this process begin with: ``rank 1:`` and a space, or nothing in a run of one process."""
     return f"rank {os.environ['RANK']}: " if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ""
 
 
-def is_first_to_fail() -> bool:
-    """Tell whether this process is to say why the run ends, so that one message is seen and not one a process."""
-    if not who():
+def is_first_to_report() -> bool:
+    """Tell whether this process is the first to fail and so is to print why, so that there is one message."""
+    if not rank_prefix():
         return True
     if not distributed.is_initialized():  # all find the same mistake in the options
         return os.environ.get("LOCAL_RANK", "0") == "0"
@@ -104,8 +143,8 @@ def is_first_to_fail() -> bool:
         return True
 
 
-def is_lost(error: Exception) -> bool:
-    """Tell whether an error says that another process is gone."""
+def is_lost_connection(error: Exception) -> bool:
+    """Tell whether an error means that the connection to another process was lost."""
     text = str(error).lower()
     return distributed.is_initialized() and (
         isinstance(error, distributed.DistError)

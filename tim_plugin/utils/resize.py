@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tim_plugin.utils.strips import strips
 
-Builder = Callable[[int, int], Tensor]
-LARGEST_KEPT = 2**19  # entries of a matrix that is worth keeping; photographs of all sizes must not fill the memory
+_Builder = Callable[[int, int], Tensor]
+_LARGEST_KEPT = 2**19  # entries of a matrix that is worth keeping; photographs of all sizes must not fill the memory
 
 
 def bicubic_matrix(in_px: int, out_px: int) -> Tensor:
@@ -19,7 +19,7 @@ def bicubic_matrix(in_px: int, out_px: int) -> Tensor:
 
     The kernel is widened when shrinking (antialiasing) and the line is continued symmetrically beyond its ends.
     """
-    return kept_matrix(_bicubic_matrix, in_px, out_px, torch.float64, torch.device("cpu"))
+    return _kept_matrix(_bicubic_matrix, in_px, out_px, torch.float64, torch.device("cpu"))
 
 
 def bicubic_resize(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -47,27 +47,39 @@ def shrink_by_strips(plane: Tensor, size: tuple[int, int], prepare: Callable[[Te
 
 
 def resizer_of_rows(images: Tensor, size: tuple[int, int]) -> Callable[[slice], Tensor]:
-    """Return what gives some rows of :func:`bicubic_resize`, so that not all need be in memory."""
+    """Return a function from a slice of rows to those rows of :func:`bicubic_resize`, for results too large for memory.
+
+    Args:
+        images: (..., H, W).
+        size: (h, w) of the whole result.
+    """
     vertical, horizontal = kept_matrices(_bicubic_matrix, images.shape[-2:], size, images)
     return lambda rows: vertical[rows] @ images @ horizontal.T
 
 
-def kept_matrices(build: Builder, in_px: Sequence[int], out_px: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return :func:`kept_matrix` of columns and of rows, for sizes (height, width) and of the kind of a tensor."""
+def kept_matrices(build: _Builder, in_px: Sequence[int], out_px: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two matrices ``build(in, out)`` of a separable resizing, vertical and horizontal, from a cache.
+
+    Args:
+        build: Makes an (out, in) matrix, or its inverse, in float64 on the CPU.
+        in_px: (height, width) of the input.
+        out_px: (height, width) of the output.
+        like: A tensor of the precision and on the device that are wanted.
+    """
     vertical, horizontal = (
-        kept_matrix(build, *sides, like.dtype, like.device) for sides in zip(in_px, out_px, strict=True)
+        _kept_matrix(build, *sides, like.dtype, like.device) for sides in zip(in_px, out_px, strict=True)
     )
     return vertical, horizontal
 
 
-def kept_matrix(build: Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _kept_matrix(build: _Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return ``build(in_px, out_px)`` as ``dtype`` on ``device``, kept for the next call unless it is large."""
-    make = _kept if in_px * out_px <= LARGEST_KEPT else _kept.__wrapped__
+    make = _kept if in_px * out_px <= _LARGEST_KEPT else _kept.__wrapped__
     return make(build, in_px, out_px, dtype, device)
 
 
 @lru_cache(maxsize=128)
-def _kept(build: Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _kept(build: _Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # what a sampling run keeps must serve a training step too
         return build(in_px, out_px).to(device, dtype)
 

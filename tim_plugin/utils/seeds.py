@@ -1,4 +1,4 @@
-"""Seeds that depend on what they are for and on nothing else (not on order, batch size or earlier draws)."""
+"""Seeds derived from a key that says what they are for, and so not from order, batch size or earlier draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Very large images, some rows at a time: what is made of them takes the memory of a strip, not of an image."""
+"""Working on very large images one strip of rows at a time, so that temporary tensors have the size of a strip."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ STRIP_VALUES = 2**22
 
 
 def is_very_large(images: Tensor) -> bool:
-    """Tell whether images (..., C, H, W) are each so large that they are to be worked on strip by strip.
+    """Tell whether images (..., C, H, W) are so large that they are worked on strip by strip (above 2^24 values each).
 
-    Never where that would have to be differentiated.
+    Images that need a gradient are not: strips are written in place.
     """
-    return are_very_many(math.prod(images.shape[-3:])) and not (torch.is_grad_enabled() and images.requires_grad)
+    return is_very_large_size(math.prod(images.shape[-3:])) and not (torch.is_grad_enabled() and images.requires_grad)
 
 
-def are_very_many(values: int) -> bool:
-    """Tell it of an image with so many values, of all channels together."""
+def is_very_large_size(values: int) -> bool:
+    """Tell whether an image of so many values (C H W) is worked on strip by strip."""
     return values > VERY_LARGE
 
 
 def strips(images: Tensor, step: int = 1) -> Iterator[slice]:
-    """Give the rows of images (..., H, W), a multiple of ``step`` at a time but for the last ones.
+    """Yield slices of rows that together cover images (..., H, W), about 2^22 values each.
 
-    Between two strips the memory of images on disk is given back.
+    Between two strips the memory that images on disk occupy is freed.
+
+    Args:
+        images: Of any size; small ones are one strip.
+        step: Each strip but the last has a multiple of this many rows.
     """
     height = images.shape[-2]
     rows = max(STRIP_VALUES * height // max(images.numel(), 1) // step, 1) * step
@@ -40,12 +44,15 @@ def strips(images: Tensor, step: int = 1) -> Iterator[slice]:
 
 
 def by_strips(function: Callable[[Tensor, slice], Tensor], images: Tensor, step: int = 1) -> Tensor:
-    """Return what a function makes of images (..., C, H, W): of very large ones strip by strip, on disk if they are.
+    """Apply a function to images (..., C, H, W), strip by strip where they are very large.
 
     Args:
-        function: Of some rows of the images and which ones they are; keeps their shape.
+        function: Maps some rows of the images, and the slice that they are, to new values of the same shape.
         images: Of any size; those that are not very large are one strip.
         step: Each strip but the last has a multiple of this many rows.
+
+    Returns:
+        A tensor of the images' shape, on disk if they are.
     """
     if not is_very_large(images):
         return function(images, slice(0, images.shape[-2]))
@@ -57,5 +64,5 @@ def by_strips(function: Callable[[Tensor, slice], Tensor], images: Tensor, step:
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Put tensors (N, ...) one behind the other; a single one, which may be very large, is not copied."""
+    """Concatenate tensors (N, ...) along the batch; a single one, which may be very large, is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))

@@ -1,4 +1,4 @@
-"""The batch dimension of what belongs to a batch: a tensor, None, or a (named) tuple, list or dict of such."""
+"""Batch operations on nested structures: a tensor, None, or a (named) tuple, list or dict of such."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def map_tensors(function: Callable[..., Tensor], *trees: Any) -> Any:
-    """Apply a function to the tensors in the same place of each tree; None stays None."""
+    """Apply a function to the tensors at the same position of each tree (all of one structure); None stays None."""
     first = trees[0]
     if first is None:
         return None
@@ -23,12 +23,12 @@ def map_tensors(function: Callable[..., Tensor], *trees: Any) -> Any:
 
 
 def tile(tree: Any, times: int) -> Any:
-    """Repeat the whole batch: item i of repetition j stands at j * N + i."""
+    """Repeat a batch of N items so many times: item i of repetition j becomes item j * N + i."""
     return map_tensors(lambda tensor: tensor.repeat(times, *[1] * (tensor.dim() - 1)), tree)
 
 
 def take(tree: Any, items: Tensor | slice) -> Any:
-    """Index along the batch."""
+    """Return the items of a batch at ``items``: indices (n,), a mask (N,), or a slice."""
     return map_tensors(lambda tensor: tensor[items], tree)
 
 
@@ -38,15 +38,15 @@ def choose(mask: Tensor, chosen: Any, other: Any) -> Any:
 
 
 def join(trees: Sequence[Any]) -> Any:
-    """Put batches of the same structure one behind the other."""
+    """Concatenate batches of the same structure."""
     return map_tensors(lambda *tensors: torch.cat(tensors), *trees)
 
 
 def split(tree: Any, size: int, total: int) -> list[Any]:
-    """Cut a batch of ``total`` items into parts of ``size``; the last may be smaller."""
+    """Split a batch of ``total`` items into batches of ``size``; the last may be smaller."""
     return [take(tree, slice(start, start + size)) for start in range(0, total, size)]
 
 
 def move(tree: Any, device: torch.device | str) -> Any:
-    """Bring all tensors to a device."""
+    """Return the tree with all tensors on a device."""
     return map_tensors(lambda tensor: tensor.to(device), tree)

@@ -110,20 +110,11 @@ def _made(about: Mapping[str, Any]) -> list[str]:
     training, before = _stage(about["training"]), about.get("before")
     while before is not None:
         training, before = f"{_stage(before['training'])}; then (--init) {training}", before.get("before")
-    data, teacher = about["data"], about["teacher"]
-    lines = [
+    data = about["data"]
+    return [
         f"- data: {data['photographs']} photographs of {', '.join(data['folders'])} (SHA-256 {data['sha256']}); terms: "
         f"{data['terms']}",
-    ]
-    if teacher is None:
-        lines.append("- teacher: none; distances are to grow with the strength of a distortion")
-    else:
-        lines.append(
-            f"- teacher: {teacher['network']}, {teacher['file']} (SHA-256 {teacher['sha256']}); training starts from "
-            f"its strongest channels; terms: {teacher['terms']}"
-        )
-    return [
-        *lines,
+        _taught(about["teacher"]),
         f"- training: {training}; by tim_plugin {about['version']}, torch {about['torch']}",
         f"- size: {about['parameters']:,} parameters, float16 in the file, float32 in use",
         "- how: `python tools/train_backbone.py --data PHOTOGRAPHS --teacher STATE_DICT`; crops of 8 to 128 pixels and "
@@ -133,6 +124,15 @@ def _made(about: Mapping[str, Any]) -> list[str]:
         "- calibration: one positive weight a map, learned so that distances are as large as the teacher's; without "
         "a teacher one a channel",
     ]
+
+
+def _taught(teacher: Mapping[str, Any] | None) -> str:
+    if teacher is None:
+        return "- teacher: none; distances are to grow with the strength of a distortion"
+    return (
+        f"- teacher: {teacher['network']}, {teacher['file']} (SHA-256 {teacher['sha256']}); training starts from "
+        f"its strongest channels; terms: {teacher['terms']}"
+    )
 
 
 def _stage(training: Mapping[str, Any]) -> str:
@@ -160,17 +160,19 @@ def _measured(measures: Mapping[str, Any]) -> list[str]:
         "",
         *times_table(measures["times"]),
     ]
-    if measures.get("towers"):
-        conditions = measures["towers"]["conditions"]
-        lines += [
-            "",
-            f"The same small tower ({conditions['option_file']}, consistency: project, {conditions['iterations']} "
-            "iterations, one seed), trained by each",
-            f"distance and judged by the teacher ({conditions['distance']}; {conditions['features_of_sets']}) on "
-            f"{conditions['data_set']}, {conditions['samples_of_each_input']} samples of each input; lower is better:",
-            "",
-            *towers_table(measures["towers"]),
-            "",
-            f"tim_small is {towers_verdict(measures['towers'])}.",
-        ]
-    return lines
+    return lines + (_measured_towers(measures["towers"]) if measures.get("towers") else [])
+
+
+def _measured_towers(towers: Mapping[str, Any]) -> list[str]:
+    conditions = towers["conditions"]
+    return [
+        "",
+        f"The same small tower ({conditions['option_file']}, consistency: project, {conditions['iterations']} "
+        "iterations, one seed), trained by each",
+        f"distance and judged by the teacher ({conditions['distance']}; {conditions['features_of_sets']}) on "
+        f"{conditions['data_set']}, {conditions['samples_of_each_input']} samples of each input; lower is better:",
+        "",
+        *towers_table(towers),
+        "",
+        f"tim_small is {towers_verdict(towers)}.",
+    ]

@@ -37,42 +37,40 @@ def train_backbone(root: Path, args: argparse.Namespace) -> None:
     Raises:
         TimError: An option, a photograph, the teacher or the state of an earlier run is wrong.
     """
-    spec = TrainSpec(
-        iters=args.iters,
-        crops=args.crops,
-        lr=args.lr,
-        seed=args.seed,
-        save_every_iters=args.save_every_iters,
-        often=tuple(args.often),
-    )
+    fields = ("iters", "crops", "lr", "seed", "save_every_iters")
+    spec = TrainSpec(**{name: getattr(args, name) for name in fields}, often=tuple(args.often))
     output, teacher = args.output.expanduser(), _teacher(args.teacher)
     if output.suffix != SUFFIX:
         raise TimError(f"-o {output}: must end with {SUFFIX}")
-    crops = Crops(args.data, max(SIDES_PX), progress=True)
-    trainer, state = Trainer(spec, crops, teacher), output.with_suffix(".state.pth")
+    trainer = Trainer(spec, Crops(args.data, max(SIDES_PX), progress=True), teacher)
     output.parent.mkdir(parents=True, exist_ok=True)
     if args.init is not None:
         trainer.start_from(args.init.expanduser())
-    trainer.resume(state)
-    bar = tqdm(total=spec.iters, initial=trainer.iteration, unit="it", desc=TIM_SMALL, mininterval=1.0)
-
-    def show(iteration: int, log: dict[str, float]) -> None:
-        bar.set_postfix({name: f"{value:.3f}" for name, value in log.items()}, refresh=False)
-        bar.update(iteration - bar.n)
-
-    trainer.run(state, show)
-    bar.close()
+    _run(trainer, output.with_suffix(".state.pth"))
     about = _about(args, trainer)
     if teacher is not None:
-        put_projections(trainer.student, trainer.objective, crops, spec.seed)
+        put_projections(trainer.student, trainer.objective, trainer.crops, spec.seed)
     write_weights(output, trainer.student.weights(), trainer.student.measure.trunk.arguments, about)
-    page, written = card(about, None).encode(), [output, output.with_suffix(".md")]
-    write_atomically(written[1], page)
+    pages, written = [output.with_suffix(".md")], [output]
     if args.bundle:
-        written += [bundle(TIM_SMALL, output), _card_of(root)]
-        written[-1].parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(written[-1], page)
-    print("\n".join(f"written: {path}" for path in written))
+        written.append(bundle(TIM_SMALL, output))
+        pages.append(_card_of(root))
+    for page in pages:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(page, card(about, None).encode())
+    print("\n".join(f"written: {path}" for path in (*written, *pages)))
+
+
+def _run(trainer: Trainer, state: Path) -> None:
+    """Go on from the state of an earlier run, if there is one, to the end."""
+    trainer.resume(state)
+    with tqdm(total=trainer.spec.iters, initial=trainer.iteration, unit="it", desc=TIM_SMALL, mininterval=1.0) as bar:
+
+        def show(iteration: int, log: dict[str, float]) -> None:
+            bar.set_postfix({name: f"{value:.3f}" for name, value in log.items()}, refresh=False)
+            bar.update(iteration - bar.n)
+
+        trainer.run(state, show)
 
 
 def evaluate_backbone(root: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -90,14 +88,7 @@ def evaluate_backbone(root: Path, args: argparse.Namespace) -> dict[str, Any]:
     path = path_of(TIM_SMALL) if args.weights == "bundled" else Path(args.weights).expanduser()
     weights = read_bundled(TIM_SMALL) if args.weights == "bundled" else read_weights(path)
     teacher, crops = _teacher(args.teacher), Crops(args.data, max(SIDES_PX), progress=True)
-    judged = {
-        "tim_small": PerceptualDistance(backbone=TIM_SMALL, weights=args.weights, calibration="bundled"),
-        "tim_small, uncalibrated": PerceptualDistance(backbone=TIM_SMALL, weights=args.weights, calibration="none"),
-        "random features of the same trunk": PerceptualDistance(
-            backbone=TIM_SMALL, weights="random", calibration="none", seed=args.seed
-        ),
-        "raw pixels": PixelDistance(),
-    }
+    judged = _judged(args.weights, args.seed)
     measures = {
         "name": judged["tim_small"].name,
         "weights": content_of(path),
@@ -119,6 +110,17 @@ def evaluate_backbone(root: Path, args: argparse.Namespace) -> dict[str, Any]:
         args.card.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.card, card(weights.about, measures).encode())
     return measures
+
+
+def _judged(weights: str, seed: int) -> dict[str, PerceptualDistance | PixelDistance]:
+    """The distances that are compared with the teacher's, by name."""
+    random = PerceptualDistance(backbone=TIM_SMALL, weights="random", calibration="none", seed=seed)
+    return {
+        "tim_small": PerceptualDistance(backbone=TIM_SMALL, weights=weights, calibration="bundled"),
+        "tim_small, uncalibrated": PerceptualDistance(backbone=TIM_SMALL, weights=weights, calibration="none"),
+        "random features of the same trunk": random,
+        "raw pixels": PixelDistance(),
+    }
 
 
 def _teacher(path: Path | None) -> PerceptualDistance | None:

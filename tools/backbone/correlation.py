@@ -49,19 +49,22 @@ def follow(
     for name, family in tqdm(FAMILIES.items(), unit="family", disable=not progress):
         pairs[name] = family_distances(measures, images, family, (seed, name))
         grows[name] = _growth(measures, images, family, (seed, name))
-    found = {}
-    for measure in measures:
-        families = {name: spearman(pairs[name][measure], pairs[name]["teacher"]) for name in FAMILIES}
-        growth = {name: grows[name][measure] for name in FAMILIES}
-        everywhere = [torch.cat([pairs[name][one] for name in FAMILIES]) for one in (measure, "teacher")]
-        found[measure] = {
-            "overall": spearman(*everywhere),
-            "families": families,
-            "grows": growth,
-            "least_family": min(families.values()),
-            "least_grows": min(growth.values()),
-        }
-    return found
+    return {measure: _summary(measure, pairs, grows) for measure in measures}
+
+
+def _summary(
+    measure: str, pairs: Mapping[str, Mapping[str, Tensor]], grows: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    families = {name: spearman(pairs[name][measure], pairs[name]["teacher"]) for name in FAMILIES}
+    growth = {name: grows[name][measure] for name in FAMILIES}
+    everywhere = [torch.cat([pairs[name][one] for name in FAMILIES]) for one in (measure, "teacher")]
+    return {
+        "overall": spearman(*everywhere),
+        "families": families,
+        "grows": growth,
+        "least_family": min(families.values()),
+        "least_grows": min(growth.values()),
+    }
 
 
 def spearman(a: Tensor, b: Tensor) -> float:

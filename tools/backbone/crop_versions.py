@@ -1,4 +1,4 @@
-"""Four versions of each crop, whose distances from each other a student is taught."""
+"""Training examples of a student: each crop with three distorted copies of it, whose distances it learns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def distort(images: Tensor, family: Tensor, strength: Tensor, *key: int | str) -
 def draw_versions(
     images: Tensor, *key: int | str, weights: Sequence[float] | None = None
 ) -> tuple[list[Tensor], Tensor]:
-    """Return the images, two strengths of a distortion of each, and another distortion of the image or of the weaker.
+    """Return four versions of each image: itself, distorted weakly and strongly, and distorted in another way.
+
+    The second and third are one distortion at two strengths; the fourth distorts the image or the second.
 
     Args:
         images: (N, 3, H, W) in [0, 1].
@@ -62,13 +64,13 @@ def draw_versions(
 
 
 def descend(images: Tensor, distance: Callable[[Tensor], Tensor], *key: int | str) -> Tensor:
-    """Return images that a distance is made to believe in: from random detail some steps down its gradient.
+    """Return images that a distance takes for others: random detail, led a few steps down the distance's gradient.
 
-    They are what a network that is trained by this distance comes upon.
+    A network that is trained by the distance finds such images, so a student must learn to tell them apart.
 
     Args:
-        images: (N, 3, H, W) that are sought.
-        distance: Of images (N, 3, H, W) from those, (N,).
+        images: (N, 3, H, W) that are to be matched.
+        distance: Maps images (N, 3, H, W) to their distances (N,) from those.
         key: Of the generator.
     """
     generator = keyed_generator(*key, "descent")

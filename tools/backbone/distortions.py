@@ -106,7 +106,7 @@ def shrink(images: Tensor, strength: Tensor, generator: torch.Generator) -> Tens
 
 
 def fields(images: Tensor, strength: Tensor, generator: torch.Generator) -> Tensor:
-    """What agrees with the image at low resolution but has, more and more, random detail in place of its own.
+    """The image at low resolution with, more and more, random detail in place of its own.
 
     The detail is a sum of octaves of noise, each of a random weight.
     """
@@ -195,7 +195,7 @@ def _gaussian(side: int, deviation: Tensor) -> Tensor:
 
 
 def _input_px(images: Tensor) -> int:
-    """Side of the low resolution with which made images agree: the image's divided by 2 until it is small."""
+    """Side of the low resolution that images keep: the image's divided by 2 until it is small."""
     side = min(images.shape[-2:])
     while side >= 2 * INPUT_PX:
         side //= 2

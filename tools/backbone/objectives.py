@@ -97,7 +97,13 @@ class WithoutTeacher(nn.Module):
     """
 
     def forward(self, student: Student, versions: list[Tensor], strengths: Tensor) -> dict[str, Tensor]:
-        """Return the terms of the loss; see :class:`FromTeacher`. Of strengths (N, 2) the first is the weaker one."""
+        """Return the terms of the loss for four versions, each (N, 3, H, W).
+
+        Args:
+            student: Whose distance learns.
+            versions: Of :func:`backbone.crop_versions.draw_versions`.
+            strengths: (N, 2) of the second and the third version, the weaker one first.
+        """
         maps = student.features(torch.cat(versions))
         distances = log_distance(pair_distances(maps, len(versions)).sum(dim=0)).view(len(PAIRS), -1)
         weaker, stronger = (distances[PAIRS.index((0, version))] for version in (1, 2))
@@ -117,7 +123,7 @@ def relative_error(found: Tensor, wanted: Tensor, versions: int) -> Tensor:
 
     Args:
         found: (V N, C, H, W), version by version.
-        wanted: Likewise.
+        wanted: Of the same shape: the teacher's.
         versions: V.
 
     Returns:

@@ -17,7 +17,7 @@ DIFFERENCES_WEIGHT = 4.0  # a distance is made of them; what all predictions sha
 
 
 @torch.no_grad()
-def put_projections(student: Student, objective: FromTeacher, crops: Crops, seed: int) -> list[float]:
+def put_projections(student: Student, objective: FromTeacher, crops: Crops, seed: int) -> None:
     """Fit the student's projections and channel weights, so that its own distance is that of its predictions.
 
     A map's projection is its head followed by the principal directions of the predictions on versions of training
@@ -28,10 +28,18 @@ def put_projections(student: Student, objective: FromTeacher, crops: Crops, seed
         objective: With the heads that predict the teacher's maps.
         crops: What the trunk was trained on.
         seed: Of crops and versions.
-
-    Returns:
-        For each map the share of the predictions' squares that its projection keeps.
     """
+    log_heads = []
+    for index, moment in enumerate(_moments(student, objective, crops, seed)):
+        projection = student.measure.trunk.projections[index]
+        directions = torch.linalg.eigh(moment).eigenvectors[:, -projection.out_channels :]  # the greatest values'
+        projection.weight.copy_(torch.einsum("tr,tcij->rcij", directions, objective.heads[index]))
+        log_heads.append(objective.log_scales[index].expand(projection.out_channels))
+    student.log_heads.copy_(torch.cat(log_heads))
+
+
+def _moments(student: Student, objective: FromTeacher, crops: Crops, seed: int) -> list[Tensor]:
+    """Return for each map (C, C): the sum over batches of :func:`_moment` of its predictions."""
     moments = [0.0] * len(objective.heads)
     for index in range(BATCHES):
         key = (seed, "projections", index)
@@ -39,15 +47,7 @@ def put_projections(student: Student, objective: FromTeacher, crops: Crops, seed
         versions, _ = draw_versions(images, *key)
         maps = objective.predicted(student, torch.cat(versions))
         moments = [before + _moment(one, len(versions)) for before, one in zip(moments, maps, strict=True)]
-    kept, log_heads = [], []
-    for index, (moment, projection) in enumerate(zip(moments, student.measure.trunk.projections, strict=True)):
-        values, directions = torch.linalg.eigh(moment)  # ascending
-        directions = directions[:, -projection.out_channels :]
-        projection.weight.copy_(torch.einsum("tr,tcij->rcij", directions, objective.heads[index]))
-        kept.append((values[-projection.out_channels :].sum() / values.sum()).item())
-        log_heads.append(objective.log_scales[index].expand(projection.out_channels))
-    student.log_heads.copy_(torch.cat(log_heads))
-    return kept
+    return moments
 
 
 def _moment(maps: Tensor, versions: int) -> Tensor:

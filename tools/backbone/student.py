@@ -33,7 +33,7 @@ class Student(nn.Module):
         return [one * root for one, root in zip(self.measure.features(images), roots, strict=True)]
 
     def weights(self) -> dict[str, Tensor]:
-        """Return what a file of weights holds; see :func:`tim_plugin.losses.backbones.small_of`."""
+        """Return the tensors of a weights file of ``tim_small``: the trunk's, and one positive weight a channel."""
         trunk = {f"{TRUNK_KEY}{key}": value for key, value in self.measure.trunk.state_dict().items()}
         return {**trunk, HEADS_KEY: self.log_heads.detach().exp()}
 

@@ -60,7 +60,7 @@ def tower_runs(bench: Workbench, system: System, weights: Path) -> dict[str, Run
     }
     return {
         name: run._replace(
-            forced={**run.forced, **{f"train:perceptual_opt:{key}": value for key, value in one.items()}},
+            overrides={**run.overrides, **{f"train:perceptual_opt:{key}": value for key, value in one.items()}},
             label=f"backbone_{name}",
         )
         for name, one in changes.items()
@@ -73,12 +73,12 @@ def gap_closed(random: float, ours: float, teacher: float) -> float:
 
 
 def _bench(root: Path, data: Path, teacher: Path, iters: int, jobs: int = 1) -> Workbench:
-    forced = {
+    overrides = {
         "network_g:consistency": "project",
         "train:total_iter": iters,
         "train:scheduler:milestones": [int(iters * 0.7), int(iters * 0.9)],
     }
-    system = System("TIM", SMALL.tim(TASK).option_file, forced)
+    system = System("TIM", SMALL.tim(TASK).option_file, overrides)
     return Workbench(root, dataclasses.replace(SMALL, systems={TASK: (system,)}), data, str(teacher), jobs=jobs)
 
 

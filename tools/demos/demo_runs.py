@@ -14,8 +14,9 @@ from basicsr.losses import build_loss
 from torch import nn
 
 from tim_plugin.imle.search import DistanceLike
-from tim_plugin.inference.samples import SampledImage
-from tim_plugin.metrics.validation import Row, evaluate, summarise
+from tim_plugin.inference.image_samples import SampledImage
+from tim_plugin.metrics.summary import Row, summarise
+from tim_plugin.metrics.validation import evaluate
 from tim_plugin.models.pipeline import train_pipeline
 from tim_plugin.options.files import read_option_file, read_with_overrides
 from tim_plugin.utils.checkpoints import load_network
@@ -31,7 +32,7 @@ class Demo:
 
     Attributes:
         option_file: Its name.
-        forced: Options that replace the file's, as ``--force_yml`` names them.
+        overrides: Options that replace the file's, as ``--force_yml`` names them.
         num_samples: Samples of each held-out image.
         shown_samples: So many of them in the contact sheet.
         shown_images: At most so many rows in the contact sheet, evenly spread over the held-out images.
@@ -39,7 +40,7 @@ class Demo:
     """
 
     option_file: str
-    forced: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     num_samples: int = 8
     shown_samples: int = 6
     shown_images: int = 6
@@ -75,30 +76,31 @@ class Trained:
     measures: dict[str, Any]
 
 
-def train(demo: Demo, root: Path, forced: Mapping[str, Any] | None = None) -> Trained:
+def train(demo: Demo, root: Path, overrides: Mapping[str, Any] | None = None) -> Trained:
     """Train a demo's tower.
 
     Args:
         demo: Names the option file.
         root: The project's folder; ``experiments/`` is made below it.
-        forced: Options that replace the demo's, as ``--force_yml`` names them.
+        overrides: Options that replace the demo's, as ``--force_yml`` names them.
     """
-    option_file, started, history = (
-        root / "tools" / "demos" / "options" / demo.option_file,
-        time.perf_counter(),
-        History(),
-    )
+    option_file, history = root / "tools" / "demos" / "options" / demo.option_file, History()
     below = _below(root, read_option_file(option_file))
-    opt, argv = read_with_overrides(option_file, {**below, **demo.forced, **(forced or {})})
+    opt, argv = read_with_overrides(option_file, {**below, **demo.overrides, **(overrides or {})})
     print(
         f"Training a small tower for {opt['train']['total_iter']} iterations ({option_file.relative_to(root)}).",
         flush=True,
     )
+    started = time.perf_counter()
     train_pipeline(str(root), argv, history.record)
     seconds = time.perf_counter() - started
     checkpoint = root / "experiments" / opt["name"] / "models" / "net_g_latest.pth"
     tower, _ = load_network(checkpoint)
-    measures = {
+    return Trained(opt, tower, checkpoint, _training_measures(opt, tower, history, seconds))
+
+
+def _training_measures(opt: Mapping[str, Any], tower: nn.Module, history: History, seconds: float) -> dict[str, Any]:
+    return {
         "parameters": sum(p.numel() for p in tower.parameters()),
         "iterations": int(opt["train"]["total_iter"]),
         "seconds_training": round(seconds, 1),
@@ -107,7 +109,6 @@ def train(demo: Demo, root: Path, forced: Mapping[str, Any] | None = None) -> Tr
         "selected_distance": History.ends(history.selected),
         "training_seed": opt["manual_seed"],
     }
-    return Trained(opt, tower, checkpoint, measures)
 
 
 def _below(root: Path, opt: Mapping[str, Any]) -> dict[str, str]:
@@ -133,24 +134,20 @@ def measure(
 
     Returns:
         ``input_distance`` is that of the input itself (enlarged bicubically); ``agreement`` holds for each measure of
-        re-degradation its mean and the worst sample's.
+        consistency with the input its mean and the worst sample's.
     """
     distance: DistanceLike = build_loss(dict(trained.opt["train"]["perceptual_opt"])).distance
     section = {**trained.opt["datasets"]["val"], "phase": "val", "scale": trained.opt["scale"]}
     inputs: list[float] = []
 
     def take(sampled: SampledImage, row: Row) -> None:
-        channels = sampled.gt.shape[0]
-        enlarged = bicubic_resize(sampled.lq[:channels], tuple(sampled.gt.shape[-2:])).clamp(0, 1)
-        with torch.no_grad():
-            inputs.append(float(distance(enlarged[None], sampled.gt[None])))
+        inputs.append(_input_distance(sampled, distance))
         if on_image is not None:
             on_image(sampled, row)
 
-    loader = torch.utils.data.DataLoader(build_dataset(section))
     rows = evaluate(
         trained.tower,
-        loader,
+        torch.utils.data.DataLoader(build_dataset(section)),
         {},
         demo.num_samples,
         demo.seed,
@@ -159,13 +156,23 @@ def measure(
         callback=take,
         consistency=consistency,
     )
+    input_distance = {"distance": distance.name, "input_distance": sum(inputs) / len(inputs)}
+    return {"validation_images": len(rows), **input_distance, **_summary(demo, trained, rows)}
+
+
+@torch.no_grad()
+def _input_distance(sampled: SampledImage, distance: DistanceLike) -> float:
+    """The distance to the GT of the input itself, enlarged bicubically."""
+    lq = sampled.lq[: sampled.gt.shape[0]]
+    enlarged = bicubic_resize(lq, tuple(sampled.gt.shape[-2:])).clamp(0, 1)
+    return float(distance(enlarged[None], sampled.gt[None]))
+
+
+def _summary(demo: Demo, trained: Trained, rows: list[Row]) -> dict[str, Any]:
     measured = trained.tower.degradation.measured
     better = {"distance": "lower"} | {name: one.better for name, one in measured.items()}
     summary = summarise(rows, better, set(measured))
     return {
-        "validation_images": len(rows),
-        "distance": distance.name,
-        "input_distance": sum(inputs) / len(inputs),
         "mean_distance": summary["distance"],
         f"best_of_{demo.num_samples}_distance": summary["distance_best"],
         "diversity": summary["diversity"],

@@ -22,9 +22,10 @@ from torch import Tensor
 from demos.consistency_comparison import compare_consistency
 from demos.demo_runs import Demo, Trained, measure, train
 from tim_plugin.degradations.base import Observed
+from tim_plugin.inference.finishing import measure_consistency
+from tim_plugin.inference.image_samples import SampledImage, sample_image
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import SampledImage, measure_consistency, sample_image
-from tim_plugin.metrics.validation import Row
+from tim_plugin.metrics.summary import Row
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.digit_files import fit_to_digits, read_digits
 from tim_plugin.utils.images import write_json, write_png
@@ -56,7 +57,7 @@ class Plane(NamedTuple):
         """
         try:
             density = gaussian_kde(self.predictions.T)
-        except np.linalg.LinAlgError:  # the predictions are one point: a network that ignores its codes
+        except np.linalg.LinAlgError:  # the predictions are one point: a network that ignores its latents
             return 0.0, [0.0] * len(self.neighbours)
         own = np.sort(density(self.predictions.T))
         quantiles = np.searchsorted(own, density(np.vstack([self.real, self.neighbours]).T)) / len(own)
@@ -104,12 +105,16 @@ def write_figure1(trained: Trained, result: Path) -> dict[str, Any]:
 
     measures = {"task": "mnist_pca", **trained.measures, **measure(DEMO, trained, on_image=on_image)}
     write_png(result / "figure_1a.png", contact_sheet(sheet, max_samples=DEMO.shown_samples))
+    measures["figure_1b"] = _write_figure_1b(trained, result / "figure_1b.png")
+    return measures
+
+
+def _write_figure_1b(trained: Trained, path: Path) -> dict[str, Any]:
     planes, errors, spread = _predict(trained)
-    (result / "figure_1b.png").parent.mkdir(parents=True, exist_ok=True)
     quantiles = [plane.quantiles() for plane in planes]
     real = [one for one, _ in quantiles]
-    _draw(planes[:SHOWN_PLANES], real, result / "figure_1b.png")
-    measures["figure_1b"] = {
+    _draw(planes[:SHOWN_PLANES], real, path)
+    return {
         "digits": len(planes),
         "predictions_a_digit": PREDICTIONS,
         "relative_error_of_first_ten": {"mean": float(np.mean(errors)), "worst": float(np.max(errors))},
@@ -120,11 +125,15 @@ def write_figure1(trained: Trained, result: Path) -> dict[str, Any]:
         "diversity_rms_pixels": float(np.mean(spread)),
         "seed": SEED,
     }
-    return measures
 
 
 def compare_digits_consistency(root: Path, mnist: Path | None = None) -> dict[str, Any]:
-    """See :func:`demos.restoration_demo.compare_consistency`."""
+    """Compare consistency off, at the end only, and trained through, on digits.
+
+    Args:
+        root: The project's folder.
+        mnist: Folder of MNIST's idx files; None takes scikit-learn's digits.
+    """
     return compare_consistency("mnist_pca", DEMO, root, digit_data(mnist))
 
 
@@ -133,9 +142,9 @@ def digit_data(mnist: Path | None) -> dict[str, str]:
     if mnist is None:
         return {}
     files = {phase: str(mnist.expanduser() / name) for phase, name in MNIST_FILES.items()}
-    forced = {f"datasets:{phase}:dataroot_gt": path for phase, path in files.items()}
+    overrides = {f"datasets:{phase}:dataroot_gt": path for phase, path in files.items()}
     bases = {f"datasets:{phase}:basis": files["train"] for phase in files}
-    return {**forced, **bases, "network_g:degradation:basis": files["train"]}
+    return {**overrides, **bases, "network_g:degradation:basis": files["train"]}
 
 
 def _predict(trained: Trained) -> tuple[list[Plane], list[float], list[float]]:

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 from basicsr.data import build_dataset
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from demos.demo_runs import Demo
 from tim_plugin.inference import towers as pretrained
+from tim_plugin.inference.image_samples import sample_loader
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import sample_loader
 from tim_plugin.options.files import read_with_overrides
 from tim_plugin.utils import bundled
 from tim_plugin.utils.contact_sheet import contact_sheet
@@ -43,15 +43,18 @@ def show_shipped(name: str, demo: Demo, root: Path, closing: str = NEXT) -> Path
     tower, started = TOWERS.get(name), time.perf_counter()
     if tower not in bundled.known(bundled.FOLDER):
         return None
-    opt, _ = read_with_overrides(root / "tools" / "demos" / "options" / demo.option_file, demo.forced)
-    section = {**opt["datasets"]["val"], "dataroot_gt": str(root / opt["datasets"]["val"]["dataroot_gt"])}
-    dataset = build_dataset({**section, "gt_size": SHOWN_PX, "phase": "val", "scale": opt["scale"]})
-    answers = sample_loader(pretrained.load(tower).network, DataLoader(dataset), demo.shown_samples, demo.seed)
-    sheet = root / "results" / f"demo_{name}" / f"{tower}.png"
-    write_png(sheet, contact_sheet([sheet_row(one) for one, _ in answers], max_samples=demo.shown_samples))
+    loader, sheet = DataLoader(_held_out(demo, root)), root / "results" / f"demo_{name}" / f"{tower}.png"
+    sampled = sample_loader(pretrained.load(tower).network, loader, demo.shown_samples, demo.seed)
+    write_png(sheet, contact_sheet([sheet_row(one) for one, _ in sampled], max_samples=demo.shown_samples))
     print(
         f"{tower}, a tower of this package, on held-out photographs, in {time.perf_counter() - started:.1f} s:\n"
         f"  {sheet.relative_to(root)}\n{closing}",
         flush=True,
     )
     return sheet
+
+
+def _held_out(demo: Demo, root: Path) -> Dataset:
+    opt, _ = read_with_overrides(root / "tools" / "demos" / "options" / demo.option_file, demo.overrides)
+    section = {**opt["datasets"]["val"], "dataroot_gt": str(root / opt["datasets"]["val"]["dataroot_gt"])}
+    return build_dataset({**section, "gt_size": SHOWN_PX, "phase": "val", "scale": opt["scale"]})

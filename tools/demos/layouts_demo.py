@@ -26,18 +26,22 @@ def layout_data(root: Path, data: Path | None = None) -> dict[str, str]:
         TimError: A folder is not there, or a label map is wrong.
     """
     data = (data or root / CAMVID).expanduser().resolve()
+    _require_folders(data)
+    statistics = root / "datasets" / "camvid_rarity.json"
+    images, labels = (data / "train" / part for part in PARTS)
+    compute_rarity(images, labels, Labels("camvid", "channel"), workers=os.cpu_count() or 1).save(statistics)
+    overrides = {
+        f"datasets:{phase}:dataroot_{key}": str(data / phase / part)
+        for phase in ("train", "val")
+        for key, part in zip(("gt", "lq"), PARTS, strict=True)
+    }
+    return {**overrides, "datasets:train:rarity:file": str(statistics)}
+
+
+def _require_folders(data: Path) -> None:
     for folder in (data / phase / part for phase in ("train", "val") for part in PARTS):
         if not folder.is_dir():
             raise TimError(
                 f"{folder}: there is no such folder: the demo {LAYOUTS} needs CamVid as train/images, train/labels, "
                 "val/images and val/labels; name the folder that holds train and val with --data"
             )
-    statistics = root / "datasets" / "camvid_rarity.json"
-    images, labels = (data / "train" / part for part in PARTS)
-    compute_rarity(images, labels, Labels("camvid", "channel"), workers=os.cpu_count() or 1).save(statistics)
-    forced = {
-        f"datasets:{phase}:dataroot_{key}": str(data / phase / part)
-        for phase in ("train", "val")
-        for key, part in zip(("gt", "lq"), PARTS, strict=True)
-    }
-    return {**forced, "datasets:train:rarity:file": str(statistics)}

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from demos.consistency_comparison import agreement_text, compare_consistency
+from demos.consistency_comparison import compare_consistency, consistency_text
 from demos.demo_photos import write_noisy, write_photos
 from demos.demo_runs import Demo, Trained, measure, train
 from demos.first_picture import show_shipped
 from demos.layouts_demo import LAYOUTS, layout_data
+from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import SampledImage
-from tim_plugin.metrics.validation import Row
+from tim_plugin.metrics.summary import Row
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image, write_jpeg, write_json, write_png
@@ -25,7 +25,7 @@ NOISY = Path("datasets/demo_noisy")
 
 def _smaller_scale(scale: int, num_levels: int) -> Demo:
     """The first levels of the demo of 16x super-resolution end at the same size from a larger LQ."""
-    forced = {
+    overrides = {
         "name": f"demo_sr{scale}x",
         "scale": scale,
         "datasets:train:task": f"sr{scale}x",
@@ -34,7 +34,7 @@ def _smaller_scale(scale: int, num_levels: int) -> Demo:
         "network_g:trunk_channels": [32, 24, 16][-num_levels:],
         "network_g:growth_channels": [24, 16, 12][-num_levels:],
     }
-    return Demo("demo_sr16x.yml", forced)
+    return Demo("demo_sr16x.yml", overrides)
 
 
 DEMOS = {
@@ -54,7 +54,7 @@ def run_demo(name: str, root: Path, data: Path | None = None) -> dict[str, Any]:
     Args:
         name: A key of :data:`DEMOS`.
         root: The project's folder; data, experiments and results are made below it.
-        data: See :func:`demos.layouts_demo.layout_data`; the other demos have their own photographs.
+        data: CamVid's folder, for the demo of layouts; the other demos have their own photographs.
 
     Returns:
         The measures.
@@ -63,9 +63,9 @@ def run_demo(name: str, root: Path, data: Path | None = None) -> dict[str, Any]:
         TimError: A photograph's package is not installed, or the data are not there.
     """
     demo, started = DEMOS[name], time.perf_counter()
-    forced = _data(name, root, data)
+    overrides = _data(name, root, data)
     show_shipped(name, demo, root)
-    trained = train(demo, root, forced)
+    trained = train(demo, root, overrides)
     result = root / "results" / trained.opt["name"]
     sheet: list[SheetRow] = []
 
@@ -86,7 +86,7 @@ def picture_demo(name: str, root: Path, file: Path) -> None:
 
     Args:
         name: A key of :data:`DEMOS`.
-        root: See :func:`run_demo`.
+        root: The project's folder; the photographs are written below it.
         file: The JPEG.
 
     Raises:
@@ -101,7 +101,7 @@ def picture_demo(name: str, root: Path, file: Path) -> None:
 
 
 def compare_demo(name: str, root: Path, data: Path | None = None) -> dict[str, Any]:
-    """Compare consistency off, at the end only, and trained through; see :func:`compare_consistency`."""
+    """Compare a demo's consistency off, at the end only, and trained through; arguments as :func:`run_demo`."""
     return compare_consistency(name, DEMOS[name], root, _data(name, root, data))
 
 
@@ -126,7 +126,7 @@ Done in {measures["seconds"]:.0f} s: {measures["parameters"]:,} parameters, {mea
   held-out images (distance: {measures["distance"]}):
     input {measures["input_distance"]:.3f}, mean {measures["mean_distance"]:.3f}, \
 best of {measures["num_samples"]} {best:.3f}, diversity {measures["diversity"]:.3f}
-    agreement with the input, mean (worst sample): {agreement_text(measures)}
+    consistency with the input, mean (worst sample): {consistency_text(measures)}
 Look at  {here / "contact_sheet.png"}  and  {here / "metrics.json"}.
 Next, many sampled for an input of your own:
   .venv/bin/python tools/sample.py -i IMAGE_OR_FOLDER -o results/mine -m {model} -n 8

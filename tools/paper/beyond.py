@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from paper.ablation import draw_variants, measure_variants, stale_variants, variants_page
+from paper.ablation import measure_variants, stale_variants, variants_page
+from paper.ablation_pictures import draw_variants
 from paper.pages import folder_of, with_other_tasks, write_target
 from paper.workbench import Workbench
 

@@ -20,59 +20,68 @@ RECORD = "options.json"
 
 
 def trained_checkpoint(
-    option_file: Path, forced: Mapping[str, Any], label: str, root: Path, on_step: Observer | None = None
+    option_file: Path, overrides: Mapping[str, Any], label: str, root: Path, on_step: Observer | None = None
 ) -> Path:
     """Return the checkpoint of a training run, training it first if that was not done to its end.
 
     Args:
         option_file: Of the run.
-        forced: Options that replace the file's, as ``--force_yml`` names them.
+        overrides: Options that replace the file's, as ``--force_yml`` names them.
         label: For people; the run is ``experiments/LABEL_HASH`` below ``root``.
         root: The project's folder.
-        on_step: See :func:`tim_plugin.models.pipeline.train_pipeline`.
+        on_step: Called after each step with the iteration and its log.
 
     Raises:
         TimError: An option is wrong, or the run's record is of other options.
     """
-    folder, options = _place(option_file, forced, label, root)
+    folder, options = _place(option_file, overrides, label, root)
     if not (folder / RECORD).is_file():  # it is written when training has come to its end
-        states = folder / "training_states"
-        resume = ["--auto_resume"] if states.is_dir() and any(states.iterdir()) else []
-        _, argv = read_with_overrides(option_file, {**forced, "name": folder.name})
+        _, argv = read_with_overrides(option_file, {**overrides, "name": folder.name})
         made_by = machine(root, "cuda" if options.get("num_gpu") else "cpu")
-        train_pipeline(str(root), [*resume, *argv], on_step)
+        train_pipeline(str(root), [*_resume(folder), *argv], on_step)
         write_json(folder / MACHINE, made_by)
         write_json(folder / RECORD, options)
     return _checked(folder, options)
 
 
-def finished_checkpoint(option_file: Path, forced: Mapping[str, Any], label: str, root: Path) -> Path | None:
-    """Return the checkpoint of a run that has come to its end, or None; arguments as :func:`trained_checkpoint`.
+def _resume(folder: Path) -> list[str]:
+    states = folder / "training_states"
+    return ["--auto_resume"] if states.is_dir() and any(states.iterdir()) else []
+
+
+def finished_checkpoint(option_file: Path, overrides: Mapping[str, Any], label: str, root: Path) -> Path | None:
+    """Return the checkpoint of a run that has come to its end, or None.
+
+    Args:
+        option_file: Of the run.
+        overrides: Options that replace the file's.
+        label: For people; part of the run's name.
+        root: The project's folder.
 
     Raises:
         TimError: An option is wrong, or the run's record is of other options.
     """
-    folder, options = _place(option_file, forced, label, root)
+    folder, options = _place(option_file, overrides, label, root)
     return _checked(folder, options) if (folder / RECORD).is_file() else None
 
 
-def _place(option_file: Path, forced: Mapping[str, Any], label: str, root: Path) -> tuple[Path, dict[str, Any]]:
+def _place(option_file: Path, overrides: Mapping[str, Any], label: str, root: Path) -> tuple[Path, dict[str, Any]]:
     """The run's folder, and the options that it is named by."""
-    name, options = _named(option_file, forced, label)
+    name, options = _named(option_file, overrides, label)
     return root / "experiments" / name, options
 
 
-def run_name(option_file: Path, forced: Mapping[str, Any], label: str) -> str:
-    """Return the name of a run's folder; arguments as :func:`trained_checkpoint`.
+def run_name(option_file: Path, overrides: Mapping[str, Any], label: str) -> str:
+    """Return the name of a run's folder, LABEL_HASH, of the options that it is made with.
 
     Raises:
         TimError: An option is wrong.
     """
-    return _named(option_file, forced, label)[0]
+    return _named(option_file, overrides, label)[0]
 
 
-def _named(option_file: Path, forced: Mapping[str, Any], label: str) -> tuple[str, dict[str, Any]]:
-    opt, _ = read_with_overrides(option_file, forced)
+def _named(option_file: Path, overrides: Mapping[str, Any], label: str) -> tuple[str, dict[str, Any]]:
+    opt, _ = read_with_overrides(option_file, overrides)
     options = _by_content(json.loads(json.dumps({key: value for key, value in opt.items() if key not in NOT_HASHED})))
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
     return f"{label}_{digest}", options

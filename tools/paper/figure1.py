@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,26 +48,31 @@ def reproduce_figure1(root: Path, preset: Preset, mnist: Path | None = None) -> 
     if reason is not None:
         raise TimError(reason)
     run = Run(root / "tools" / "demos" / "options" / DEMO.option_file, digit_data(mnist), LABEL)
-    checkpoint, opt = trained_checkpoint(*run, root), run.options()
-    tower, _ = load_network(checkpoint)
-    training = {"parameters": sum(one.numel() for one in tower.parameters()), "iterations": run.iterations()}
-    training["training_seed"] = opt["manual_seed"]
     folder, made = folder_of(root, preset.name), root / "results" / run.name()
-    measures = write_figure1(Trained(opt, tower, checkpoint, training), made)
+    measures = write_figure1(_trained(run, root), made)
     write_atomically(folder / "fig1a.png", read_bytes(made / "figure_1a.png"))
     write_atomically(folder / "fig1.png", read_bytes(made / "figure_1b.png"))
     conditions = {
         "data_set": BUNDLED if mnist is None else MNIST,
-        "iterations": measures["iterations"],
-        "parameters": measures["parameters"],
-        "training_seed": measures["training_seed"],
-        "distance": measures["distance"],
+        **{key: measures[key] for key in ("iterations", "parameters", "training_seed", "distance")},
         "run": run.name(),
         **machine(root, "cpu"),
         **trained_at(root, [run.name()]),
     }
-    found = measures["figure_1b"]
-    page = [
+    content = {"measures": measures, "conditions": conditions}
+    write_target(folder, "fig1", content, _page(measures["figure_1b"]))
+    return content
+
+
+def _trained(run: Run, root: Path) -> Trained:
+    checkpoint, opt = trained_checkpoint(*run, root), run.options()
+    tower, _ = load_network(checkpoint)
+    training = {"parameters": sum(one.numel() for one in tower.parameters()), "iterations": run.iterations()}
+    return Trained(opt, tower, checkpoint, {**training, "training_seed": opt["manual_seed"]})
+
+
+def _page(found: Mapping[str, Any]) -> list[str]:
+    return [
         "# Figure 1: digits from their first ten principal components",
         "",
         "![Inputs, predictions, originals](fig1a.png)",
@@ -79,6 +85,3 @@ def reproduce_figure1(root: Path, preset: Preset, mnist: Path | None = None) -> 
         f"- of its nearest training digits: {found['density_quantile_of_neighbours']['median']:.2f}",
         f"- real digits in the densest 90 % of predictions: {found['real_points_in_densest_90_percent']:.0%}",
     ]
-    content = {"measures": measures, "conditions": conditions}
-    write_target(folder, "fig1", content, page)
-    return content

@@ -39,34 +39,34 @@ def reproduce_figure3(bench: Workbench) -> dict[str, Any]:
     Raises:
         TimError: The data or the weights cannot be read.
     """
-    root, device, side = bench.root, bench.device, bench.preset.gt_px
     run = bench.run(bench.preset.tim(TASK), bench.preset.seeds[0])
     (checkpoint,) = bench.train([run])
     tower = bench.network(bench.preset.tim(TASK), checkpoint)
-    lq, gt = _inputs(bench.folders["val"], tower, side, device)
-    per_run = sum(COUNTS) + VANILLA_SAMPLES
-    with tqdm(total=RUNS * per_run, unit="sample") as bar:
-        runs = [
-            measure_efficiency(tower, bench.distance, lq, gt, COUNTS, VANILLA_SAMPLES, seed, progress=bar.update)
-            for seed in range(RUNS)
-        ]
-    content = {
-        "figure": _figures(runs),
-        "conditions": {
-            "runs": RUNS,
-            "inputs": len(lq),
-            "vanilla_samples_drawn": VANILLA_SAMPLES,
-            "output_px": side,
-            "parameters": sum(p.numel() for p in tower.parameters()),
-            "distance": bench.distance.name,
-            "seeds": list(range(RUNS)),
-            **conditions_of(run.option_file, checkpoint, bench.data, root, device),
-        },
+    lq, gt = _inputs(bench.folders["val"], tower, bench.preset.gt_px, bench.device)
+    conditions = {
+        "runs": RUNS,
+        "inputs": len(lq),
+        "vanilla_samples_drawn": VANILLA_SAMPLES,
+        "output_px": bench.preset.gt_px,
+        "parameters": sum(p.numel() for p in tower.parameters()),
+        "distance": bench.distance.name,
+        "seeds": list(range(RUNS)),
+        **conditions_of(run.option_file, checkpoint, bench.data, bench.root, bench.device),
     }
-    folder = folder_of(root, bench.preset.name)
+    content = {"figure": _figures(_measured(bench, tower, lq, gt)), "conditions": conditions}
+    folder = folder_of(bench.root, bench.preset.name)
     write_target(folder, "fig3", content, _page(content))
     _draw(content["figure"], folder / "fig3.png")
     return content
+
+
+def _measured(bench: Workbench, tower: torch.nn.Module, lq: torch.Tensor, gt: torch.Tensor) -> list[Efficiency]:
+    per_run = sum(COUNTS) + VANILLA_SAMPLES
+    with tqdm(total=RUNS * per_run, unit="sample") as bar:
+        return [
+            measure_efficiency(tower, bench.distance, lq, gt, COUNTS, VANILLA_SAMPLES, seed, progress=bar.update)
+            for seed in range(RUNS)
+        ]
 
 
 def _inputs(

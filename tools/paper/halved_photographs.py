@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from paper.cached_runs import content_of
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images, read_image, write_png
@@ -35,12 +37,18 @@ def halved(folders: Sequence[Path], work: Path) -> Path:
     for path in (path for folder in folders for path in list_images(folder)):
         out = target / f"{path.stem}.png"
         if not out.exists():
-            rgb = read_image(path).rgb
+            rgb = _read_large(path)
             height, width = rgb.shape[-2:]
-            if min(height, width) < SMALLEST_PX:
-                raise TimError(f"{path}: is {width}x{height} pixels large; {SMALLEST_PX} are needed")
             write_png(out, bicubic_resize(rgb, (height // 2, width // 2)).clamp(0, 1))
     return target
+
+
+def _read_large(path: Path) -> Tensor:
+    rgb = read_image(path).rgb
+    height, width = rgb.shape[-2:]
+    if min(height, width) < SMALLEST_PX:
+        raise TimError(f"{path}: is {width}x{height} pixels large; {SMALLEST_PX} are needed")
+    return rgb
 
 
 def tiles(folder: Path, target: Path, side: int) -> Path:

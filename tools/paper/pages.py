@@ -81,8 +81,7 @@ def with_other_tasks(
         if task in tasks:
             continue
         theirs = before["conditions"][task]
-        other = [key for key in MUST_AGREE if key in now and theirs.get(key) != now[key]]
-        why = f"was measured with another {other[0].replace('_', ' ')}" if other else ""
+        why = _other_conditions(theirs, now)
         if not why and (task not in known or stale(task, kept, theirs)):
             why = "is of runs with other options or data than now"
         if why:
@@ -93,9 +92,15 @@ def with_other_tasks(
     return {"tasks": {task: tasks[task] for task in order}, "conditions": {task: conditions[task] for task in order}}
 
 
-def spread(values: Sequence[float], digits: int = 3) -> str:
+def _other_conditions(theirs: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say which of the conditions that must be one for all tasks differs; nothing if none does."""
+    other = [key for key in MUST_AGREE if key in now and theirs.get(key) != now[key]]
+    return f"was measured with another {other[0].replace('_', ' ')}" if other else ""
+
+
+def spread(values: Sequence[float]) -> str:
     """Return mean and, of several, sample standard deviation, as text; ``-`` for none."""
     if not values:
         return "-"
-    mean = f"{np.mean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} +- {np.std(values, ddof=1):.{digits}f}"
+    mean = f"{np.mean(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} +- {np.std(values, ddof=1):.3f}"

@@ -22,15 +22,21 @@ _steps: Any = None  # a worker's counter, shared with the parent
 
 
 class Run(NamedTuple):
-    """A training run: see :func:`paper.cached_runs.trained_checkpoint`."""
+    """A training run.
+
+    Attributes:
+        option_file: Of the run.
+        overrides: Options that replace the file's, as ``--force_yml`` names them.
+        label: For people; the run is ``experiments/LABEL_HASH``.
+    """
 
     option_file: Path
-    forced: Mapping[str, Any]
+    overrides: Mapping[str, Any]
     label: str
 
     def options(self) -> dict[str, Any]:
         """Return the options that the run is made with."""
-        return read_with_overrides(self.option_file, self.forced)[0]
+        return read_with_overrides(self.option_file, self.overrides)[0]
 
     def iterations(self) -> int:
         """Return how many steps it takes."""
@@ -38,7 +44,7 @@ class Run(NamedTuple):
 
     def name(self) -> str:
         """Return the name of its folder below ``experiments``."""
-        return run_name(self.option_file, self.forced, self.label)
+        return run_name(self.option_file, self.overrides, self.label)
 
 
 def train_all(runs: Sequence[Run], root: Path, jobs: int = 1) -> list[Path]:

@@ -22,15 +22,15 @@ class System:
     Attributes:
         name: For people.
         option_file: Below the project.
-        forced: Options that replace the file's, as ``--force_yml`` names them.
-        several: Whether it gives different answers for one input.
+        overrides: Options that replace the file's, as ``--force_yml`` names them.
+        several: Whether it gives different samples for one input.
         trained: Whether there is anything to train.
         note: What a reader has to know beside its figures.
     """
 
     name: str
     option_file: str
-    forced: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     several: bool = True
     trained: bool = True
     note: str = ""
@@ -96,7 +96,7 @@ def _small(
     name: str, file: str, iterations: int, lr: float, network: Mapping[str, Any], *, searches: bool = False, **rest: Any
 ) -> System:
     """A compared system at the small preset's size, for a fixed number of iterations."""
-    forced = {
+    overrides = {
         **SMALL_SIZES,
         **(SMALL_SEARCH if searches else {}),
         **{f"network_g:{key}": value for key, value in network.items()},
@@ -105,7 +105,7 @@ def _small(
         "train:scheduler:milestones": [int(iterations * 0.7), int(iterations * 0.9)],
         "train:scheduler:gamma": 0.3,
     }
-    return System(name, f"options/baselines/{file}", forced, **rest)
+    return System(name, f"options/baselines/{file}", overrides, **rest)
 
 
 OUR_ADAPTATION = "our adaptation: no architecture was published for the task"
@@ -118,7 +118,7 @@ def _adapted_cimle(task: str) -> System:
 
 def _regression(task: str, iterations: int) -> System:
     """The small tower with one candidate: nothing is selected."""
-    forced = {
+    overrides = {
         "imle:sampling": "vanilla",
         "imle:samples_per_level": 1,
         "imle:pool_size": 8,
@@ -126,7 +126,7 @@ def _regression(task: str, iterations: int) -> System:
         "train:total_iter": iterations,
         "train:scheduler:milestones": [int(iterations * 0.7), int(iterations * 0.9)],
     }
-    return System("regression (the tower)", f"tools/paper/options/train_small_{task}.yml", forced)
+    return System("regression (the tower)", f"tools/paper/options/train_small_{task}.yml", overrides)
 
 
 # Iterations give each system about the time of TIM's 1,200, by the seconds of an iteration that table 2 measures.
@@ -273,12 +273,12 @@ def _on_gpu(system: System) -> System:
     """A system of the paper's preset with smaller outputs and a smaller tower; other networks are as published."""
     if not system.trained:
         return system
-    kind, forced = system.option_file.rsplit("/", 1)[-1], dict(GPU_SIZES)
+    kind, overrides = system.option_file.rsplit("/", 1)[-1], dict(GPU_SIZES)
     if kind.startswith(("train_tim_", "train_regression_")):
-        forced |= GPU_TOWER | GPU_DISTANCE
+        overrides |= GPU_TOWER | GPU_DISTANCE
     if kind.startswith(("train_tim_", "train_cimle_")):
-        forced |= GPU_SEARCH | GPU_DISTANCE
-    return replace(system, forced=forced)
+        overrides |= GPU_SEARCH | GPU_DISTANCE
+    return replace(system, overrides=overrides)
 
 
 GPU = replace(

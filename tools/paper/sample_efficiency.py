@@ -57,21 +57,21 @@ def measure_efficiency(
         gt: (N, 3, H, W) in [0, 1].
         counts: Samples a level of hierarchical sampling.
         vanilla_samples: Drawn of each input.
-        seed: Of all codes.
+        seed: Of all latents.
         at_once: Items a level runs on at once.
         progress: Called with the number of samples that were drawn since its last call.
     """
     conditions = condition_pyramid(Observed(lq), tower.spec, tower.degradation)
     targets = target_pyramid(gt, tower.spec.num_levels)
     generator = torch.Generator(lq.device).manual_seed(seed)
+    progress = progress or (lambda count: None)
     reached: dict[str, dict[int, float]] = {criterion: {} for criterion in CRITERIA}
     for m in counts:
         found = hierarchical(
             tower, distance, conditions, targets, [m] * len(targets), generator, max(at_once, len(lq))
         ).distances.double()
         reached["last"][m], reached["sum"][m] = float(found[:, -1].mean()), float(found.sum(dim=1).mean())
-        if progress is not None:
-            progress(m)
+        progress(m)
     drawn = _vanilla_distances(tower, distance, conditions, targets, vanilla_samples, generator, at_once, progress)
     best = {"last": drawn[:, :, -1], "sum": drawn.sum(dim=2)}
     curves = {key: one.cummin(dim=0).values.mean(dim=1).tolist() for key, one in best.items()}
@@ -86,7 +86,7 @@ def _vanilla_distances(
     count: int,
     generator: torch.Generator,
     at_once: int,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int], None],
 ) -> Tensor:
     """Return (count, N, L): each sample's distance to each level's target."""
     inputs = len(targets[0])
@@ -103,6 +103,5 @@ def _vanilla_distances(
                 for image, target in zip(images, features, strict=True)
             ]
             parts.append(torch.stack(levels, dim=1).view(times, inputs, len(levels)).double())
-            if progress is not None:
-                progress(times)
+            progress(times)
     return torch.cat(parts)

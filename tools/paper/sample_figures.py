@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from paper.pages import folder_of, write_target
 from paper.run_conditions import trained_at
 from paper.workbench import SAMPLING_SEED, Workbench
+from tim_plugin.inference.image_samples import sample_loader
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import sample_loader
 from tim_plugin.utils.contact_sheet import contact_sheet
 from tim_plugin.utils.images import write_png
 
@@ -37,26 +37,21 @@ def reproduce_samples(bench: Workbench, figure: str) -> dict[str, Any]:
     run = bench.run(system, seed)
     (checkpoint,) = bench.train([run])
     images = bench.spread_images(system, SHOWN_INPUTS)
-    answers = sample_loader(
-        bench.network(system, checkpoint),
-        DataLoader(images),
-        SHOWN_SAMPLES,
-        SAMPLING_SEED,
-        bench.device,
-    )
-    sheet = contact_sheet([sheet_row(one._replace(name="")) for one, _ in answers], max_samples=SHOWN_SAMPLES)
-    folder = folder_of(bench.root, bench.preset.name)
+    network, folder = bench.network(system, checkpoint), folder_of(bench.root, bench.preset.name)
+    sampled = sample_loader(network, DataLoader(images), SHOWN_SAMPLES, SAMPLING_SEED, bench.device)
+    sheet = contact_sheet([sheet_row(one._replace(name="")) for one, _ in sampled], max_samples=SHOWN_SAMPLES)
     write_png(folder / f"{figure}.png", sheet)
+    conditions = {
+        **bench.shown_conditions(),
+        "run": run.name(),
+        "iterations": run.iterations(),
+        "training_seed": seed,
+        **trained_at(bench.root, [run.name()]),
+    }
     content = {
         "task": task,
         "images": [Path(images.dataset.paths[index]).name for index in images.indices],
-        "conditions": {
-            **bench.shown_conditions(),
-            "run": checkpoint.parent.parent.name,
-            "iterations": run.iterations(),
-            "training_seed": seed,
-            **trained_at(bench.root, [run.name()]),
-        },
+        "conditions": conditions,
     }
     page = [f"# Figure {figure.removeprefix('fig')}: samples of TIM, {task}", "", f"![Samples]({figure}.png)", ""]
     page += ["Input, samples, where they differ, ground truth; images evenly spread, none picked."]

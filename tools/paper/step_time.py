@@ -78,14 +78,8 @@ def logged_step_seconds(folder: Path) -> float:
 
 def _timed(run: Run, scratch: Path) -> float:
     skipped, timed = _steps(run.options())
-    on_cpu, threads = clock_of(run) == PROCESSOR, torch.get_num_threads()
-    total, times = skipped + timed, []
-    forced = {**run.forced, "name": f"timing_{time.monotonic_ns()}", "path:experiments_root": str(scratch)}
-    forced |= {"train:total_iter": total, "logger:progress_bar": False, "logger:use_tb_logger": False}
-    forced["logger:save_checkpoint_freq"] = total + 1
-    if on_cpu:
-        forced["datasets:train:num_worker_per_gpu"] = 0  # other processes' time is not seen
-    _, argv = read_with_overrides(run.option_file, forced)
+    on_cpu, threads, times = clock_of(run) == PROCESSOR, torch.get_num_threads(), []
+    argv = _timing_arguments(run, skipped + timed, scratch, on_cpu)
 
     def on_step(current_iter: int, log: Mapping[str, float]) -> None:
         if not on_cpu:
@@ -102,6 +96,15 @@ def _timed(run: Run, scratch: Path) -> float:
         torch.set_num_threads(threads)
         logging.disable(logging.NOTSET)
     return (times[-1] - times[skipped - 1]) / timed
+
+
+def _timing_arguments(run: Run, total: int, scratch: Path, on_cpu: bool) -> list[str]:
+    overrides = {**run.overrides, "name": f"timing_{time.monotonic_ns()}", "path:experiments_root": str(scratch)}
+    overrides |= {"train:total_iter": total, "logger:progress_bar": False, "logger:use_tb_logger": False}
+    overrides["logger:save_checkpoint_freq"] = total + 1
+    if on_cpu:
+        overrides["datasets:train:num_worker_per_gpu"] = 0  # other processes' time is not seen
+    return read_with_overrides(run.option_file, overrides)[1]
 
 
 def _steps(opt: Mapping[str, Any]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from paper.charts import draw_bars
@@ -72,14 +73,17 @@ def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
     result: Measured = {}
     for task in tasks:
         seconds = kept_step_seconds(runs[task], bench.root)
-        for one in bench.preset.systems[task]:
-            path = paths.get((task, one.name))
-            figures = dict(bench.figures(one, path))
-            figures["run"] = None if path is None else path.parent.parent.name
-            figures["training"] = None if path is None else _training(runs[task][one.name], seconds[one.name])
-            figures["note"] = one.note
-            result.setdefault(task, {})[one.name] = figures
+        training = {name: _training(run, seconds[name]) for name, run in runs[task].items()}
+        result[task] = {
+            one.name: _row(bench, one, paths.get((task, one.name)), training.get(one.name))
+            for one in bench.preset.systems[task]
+        }
     return result
+
+
+def _row(bench: Workbench, system: System, path: Path | None, training: dict[str, float] | None) -> Row:
+    run = None if path is None else path.parent.parent.name
+    return {**bench.figures(system, path), "run": run, "training": training, "note": system.note}
 
 
 def _training(run: Run, seconds: float) -> dict[str, float]:
@@ -91,7 +95,7 @@ def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
     """Write ``table2.{json,md,png}``: the distance between the sets of samples and of ground truths."""
     frechet, best = bench.extractor.frechet, f"best_of_{bench.preset.num_samples}"
     header = ["system", "paper: FID", f"{frechet}, all samples", f"{frechet}, one sample an input", "mean distance"]
-    header += [best.replace("_", " "), "PSNR, dB", "precision, recall", "agreement: mean, worst"]
+    header += [best.replace("_", " "), "PSNR, dB", "precision, recall", "consistency: mean, worst"]
     header += ["parameters", "iterations", "seconds an iteration", "minutes", "of TIM's time"]
 
     def cells(task: str, system: System, row: Row, tim: Row) -> list[str]:
@@ -104,20 +108,18 @@ def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
             f"{row['lpips'][best]:.3f}" if system.several else "-",
             f"{row['psnr']['mean']:.2f}",
             f"{row['prc']['precision']:.3f}, {row['prc']['recall']:.3f}",
-            _agreement(row),
+            _consistency(row),
             f"{row['parameters']:,}",
             *_training_cells(row, tim),
         ]
 
-    title, chart = (
-        "Table 2: distance between samples and ground truths",
-        Chart(f"{frechet}, all samples (lower is better)", lambda row: row[frechet]),
-    )
+    title = "Table 2: distance between samples and ground truths"
+    chart = Chart(f"{frechet}, all samples (lower is better)", lambda row: row[frechet])
     return _write(bench, tasks, "table2", title, header, cells, chart)
 
 
 def reproduce_table3(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
-    """Write ``table3.{json,md,png}``: faithfulness-weighted variance of the systems with several answers."""
+    """Write ``table3.{json,md,png}``: faithfulness-weighted variance of the systems that sample."""
     header = ["system", *(f"paper: sigma {one}" for one in FWV_SIGMAS), *(f"sigma {one}" for one in FWV_SIGMAS)]
 
     def cells(task: str, system: System, row: Row, tim: Row) -> list[str] | None:
@@ -156,7 +158,7 @@ def _training_cells(row: Row, tim: Row) -> list[str]:
     return [str(training["iterations"]), f"{training['seconds_an_iteration']:.3f}", f"{minutes:.1f}", shown]
 
 
-def _agreement(row: Row) -> str:
+def _consistency(row: Row) -> str:
     found = [one for one in row.values() if isinstance(one, dict) and "worst" in one]
     return "; ".join(f"{one['mean']:.2f}, {one['worst']:.2f} {one['unit']}" for one in found) or "-"
 
@@ -183,35 +185,36 @@ def _write(
     cells: Callable[[str, System, Row, Row], list[str] | None],
     chart: Chart,
 ) -> dict[str, Any]:
-    scale = bench.preset.fwv_scale
-    conditions = {**bench.conditions(), "training_seed": bench.preset.seeds[0]}
-    conditions["faithfulness_weighted_variance"] = (
-        "mean over samples of exp(-d / (2 sigma^2)) times the distance to the mean sample; "
-        + (f"distances divided by {scale:g}, which brings them to LPIPS's size" if scale != 1 else "d as it is")
-    )
     found = compare(bench, tasks)
-    runs = {task: [row["run"] for row in rows.values() if row["run"] is not None] for task, rows in found.items()}
-    by_task = {
-        task: {
-            **conditions,
-            "training_time": clock_of(bench.run(bench.preset.tim(task), conditions["training_seed"])),
-            **trained_at(bench.root, names),
-        }
-        for task, names in runs.items()
-    }
-    measured = {"tasks": found, "conditions": by_task}
+    measured = {"tasks": found, "conditions": _conditions(bench, found)}
     folder = folder_of(bench.root, bench.preset.name)
-    content, page = with_other_tasks(folder, target, measured, TASKS, _stale(bench)), [f"# {title}"]
-    bars: dict[str, dict[str, float]] = {}
+    content = with_other_tasks(folder, target, measured, TASKS, _stale(bench))
+    page, bars = [f"# {title}"], {}
     for task, systems in content["tasks"].items():
-        rows, tim = [], bench.preset.tim(task).name
-        for system in bench.preset.systems[task]:
-            found = cells(task, system, systems[system.name], systems[tim]) if system.name in systems else None
-            if found is not None:
-                bars.setdefault(task, {})[system.name] = chart.value(systems[system.name])
-                rows.append([system.name + (f" ({system.note})" if system.note else ""), *found])
-        page += ["", f"## {task}", "", *table(header, rows)]
+        rows, tim = {}, bench.preset.tim(task).name
+        for system in (one for one in bench.preset.systems[task] if one.name in systems):
+            line = cells(task, system, systems[system.name], systems[tim])
+            if line is not None:
+                rows[system.name] = [system.name + (f" ({system.note})" if system.note else ""), *line]
+        bars[task] = {name: chart.value(systems[name]) for name in rows}
+        page += ["", f"## {task}", "", *table(header, rows.values())]
     page += ["", f"![{chart.label}]({target}.png)"]
     draw_bars(bars, "TIM", chart.label, folder / f"{target}.png")
     write_target(folder, target, content, page)
     return content
+
+
+def _conditions(bench: Workbench, found: Measured) -> dict[str, dict[str, Any]]:
+    """What stands beside the figures of each task."""
+    scale, seed = bench.preset.fwv_scale, bench.preset.seeds[0]
+    variance = "mean over samples of exp(-d / (2 sigma^2)) times the distance to the mean sample; "
+    variance += f"distances divided by {scale:g}, which brings them to LPIPS's size" if scale != 1 else "d as it is"
+    shared = {**bench.conditions(), "training_seed": seed, "faithfulness_weighted_variance": variance}
+    return {
+        task: {
+            **shared,
+            "training_time": clock_of(bench.run(bench.preset.tim(task), seed)),
+            **trained_at(bench.root, [row["run"] for row in rows.values() if row["run"] is not None]),
+        }
+        for task, rows in found.items()
+    }

@@ -15,15 +15,16 @@ from paper.figure1 import TASK as FIGURE_1_TASK
 from paper.figure1 import other_digits, reproduce_figure1
 from paper.figure3 import TASK as FIGURE_3_TASK
 from paper.figure3 import reproduce_figure3
+from paper.pages import folder_of
 from paper.presets import PRESETS
 from paper.workbench import Workbench
-from tim_plugin.inference.files import choose_device
+from tim_plugin.inference.devices import choose_device
 from tim_plugin.utils.errors import TimError, did_you_mean
 from towers.make import make_weights
 from towers.recipes import TOWERS
 
 ALL = "all"
-WEIGHTS = "weights"
+WEIGHTS = "weights"  # the earlier name of tools/make_weights.py
 
 
 class Target(NamedTuple):
@@ -83,7 +84,7 @@ def _asked_for(target: str, tasks: str | None) -> dict[str, Sequence[str]]:
 
 
 def reproduce(root: Path, args: argparse.Namespace) -> None:
-    """Make a target, or all of them, and print its page; or make towers that the package holds.
+    """Make a target, or all of them, and print its page.
 
     Args:
         root: The project's folder.
@@ -92,6 +93,32 @@ def reproduce(root: Path, args: argparse.Namespace) -> None:
     Raises:
         TimError: An argument is wrong, or data or weights are not there.
     """
+    _check(args)
+    bench = _workbench(root, args)
+    if args.target == WEIGHTS:
+        print("tools/reproduce.py weights is now called tools/make_weights.py", file=sys.stderr)
+        make_weights(bench, args.name)
+        return
+    asked = _asked_for(args.target, args.tasks)
+    _need(bench, [TARGETS[name] for name in asked])
+    made: list[Target] = []
+    for name, tasks in asked.items():
+        if TARGETS[name] not in made:  # a table and a figure may be one target
+            _make(TARGETS[name], bench, tasks, args)
+        made.append(TARGETS[name])
+        print((folder_of(root, bench.preset.name) / f"{name}.md").read_text(), flush=True)
+
+
+def _make(target: Target, bench: Workbench, tasks: Sequence[str], args: argparse.Namespace) -> None:
+    if args.target == ALL and FIGURE_1_TASK in tasks:
+        kept = other_digits(bench.root, bench.preset, args.mnist)
+        if kept is not None:
+            print(f"{kept}; it stays as it is", file=sys.stderr)
+            return
+    target.make(bench, tasks, args.mnist)
+
+
+def _check(args: argparse.Namespace) -> None:
     for name, value in (("--seeds", args.seeds), ("--jobs", args.jobs)):
         if value is not None and value < 1:
             raise TimError(f"{name} {value}: must be 1 or more")
@@ -101,30 +128,18 @@ def reproduce(root: Path, args: argparse.Namespace) -> None:
         raise TimError(
             f"--device {args.device}: fig1 is trained and measured on the CPU, for which it is small: leave it out"
         )
+    if (args.target == WEIGHTS) != (args.name is not None):
+        raise TimError(f"--name says which tower '{WEIGHTS}' makes, and only that needs it: {', '.join(TOWERS)}")
+    if args.target == WEIGHTS and args.tasks is not None:
+        raise TimError(f"--tasks: {WEIGHTS} has none; --name says which tower is made")
+
+
+def _workbench(root: Path, args: argparse.Namespace) -> Workbench:
     preset = PRESETS[args.preset]
     if args.seeds is not None:
         preset = dataclasses.replace(preset, seeds=tuple(range(args.seeds)))
     features = args.features or ("random" if preset.halve else "imagenet")
-    bench = Workbench(root, preset, args.data or Path(), features, choose_device(args.device), args.jobs)
-    if (args.target == WEIGHTS) != (args.name is not None):
-        raise TimError(f"--name says which tower '{WEIGHTS}' makes, and only that needs it: {', '.join(TOWERS)}")
-    if args.target == WEIGHTS:
-        if args.tasks is not None:
-            raise TimError(f"--tasks: {WEIGHTS} has none; --name says which tower is made")
-        make_weights(bench, args.name)
-        return
-    asked = _asked_for(args.target, args.tasks)
-    _need(bench, [TARGETS[name] for name in asked])
-    made: set[int] = set()
-    for name, tasks in asked.items():
-        target = TARGETS[name]
-        kept = other_digits(root, preset, args.mnist) if args.target == ALL and FIGURE_1_TASK in tasks else None
-        if kept is not None:
-            print(f"{kept}; it stays as it is", file=sys.stderr)
-        elif id(target) not in made:
-            target.make(bench, tasks, args.mnist)
-        made.add(id(target))
-        print((root / "docs" / "results" / preset.name / f"{name}.md").read_text(), flush=True)
+    return Workbench(root, preset, args.data or Path(), features, choose_device(args.device), args.jobs)
 
 
 def _need(bench: Workbench, targets: Sequence[Target]) -> None:

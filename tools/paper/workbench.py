@@ -95,13 +95,13 @@ class Workbench:
     def run(self, system: System, seed: int, changes: Mapping[str, Any] | None = None) -> Run:
         """Return a system's training run."""
         file = self.root / system.option_file
-        forced = {**system.forced, **(changes or {}), "manual_seed": seed}
-        forced |= {f"datasets:{phase}:dataroot_gt": str(self.folders[phase]) for phase in ("train", "val")}
+        overrides = {**system.overrides, **(changes or {}), "manual_seed": seed}
+        overrides |= {f"datasets:{phase}:dataroot_gt": str(self.folders[phase]) for phase in ("train", "val")}
         if torch.device(self.device).type == "cuda":
-            forced["num_gpu"] = 1
+            overrides["num_gpu"] = 1
         if "perceptual_opt" in read_option_file(file)["train"]:
-            forced["train:perceptual_opt:weights"] = self.weights
-        return Run(file, forced, f"reproduce_{file.stem.removeprefix('train_')}")
+            overrides["train:perceptual_opt:weights"] = self.weights
+        return Run(file, overrides, f"reproduce_{file.stem.removeprefix('train_')}")
 
     def train(self, runs: Sequence[Run]) -> list[Path]:
         """Return the runs' checkpoints, training what is missing."""
@@ -126,7 +126,7 @@ class Workbench:
         }
 
     def _options(self, system: System) -> dict[str, Any]:
-        return read_with_overrides(self.root / system.option_file, system.forced)[0]
+        return read_with_overrides(self.root / system.option_file, system.overrides)[0]
 
     def spread_images(self, system: System, count: int) -> Subset:
         """Return measured images that are spread evenly over all, none picked."""
@@ -159,18 +159,19 @@ class Workbench:
             what: All that the measures depend on beside checkpoint, images, distance and seed.
             measure: Gives them.
         """
-        dataset = self.dataset(system)
         place = self.root / "experiments" / "reproduce_untrained" if checkpoint is None else checkpoint.parent.parent
-        key = {
+        return kept_json(place, name, {**self._key(system, checkpoint), **what}, measure)
+
+    def _key(self, system: System, checkpoint: Path | None) -> dict[str, Any]:
+        dataset = self.dataset(system)
+        return {
             "system": system.option_file if checkpoint is None else content_of(checkpoint),
             "dataset": {**dataset, "dataroot_gt": content_of(Path(dataset["dataroot_gt"]))},
             "distance": self.distance.name,
             "weights": content_of(Path(self.weights)) if Path(self.weights).is_file() else self.weights,
             "seed": SAMPLING_SEED,
             "version": __version__,
-            **what,
         }
-        return kept_json(place, name, key, measure)
 
     def _measured(self, system: System, checkpoint: Path | None, count: int) -> dict[str, Any]:
         dataset, network = self.dataset(system), self.network(system, checkpoint)

@@ -14,9 +14,10 @@ from tim_plugin.archs.wrapped_tower import WrappedTower
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import LevelLatent
 from tim_plugin.imle.types import Condition
+from tim_plugin.inference.arguments import GIB
 from tim_plugin.inference.feature_maps import windows
-from tim_plugin.inference.memory_plan import GIB, MOST_AT_ONCE
-from tim_plugin.inference.samples import sample_image
+from tim_plugin.inference.image_samples import sample_image
+from tim_plugin.inference.memory_plan import MOST_AT_ONCE
 from tim_plugin.inference.tiled_tower import RRDB_HALO_PX, TiledTower
 
 SAMPLES = (1, 4, 16, 64)
@@ -43,8 +44,8 @@ class _Counter(WrappedTower):
 def benchmark_inference(name: str, repeats: int = 5, device: str = "cpu") -> list[Comparison]:
     """Time the ways of sampling on one network.
 
-    A single run is a call of :func:`tim_plugin.inference.samples.sample_image` for one sample in this process, from the
-    LQ to what is saved; loading, reading and writing are in neither side.
+    A single run is a call of :func:`tim_plugin.inference.image_samples.sample_image` for one sample in this process,
+    from the LQ to what is saved; loading, reading and writing are in neither side.
 
     Args:
         name: A key of :data:`speed.settings.SETTINGS`.

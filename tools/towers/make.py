@@ -18,10 +18,11 @@ from paper.run_conditions import machine
 from paper.step_time import logged_step_seconds
 from paper.workbench import SAMPLING_SEED, Workbench
 from tim_plugin.inference import towers as pretrained
+from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.inference.samples import SampledImage
 from tim_plugin.losses.distance import PerceptualDistance
-from tim_plugin.metrics.validation import Row, evaluate, summarise
+from tim_plugin.metrics.summary import Row, summarise
+from tim_plugin.metrics.validation import evaluate
 from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError, did_you_mean
@@ -36,7 +37,7 @@ SHOWN_SAMPLES = 5
 
 
 class Held(NamedTuple):
-    """A held-out image: its row of measures, the distance of the trivial answer, and what a sheet shows."""
+    """A held-out image: its row of measures, the distance of the trivial image, and what a sheet shows."""
 
     row: Row
     trivial: float
@@ -44,7 +45,7 @@ class Held(NamedTuple):
 
     @property
     def gain(self) -> float:
-        """The samples' mean distance over the trivial answer's: below 1 the tower is nearer."""
+        """The samples' mean distance over the trivial image's: below 1 the tower is nearer."""
         distances = self.row.scores["distance"]
         return sum(distances) / len(distances) / self.trivial
 
@@ -77,10 +78,10 @@ def _run(bench: Workbench, name: str) -> Run:
     shipped = TOWERS[name]
     file = bench.root / "tools" / "towers" / "options" / shipped.option_file
     data = shipped.training_data(bench.root, bench.data)
-    forced = {**data, **({"train:perceptual_opt:weights": bench.weights} if shipped.perceptual else {})}
+    overrides = {**data, **({"train:perceptual_opt:weights": bench.weights} if shipped.perceptual else {})}
     if torch.device(bench.device).type == "cuda":
-        forced["num_gpu"] = 1
-    return Run(file, forced, file.stem.replace("train_", "weights_", 1))
+        overrides["num_gpu"] = 1
+    return Run(file, overrides, file.stem.replace("train_", "weights_", 1))
 
 
 def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path) -> None:
@@ -89,8 +90,16 @@ def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path) -> None
     section = shipped.held_out(bench.root, bench.data)
     held = held_out(tower, build_dataset(section), bench.distance, bench.device)
     figures = _figures(tower, held)
+    conditions = _conditions(bench, shipped, run, checkpoint)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_jpeg(folder / f"{name}.jpg", contact_sheet([one.shown for one in shown(held)], max_samples=SHOWN_SAMPLES))
+    content = {"name": name, "measures": figures, "conditions": conditions}
+    write_target(folder, name, content, _card(name, shipped, figures, tower))
+
+
+def _conditions(bench: Workbench, shipped: Shipped, run: Run, checkpoint: Path) -> dict[str, Any]:
     iterations = run.iterations()
-    conditions = {
+    return {
         "trained_on": shipped.trained_on,
         "terms": shipped.terms,
         "iterations": iterations,
@@ -103,10 +112,6 @@ def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path) -> None
         "distance": bench.distance.name,
         **machine(bench.root, bench.device),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_jpeg(folder / f"{name}.jpg", contact_sheet([one.shown for one in shown(held)], max_samples=SHOWN_SAMPLES))
-    content = {"name": name, "measures": figures, "conditions": conditions}
-    write_target(folder, name, content, _card(name, shipped, figures, tower))
 
 
 def held_out(
@@ -120,41 +125,37 @@ def held_out(
         distance: Between samples and GT.
         device: Where.
     """
-    sampled: list[SampledImage] = []
-    bar = tqdm(total=len(dataset), unit="image", desc="held out")
+    held: list[Held] = []
+    with tqdm(total=len(dataset), unit="image", desc="held out") as bar:
 
-    def on_image(found: SampledImage, row: Row) -> None:
-        sampled.append(found)
-        bar.update()
+        def on_image(found: SampledImage, row: Row) -> None:
+            held.append(Held(row, _trivial_distance(found, distance, device), sheet_row(found)))
+            bar.update()
 
-    rows = evaluate(
-        tower,
-        DataLoader(dataset),
-        {},
-        NUM_SAMPLES,
-        SAMPLING_SEED,
-        device=device,
-        distance=distance,
-        max_samples_per_batch=AT_ONCE,
-        callback=on_image,
-    )
-    bar.close()
-    return [
-        Held(row, _trivial_distance(one, distance, device), sheet_row(one))
-        for row, one in zip(rows, sampled, strict=True)
-    ]
+        evaluate(
+            tower,
+            DataLoader(dataset),
+            {},
+            NUM_SAMPLES,
+            SAMPLING_SEED,
+            device=device,
+            distance=distance,
+            max_samples_per_batch=AT_ONCE,
+            callback=on_image,
+        )
+    return held
 
 
 @torch.no_grad()
 def _trivial_distance(sampled: SampledImage, distance: PerceptualDistance, device: torch.device | str) -> float:
     """The distance to the GT of the input as it is: enlarged bicubically, or the JPEG, or the grey image itself."""
     gt = sampled.gt.expand(3, -1, -1)[None]
-    picture = trivial_answer(sampled.lq, tuple(gt.shape[-2:]))[None]
+    picture = trivial_image(sampled.lq, tuple(gt.shape[-2:]))[None]
     return float(distance(picture.to(device), gt.to(device)))
 
 
-def trivial_answer(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return an input's picture (3, h, w) at the size (H, W) of the answer, in [0, 1]."""
+def trivial_image(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return an input's picture (3, h, w) at the size (H, W) of the samples, in [0, 1]."""
     return picture if tuple(picture.shape[-2:]) == size else bicubic_resize(picture, size).clamp(0, 1)
 
 
@@ -182,35 +183,23 @@ def _figures(tower: nn.Module, held: Sequence[Held]) -> dict[str, Any]:
 
 
 def _card(name: str, shipped: Shipped, figures: dict[str, Any], tower: nn.Module) -> list[str]:
-    parameters = sum(one.numel() for one in tower.parameters())
-    size = pretrained.path_of(name).stat().st_size / 1e6
-    rows = [
-        [shipped.trivial, f"{figures['trivial_distance']:.3f}", "-", "-"],
-        [
-            f"`{name}`",
-            f"{figures['distance']:.3f}",
-            f"{figures['distance_best']:.3f}",
-            f"{figures['diversity']:.3f}",
-        ],
-    ]
-    agreement = [
-        f"{measure}, {one.unit}: mean {figures[measure]:.4g}, worst {figures[f'{measure}_worst']:.4g}"
+    measured = [
+        f"Consistency with the input: {measure}, {one.unit}: mean {figures[measure]:.4g}, "
+        f"worst {figures[f'{measure}_worst']:.4g}."
         for measure, one in tower.degradation.measured.items()
         if measure in figures
     ]
     return [
         f"# {name}",
         "",
-        f"{shipped.what}. {parameters:,} parameters, {size:.1f} MB. Made by "
-        f"`python tools/reproduce.py weights --name {name} --data DATA --features SQUEEZENET_STATE_DICT`; used by "
-        f"`python tools/sample.py -i FILE --model {name}`.",
+        _summary(name, shipped, tower),
         "",
-        *table(["", "mean distance", f"best of {NUM_SAMPLES}", "diversity"], rows),
+        *_table(name, shipped, figures),
         "",
         f"{figures['images']} held-out images; {figures['images_nearer_than_trivial']:.0%} of them are nearer to the "
         f"ground truth, mean of {NUM_SAMPLES} samples, than {shipped.trivial}.",
-        *([""] if agreement else []),
-        *(f"Agreement with the input: {line}." for line in agreement),
+        *([""] if measured else []),
+        *measured,
         "",
         f"![Typical and failed results]({name}.jpg)",
         "",
@@ -219,3 +208,19 @@ def _card(name: str, shipped: Shipped, figures: dict[str, Any], tower: nn.Module
         "",
         f"Limits: {shipped.limits}",
     ]
+
+
+def _summary(name: str, shipped: Shipped, tower: nn.Module) -> str:
+    parameters = sum(one.numel() for one in tower.parameters())
+    size = pretrained.path_of(name).stat().st_size / 1e6
+    return (
+        f"{shipped.what}. {parameters:,} parameters, {size:.1f} MB. Made by "
+        f"`python tools/make_weights.py --name {name} --data DATA --features SQUEEZENET_STATE_DICT`; used by "
+        f"`python tools/sample.py -i FILE --model {name}`."
+    )
+
+
+def _table(name: str, shipped: Shipped, figures: dict[str, Any]) -> list[str]:
+    ours = [f"{figures[key]:.3f}" for key in ("distance", "distance_best", "diversity")]
+    rows = [[shipped.trivial, f"{figures['trivial_distance']:.3f}", "-", "-"], [f"`{name}`", *ours]]
+    return table(["", "mean distance", f"best of {NUM_SAMPLES}", "diversity"], rows)

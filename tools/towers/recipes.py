@@ -23,10 +23,10 @@ class Shipped:
         what: One line for people.
         training_data: Maps the project's folder and ``--data`` to the options that name what is trained on.
         held_out: Maps them to the section of the data set that is measured.
-        trained_on: For the card; likewise the attributes that follow.
-        measured_on: Which images.
-        terms: Of the data.
-        trivial: The answer that needs no network.
+        trained_on: The training data, for the card.
+        measured_on: The images that are measured, for the card.
+        terms: Licence of the data.
+        trivial: The image that is had without a network.
         limits: What it is not good for.
         perceptual: Whether it is trained by features; else by pixels.
     """
@@ -92,9 +92,9 @@ def _super_resolution(scale: int) -> Shipped:
     )
 
 
-def _training_only(forced: dict[str, str]) -> dict[str, str]:
+def _training_only(overrides: dict[str, str]) -> dict[str, str]:
     """Of a demo's options that name its data those of training: the towers' option files have no validation."""
-    return {key: value for key, value in forced.items() if not key.startswith("datasets:val")}
+    return {key: value for key, value in overrides.items() if not key.startswith("datasets:val")}
 
 
 def _layout_training(root: Path, data: Path) -> dict[str, Any]:

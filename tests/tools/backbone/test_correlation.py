@@ -140,15 +140,15 @@ def test_the_towers_differ_in_their_distance_alone(large_photos, project_copy, t
             write_png(project_copy / "photos" / phase / path.name, read_image(path).rgb)
     bench = _bench(project_copy, project_copy / "photos", tmp_path / "squeeze.pth", 7)
     runs = tower_runs(bench, bench.preset.tim("sr16x"), tmp_path / "own.safetensors")
-    forced = {name: run.forced for name, run in runs.items()}
-    assert {forced[name]["train:perceptual_opt:weights"] for name in (RANDOM, OURS, TEACHER)} == {
+    overrides = {name: run.overrides for name, run in runs.items()}
+    assert {overrides[name]["train:perceptual_opt:weights"] for name in (RANDOM, OURS, TEACHER)} == {
         "random",
         str(tmp_path / "own.safetensors"),
         str(tmp_path / "squeeze.pth"),
     }
-    for one in forced.values():
+    for one in overrides.values():
         assert one["train:total_iter"] == 7 and one["network_g:consistency"] == "project"
-    shared = [{key: value for key, value in one.items() if "perceptual_opt" not in key} for one in forced.values()]
+    shared = [{key: value for key, value in one.items() if "perceptual_opt" not in key} for one in overrides.values()]
     assert shared[0] == shared[1] == shared[2]
     assert runs[TEACHER].options()["train"]["perceptual_opt"]["backbone"] == "squeezenet1_1"
 

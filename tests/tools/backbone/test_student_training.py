@@ -151,20 +151,12 @@ def test_what_is_put_into_the_package_is_what_was_learned(crops, teacher):
         for head in objective.heads:
             few = torch.randn(4, head.shape[1], 1, 1, generator=generator)
             head.copy_(torch.einsum("tr,rcij->tcij", torch.randn(len(head), 4, generator=generator), few))
-    kept = put_projections(student, objective, crops, 0)
-    assert kept == pytest.approx([1] * 7, abs=1e-4)
+    put_projections(student, objective, crops, 0)
     a, b = crops.draw(8, 32, generator).chunk(2)
     with torch.no_grad():
         learned = student.measure.distance(*(objective.features(student, one) for one in (a, b)))
         own = student.measure.distance(*(student.features(one) for one in (a, b)))
     torch.testing.assert_close(own, learned, rtol=1e-3, atol=1e-5)
-
-
-def test_projections_leave_out_what_tells_least(crops, teacher):
-    student = Student(0)
-    objective = FromTeacher(teacher, student.measure.trunk.activation_channels, 0)
-    kept = put_projections(student, objective, crops, 0)
-    assert all(0.5 < one <= 1 + 1e-6 for one in kept)
 
 
 def test_predictions_lie_where_the_teachers_maps_lie(teacher):

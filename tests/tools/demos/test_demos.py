@@ -47,7 +47,7 @@ def camvid(tmp_path, request):
     return tmp_path / "camvid"
 
 
-AGREEMENT = {
+CONSISTENCY = {
     "sr16x": ("lr_psnr", lambda one: one["worst"] >= 45),
     "sr8x": ("lr_psnr", lambda one: one["worst"] >= 45),
     "sr4x": ("lr_psnr", lambda one: one["worst"] >= 45),
@@ -73,8 +73,8 @@ def test_demo_trains_samples_measures_and_says_where_to_look(name, tiny_demos, c
     printed, bar = capfd.readouterr()
     assert "Look at" in printed and "tools/sample.py" in printed
     assert f"demo_{name}: 3/3" in bar and "selected distance" in bar and "left" in bar
-    if name in AGREEMENT:
-        key, holds = AGREEMENT[name]
+    if name in CONSISTENCY:
+        key, holds = CONSISTENCY[name]
         assert key in printed and holds(measures["agreement"][key])
     else:
         assert measures["agreement"] == {} and "the input gives nothing to compare with" in printed
@@ -163,9 +163,9 @@ def test_comparison_trains_twice_and_measures_three_ways(tiny_demos, capfd):
     assert (tiny_demos / "experiments" / "compare_colorization_off" / "models" / "net_g_latest.pth").is_file()
 
 
-def test_agreement_is_shown_with_its_worst_sample():
+def test_consistency_is_shown_with_its_worst_sample():
     row = {"agreement": {"lr_psnr": {"mean": 50.123, "worst": 45.5, "unit": "dB"}}}
-    assert comparison.agreement_text(row) == "lr_psnr 50.12 (45.5)"
+    assert comparison.consistency_text(row) == "lr_psnr 50.12 (45.5)"
 
 
 def test_history_averages_both_ends():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from paper import parallel_runs as training
 from paper import targets
+from paper.halved_photographs import tiles
 from paper.presets import SMALL
 from paper.targets import reproduce
 from paper.workbench import Workbench
@@ -53,7 +56,7 @@ def test_other_photographs_of_the_same_name_are_never_mixed(project_copy):
     moved = photographs(project_copy / "elsewhere" / "A", {"one": 1, "two": 2})
     assert folders(moved) == first  # content counts, not the place
     run = Workbench(project_copy, SMALL, moved, "random").run(SMALL.tim("sr16x"), 0)
-    assert run.forced["datasets:train:dataroot_gt"] == str(first["train"])
+    assert run.overrides["datasets:train:dataroot_gt"] == str(first["train"])
 
 
 @pytest.mark.parametrize("target", ["table2", "table5", "fig9", "beyond", "all"])
@@ -107,6 +110,12 @@ def test_weights_have_no_tasks(asked):
         asked(target="weights", name=["sr16x-small"], tasks="sr16x")
 
 
+def test_weights_say_what_they_are_called_now(asked, capsys):
+    with pytest.raises(TimError, match="--name sr16-small: is not a tower"):
+        asked(target="weights", name=["sr16-small"])
+    assert "tools/reproduce.py weights is now called tools/make_weights.py" in capsys.readouterr().err
+
+
 def test_all_makes_the_named_tasks_only(asked, project_copy, monkeypatch):
     made = []
 
@@ -134,3 +143,36 @@ def test_all_makes_the_named_tasks_only(asked, project_copy, monkeypatch):
         "fig7": ("colorization",),
         "fig8": ("decompression",),
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "table2"}, "--data: table2 needs a folder of photographs"),
+        ({"target": "table5", "tasks": "sr8x", "data": "x"}, "--tasks sr8x: is not one of table5's"),
+        ({"target": "table5", "seeds": 0, "data": "x"}, "--seeds 0: must be 1 or more"),
+        ({"target": "fig3", "data": "x"}, "--data: there is no folder"),
+        ({"target": "weights", "data": "x"}, "--name says which tower 'weights' makes.*sr16x-small"),
+        ({"target": "table2", "data": "x", "name": ["sr16x-small"]}, "--name says which tower"),
+        ({"target": "weights", "data": "x", "name": ["sr16x"]}, "--name sr16x: is not a tower.*sr16x-small"),
+    ],
+)
+def test_arguments_are_checked(tmp_path, project_copy, arguments, changes, message):
+    given = {"data": None, **changes}
+    given["data"] = None if given["data"] is None else tmp_path / given["data"]
+    with pytest.raises(TimError, match=message):
+        reproduce(project_copy, arguments(**given))
+
+
+def test_random_features_cannot_compare_sets(bench):
+    with pytest.raises(TimError, match="--features random: sets of images need trained features"):
+        _ = dataclasses.replace(bench, features="random").extractor
+
+
+def test_tiles_cover_the_middle(tmp_path):
+    image = torch.rand(3, 134, 140).mul(255).round().div(255)
+    write_png(tmp_path / "in" / "a.png", image)
+    tiles(tmp_path / "in", tmp_path / "out", 64)
+    names = [path.name for path in list_images(tmp_path / "out")]
+    assert names == ["a_0_0.png", "a_1_1.png"]
+    assert torch.allclose(read_image(tmp_path / "out" / "a_1_1.png").rgb, image[:, 67:131, 70:134])

@@ -54,8 +54,8 @@ def test_a_run_keeps_the_commit_and_hardware_that_it_was_trained_with(project_co
     file = project_copy / "tools" / "paper" / "options" / "train_small_sr16x.yml"
     trainer.update(root=project_copy, now="first")
 
-    def run(**forced):
-        return cached_runs.trained_checkpoint(file, forced, "run", project_copy).parent.parent.name
+    def run(**overrides):
+        return cached_runs.trained_checkpoint(file, overrides, "run", project_copy).parent.parent.name
 
     name = run()
     trainer["now"] = "second"

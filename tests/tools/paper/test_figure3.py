@@ -98,24 +98,24 @@ def test_figure_3_is_trained_once_measured_and_written(small, monkeypatch):
     shutil.copytree(small / "datasets", small / "elsewhere")
     option_file, moved = small / "tools" / "paper" / "options" / OPTION_FILE, small / "elsewhere" / "reproduce_half"
     places = {phase: next((moved / phase).iterdir()) for phase in ("train", "val")}
-    forced = {f"datasets:{phase}:dataroot_gt": str(place) for phase, place in places.items()}
-    forced["train:perceptual_opt:weights"] = "random"
-    checkpoint = cached_runs.trained_checkpoint(option_file, forced, LABEL, small)
+    overrides = {f"datasets:{phase}:dataroot_gt": str(place) for phase, place in places.items()}
+    overrides["train:perceptual_opt:weights"] = "random"
+    checkpoint = cached_runs.trained_checkpoint(option_file, overrides, LABEL, small)
     assert checkpoint.parent.parent.name == content["conditions"]["run"]  # the same data elsewhere are the same run
     next(places["train"].iterdir()).unlink()
     with pytest.raises(AssertionError, match="trained again"):  # other data are another run
-        cached_runs.trained_checkpoint(option_file, forced, LABEL, small)
+        cached_runs.trained_checkpoint(option_file, overrides, LABEL, small)
     with pytest.raises(AssertionError, match="trained again"):  # other options are another run
         cached_runs.trained_checkpoint(option_file, {"train:total_iter": 2}, "x", small)
 
 
 def test_a_run_that_was_killed_goes_on_and_a_changed_one_is_refused(small, monkeypatch):
     option_file = small / "tools" / "paper" / "options" / OPTION_FILE
-    forced = {
+    overrides = {
         f"datasets:{phase}:dataroot_gt": str(halved([small / "data" / phase], small / "half" / phase))
         for phase in ("train", "val")
     }
-    whole = cached_runs.trained_checkpoint(option_file, forced, "whole", small)
+    whole = cached_runs.trained_checkpoint(option_file, overrides, "whole", small)
     train, seen = cached_runs.train_pipeline, []
 
     def killed(root, argv, on_step):
@@ -128,18 +128,18 @@ def test_a_run_that_was_killed_goes_on_and_a_changed_one_is_refused(small, monke
 
     monkeypatch.setattr(cached_runs, "train_pipeline", killed)
     with pytest.raises(KeyboardInterrupt):
-        cached_runs.trained_checkpoint(option_file, forced, "killed", small)
+        cached_runs.trained_checkpoint(option_file, overrides, "killed", small)
     monkeypatch.setattr(
         cached_runs, "train_pipeline", lambda root, argv, on_step: train(root, argv, lambda i, log: seen.append(i))
     )
-    resumed = cached_runs.trained_checkpoint(option_file, forced, "killed", small)
+    resumed = cached_runs.trained_checkpoint(option_file, overrides, "killed", small)
     assert seen == [1, 2, 2, 3]
     states = [torch.load(path, weights_only=True)["params_ema"] for path in (whole, resumed)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     record = resumed.parent.parent / cached_runs.RECORD
     record.write_text(record.read_text().replace('"total_iter": 3', '"total_iter": 9'))
     with pytest.raises(TimError, match="holds a run of other options"):
-        cached_runs.trained_checkpoint(option_file, forced, "killed", small)
+        cached_runs.trained_checkpoint(option_file, overrides, "killed", small)
 
 
 def test_wrong_data_is_named(small):

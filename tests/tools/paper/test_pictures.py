@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from paper import ablation
+from paper.ablation_pictures import stack_samples
 from tim_plugin.utils.images import read_image, write_png
 
 
@@ -12,7 +12,7 @@ def test_figure_9_stacks_what_the_page_shows(tmp_path):
     tasks = {"sr16x": torch.zeros(3, 20, 120), "decompression": torch.full((3, 10, 100), 0.2)}
     for task, picture in tasks.items():
         write_png(tmp_path / f"fig9_{task}.png", picture)
-    ablation.stack_samples(tmp_path, {task: f"fig9_{task}.png" for task in (*tasks, "removed")}, tmp_path / "fig9.png")
+    stack_samples(tmp_path, {task: f"fig9_{task}.png" for task in (*tasks, "removed")}, tmp_path / "fig9.png")
     joint = read_image(tmp_path / "fig9.png").rgb
     title = (joint.shape[1] - 30) // 2
     assert torch.equal(joint[:, title : title + 20], tasks["sr16x"])

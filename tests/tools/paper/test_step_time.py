@@ -27,11 +27,11 @@ def runs(project_copy, photos, tiny_network):
     opt["network_g"].update({key: value for key, value in tiny_network.items() if key not in ("type", "num_levels")})
     opt["imle"].update(samples_per_level=2, pool_size=4, reuse=2, search_batch=2)
     path.write_text(yaml.safe_dump(opt, sort_keys=False))
-    forced = {f"datasets:{phase}:dataroot_gt": str(photos) for phase in ("train", "val")}
-    forced |= {"datasets:train:batch_size_per_gpu": 2, "datasets:train:num_worker_per_gpu": 0, "num_gpu": 0}
+    overrides = {f"datasets:{phase}:dataroot_gt": str(photos) for phase in ("train", "val")}
+    overrides |= {"datasets:train:batch_size_per_gpu": 2, "datasets:train:num_worker_per_gpu": 0, "num_gpu": 0}
     return {
-        "TIM": Run(path, {**forced, "train:perceptual_opt:weights": "random"}, "tim"),
-        "DnCNN": Run(options / "baselines" / "train_dncnn_decompression.yml", {**forced, **DNCNN}, "dncnn"),
+        "TIM": Run(path, {**overrides, "train:perceptual_opt:weights": "random"}, "tim"),
+        "DnCNN": Run(options / "baselines" / "train_dncnn_decompression.yml", {**overrides, **DNCNN}, "dncnn"),
     }
 
 
@@ -64,7 +64,7 @@ def test_waiting_counts_for_nothing_on_the_cpu(runs, monkeypatch):
 
 def test_seconds_are_kept_for_the_runs_that_they_were_measured_beside(runs, project_copy, steps, monkeypatch):
     monkeypatch.setattr(step_time, "TIMED_STEPS", 2)
-    wider = runs["DnCNN"]._replace(forced={**runs["DnCNN"].forced, "network_g:num_feat": 8})
+    wider = runs["DnCNN"]._replace(overrides={**runs["DnCNN"].overrides, "network_g:num_feat": 8})
     both = {"narrow": runs["DnCNN"], "wide": wider}
     first = kept_step_seconds(both, project_copy)
     assert len(steps) == 2 and list(first) == ["narrow", "wide"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +15,7 @@ import yaml
 from paper.presets import SMALL
 from paper.workbench import Workbench
 from tim_plugin.inference import towers as pretrained
-from tim_plugin.metrics.validation import Row
+from tim_plugin.metrics.summary import Row
 from tim_plugin.options.files import read_option_file
 from tim_plugin.utils import bundled
 from tim_plugin.utils.errors import TimError
@@ -21,6 +24,7 @@ from tim_plugin.utils.resize import bicubic_resize
 from towers import make as weights
 from towers.recipes import TOWERS
 
+ROOT = Path(__file__).resolve().parents[3]
 SIZES = ("trunk_channels", "growth_channels", "num_blocks", "noise_channels", "mapping_width", "mapping_layers")
 
 
@@ -78,6 +82,22 @@ def test_an_unknown_tower_offers_the_nearest(bench):
         weights.make_weights(bench, ["sr16-small"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--name", "sr16-small", "--data", "."], "--name sr16-small: is not a tower of this package: did you mean"),
+        (["--name", "sr16x-small", "--data", ".", "--jobs", "0"], "--jobs 0: must be 1 or more"),
+        (["--name", "sr16x-small"], "required: --data"),
+    ],
+)
+def test_the_command_refuses_in_one_line(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["make_weights.py", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(ROOT / "tools" / "make_weights.py"), run_name="__main__")
+    printed = capsys.readouterr().err
+    assert message in printed and "Traceback" not in printed
+
+
 def test_typical_images_are_about_the_median_and_failures_the_worst():
     held = [
         weights.Held(Row(str(index), {"distance": [gain, gain]}), 1.0, weights.SheetRow(None, None, None))
@@ -89,7 +109,7 @@ def test_typical_images_are_about_the_median_and_failures_the_worst():
     assert len(weights.shown(held[:2])) == 2
 
 
-def test_the_trivial_answer_has_the_size_of_the_ground_truth():
+def test_the_trivial_image_has_the_size_of_the_ground_truth():
     picture = torch.rand(3, 4, 6)
-    assert weights.trivial_answer(picture, (4, 6)) is picture
-    assert weights.trivial_answer(picture, (16, 24)).shape == (3, 16, 24)
+    assert weights.trivial_image(picture, (4, 6)) is picture
+    assert weights.trivial_image(picture, (16, 24)).shape == (3, 16, 24)

@@ -1,4 +1,4 @@
-"""Several samples for each image of a loader, saved and measured: what validation, the test road and the demo share."""
+"""Several samples of one image, as they are saved, from any network; and of each image of a loader in turn."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tim_plugin.degradations.base import Degradation, Observed
-from tim_plugin.degradations.unknown import Unknown
+from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.pyramid import condition_pyramid
+from tim_plugin.inference.finishing import degradation_of, finish, measure_consistency
 from tim_plugin.inference.sampler import LevelSeeds, sample_chunks
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import round_to_8_bit
 from tim_plugin.utils.seeds import keyed_generator
-from tim_plugin.utils.strips import by_strips, joined, strips
-from tim_plugin.utils.trees import map_tensors, move
+from tim_plugin.utils.strips import joined, strips
+from tim_plugin.utils.trees import move
 
 
 class SampledImage(NamedTuple):
@@ -55,13 +54,19 @@ def sample_image(
         tower: A generator with a ``spec`` and a ``degradation``; or any other network, see :func:`one_pass`.
         observed: What is known of the image, a batch of one on the tower's device; or its LQ (1, C, h, w) alone.
         num_samples: How many.
-        seed: See :func:`tim_plugin.inference.sampler.sample`; likewise the arguments that follow.
-        consistency: See :func:`finish`.
+        seed: Sample j depends on (seed, ``image_key``, j) alone.
+        image_key: Name or index of the image.
+        level_seeds: See :func:`tim_plugin.inference.sampler.sample`.
+        max_samples_per_batch: Samples computed at once.
+        consistency: See :func:`tim_plugin.inference.finishing.finish`.
 
     Returns:
         (n, C, H, W) on the CPU, in [0, 1] and on the 8-bit grid. An LQ whose sides the tower's levels do not divide is
         continued at its edges and the samples are cut. With ``consistency: project`` the projection is repeated until
         it holds after rounding and clipping.
+
+    Raises:
+        TimError: A sample has values that are not finite.
     """
     chunks = sample_image_chunks(
         tower, observed, num_samples, seed, image_key, level_seeds, max_samples_per_batch, consistency
@@ -110,57 +115,21 @@ def one_pass(network: nn.Module, lq: Tensor, num_samples: int, seed: int, image_
     """Return the samples (n, C, H, W) of a network that is no tower, of one LQ (1, C, h, w).
 
     They are those of the network's own ``sample(lq, generators)``, sample j with a generator of (seed, image, j)
-    alone; a network that has no such method gives one answer, which is repeated.
+    alone; a network that has no such method gives one image, which is repeated.
     """
     if not hasattr(network, "sample"):
         return network(lq).expand(num_samples, -1, -1, -1)
     return network.sample(lq, [keyed_generator(seed, image_key, j, device=lq.device) for j in range(num_samples)])
 
 
-def degradation_of(network: nn.Module, dataset: Any = None) -> Degradation:
-    """Return the degradation that a network knows, or else its dataset, or else the unknown one."""
-    for owner in (network, dataset):
-        if hasattr(owner, "degradation"):
-            return owner.degradation
-    return Unknown()
-
-
 def _padded(observed: Observed, tower: nn.Module) -> Observed:
-    """Continue the LQ to the right and below to what the levels and the degradation's blocks divide."""
+    """Continue the LQ to the right and below until the levels and the degradation's blocks divide its sides."""
     if tower.spec.placement == "upsample":
         return observed
     multiple = math.lcm(tower.spec.gt_multiple, tower.degradation.crop_step)
     smallest = 2 * tower.spec.gt_multiple  # instance norm needs more than one position on the coarsest level
     below, right = (max(-side % multiple, smallest - side) for side in observed.lq.shape[-2:])
     return Observed(F.pad(observed.lq, (0, right, 0, below), mode="replicate"), observed.given)
-
-
-def finish(images: Tensor, observed: Observed, tower: nn.Module, consistency: str | None = None) -> Tensor:
-    """Clip and round raw samples (n, C, H, W) to what an 8-bit file holds, keeping them consistent if the tower is.
-
-    Args:
-        images: Samples of one image.
-        observed: What is known of it, a batch of one on the CPU.
-        tower: Knows the degradation, if there is anything to project.
-        consistency: ``off`` or ``project``; None does as the tower does.
-    """
-    own = tower.spec.consistency if hasattr(tower, "spec") else "off"
-    if (consistency or own) == "project":
-        return tower.degradation.project_for_saving(images, repeat(observed, len(images)))
-    return by_strips(lambda part, rows: round_to_8_bit(part), images)
-
-
-def repeat(observed: Observed, times: int) -> Observed:
-    """Repeat a batch of one."""
-    return map_tensors(lambda tensor: tensor.expand(times, *tensor.shape[1:]), observed)
-
-
-def measure_consistency(degradation: Degradation, samples: Tensor, observed: Observed) -> dict[str, list[float]]:
-    """Return how well saved samples (n, C, H, W) of one image agree with its input, by measure, where that is known."""
-    if not degradation.is_complete(observed):
-        return {}
-    measures = degradation.measure(samples, repeat(observed, len(samples)))
-    return {name: values.tolist() for name, values in measures.items()}
 
 
 def sample_loader(
@@ -173,9 +142,20 @@ def sample_loader(
     consistency: str | None = None,
     indices: Iterable[int] | None = None,
 ) -> Iterator[tuple[SampledImage, dict[str, list[float]]]]:
-    """Sample one image of a loader after the other; yield its sampled and how well they agree with the input.
+    """Sample one image of a loader after the other.
 
-    Arguments as for :func:`evaluate`; the agreement is as :func:`measure_consistency` gives it.
+    Args:
+        tower: As for :func:`sample_image`, in eval mode.
+        loader: Batches of one with BasicSR's keys ``lq``, ``lq_path`` and maybe ``gt`` and ``given``.
+        num_samples: Samples of each image.
+        seed: Sample j of the image with index i depends on (seed, i, j) alone.
+        device: The tower's device.
+        max_samples_per_batch: Samples computed at once.
+        consistency: See :func:`tim_plugin.inference.finishing.finish`.
+        indices: Of the loader's images, where it gives some of the images only; None counts from 0.
+
+    Yields:
+        The samples, and how consistent each is with the input, by measure.
     """
     degradation = degradation_of(tower, getattr(loader, "dataset", None))
     for index, data in zip(count() if indices is None else indices, loader, strict=False):

@@ -1,10 +1,11 @@
-"""From arguments to figures: checks first, then one pass over the images, then the table and the JSON file."""
+"""What ``tools/evaluate.py`` runs: checks first, then one pass over the images, then the table and the JSON file."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,30 @@ from torch import nn
 
 from tim_plugin._version import __version__
 from tim_plugin.degradations.tasks import get_task
-from tim_plugin.inference.files import choose_device
+from tim_plugin.inference.devices import choose_device
 from tim_plugin.losses.distance import PerceptualDistance
-from tim_plugin.metrics.case_measures import METRICS, OF_DISTANCE, OF_SETS, SPACE, Tools, check_metrics, score
+from tim_plugin.metrics.case_measures import (
+    CONSISTENCY,
+    METRICS,
+    OF_DISTANCE,
+    OF_SETS,
+    SPACE,
+    Tools,
+    check_metrics,
+    score,
+)
 from tim_plugin.metrics.cases import FolderCases, NetworkCases
-from tim_plugin.metrics.feature_extractors import build_extractor
+from tim_plugin.metrics.feature_extractors import Extractor, build_extractor
 from tim_plugin.metrics.report import table, without_infinities
 from tim_plugin.options.files import parse_options
 from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, read_checkpoint, require_same_degradation
 from tim_plugin.utils.errors import MissingWeightsError, TimError
 from tim_plugin.utils.images import make_writable, write_json
 
+RENAMED = {"agreement": CONSISTENCY}  # metrics, by the name that they had before
 NO_LPIPS = (
     "; --lpips-backbone tim_small --lpips-weights bundled --lpips-calibration bundled needs no such file, nor do fid, "
-    "kid, prc, psnr, ssim and agreement"
+    "kid, prc, psnr, ssim and consistency"
 )
 
 
@@ -44,10 +55,7 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
         raise TimError(f"-o {args.output}: is a folder; give a file, such as {args.output / 'figures.json'}")
     if args.samples_in_sets is not None and args.samples_in_sets < 1:
         raise TimError(f"--samples-in-sets {args.samples_in_sets}: must be 1 or more")
-    device = choose_device(args.device)
-    wanted = [name.strip() for name in args.metrics.split(",") if name.strip()]
-    if not wanted:
-        raise TimError(f"--metrics: names none: give some of {', '.join(METRICS)}")
+    device, wanted = choose_device(args.device), _wanted(args.metrics)
     cases, source = _folders(args) if args.opt is None else _network(args, device)
     metrics = check_metrics(wanted, cases.measured, cases.num_samples, len(cases))
     if args.output is not None:
@@ -56,26 +64,45 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
         _require_folder(args.cache.expanduser(), f"--cache {args.cache}:")
     tools = _tools(args, metrics, device)
     figures = score(cases, tools, cases.measured, len(cases))
-    conditions = {
-        **source,
+    conditions = {**source, **_conditions(args, cases, tools)}
+    print(table(figures, conditions), flush=True)
+    content = {"figures": figures, "conditions": {key: value for key, value in conditions.items() if value is not None}}
+    if args.output is not None:
+        _write(args.output, content)
+    return content
+
+
+def _wanted(metrics: str) -> list[str]:
+    """Return the names of ``--metrics``; what is called otherwise now is said once."""
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    if not names:
+        raise TimError(f"--metrics: names none: give some of {', '.join(METRICS)}")
+    for old, new in RENAMED.items():
+        if old in names:
+            print(f"note: --metrics {old} is called {new} now", file=sys.stderr, flush=True)
+    return list(dict.fromkeys(RENAMED.get(name, name) for name in names))
+
+
+def _conditions(args: argparse.Namespace, cases: FolderCases | NetworkCases, tools: Tools) -> dict[str, Any]:
+    """Return what figures were measured on and with; None where it does not matter to them."""
+    return {
         "inputs": len(cases),
         "samples_of_each": cases.num_samples,
         "distance": None if tools.distance is None else tools.distance.name,
         f"{SPACE}_distance": None if tools.space_distance is None else tools.space_distance.name,
         "features": None if tools.extractor is None else tools.extractor.name,
         "samples_in_sets": "all" if args.samples_in_sets is None else args.samples_in_sets,
-        "fwv": _fwv(args) if "fwv" in metrics else None,
-        "device": str(device),
+        "fwv": _fwv(args) if "fwv" in tools.metrics else None,
+        "device": str(tools.device),
         "versions": f"tim_plugin {__version__}, torch {torch.__version__}",
     }
-    content = {"figures": figures, "conditions": {key: value for key, value in conditions.items() if value is not None}}
-    print(table(figures, conditions), flush=True)
-    if args.output is not None:
-        try:
-            write_json(args.output, without_infinities(content))
-        except OSError as error:
-            raise TimError(f"-o {args.output}: cannot be written: {error.strerror or error}") from error
-    return content
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    try:
+        write_json(file, without_infinities(content))
+    except OSError as error:
+        raise TimError(f"-o {file}: cannot be written: {error.strerror or error}") from error
 
 
 def _require_folder(folder: Path, where: str) -> None:
@@ -116,10 +143,10 @@ def _network(args: argparse.Namespace, device: torch.device) -> tuple[NetworkCas
         raise TimError(f"-n {args.num_samples}: must be 1 or more")
     if args.batch < 1:
         raise TimError(f"--batch {args.batch}: must be 1 or more")
-    forced = list(args.force_yml)
+    overrides = list(args.force_yml)
     if args.model is not None:
-        forced.append(f"path:pretrain_network_g={json.dumps(str(args.model))}")
-    argv = ["-opt", str(args.opt), *(["--force_yml", *forced] if forced else [])]
+        overrides.append(f"path:pretrain_network_g={json.dumps(str(args.model))}")
+    argv = ["-opt", str(args.opt), *(["--force_yml", *overrides] if overrides else [])]
     opt, _ = parse_options(str(Path.cwd()), is_train=False, argv=argv)
     network, checkpoint = _trained(args, opt), opt["path"].get("pretrain_network_g")
     (phase, dataset), *others = [(key, one) for key, one in opt["datasets"].items() if key.startswith("test")]
@@ -149,31 +176,32 @@ def _trained(args: argparse.Namespace, opt: Mapping[str, Any]) -> nn.Module:
 
 
 def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.device) -> Tools:
-    distance = space = extractor = None
+    distance = space = None
     if any(name in OF_DISTANCE for name in metrics):
         distance = _distance(args, args.lpips_backbone).to(device)
     if SPACE in metrics:  # the challenge measures with AlexNet, unless other weights are given for another backbone
         own = args.lpips_weights in ("imagenet", "random")
         space = _distance(args, "alexnet" if own else args.lpips_backbone).to(device)
-    if any(name in OF_SETS for name in metrics):
-        try:
-            extractor = build_extractor(args.feature_extractor)
-        except MissingWeightsError as error:
-            raise TimError(
-                f"{error}; the measures other than {', '.join(OF_SETS[:-1])} and {OF_SETS[-1]} need no such file"
-            ) from error
-    cache = None if args.cache is None else args.cache.expanduser()
     return Tools(
         metrics,
         distance,
         space,
-        extractor,
+        _extractor(args.feature_extractor) if any(name in OF_SETS for name in metrics) else None,
         device,
         fwv_squared=args.fwv_squared,
         fwv_reduction=args.fwv_reduction,
         samples_in_sets=args.samples_in_sets,
-        cache=cache,
+        cache=None if args.cache is None else args.cache.expanduser(),
     )
+
+
+def _extractor(choice: str) -> Extractor:
+    try:
+        return build_extractor(choice)
+    except MissingWeightsError as error:
+        raise TimError(
+            f"{error}; the measures other than {', '.join(OF_SETS[:-1])} and {OF_SETS[-1]} need no such file"
+        ) from error
 
 
 def _distance(args: argparse.Namespace, backbone: str) -> PerceptualDistance:

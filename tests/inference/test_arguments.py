@@ -1,0 +1,49 @@
+"""The options of sampling: their ranges, and how level seeds are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from tim_plugin.inference.arguments import Resources, SampleOptions, parse_level_seeds
+from tim_plugin.utils.errors import TimError
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tile": "x"}, "--tile x: must be auto, 0"),
+        ({"tile": -4}, "--tile -4: must be auto, 0"),
+        ({"precision": "fp16"}, "--precision fp16 is not known: did you mean 'bf16'"),
+        ({"memory_gib": 0.0}, "--memory-gib 0.0: must be above 0"),
+        ({"memory_gib": float("nan")}, "--memory-gib nan: must be above 0"),
+        ({"memory_gib": float("inf")}, "--memory-gib inf: must be above 0 and finite"),
+        ({"memory_gib": 1e308}, "--memory-gib 1e.308: must be above 0 and finite"),
+        ({"max_samples_per_batch": 0}, "--batch 0: must be at least 1"),
+    ],
+)
+def test_mistakes_in_resources_are_named(options, message):
+    with pytest.raises(TimError, match=message):
+        Resources(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_samples": 0}, "-n 0: must be at least 1"),
+        ({"seed": -1}, "--seed -1: must be at least 0"),
+        ({"level_seeds": [0, None, -2]}, "--level-seeds .*: a sample's number is at least 0"),
+        ({"suffix": "a/b"}, "--suffix a/b: must not hold / or"),
+        ({"max_megapixels": float("nan")}, "--max-megapixels nan: must be above 0"),
+        ({"tile": "x"}, "--tile x: must be auto, 0"),
+    ],
+)
+def test_mistakes_in_options_are_named(options, message):
+    with pytest.raises(TimError, match=message):
+        SampleOptions(**options)
+
+
+def test_level_seeds_are_read_and_what_is_none_is_named():
+    assert parse_level_seeds(None) is None
+    assert parse_level_seeds("0, -,7") == [0, None, 7]
+    with pytest.raises(TimError, match="--level-seeds 0,x: 'x' is neither a sample's number"):
+        parse_level_seeds("0,x")

@@ -1,0 +1,120 @@
+"""tools/sample.py: what is refused or left out, with which message and exit status."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from tim_plugin.inference.memory_plan import plan_for
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import write_png
+
+
+def entries_of(folder):
+    return json.loads((folder / "samples.json").read_text())["images"]
+
+
+def inputs_of(folder):
+    return sorted(Path(entry["input"]).name for entry in entries_of(folder))
+
+
+@pytest.mark.parametrize("skip_existing", [(), ("--skip-existing",)], ids=["all", "skip existing"])
+def test_files_that_cannot_be_sampled_are_reported_and_the_others_done(tmp_path, frames, command, skip_existing):
+    good = (frames / "f1.png").read_bytes()
+    (frames / "f1.png").write_bytes(good[:60])
+    write_png(frames / "a_large.png", torch.rand(3, 2, 200))
+    status, printed, errors = command(*skip_existing, "--max-megapixels", 0.1)
+    lines = [line.strip() for line in re.split("[\r\n]", errors)]
+    skipped = [line for line in lines if line.startswith("skipped: ")]
+    assert len(skipped) == 2 and "a_large.png: is 200x2" in skipped[0] and "f1.png: is truncated" in skipped[1]
+    assert status == 2 and "2 image(s), 1 sample(s) each" in printed
+    assert [line for line in lines if line.startswith("error: ")] == [
+        f"error: -i {frames}: 2 of 4 images could not be sampled, see above; the others are done"
+    ]
+    assert inputs_of(tmp_path / "out") == ["f0.png", "f2.png"]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
+    assert len(before) == 4
+    (frames / "f1.png").write_bytes(good)
+    (frames / "a_large.png").unlink()
+    status, printed, _ = command("--skip-existing", "--max-megapixels", 0.1)
+    assert status == 0 and "3 image(s)" in printed and "(2 of them were there)" in printed
+    assert inputs_of(tmp_path / "out") == ["f0.png", "f1.png", "f2.png"]
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def test_an_image_that_the_memory_does_not_hold_stops_no_other(tmp_path, frames, command, monkeypatch):
+    def plan(tower, height, width, *others):
+        if width == 9:
+            raise TimError("--memory-gib 4: 144x144 pixels in tiles of 64 need 5.00 GiB")
+        return plan_for(tower, height, width, *others)
+
+    monkeypatch.setattr("tim_plugin.inference.files.plan_for", plan)
+    write_png(frames / "a.png", torch.rand(3, 9, 9))
+    status, _, errors = command()
+    assert status == 2 and f"skipped: {frames / 'a.png'}: --memory-gib 4: 144x144 pixels in" in errors
+    assert inputs_of(tmp_path / "out") == ["f0.png", "f1.png", "f2.png"]
+    status, _, errors = command(source=frames / "a.png", output=tmp_path / "single")
+    assert status == 2 and errors.startswith(f"error: {frames / 'a.png'}: --memory-gib 4:") and errors.count("\n") == 1
+
+
+def test_a_single_file_that_cannot_be_read_is_one_error(tmp_path, frames, command):
+    (frames / "f1.png").write_bytes(b"")
+    status, printed, errors = command(source=frames / "f1.png")
+    assert (status, printed, errors) == (2, "", f"error: {frames / 'f1.png'}: is an empty file\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_which_nothing_can_be_read_says_so(tmp_path, frames, command):
+    for path in frames.iterdir():
+        path.write_bytes(b"")
+    status, printed, errors = command()
+    assert status == 2 and printed == "" and "3 of 3 images could not be sampled, see above\n" in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tower_that_cannot_be_tiled_is_one_error(tmp_path, frames, command, monkeypatch):
+    def cannot(tower, *others):
+        raise TimError("--tile: a Network cannot be run tile by tile: use --tile 0")
+
+    monkeypatch.setattr("tim_plugin.inference.files.plan_for", cannot)
+    status, _, errors = command()
+    assert status == 2 and errors == "error: --tile: a Network cannot be run tile by tile: use --tile 0\n"
+
+
+def test_the_folder_of_inputs_is_no_folder_for_samples(tmp_path, frames, command):
+    (tmp_path / "link").symlink_to(frames)
+    before = sorted(frames.iterdir())
+    for output in (frames, frames / "..", tmp_path / "link"):
+        status, printed, errors = command(output=output / "frames" if output.name == ".." else output)
+        assert status == 2 and "is the folder of inputs" in errors and errors.count("\n") == 1 and not printed
+        assert sorted(frames.iterdir()) == before
+    for _ in range(2):  # folders in the folder are not read, whatever their name
+        status, printed, _ = command(output=frames / "out.png")
+        assert status == 0 and "3 image(s)" in printed
+    assert inputs_of(frames / "out.png") == ["f0.png", "f1.png", "f2.png"]
+    status, _, _ = command(source=frames / "f0.png", output=frames)  # one file is not read with its neighbours
+    assert status == 0 and (frames / "f0_s00.png").is_file()
+
+
+@pytest.mark.parametrize("given", [("--level-seeds", "-,-,3"), ("--level-seeds=-,-,3",), ("--level-s", "-,-,3,-")])
+def test_a_dash_leaves_the_coarsest_level_free(tmp_path, command, given):
+    status, _, errors = command("-n", 2, *given)
+    assert status == 0, errors
+    assert [sample["level_seeds"] for sample in entries_of(tmp_path / "out")[0]["samples"]] == [
+        [0, 0, 3, 0],
+        [1, 1, 3, 1],
+    ]
+    status, _, errors = command("--level-seeds", "--seed", 3)
+    assert status == 2 and "--level-seeds: expected one argument" in errors
+
+
+def test_inputs_whose_samples_would_have_one_name_are_refused(tmp_path, frames, command):
+    for name in ("f0.jpg", "f0_png.png"):
+        (frames / name).write_bytes((frames / "f0.png").read_bytes())
+    status, _, errors = command()
+    assert status == 2 and "f0.png and f0_png.png would both be written as f0_png_s00.png" in errors
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,189 @@
+"""The front door: a tower is loaded and sampled in one call, and samples are chosen, kept in part, and saved."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import tim_plugin as tim
+from tim_plugin.inference.sample_set import farthest_points
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import read_image, write_png
+
+
+@pytest.fixture
+def tower(tiny_tower):
+    return tim.Tower(tiny_tower(consistency="project"))
+
+
+@pytest.fixture
+def thumb(tmp_path):
+    path = tmp_path / "thumb.png"
+    write_png(path, torch.rand(3, 5, 6, generator=torch.Generator().manual_seed(0)) * 0.4 + 0.3)
+    return path
+
+
+def pixels(images):
+    return (images * 255).round().to(torch.uint8)
+
+
+def test_every_name_is_offered_by_the_package():
+    assert {"load", "list_models", "Tower", "Samples", "sample", "train", "test", "imle", "losses", "metrics"} <= set(
+        dir(tim)
+    )
+    assert all(getattr(tim, name) is not None for name in tim.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'laod'"):
+        tim.laod  # noqa: B018
+
+
+def test_the_packages_towers_are_listed_and_load_with_what_their_samples_need():
+    models = tim.list_models()
+    assert models["sr16x-small"].startswith("16x super-resolution")
+    tower = tim.load("mnist-pca", device="cpu")
+    assert (tower.task, tower.scale, tower.consistency, tower.device.type) == ("mnist_pca", 1, "project", "cpu")
+    assert tower.num_levels == len(tower.network.latent_shapes(8, 8)) and "pca_error" in tower.degradation.measured
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sr61x-small", "^model sr61x-small: is neither a file nor a tower of this package: did you mean"),
+        ("nowhere.pth", "^nowhere.pth: there is no such checkpoint"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_sentence(name, message):
+    with pytest.raises(TimError, match=message):
+        tim.load(name, device="cpu")
+    with pytest.raises(TimError, match="^device cuda:99: is not to be had"):
+        tim.load("mnist-pca", device="cuda:99")
+
+
+@pytest.mark.parametrize("model", ["sr4x-small", "colorize-small", "decompress-small", "mnist-pca"])
+def test_a_path_gives_the_pixels_and_the_record_that_the_command_writes(tmp_path, capsys, model):
+    image = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(1))
+    image = torch.nn.functional.avg_pool2d(image, 5, stride=1, padding=2)
+    path = tmp_path / ("given.jpg" if model.startswith("decompress") else "given.png")
+    cv2.imwrite(str(path), (image * 255).byte().permute(1, 2, 0).numpy(), [cv2.IMWRITE_JPEG_QUALITY, 10])
+    out = tim.load(model, device="cpu").sample(path, n=3, seed=7)
+    tim.sample(path, tmp_path / "command", model, num_samples=3, seed=7, device="cpu")
+    files = out.save(tmp_path / "api")
+    assert [file.name for file in files] == [f"given_s0{j}.png" for j in range(3)]
+    for j, file in enumerate(files):
+        assert torch.equal(read_image(tmp_path / "command" / file.name).rgb, out.images[j].expand(3, -1, -1))
+        assert file.read_bytes() == (tmp_path / "command" / file.name).read_bytes()
+    ours, theirs = (json.loads((tmp_path / folder / "samples.json").read_text()) for folder in ("api", "command"))
+    assert ours == theirs
+    assert (tmp_path / "api" / "given_sheet.png").read_bytes() == (
+        tmp_path / "command" / "given_sheet.png"
+    ).read_bytes()
+
+
+def test_alpha_comes_back_in_saved_files(tmp_path, tower):
+    content = np.zeros((4, 4, 4), np.uint8)
+    content[..., :3], content[2:, :, 3] = 128, 255
+    cv2.imwrite(str(tmp_path / "a.png"), content)
+    (file,) = tower.sample(tmp_path / "a.png", n=1).save(tmp_path / "out")
+    written = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    assert written.shape == (64, 64, 4) and written[0, 0, 3] == 0 and written[-1, -1, 3] == 255
+
+
+def test_samples_have_images_on_the_8_bit_grid_consistency_and_seeds(tower, thumb):
+    out = tower.sample(thumb, n=3, seed=5)
+    assert out.images.shape == (3, 3, 80, 96) and len(out) == 3
+    assert torch.equal(pixels(out.images).float() / 255, out.images)
+    assert out.consistency["lr_psnr"].shape == (3,) and (out.consistency["lr_psnr"] >= 45).all()
+    assert out.seed == 5 and out.seeds == [[j] * 4 for j in range(3)] and out.names == ["thumb"]
+
+
+def test_coarse_levels_are_kept_as_the_command_keeps_them(tower, thumb):
+    out = tower.sample(thumb, n=4, seed=5)
+    more = tower.sample(thumb, n=2, keep=(out, 3), levels=2)
+    assert torch.equal(more.images, tower.sample(thumb, n=2, seed=5, level_seeds=[3, 3, None, None]).images)
+    assert more.seed == 5 and more.seeds == [[3, 3, 0, 0], [3, 3, 1, 1]]
+    assert not torch.equal(more.images[0], more.images[1])
+    again = tower.sample(thumb, n=2, keep=(more, 1), levels=3)  # of samples that were kept in part themselves
+    assert again.seeds == [[3, 3, 1, 0], [3, 3, 1, 1]] and torch.equal(again.images[1], more.images[1])
+    whole = tower.sample(thumb, n=8, keep=(out, 3), levels=4)
+    assert len(whole) == 1 and (pixels(whole.images[0]).int() - pixels(out.images[3]).int()).abs().max() <= 1
+    assert tower.sample(thumb, n=1, keep=(out, 3)).seeds == [[3, 3, 3, 0]]
+
+
+def test_what_keep_cannot_do_is_one_sentence(tower, thumb):
+    out = tower.sample(thumb, n=2)
+    for arguments, message in (
+        ({"keep": (out, 2)}, "no sample 2: they are 0 to 1"),
+        ({"keep": out}, "keep must be samples and the number of one of them"),
+        ({"keep": (out, 0), "levels": 5}, "from 1 to 4"),
+        ({"keep": (out, 0), "seed": 3}, "were drawn with seed 0"),
+        ({"keep": (out, 0), "level_seeds": [1]}, "give one of them"),
+        ({"keep": (out, 0), "name": "other"}, "its samples are of thumb, and the input is other"),
+        ({"levels": 2}, "give both"),
+        ({"level_seeds": [1] * 5}, "has 5 entries, the network has 4 levels"),
+        ({"seed": -1}, "seed -1 must be"),
+        ({"n": 0}, "n 0 must be a whole number from 1"),
+        ({"precision": "fp16"}, "^precision fp16 is not known"),
+        ({"memory_gib": 0}, "^memory_gib 0: must be above 0"),
+        ({"max_megapixels": 0.001}, "allow it by max_megapixels=1"),
+    ):
+        with pytest.raises(TimError, match=message):
+            tower.sample(thumb, **arguments)
+
+
+def test_the_most_different_are_the_farthest_from_those_chosen():
+    points = torch.tensor([0.0, 1.0, 9.0, 10.0, 5.0])
+    distances = (points[:, None] - points[None]).abs()
+    assert farthest_points(distances, 3) == [0, 3, 4]
+    assert farthest_points(torch.zeros(4, 4), 4) == [0, 1, 2, 3]
+
+
+def test_most_different_samples_keep_what_belongs_to_them(tmp_path, tower, thumb):
+    out = tower.sample(thumb, n=5)
+    chosen = out.most_different(2)
+    assert torch.equal(chosen.images, out.images[chosen.numbers])
+    assert torch.equal(chosen.consistency["lr_psnr"], out.consistency["lr_psnr"][chosen.numbers])
+    distance = tim.losses.PerceptualDistance("tim_small")
+    pairs = [float(distance(out.images[i : i + 1], out.images[j : j + 1])) for i in range(5) for j in range(i)]
+    assert float(distance(*chosen.images.split(1))) == pytest.approx(max(pairs))
+    assert [path.name for path in chosen.save(tmp_path)] == [f"thumb_s0{number}.png" for number in chosen.numbers]
+    with pytest.raises(TimError, match="from 1 to 5"):
+        out.most_different(6)
+    assert tim.metrics.diversity(chosen.images, distance) == pytest.approx(max(pairs))
+
+
+def test_a_batch_has_the_samples_of_each_input(tmp_path, tower):
+    lq = torch.rand(2, 3, 4, 4)
+    out = tower.sample(lq, n=3)
+    assert out.images.shape == (2, 3, 3, 64, 64) and out.consistency["lr_psnr"].shape == (2, 3)
+    alone = tower.sample(lq[1], n=3, name="image_1")
+    assert torch.equal(out.of_input(1).images, alone.images)
+    assert [path.name for path in out.save(tmp_path)][::3] == ["image_0_s00.png", "image_1_s00.png"]
+    assert len(json.loads((tmp_path / "samples.json").read_text())["images"]) == 2
+    with pytest.raises(TimError, match="one of the batch"):
+        out.most_different(2)
+    sheet = out.contact_sheet()
+    sheet.save(tmp_path / "sheet.png")
+    assert sheet.size[1] > out.of_input(0).contact_sheet().size[1] and (tmp_path / "sheet.png").is_file()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, tower, thumb):
+    with pytest.raises(TimError, match="thumb.png: cannot be written to"):
+        tower.sample(thumb, n=1).save(thumb)
+
+
+def test_importing_the_package_and_listing_its_towers_loads_no_torch():
+    code = "import sys, tim_plugin; assert not {'torch', 'numpy', 'basicsr', 'cv2'} & set(sys.modules); print('fine')"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "fine\n"
+
+
+def test_distances_take_the_weights_that_fit_their_backbone():
+    distance = tim.losses.PerceptualDistance("tim_small")
+    assert distance.name == "tim_small feature distance"
+    assert "uncalibrated" not in distance.name and distance.roots is not None
+    assert tim.losses.PerceptualDistance("tim_small", weights="random").roots is None
+    assert tim.losses.PerceptualDistance("alexnet", weights="random").roots is not None

@@ -1,0 +1,147 @@
+"""The front door: what ``import tim_plugin as tim`` offers, beside the folders ``imle``, ``losses`` and ``metrics``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tim_plugin.inference.devices import choose_device
+from tim_plugin.inference.files import sample_files as sample
+from tim_plugin.inference.sample_set import Samples
+from tim_plugin.inference.tower import Tower, arguments_named
+from tim_plugin.inference.towers import open_network
+from tim_plugin.models.pipeline import test_pipeline, train_pipeline
+from tim_plugin.options.files import read_option_file, read_with_overrides
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.task_options import find_option_file
+from tim_plugin.utils.weight_headers import list_towers
+
+__all__ = ["Samples", "Tower", "list_models", "load", "sample", "test", "train"]
+
+
+def list_models() -> dict[str, str]:
+    """Return what each tower of the package does, in one sentence, by the name that :func:`load` takes.
+
+    Example::
+
+        for name, sentence in tim_plugin.list_models().items():
+            print(name, sentence)
+    """
+    return {name: facts.what for name, facts in list_towers().items()}
+
+
+def load(name_or_path: str | Path, device: str | torch.device | None = None) -> Tower:
+    """Return a tower of the package, or that of a checkpoint, which holds what rebuilds the network.
+
+    Args:
+        name_or_path: One of :func:`list_models`, or the path of a checkpoint (``net_g_latest.pth``).
+        device: ``cpu``, ``cuda``, ``cuda:1``; None takes CUDA where there is one.
+
+    Raises:
+        TimError: There is no such tower, file or device, the file is damaged, or its network is not a tower.
+
+    Example::
+
+        tower = tim_plugin.load("sr16x-small", device="cpu")
+        tower.task, tower.scale, tower.num_levels  # ("sr16x", 16, 4)
+    """
+    with arguments_named():
+        network, options, file = open_network(name_or_path, choose_device(None if device is None else str(device)))
+    if not hasattr(network, "forward_level"):
+        raise TimError(
+            f"{name_or_path}: is a {options.get('type')}, whose inputs only a data set knows how to read: use "
+            "tim_plugin.test with its option file"
+        )
+    return Tower(network, str(name_or_path), options, file)
+
+
+def train(
+    options: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    root: str | Path | None = None,
+    auto_resume: bool = False,
+    on_step: Callable[[int, Mapping[str, float]], None] | None = None,
+) -> Path:
+    """Train by an option file, as ``tim train`` does.
+
+    Args:
+        options: Path of an option file, or the name of one of the package (``sr16x``, see ``tim options``).
+        overrides: Options in place of the file's: ``{"train:total_iter": 5}``, or ``{"train": {"total_iter": 5}}``. A
+            mapping changes the keys that it names; one with another ``type`` takes the whole section's place.
+        root: Results go to ``root/experiments/NAME``, unless the file has ``path: experiments_root``; None: the current
+            folder.
+        auto_resume: Go on from the newest training state, if any.
+        on_step: Called after each iteration with its number and what it logs.
+
+    Returns:
+        The experiment's folder; the last checkpoint is ``models/net_g_latest.pth`` there.
+
+    Raises:
+        TimError: An option, a folder or a file is wrong.
+        NonFiniteError: A loss became NaN or infinite.
+
+    Example::
+
+        folder = tim_plugin.train("sr16x", {"datasets:train:dataroot_gt": "photos", "num_gpu": 0})
+        tower = tim_plugin.load(folder / "models" / "net_g_latest.pth")
+    """
+    opt, argv = _with_overrides(options, overrides, "train")
+    root = Path.cwd() if root is None else Path(root).expanduser()
+    train_pipeline(str(root), [*argv, "--auto_resume"] if auto_resume else argv, on_step)
+    return _folder_of(opt, root, "experiments")
+
+
+def test(options: str | Path, overrides: Mapping[str, Any] | None = None, *, root: str | Path | None = None) -> Path:
+    """Sample and measure data sets by an option file, as ``tim test`` does; the figures are logged.
+
+    Args:
+        options: See :func:`train`; so is ``overrides``.
+        overrides: ``{"path:pretrain_network_g": "net_g_latest.pth"}`` names the checkpoint.
+        root: Results go to ``root/results/NAME``, unless the file has ``path: results_root``; None: the current folder.
+
+    Returns:
+        The folder of results: samples in ``visualization/DATA_SET``, and the log.
+
+    Raises:
+        TimError: An option, a folder or a file is wrong.
+
+    Example::
+
+        tim_plugin.test("sr16x", {"path:pretrain_network_g": "net_g_latest.pth", "num_gpu": 0})
+    """
+    opt, argv = _with_overrides(options, overrides, "test")
+    root = Path.cwd() if root is None else Path(root).expanduser()
+    test_pipeline(str(root), argv)
+    return _folder_of(opt, root, "results")
+
+
+def _with_overrides(
+    options: str | Path, overrides: Mapping[str, Any] | None, phase: str
+) -> tuple[dict[str, Any], list[str]]:
+    file = find_option_file(options, phase)
+    return read_with_overrides(file, _flat(overrides or {}, read_option_file(file)))
+
+
+def _flat(overrides: Mapping[str, Any], section: Any, prefix: str = "") -> dict[str, Any]:
+    """Return values by SECTION:KEY; a mapping changes the keys of a section, or replaces one of another ``type``."""
+    found: dict[str, Any] = {}
+    for key, value in overrides.items():
+        there = section
+        for part in key.split(":"):
+            there = there.get(part) if isinstance(there, Mapping) else None
+        changes = isinstance(value, Mapping) and isinstance(there, Mapping)
+        if changes and value.get("type", there.get("type")) == there.get("type"):
+            found |= _flat(value, there, f"{prefix}{key}:")
+        else:
+            found[f"{prefix}{key}"] = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return found
+
+
+def _folder_of(opt: Mapping[str, Any], root: Path, kind: str) -> Path:
+    own = (opt.get("path") or {}).get(f"{kind}_root")
+    return (root / kind if own is None else Path(own).expanduser()) / opt["name"]

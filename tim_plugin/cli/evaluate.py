@@ -1,0 +1,77 @@
+"""``tim evaluate``: how good, how diverse, how consistent: measures of many images' samples."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """How good, how diverse, how consistent: measures of many images' samples.
+
+tim evaluate --pred DIR --gt DIR [--lq DIR --task sr16x] --metrics lpips,lpips_diversity,fwv -o out.json
+tim evaluate -opt test.yml -m CHECKPOINT --metrics lpips,consistency -o out.json"""
+
+
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is measured, of which samples."""
+    from tim_plugin.metrics.case_measures import METRICS
+
+    parser.description = DESCRIPTION
+    _add_folders(parser.add_argument_group("samples of any method, as files"))
+    _add_network(parser.add_argument_group("or samples of a network, computed on the way and not written"))
+    parser.add_argument(
+        "--metrics",
+        required=True,
+        help=f"comma-separated: {', '.join(METRICS)}, or a measure of consistency by name, such as lr_psnr",
+    )
+    _add_distance(parser)
+    parser.add_argument("--samples-in-sets", type=int, default=None, help="of each input, in fid, kid, prc (all)")
+    parser.add_argument("--cache", type=Path, default=None, help="folder that keeps the ground truths' features")
+    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    parser.add_argument("-o", "--output", type=Path, default=None, help="JSON file for the figures")
+
+
+def _add_folders(folders: argparse._ArgumentGroup) -> None:
+    from tim_plugin.metrics.cases import PATTERN
+
+    folders.add_argument("--pred", type=Path, help="folder of samples")
+    folders.add_argument("--gt", type=Path, help="folder of ground truths")
+    folders.add_argument(
+        "--pattern",
+        default=PATTERN,
+        help=f"how samples are named, without suffix ({PATTERN}); without {{index}} one of each; "
+        "{name}/{index}: a folder of each",
+    )
+    folders.add_argument("--lq", type=Path, help="folder of inputs (default: the ground truths, degraded)")
+    folders.add_argument("--task", help="what made the inputs, such as sr16x: for consistency with them")
+    folders.add_argument("--basis", help="with --task mnist_pca: the training digits")
+
+
+def _add_network(network: argparse._ArgumentGroup) -> None:
+    network.add_argument("-opt", type=Path, help="an option file for tests")
+    network.add_argument("-m", "--model", type=Path, help="checkpoint (default: the option file's)")
+    network.add_argument("--force_yml", nargs="+", default=[], metavar="SECTION:KEY=VALUE", help="override its options")
+    network.add_argument("-n", "--num-samples", type=int, default=10, help="samples of each input (default: 10)")
+    network.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
+    network.add_argument("--batch", type=int, default=4, help="samples computed at once (default: 4)")
+
+
+def _add_distance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--feature-extractor",
+        default="inception",
+        help="of fid, kid and prc: inception, squeezenet, or the path of a state dict of one (default: inception)",
+    )
+    parser.add_argument("--lpips-backbone", default="vgg16", help="vgg16 (default), alexnet, squeezenet1_1, tim_small")
+    parser.add_argument(
+        "--lpips-weights", default="imagenet", help="imagenet (default), bundled (tim_small's), random or a path"
+    )
+    parser.add_argument("--lpips-calibration", default="lpips", help="lpips (default), bundled (tim_small's) or none")
+    parser.add_argument("--fwv-squared", action="store_true", help="put the squared distance into fwv's exponent")
+    parser.add_argument("--fwv-reduction", default="mean", choices=["mean", "sum"], help="over samples")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Measure; see :func:`tim_plugin.metrics.evaluation.run_evaluation`."""
+    from tim_plugin.metrics.evaluation import run_evaluation
+
+    run_evaluation(args)

@@ -1,0 +1,103 @@
+"""``tim sample``: many samples for images, folders or videos, from a tower of the package or a checkpoint alone."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tim_plugin.utils.weight_headers import described
+
+DESCRIPTION = """Many samples for images, folders or videos, from a tower of the package or a checkpoint alone.
+
+tim sample -i thumb.png --model sr16x-small -n 8
+tim sample -i *.png -o DIR -m experiments/NAME/models/net_g_latest.pth -n 8 --seed 0"""
+
+
+def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is sampled and how."""
+    parser.description = DESCRIPTION
+    parser.set_defaults(parser=parser)
+    parser.add_argument(
+        "-i", "--input", type=Path, nargs="+", action="extend", help="images, folders of them, or videos"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("results/samples"),
+        help="folder for samples, sheets and samples.json, not that of the inputs (default: results/samples)",
+    )
+    parser.add_argument("-m", "--model", help="a tower of the package by name, or a checkpoint (net_g_N.pth)")
+    parser.add_argument("--list-models", action="store_true", help="print the towers of the package")
+    parser.add_argument("-n", "--num-samples", type=int, default=8, help="samples of each image (default: 8)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="sample j of an image depends on seed, file name and j alone (default: 0)"
+    )
+    parser.add_argument(
+        "--level-seeds",
+        metavar="J,J,..",
+        help="coarse to fine: take a level's latents from sample J for all samples; '-' or a missing entry leaves a "
+        "level free, so 3,3 keeps the two coarsest levels of sample 3 and varies the finer ones; with every level "
+        "given there is one sample",
+    )
+    parser.add_argument("--suffix", default="", help="put behind the image's name (no / or \\)")
+    parser.add_argument("--skip-existing", action="store_true", help="leave out files that were sampled the same way")
+    parser.add_argument("--no-contact-sheet", action="store_true", help="write the samples only")
+    _add_resources(parser)
+
+
+def _add_resources(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    parser.add_argument(
+        "--batch", type=int, help="samples computed at once (default: what --memory-gib holds, up to 16)"
+    )
+    parser.add_argument(
+        "--memory-gib", type=float, default=4.0, help="what the process may take, on CUDA the device (default: 4)"
+    )
+    parser.add_argument(
+        "--tile",
+        default="auto",
+        metavar="auto|N|0",
+        help="side of a tile in pixels; in fp32 the sample is that of the whole image; auto tiles what would not fit "
+        "into --memory-gib, 0 never tiles (default: auto)",
+    )
+    parser.add_argument(
+        "--precision", default="fp32", metavar="fp32|bf16", help="bf16: the network's convolutions only (default: fp32)"
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=100.0,
+        help="refuse inputs whose output is larger than this (default: 100)",
+    )
+
+
+def sample(args: argparse.Namespace) -> None:
+    """Sample the inputs, see :func:`tim_plugin.inference.files.sample_files`; or list the towers."""
+    if args.list_models:
+        print(described())
+        return
+    for name in ("input", "model"):
+        if getattr(args, name) is None:
+            args.parser.error(f"the following arguments are required: -{name[0]}/--{name}")
+
+    from tim_plugin.inference.arguments import parse_level_seeds
+    from tim_plugin.inference.files import sample_files
+
+    sample_files(
+        args.input[0] if len(args.input) == 1 else args.input,
+        args.output,
+        args.model,
+        num_samples=args.num_samples,
+        seed=args.seed,
+        level_seeds=parse_level_seeds(args.level_seeds),
+        suffix=args.suffix,
+        device=args.device,
+        max_samples_per_batch=args.batch,
+        max_megapixels=args.max_megapixels,
+        with_contact_sheet=not args.no_contact_sheet,
+        memory_gib=args.memory_gib,
+        tile=args.tile,
+        precision=args.precision,
+        skip_existing=args.skip_existing,
+    )

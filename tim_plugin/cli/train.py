@@ -1,0 +1,83 @@
+"""``tim train`` and ``tim test``: BasicSR's training and test loops, by an option file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import nullcontext, redirect_stderr
+
+from tim_plugin.utils.task_options import find_option_file
+
+LAUNCHERS = ("none", "pytorch", "slurm")
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of training, which are BasicSR's."""
+    _add_arguments(parser, "train")
+    parser.description = (
+        "Train by an option file; results go to experiments/NAME.\n\n"
+        "tim train sr16x --force_yml datasets:train:dataroot_gt=PHOTOS\n"
+        "tim train -opt my.yml --auto_resume\n"
+        "torchrun --nproc_per_node=2 -m tim_plugin train -opt my.yml --launcher pytorch"
+    )
+
+
+def add_test_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of tests, which are BasicSR's."""
+    _add_arguments(parser, "test")
+    parser.description = (
+        "Sample a data set by an option file, several samples for each image; results go to results/NAME.\n\n"
+        "tim test sr16x --force_yml path:pretrain_network_g=experiments/NAME/models/net_g_latest.pth"
+    )
+
+
+def _add_arguments(parser: argparse.ArgumentParser, phase: str) -> None:
+    parser.add_argument(
+        "options", nargs="?", metavar="FILE|NAME", help="an option file, or one of the package by name, see tim options"
+    )
+    parser.add_argument("-opt", metavar="FILE|NAME", help="the same, as BasicSR spells it")
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="of several processes (default: none)")
+    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest training state, if any")
+    parser.add_argument("--debug", action="store_true", help="validate, log and save every few iterations")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by torch's launcher")
+    parser.add_argument(
+        "--force_yml", nargs="+", default=[], metavar="SECTION:KEY=VALUE", help="override options of the file"
+    )
+    parser.set_defaults(phase=phase, parser=parser)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train; see :func:`tim_plugin.models.pipeline.train_pipeline`."""
+    argv = _argv(args)
+
+    from tim_plugin.models.pipeline import train_pipeline
+
+    with _quiet_log(args):
+        train_pipeline(str(args.root), argv)
+
+
+def test(args: argparse.Namespace) -> None:
+    """Test; see :func:`tim_plugin.models.pipeline.test_pipeline`."""
+    argv = _argv(args)
+
+    from tim_plugin.models.pipeline import test_pipeline
+
+    with _quiet_log(args):
+        test_pipeline(str(args.root), argv)
+
+
+def _argv(args: argparse.Namespace) -> list[str]:
+    """The arguments as BasicSR's own parser takes them."""
+    if (args.options is None) == (args.opt is None):
+        args.parser.error("give one option file: its path or name, or -opt FILE")
+    file = find_option_file(args.opt if args.options is None else args.options, args.phase)
+    switches = [f"--{name}" for name in ("auto_resume", "debug") if getattr(args, name)]
+    forced = ["--force_yml", *args.force_yml] if args.force_yml else []
+    return [
+        "-opt", str(file), "--launcher", args.launcher, "--local_rank", str(args.local_rank), *switches, *forced
+    ]  # fmt: skip
+
+
+def _quiet_log(args: argparse.Namespace) -> redirect_stderr | nullcontext:
+    """BasicSR logs to stderr, and to a file that stays; errors are raised, and printed outside of this."""
+    return redirect_stderr(open(os.devnull, "w")) if args.quiet else nullcontext()

@@ -1,0 +1,228 @@
+"""A tower as its users know it: a network together with the reading of its inputs and what samples are measured by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tim_plugin._version import __version__
+from tim_plugin.degradations.base import Degradation
+from tim_plugin.degradations.tasks import TASKS
+from tim_plugin.inference.arguments import Resources
+from tim_plugin.inference.finishing import measure_consistency
+from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files
+from tim_plugin.inference.image_samples import sample_image_chunks
+from tim_plugin.inference.memory_plan import plan_for
+from tim_plugin.inference.record import sha256
+from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, kept_levels
+from tim_plugin.inference.sampler import fixed_levels
+from tim_plugin.utils.checkpoints import plain
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import decode_image, read_bytes
+from tim_plugin.utils.strips import joined
+from tim_plugin.utils.trees import map_tensors, move
+
+SMALLEST_SIDE_PX = 2  # instance norm needs more than one position
+
+
+class Tower:
+    """A network together with what its samples need: how inputs are read, and what they must be consistent with.
+
+    Args:
+        network: A ``TowerGenerator``, or another network with ``spec``, ``degradation`` and ``forward_level``; it is
+            used as it is, so put it into eval mode.
+        name: For records.
+        options: The ``network_g`` section that built it, for records.
+        file: That its weights are from, if any.
+
+    Attributes:
+        network: The ``nn.Module``.
+        name: What it was loaded by.
+
+    Example::
+
+        tower = tim_plugin.load("decompress-small")
+        out = tower.sample("photo.jpg", n=4)
+        more = tower.sample("photo.jpg", n=8, keep=(out, 3), levels=2)
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str = "a network in memory",
+        options: Mapping[str, Any] | None = None,
+        file: Path | None = None,
+    ) -> None:
+        self.network, self.name, self.options, self.file = network, name, dict(options or {}), file
+
+    def __repr__(self) -> str:
+        return f"Tower({self.name!r}, task={self.task!r}, scale={self.scale}, num_levels={self.num_levels})"
+
+    @property
+    def task(self) -> str | None:
+        """The task's name, as ``tim prepare`` takes it; None where the degradation is not that of a known task."""
+        kind = self.network.spec.degradation["type"]
+        fitting = (name for name, task in TASKS.items() if (task.degradation, task.scale) == (kind, self.scale))
+        return next(fitting, None)
+
+    @property
+    def scale(self) -> int:
+        """Size of a sample over the size of its input."""
+        return self.network.spec.scale
+
+    @property
+    def num_levels(self) -> int:
+        """Number of levels, coarse to fine, each of which has latents of its own."""
+        return self.network.spec.num_levels
+
+    @property
+    def degradation(self) -> Degradation:
+        """What made the inputs: reads them, projects onto them, and measures consistency with them."""
+        return self.network.degradation
+
+    @property
+    def consistency(self) -> str:
+        """``project`` where every sample degrades to its input, else ``off``."""
+        return self.network.spec.consistency
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    @cached_property
+    def _model_sha256(self) -> str | None:
+        return None if self.file is None else sha256(read_bytes(self.file))
+
+    def sample(
+        self,
+        image: InputLike,
+        n: int = 8,
+        seed: int | None = None,
+        keep: tuple[Samples, int] | None = None,
+        levels: int | None = None,
+        *,
+        level_seeds: Sequence[int | None] | None = None,
+        name: str | None = None,
+        memory_gib: float = 4.0,
+        tile: str | int = "auto",
+        precision: str = "fp32",
+        max_megapixels: float = 100.0,
+    ) -> Samples:
+        """Draw samples for an input, or for each of a batch; for a path those that ``tim sample`` writes, to the pixel.
+
+        Args:
+            image: A path; the bytes of an image file; a PIL image; a numpy array (H, W) or (H, W, C), uint8 or floats
+                in [0, 1]; a tensor (3, H, W), (1, H, W), or (N, 3, H, W) for N images, in [0, 1] (kept to 16 bits).
+                Decompression takes a JPEG's path or bytes; colourisation grey or colour; layouts class indices
+                (integers) or colours; digits 28x28 or 32x32, white on black.
+            n: Samples of each input, from 1.
+            seed: From 0; None: 0, or that of ``keep``. Sample j depends on (seed, the input's name, j) alone.
+            keep: Samples of the same input, and which of them: its coarse levels are kept, and the finer ones drawn
+                anew.
+            levels: How many levels ``keep`` keeps, coarse to fine; None: all but the finest. With all there is one
+                sample.
+            level_seeds: In place of ``keep``: coarse to fine, from which sample all take a level's latents; None leaves
+                a level free.
+            name: By which the samples are drawn and saved; None: the file's name without suffix, or ``image``, in a
+                batch ``image_0``, ``image_1``, ...
+            memory_gib: What this may take beside what the process has.
+            tile: ``auto`` computes in tiles what would not fit; a number is a tile's side in pixels; 0 never tiles.
+            precision: ``fp32``, or ``bf16`` for the network's convolutions.
+            max_megapixels: A larger output is refused.
+
+        Returns:
+            ``images`` (n, C, H, W), for a batch (N, n, C, H, W), in [0, 1] on the 8-bit grid, on the CPU.
+
+        Raises:
+            TimError: The input's kind, shape, type or range, or an argument, is wrong; the message says what is right.
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise TimError(f"n {n!r} must be a whole number from 1")
+        files = image_files(image, self.degradation, name)
+        seed, fixed = self._fixed(files, seed, keep, levels, level_seeds)
+        n = n if None in fixed else 1
+        with arguments_named():
+            resources = Resources(memory_gib=memory_gib, tile=tile, precision=precision)
+            inputs = [self._sample_file(file, n, seed, fixed, resources, max_megapixels) for file in files]
+        network_g = plain(self.options, lambda tensor: f"tensor of shape {tuple(tensor.shape)}")
+        header = {"tim_plugin": __version__, "model": self.name, "network_g": network_g, "seed": seed}
+        made_with = {"model_sha256": self._model_sha256, "seed": seed, "num_samples": n, "level_seeds": fixed}
+        seeds = [[j if level is None else level for level in fixed] for j in range(n)]
+        is_batch = isinstance(image, Tensor) and image.dim() == 4
+        return Samples(inputs, range(n), seeds, DrawnFrom(header, {**made_with, "precision": precision}, n), is_batch)
+
+    def _fixed(
+        self,
+        files: Sequence[ImageFile],
+        seed: int | None,
+        keep: tuple[Samples, int] | None,
+        levels: int | None,
+        level_seeds: Sequence[int | None] | None,
+    ) -> tuple[int, list[int | None]]:
+        """Return the seed, and from which sample each level's latents are taken."""
+        if keep is None:
+            if levels is not None:
+                raise TimError(f"levels {levels}: says how many levels of keep=(samples, j) are kept: give both")
+            if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+                raise TimError(f"seed {seed!r} must be a whole number from 0")
+            if level_seeds is not None and len(level_seeds) > self.num_levels:
+                raise TimError(f"level_seeds has {len(level_seeds)} entries, the network has {self.num_levels} levels")
+            return seed or 0, fixed_levels(level_seeds, self.num_levels)
+        if level_seeds is not None:
+            raise TimError("keep and level_seeds both say which latents are kept: give one of them")
+        return kept_levels(keep, levels, self.num_levels, [file.key for file in files], seed)
+
+    def _sample_file(
+        self,
+        file: ImageFile,
+        n: int,
+        seed: int,
+        fixed: Sequence[int | None],
+        resources: Resources,
+        max_megapixels: float,
+    ) -> InputSamples:
+        degradation = self.degradation
+        observed = degradation.read(file.content, file.source)
+        height, width = observed.lq.shape[-2:]
+        self._check_size(file.source, height, width, max_megapixels)
+        plan = plan_for(self.network, height, width, self.device, resources, 0)
+        batch = map_tensors(lambda tensor: tensor[None], observed)
+        images, consistency = [], {}
+        for part in sample_image_chunks(
+            plan.tower, move(batch, plan.device), n, seed, file.key, fixed, plan.samples_per_batch
+        ):
+            images.append(part)
+            for measure, values in measure_consistency(degradation, part, batch).items():
+                consistency.setdefault(measure, []).extend(values)
+        alpha = decode_image(file.content, file.source).alpha if degradation.keeps_alpha else None
+        measured = {measure: torch.tensor(values) for measure, values in consistency.items()}
+        picture = degradation.picture(observed.lq)
+        return InputSamples(file.key, file.source, sha256(file.content), picture, joined(images), alpha, measured)
+
+    def _check_size(self, source: str, height: int, width: int, max_megapixels: float) -> None:
+        if min(height, width) < SMALLEST_SIDE_PX:
+            raise TimError(f"{source}: is {width}x{height}; an input has sides of at least {SMALLEST_SIDE_PX} pixels")
+        megapixels = height * width * self.scale**2 / 1e6
+        if not megapixels <= max_megapixels:
+            raise TimError(
+                f"{source}: is {width}x{height}, its {self.scale}x output {width * self.scale}x{height * self.scale}: "
+                f"crop or shrink it, or allow it by max_megapixels={megapixels + 1:.0f}"
+            )
+
+
+@contextmanager
+def arguments_named() -> Iterator[None]:
+    """Errors of code that is shared with the command line name Python's arguments: ``memory_gib``, not --memory-gib."""
+    try:
+        yield
+    except TimError as error:
+        text = re.sub(r"--([a-z][a-z-]+)", lambda found: found[1].replace("-", "_"), str(error))
+        raise type(error)(text) from error

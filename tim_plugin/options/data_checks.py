@@ -1,0 +1,207 @@
+"""Checks of the ``datasets`` section, and that a network and its datasets mean the same degradation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tim_plugin.options.sections import DATASETS, Dataset, DegradedDataset
+from tim_plugin.options.tower import TowerSpec
+from tim_plugin.options.values import build_spec, check_section, check_value, refuse_misspelling, require, section_of
+from tim_plugin.utils.arguments import NEEDED
+from tim_plugin.utils.errors import TimError
+
+if TYPE_CHECKING:
+    from tim_plugin.degradations.base import Degradation
+    from tim_plugin.degradations.tasks import Task
+
+DIGIT_FILES = (".gz", "-ubyte", ".idx3")  # their reader says what is wrong with them
+RGB_INPUTS = ("bicubic", "unknown", "jpeg")  # what PairedImageDataset can read
+PHASES = {True: ("train", "val"), False: ("test", "val")}
+
+
+def check_datasets(datasets: Mapping[str, Any], training: bool, spec: TowerSpec | None) -> None:
+    """Check every dataset, and that the one that is needed is there.
+
+    Args:
+        datasets: The section, by phase (``train``, ``val``, ``val_2``, ``test_1``).
+        training: Training needs ``train``; a test needs any.
+        spec: The tower, for what sizes must divide by; None for other networks.
+
+    Raises:
+        TimError: For the first thing that is wrong.
+    """
+    for phase, dataset in datasets.items():
+        if phase.split("_")[0] not in PHASES[training]:
+            raise TimError(f"datasets: {phase}: must begin with {' or '.join(PHASES[training])}")
+        if not isinstance(dataset, Mapping):
+            raise TimError(f"datasets: {phase}: must be a section with keys, not {dataset!r}")
+        _check_dataset(f"datasets: {phase}", dataset, phase.split("_")[0] == "train", spec)
+    if training and "train" not in datasets:
+        raise TimError("datasets: train is missing: the images to train on")
+
+
+def _check_dataset(section: str, dataset: Mapping[str, Any], training: bool, spec: TowerSpec | None) -> None:
+    require(section, dataset, ("name", "type"))
+    refuse_misspelling(f"{section}: type", dataset["type"], DATASETS)
+    if dataset["type"] in DATASETS:
+        check_section(section, DATASETS[dataset["type"]], dataset, training)
+    else:  # another package's, whose own keys are none of our business
+        shared = {key: value for key, value in dataset.items() if key in Dataset.keys()}
+        check_section(section, Dataset, shared, training)
+    if dataset.get("prefetch_mode") == "cuda" and dataset.get("pin_memory") is not True:
+        raise TimError(f"{section}: prefetch_mode 'cuda' needs pin_memory: true")
+    sizes = dataset.get("gt_size") or ()
+    for size in (sizes if isinstance(sizes, (list, tuple)) else [sizes]) if spec is not None else ():
+        _check_side(section, size, spec)
+    for key in ("dataroot_gt", "dataroot_lq"):
+        value = str(dataset.get(key) or "")
+        if value and not value.startswith("sklearn:") and not value.endswith(DIGIT_FILES):
+            _check_folder(f"{section}: {key}", Path(value).expanduser())
+
+
+def _check_side(section: str, size: int, spec: TowerSpec) -> None:
+    multiple = spec.gt_multiple
+    if size % multiple or size < 1:
+        lower = size // multiple * multiple
+        near = " or ".join(str(value) for value in (lower, lower + multiple) if value)
+        raise TimError(
+            f"{section}: gt_size {size} is not a multiple of {multiple}, which {spec.num_levels} levels need: "
+            f"use {near}"
+        )
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    if not folder.is_dir():
+        raise TimError(f"{name}: there is no folder {folder}; give the folder that holds the images")
+    if not any(folder.iterdir()):
+        raise TimError(f"{name}: the folder {folder} is empty; put images into it, or give another")
+
+
+def check_degradations(opt: Mapping[str, Any]) -> None:
+    """Compare the degradations of the network and of the datasets, and build each once.
+
+    Raises:
+        TimError: They are not of one kind, an option that both have (a palette, a basis) differs, or an option of one
+            is missing or wrong.
+    """
+    from tim_plugin.degradations.table import build_for_tower  # loads torch
+
+    network = section_of(opt, "network_g")
+    datasets = [(f"datasets: {phase}", dataset) for phase, dataset in section_of(opt, "datasets").items()]
+    is_tower = network.get("type") == "TowerGenerator"  # another network checks what it is given by itself
+    if is_tower:
+        spec = build_spec(TowerSpec, {key: value for key, value in network.items() if key != "type"})
+        for section, dataset in datasets:
+            if dataset.get("type") == "DegradedImageDataset":
+                _compare(section, dataset, spec)
+        degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, spec.num_out_ch)
+    for section, dataset in datasets:
+        if dataset.get("type") == "DegradedImageDataset":
+            given = {"scale": opt["scale"], **dataset} if "scale" in opt else dataset  # as BasicSR hands it on
+            _check_files(section, given, *check_degraded(section, given, section.startswith("datasets: train")))
+        elif is_tower and dataset.get("type") == "PairedImageDataset":
+            _check_paired(section, spec, degradation)
+
+
+def _compare(section: str, dataset: Mapping[str, Any], spec: TowerSpec) -> None:
+    from tim_plugin.degradations.table import network_options
+    from tim_plugin.degradations.tasks import get_task
+
+    task, kind = get_task(dataset.get("task")), spec.degradation["type"]
+    if task.degradation != kind:
+        raise TimError(
+            f"{section}: task {dataset['task']} needs network_g: degradation: {task.degradation}, not {kind}"
+            + ("" if spec.scale == task.scale else f", and placement: {'upsample' if task.scale > 1 else 'same'}")
+        )
+    if task.scale != spec.scale:
+        raise TimError(
+            f"{section}: task {dataset['task']} is {task.scale}x, and network_g: num_levels {spec.num_levels} gives "
+            f"{spec.scale}x"
+        )
+    for option in network_options(kind):
+        key, default = option.name, None if option.default is NEEDED else option.default
+        ours, theirs = dataset.get(key, default), spec.degradation.get(key, default)
+        if ours != theirs and not isinstance(theirs, Mapping):
+            raise TimError(
+                f"{section}: {key} is {ours!r}, but network_g: degradation: {key} is {theirs!r}: give both the same"
+            )
+
+
+def check_degraded(section: str, dataset: Mapping[str, Any], training: bool) -> tuple[Task, Degradation]:
+    """Check a DegradedImageDataset's options against its task, for the file's check and for the dataset itself.
+
+    Args:
+        section: What the dataset is called in errors.
+        dataset: Its options.
+        training: Whether crops are trained on.
+
+    Returns:
+        The task and its degradation.
+
+    Raises:
+        TimError: For the first thing that is wrong.
+    """
+    from tim_plugin.degradations.tasks import get_task  # loads torch
+
+    task = get_task(dataset.get("task"))
+    degradation = task.build(dataset, section)
+    resize = check_value(f"{section}: resize", DegradedDataset.keys()["resize"], dataset.get("resize")) or "none"
+    size = dataset.get("gt_size")
+    _check_crops(section, size, task.gt_multiple, training)
+    if resize != "none" and size is None:
+        raise TimError(f"{section}: resize: {resize} needs gt_size")
+    if dataset.get("scale", task.scale) != task.scale:
+        raise TimError(f"{section}: scale {dataset['scale']} does not fit the task's {task.scale}")
+    flips = [key for key in ("use_hflip", "use_rot") if training and dataset.get(key)]
+    if "use_rot" in flips and isinstance(size, (list, tuple)) and size[0] != size[1]:
+        raise TimError(f"{section}: use_rot turns crops, which must be square for that: use use_rot: false")
+    has_files = dataset.get("dataroot_lq") is not None
+    if has_files and resize != "none" and not degradation.can_resize:
+        raise TimError(f"{section}: resize: {resize}: LQ files cannot be resized: use resize: none")
+    if has_files and flips and not degradation.can_flip:
+        raise TimError(
+            f"{section}: use_hflip and use_rot: LQ files of {task.title} cannot be mirrored: set both to false, or "
+            "leave dataroot_lq out, so that the LQ is made after mirroring"
+        )
+    return task, degradation
+
+
+def _check_crops(section: str, size: int | list[int] | None, multiple: int, training: bool) -> None:
+    if training and size is None:
+        raise TimError(f"{section}: gt_size is missing: the side of the crops, a multiple of {multiple}")
+    for side in () if size is None else size if isinstance(size, (list, tuple)) else [size]:
+        if side % multiple:
+            lower = side // multiple * multiple
+            raise TimError(
+                f"{section}: gt_size {size} is not a multiple of {multiple}: use {lower + multiple}"
+                + (f" or {lower}" if lower else "")
+            )
+
+
+def _check_files(section: str, dataset: Mapping[str, Any], task: Task, degradation: Degradation) -> None:
+    if degradation.needs_files and dataset.get("dataroot_lq") is None:
+        raise TimError(f"{section}: dataroot_lq is missing: inputs of {task.title} cannot be made from the GT")
+    rarity = section_of(dataset, "rarity")
+    if not (rarity.get("resample") or rarity.get("weight")):
+        return
+    if not rarity.get("file") or not Path(rarity["file"]).expanduser().is_file():
+        raise TimError(
+            f"{section}: rarity: file {rarity.get('file')}: there is no such file; python tools/prepare_data.py "
+            "layouts writes it"
+        )
+
+
+def _check_paired(section: str, spec: TowerSpec, degradation: Degradation) -> None:
+    kind = spec.degradation["type"]
+    if kind not in RGB_INPUTS:
+        raise TimError(
+            f"{section}: PairedImageDataset reads RGB images, and degradation '{kind}' has other inputs: use "
+            "DegradedImageDataset with dataroot_lq"
+        )
+    if spec.consistency == "project" and degradation.needs:
+        raise TimError(
+            f"{section}: PairedImageDataset reads images only, and network_g: consistency 'project' needs more of "
+            f"degradation '{kind}': use DegradedImageDataset, or consistency: off"
+        )

@@ -1,0 +1,169 @@
+"""The ``network_g`` section of a TowerGenerator, and what each of its levels is made of; no torch until one is built.
+
+The defaults are the published configuration for 16x super-resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+from tim_plugin.options.values import Section, check_keys, option, per_level, require_choice
+from tim_plugin.utils.errors import TimError
+
+Placement = Literal["upsample", "same"]
+MappingInit = Literal["pytorch", "he"]
+Head = Literal["rgb", "ab"]
+PLACEMENTS, MAPPING_INITS, HEADS = get_args(Placement), get_args(MappingInit), get_args(Head)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelSpec:
+    """What one module of the tower is made of; :attr:`TowerSpec.levels` makes them."""
+
+    trunk_channels: int
+    growth_channels: int
+    num_blocks: int
+    image_channels: int
+    feature_channels: int
+    noise_channels: int
+    style_dim: int
+    upsample: bool
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the level's first convolution: images, noise map, features of the level below."""
+        return self.image_channels + self.noise_channels + self.feature_channels
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowerSpec(Section):
+    """The tower: how many levels it has, what they are made of, what they read and write.
+
+    Raises:
+        TimError: A value is outside what it may be, or a list has not one entry a level.
+    """
+
+    place: ClassVar[str] = "network_g"
+
+    num_in_ch: int = option(3, "Channels of the condition.", least=1)
+    num_out_ch: int = option(3, "Channels of the images.", least=1)
+    num_levels: int = option(4, "Number L of modules.", least=1)
+    trunk_channels: int | tuple[int, ...] = option(
+        (128, 64, 64, 64), "Channels of each level's trunk: one number, or one a level.", least=1
+    )
+    growth_channels: int | tuple[int, ...] = option(
+        (256, 192, 128, 64), "Growth channels of each level's RRDBs: one number, or one a level.", least=1
+    )
+    num_blocks: int = option(6, "RRDBs of each level.", least=1)
+    noise_channels: int = option(5, "Channels of each level's noise map.", least=1)
+    style_dim: int = option(128, "Length of each level's style vector.", least=1)
+    mapping_width: int = option(512, "Width of the mapping networks.", least=1)
+    mapping_layers: int = option(8, "Hidden layers of the mapping networks.", least=1)
+    mapping_init: MappingInit = option(
+        "pytorch",
+        "Initialisation of the mapping networks: PyTorch's default, with which the style acts only once it is learned, "
+        "or He's, with which it acts from the first step.",
+    )
+    feature_scale: float = option(
+        0.1, "Fraction of its features that a level hands on to the next; 0 hands on the image only.", least=0
+    )
+    placement: Placement = option(
+        "upsample", "Where the 2x step is: a level writes at twice the size that it reads (upsample) or at the same."
+    )
+    condition_every_level: bool = option(
+        False, "Where the tower enlarges, feed the enlarged LQ to the levels above the first too."
+    )
+    head: Head = option(
+        "rgb", "What a level writes: RGB, or a and b of Lab, which are joined to the lightness that it reads."
+    )
+    degradation: str | Mapping[str, Any] | None = option(
+        None,
+        "What made the LQ: a name, or a section with `type` and the degradation's own keys; left out, `bicubic` where "
+        "the tower enlarges and `unknown` where it does not.",
+    )
+    consistency: Literal["off", "project"] = option(
+        "off",
+        "Whether each level's image is replaced by the nearest one that agrees with the LQ, where that is known for "
+        "the level.",
+    )
+    mapping: bool = option(True, "Modulate each RRDB's output by the mapping network.")
+    mapping_sees_below: bool = option(
+        False, "Each level's mapping network also reads those of the levels below (CHIMLE)."
+    )
+    normalise: bool = option(True, "Instance norm, without parameters, before the modulation.")
+    weight_norm: bool = option(True, "Weight normalisation on every convolution.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("trunk_channels", "growth_channels"):
+            value = per_level(f"network_g: {name}", getattr(self, name), self.num_levels)
+            object.__setattr__(self, name, value)
+        if self.mapping_sees_below and not (self.mapping and self.mapping_layers > 1):
+            raise TimError("network_g: mapping_sees_below needs mapping: true and mapping_layers of at least 2")
+        object.__setattr__(self, "degradation", self._degradation_section())
+        self._check_degradation()
+
+    def _degradation_section(self) -> dict[str, Any]:
+        from tim_plugin.degradations.table import DEGRADATIONS, network_options  # loads torch
+
+        section = self.degradation
+        if section is None:
+            section = "bicubic" if self.placement == "upsample" else "unknown"
+        section = {"type": section} if isinstance(section, str) else section
+        if not isinstance(section, Mapping) or "type" not in section:
+            raise TimError(f"network_g: degradation must be a name or a section with a type, not {section!r}")
+        require_choice("network_g: degradation: type", section["type"], tuple(DEGRADATIONS))
+        keys = {option.name for option in network_options(section["type"])}
+        check_keys("network_g: degradation", section, keys | {"type"})
+        return dict(section)
+
+    def _check_degradation(self) -> None:
+        from tim_plugin.degradations.table import DEGRADATIONS  # loads torch
+
+        kind = self.degradation["type"]
+        if self.consistency == "project" and not DEGRADATIONS[kind].projects:
+            raise TimError(
+                f"network_g: consistency 'project': there is nothing to project for degradation '{kind}': use "
+                "consistency: off, or name the degradation that made the input"
+            )
+        if kind == "bicubic" and self.placement != "upsample":
+            raise TimError("network_g: degradation 'bicubic' is super-resolution's: it needs placement 'upsample'")
+        if kind not in ("bicubic", "unknown") and self.placement != "same":
+            raise TimError(f"network_g: degradation '{kind}' keeps the size: it needs placement 'same'")
+        if self.consistency == "project" and kind == "bicubic" and self.num_in_ch != self.num_out_ch:
+            raise TimError("network_g: consistency 'project' of super-resolution needs as many channels out as in")
+        if self.head == "ab" and (self.placement, self.num_in_ch, self.num_out_ch) != ("same", 1, 3):
+            raise TimError(
+                "network_g: head 'ab' joins colour to the given lightness: it needs placement: same, num_in_ch: 1 "
+                "and num_out_ch: 3"
+            )
+
+    @property
+    def scale(self) -> int:
+        """Size of the last level's image over the size of the LQ."""
+        return 2**self.num_levels if self.placement == "upsample" else 1
+
+    @property
+    def gt_multiple(self) -> int:
+        """What the sides of a GT must divide by."""
+        return 2**self.num_levels if self.placement == "upsample" else 2 ** (self.num_levels - 1)
+
+    @property
+    def levels(self) -> tuple[LevelSpec, ...]:
+        """The level specs, coarse to fine."""
+        return tuple(self._level(k) for k in range(self.num_levels))
+
+    def _level(self, k: int) -> LevelSpec:
+        reads_condition = k == 0 or self.placement == "same" or self.condition_every_level
+        return LevelSpec(
+            trunk_channels=self.trunk_channels[k],
+            growth_channels=self.growth_channels[k],
+            num_blocks=self.num_blocks,
+            image_channels=self.num_in_ch * reads_condition + self.num_out_ch * (k > 0),
+            feature_channels=self.trunk_channels[k - 1] if k > 0 and self.feature_scale > 0 else 0,
+            noise_channels=self.noise_channels,
+            style_dim=self.style_dim,
+            upsample=self.placement == "upsample",
+        )

@@ -1,0 +1,48 @@
+"""Make towers that the package holds: train, write the weights into the package, measure, and write docs/models/NAME.*
+
+python tools/make_weights.py --name sr16x-small --data PHOTOGRAPHS --features SQUEEZENET_STATE_DICT
+
+A tower that is trained already is only measured and written again.
+"""
+
+import argparse
+from pathlib import Path
+
+import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
+from paper.presets import SMALL
+from paper.workbench import Workbench
+from tim_plugin.cli.run import run
+from tim_plugin.inference.devices import choose_device
+from tim_plugin.utils.errors import TimError
+from towers.make import make_weights
+from towers.recipes import TOWERS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", nargs="+", required=True, help=f"towers to make: {', '.join(TOWERS)}")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="what they are trained on: photographs in train, test and val; CamVid's folder; MNIST's folder",
+    )
+    parser.add_argument(
+        "--features", default="random", help="weights of squeezenet1_1: random (default), imagenet, or a file's path"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="training runs at a time (default: 1)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    args = parser.parse_args()
+    run(lambda: make(args))
+
+
+def make(args: argparse.Namespace) -> None:
+    if args.jobs < 1:
+        raise TimError(f"--jobs {args.jobs}: must be 1 or more")
+    make_weights(Workbench(ROOT, SMALL, args.data, args.features, choose_device(args.device), args.jobs), args.name)
+
+
+if __name__ == "__main__":
+    main()
