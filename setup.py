@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent
 PROJECT_URL = "https://example.org/tim_plugin"
 BASICSR = ROOT / "wheels" / "basicsr-1.4.2-py3-none-any.whl"  # wheels/README.md says what it is
 OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them
-VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "_version.py").read_text()).group(1)
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "__init__.py").read_text()).group(1)
 
 
 class BuildWithBasicSR(build_py):

@@ -17,7 +17,7 @@ What most people need is the front door, [`tim_plugin`](tim_plugin.md): `load`, 
 ```
 """
 ORDER = "utils degradations options data imle losses archs inference metrics models explorer cli".split()
-LEFT_OUT = ("__main__", "_version")
+LEFT_OUT = ("__main__",)
 
 
 def write(package: Path, folder: Path) -> None:

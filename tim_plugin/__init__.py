@@ -20,7 +20,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tim_plugin import compat
-from tim_plugin._version import __version__
+
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tim_plugin import imle, losses, metrics

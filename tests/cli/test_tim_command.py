@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tim_plugin._version import __version__
+from tim_plugin import __version__
 from tim_plugin.cli.main import COMMANDS, main
 from tim_plugin.utils import task_options, weight_headers
 from tim_plugin.utils.bundled import read_bundled

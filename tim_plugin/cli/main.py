@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from tim_plugin._version import __version__
+from tim_plugin import __version__
 from tim_plugin.utils.errors import TimError
 
 

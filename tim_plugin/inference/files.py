@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tim_plugin._version import __version__
+from tim_plugin import __version__
 from tim_plugin.degradations.base import Observed
 from tim_plugin.inference.arguments import SampleOptions
 from tim_plugin.inference.devices import choose_device, own_bytes

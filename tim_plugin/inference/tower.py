@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tim_plugin._version import __version__
+from tim_plugin import __version__
 from tim_plugin.degradations.base import Degradation
 from tim_plugin.degradations.tasks import TASKS
 from tim_plugin.inference.arguments import Resources

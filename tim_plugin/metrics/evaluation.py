@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tim_plugin._version import __version__
+from tim_plugin import __version__
 from tim_plugin.degradations.tasks import get_task
 from tim_plugin.inference.devices import choose_device
 from tim_plugin.losses.distance import PerceptualDistance

@@ -19,7 +19,7 @@ from backbone.trained_towers import compare_towers
 from paper.cached_runs import content_of
 from speed.backbone_forward import benchmark_backbone
 from speed.timing import as_json
-from tim_plugin._version import __version__
+from tim_plugin import __version__
 from tim_plugin.losses.backbones import TIM_SMALL
 from tim_plugin.losses.distance import PerceptualDistance, PixelDistance
 from tim_plugin.utils.bundled import SUFFIX, bundle, path_of, read_bundled, read_weights, write_weights

@@ -18,7 +18,7 @@ from paper.halved_photographs import halved, tiles
 from paper.parallel_runs import Run, train_all
 from paper.presets import Preset, System
 from paper.run_conditions import machine
-from tim_plugin._version import __version__
+from tim_plugin import __version__
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.case_measures import Tools, score
 from tim_plugin.metrics.cases import NetworkCases
