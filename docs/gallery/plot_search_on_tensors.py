@@ -12,19 +12,18 @@ import matplotlib.pyplot as plt
 import torch
 from skimage import data
 
-import tim_plugin  # noqa: F401  makes BasicSR's layers importable
+import tim_plugin as tim
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.imle import generate, search, target_pyramid
-from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.resize import bicubic_resize
 
 SMALL = "TIM_GALLERY_SMALL" in os.environ  # the tests' setting
-STEPS, NUMBERS, SEARCHED = (4, (1, 6), 4) if SMALL else (40, (1, 2, 4, 8, 16, 32), 8)
+STEPS, NUMBERS, SEARCHED = (12, (1, 6), 4) if SMALL else (40, (1, 2, 4, 8, 16, 32), 8)
 
 torch.manual_seed(0)
 generator = torch.Generator().manual_seed(0)
 photos = [torch.from_numpy(one[::2, ::2].copy()).permute(2, 0, 1) / 255 for one in (data.astronaut(), data.chelsea())]
-distance = PerceptualDistance(backbone="tim_small", weights="bundled", calibration="bundled")
+distance = tim.losses.PerceptualDistance("tim_small")
 # A small tower that enlarges eight times, in three levels.
 sizes = {"trunk_channels": 16, "growth_channels": 8, "num_blocks": 1, "noise_channels": 2, "style_dim": 16}
 tower = TowerGenerator(num_levels=3, mapping_width=32, mapping_layers=2, mapping_init="he", **sizes)

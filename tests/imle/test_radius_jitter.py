@@ -49,11 +49,11 @@ def test_a_radius_changes_the_choice(problem, search):
 
 def test_jitter_is_seeded_noise_of_its_size(problem):
     tower, _, _ = problem
-    codes = Latents.draw(tower.latent_shapes(16, 16), 4, generator())
-    moved = codes.jittered(0.1, generator())
-    again = codes.jittered(0.1, generator())
+    latents = Latents.draw(tower.latent_shapes(16, 16), 4, generator())
+    moved = latents.jittered(0.1, generator())
+    again = latents.jittered(0.1, generator())
     assert torch.equal(moved[3].noise, again[3].noise)
-    assert float((moved[3].noise - codes[3].noise).std()) == pytest.approx(0.1, rel=0.1)
+    assert float((moved[3].noise - latents[3].noise).std()) == pytest.approx(0.1, rel=0.1)
 
 
 @pytest.mark.parametrize(

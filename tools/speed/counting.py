@@ -29,7 +29,7 @@ class Counter:
         self.target_passes, self.passes = 0, 0
 
     def latent_shapes(self, height: int, width: int) -> Any:
-        """Shapes of each level's codes."""
+        """Shapes of each level's latents."""
         return self.tower.latent_shapes(height, width)
 
     def forward_level(self, level: int, condition: Condition, latent: LevelLatent, state: Any = None) -> Any:

@@ -26,18 +26,18 @@ def naive_hierarchical(
 ) -> Selection:
     """The search as the method's public code does it: each candidate runs all lower levels, targets anew each chunk.
 
-    Arguments and picks are those of :func:`tim_plugin.imle.search.hierarchical`; ``draw`` draws the codes.
+    Arguments and picks are those of :func:`tim_plugin.imle.search.hierarchical`; ``draw`` draws the latents.
     """
     batch, levels = len(targets[0]), len(targets)
     shapes = tower.latent_shapes(*coarsest(conditions).shape[-2:])
     chosen: list[LevelLatent] = []
     rows, evaluations = [], [0] * levels
     for level in range(levels):
-        scores, codes = [], []
+        scores, candidates = [], []
         step = max_candidates_per_batch // batch
         for start in range(0, num_candidates[level], step):
             drawn = [draw(shapes[level], batch, generator) for _ in range(min(step, num_candidates[level] - start))]
-            codes += drawn
+            candidates += drawn
             chunk = LevelLatent(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
             state = None
             for lower in range(level + 1):
@@ -48,6 +48,6 @@ def naive_hierarchical(
             scores.append(distance.distance(distance.features(image), target_features).view(len(drawn), batch))
         found, winner = torch.cat(scores).min(dim=0)  # (N,)
         items = range(batch)
-        chosen.append(LevelLatent(*(torch.stack([codes[winner[i]][part][i] for i in items]) for part in range(2))))
+        chosen.append(LevelLatent(*(torch.stack([candidates[winner[i]][part][i] for i in items]) for part in range(2))))
         rows.append(found)
     return Selection(Latents(chosen), torch.stack(rows, dim=1), tuple(evaluations))

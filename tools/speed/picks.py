@@ -15,14 +15,14 @@ ROUNDING = 1e-5  # relative: what another order of the same operations moves a d
 
 
 def same_picks(a: Selection, b: Selection) -> bool:
-    """Tell whether two searches picked the same codes, each example's level by level.
+    """Tell whether two searches picked the same latents, each example's level by level.
 
-    Another code of an equal distance, up to :data:`ROUNDING`, is a tie and as good; above it an example is not
-    compared, since what is built on another code is another image.
+    Others of an equal distance, up to :data:`ROUNDING`, are a tie and as good; above it an example is not
+    compared, since what is built on other latents is another image.
     """
     compared = torch.ones(len(a.distances), dtype=torch.bool, device=a.distances.device)
     for level, (found, other) in enumerate(zip(a.distances.T, b.distances.T, strict=True)):
-        same = _same_codes(a, b, level)
+        same = _same_latents(a, b, level)
         if (compared & ~same & ~torch.isclose(found, other, rtol=ROUNDING, atol=0)).any():
             return False
         compared &= same
@@ -30,9 +30,9 @@ def same_picks(a: Selection, b: Selection) -> bool:
 
 
 def picks(pairs: Sequence[tuple[Selection, Selection]]) -> dict[str, Any]:
-    """Return how often the same code is picked, level by level, and by how much the selected distance grows."""
+    """Return how often the same candidate is picked, level by level, and by how much the selected distance grows."""
     levels = range(len(pairs[0][0].latents))
-    same = [statistics.mean(float(_same_codes(a, b, level).float().mean()) for a, b in pairs) for level in levels]
+    same = [statistics.mean(float(_same_latents(a, b, level).float().mean()) for a, b in pairs) for level in levels]
     before, after = (sum(float(pair[side].distances.sum()) for pair in pairs) for side in range(2))
     return {
         "share of examples with the same pick, by level (above the first also where a lower pick differs)": [
@@ -42,6 +42,6 @@ def picks(pairs: Sequence[tuple[Selection, Selection]]) -> dict[str, Any]:
     }
 
 
-def _same_codes(a: Selection, b: Selection, level: int) -> Tensor:
-    """Return (N,): the same code."""
+def _same_latents(a: Selection, b: Selection, level: int) -> Tensor:
+    """Return (N,): the same latents."""
     return (a.latents[level].noise == b.latents[level].noise).flatten(1).all(dim=1)

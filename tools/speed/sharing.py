@@ -169,7 +169,7 @@ def one_by_one(search: Search, problem: Problem, seed: int = 0) -> Selection:
 
 
 def _draw_for(index: int, examples: int, shape: LevelShape, _: int, generator: torch.Generator) -> LevelLatent:
-    """Draw the codes of all examples and return those of one."""
+    """Draw the latents of all examples and return those of one."""
     return take(draw_level(shape, examples, generator), slice(index, index + 1))
 
 
