@@ -20,9 +20,10 @@ PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    for part in ("tim_plugin", "options", "tools"):
-        shutil.copytree(ROOT / part, folder / "source" / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md"):
+    ignored = shutil.ignore_patterns("__pycache__", "_vendor")
+    for part in ("tim_plugin", "options", "tools", "wheels"):
+        shutil.copytree(ROOT / part, folder / "source" / part, ignore=ignored)
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "source")
     options = ("--no-deps", "--no-build-isolation", "-w", folder)
     subprocess.run([*PIP, "wheel", *options, folder / "source"], check=True, capture_output=True)
