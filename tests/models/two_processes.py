@@ -75,15 +75,15 @@ def options(photos: Path, folder: Path, dist: bool, **train) -> dict:
 
 
 def trained(opt: dict, steps: int = 3) -> dict:
-    """Take steps on given examples with codes that depend on the example alone; rank r of 2 has half of each batch."""
+    """Take steps on examples with latents that depend on the example alone; rank r of 2 has half of each batch."""
     torch.manual_seed(opt["rank"])  # those of rank 0 are to count
     model = build_model(opt)
 
-    def codes(_, batch: dict, pyramids: object) -> Latents:
+    def given(_, batch: dict, pyramids: object) -> Latents:
         keys = [[[int(one[0, 0, 0] * 1e6), level] for level in range(2)] for one in batch["gt"]]
         return Latents.from_keys(model.get_bare_model(model.net_g).latent_shapes(8, 8), keys)
 
-    model._search = codes
+    model._search = given
     half = slice(4 * opt["rank"], 4 * opt["rank"] + 4) if opt["dist"] else slice(8)
     for step in range(1, steps + 1):
         generator = torch.Generator().manual_seed(step)

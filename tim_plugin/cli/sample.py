@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tim_plugin.inference.arguments import SampleOptions, parse_level_seeds
 from tim_plugin.utils.weight_headers import described
 
 DESCRIPTION = """Many samples for images, folders or videos, from a tower of the package or a checkpoint alone.
@@ -29,9 +30,18 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-m", "--model", help="a tower of the package by name, or a checkpoint (net_g_N.pth)")
     parser.add_argument("--list-models", action="store_true", help="print the towers of the package")
-    parser.add_argument("-n", "--num-samples", type=int, default=8, help="samples of each image (default: 8)")
     parser.add_argument(
-        "--seed", type=int, default=0, help="sample j of an image depends on seed, file name and j alone (default: 0)"
+        "-n",
+        "--num-samples",
+        type=int,
+        default=SampleOptions.num_samples,
+        help="samples of each image (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=SampleOptions.seed,
+        help="sample j of an image depends on seed, file name and j alone (default: %(default)s)",
     )
     parser.add_argument(
         "--level-seeds",
@@ -40,7 +50,7 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
         "level free, so 3,3 keeps the two coarsest levels of sample 3 and varies the finer ones; with every level "
         "given there is one sample",
     )
-    parser.add_argument("--suffix", default="", help="put behind the image's name (no / or \\)")
+    parser.add_argument("--suffix", default=SampleOptions.suffix, help="put behind the image's name (no / or \\)")
     parser.add_argument("--skip-existing", action="store_true", help="leave out files that were sampled the same way")
     parser.add_argument("--no-contact-sheet", action="store_true", help="write the samples only")
     _add_resources(parser)
@@ -52,23 +62,29 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         "--batch", type=int, help="samples computed at once (default: what --memory-gib holds, up to 16)"
     )
     parser.add_argument(
-        "--memory-gib", type=float, default=4.0, help="what the process may take, on CUDA the device (default: 4)"
+        "--memory-gib",
+        type=float,
+        default=SampleOptions.memory_gib,
+        help="what the process may take, on CUDA the device (default: %(default)s)",
     )
     parser.add_argument(
         "--tile",
-        default="auto",
+        default=SampleOptions.tile,
         metavar="auto|N|0",
         help="side of a tile in pixels; in fp32 the sample is that of the whole image; auto tiles what would not fit "
-        "into --memory-gib, 0 never tiles (default: auto)",
+        "into --memory-gib, 0 never tiles (default: %(default)s)",
     )
     parser.add_argument(
-        "--precision", default="fp32", metavar="fp32|bf16", help="bf16: the network's convolutions only (default: fp32)"
+        "--precision",
+        default=SampleOptions.precision,
+        metavar="fp32|bf16",
+        help="bf16: the network's convolutions only (default: %(default)s)",
     )
     parser.add_argument(
         "--max-megapixels",
         type=float,
-        default=100.0,
-        help="refuse inputs whose output is larger than this (default: 100)",
+        default=SampleOptions.max_megapixels,
+        help="refuse inputs whose output is larger than this (default: %(default)s)",
     )
 
 
@@ -81,13 +97,7 @@ def sample(args: argparse.Namespace) -> None:
         if getattr(args, name) is None:
             args.parser.error(f"the following arguments are required: -{name[0]}/--{name}")
 
-    from tim_plugin.inference.arguments import parse_level_seeds
-    from tim_plugin.inference.files import sample_files
-
-    sample_files(
-        args.input[0] if len(args.input) == 1 else args.input,
-        args.output,
-        args.model,
+    options = SampleOptions(
         num_samples=args.num_samples,
         seed=args.seed,
         level_seeds=parse_level_seeds(args.level_seeds),
@@ -101,3 +111,7 @@ def sample(args: argparse.Namespace) -> None:
         precision=args.precision,
         skip_existing=args.skip_existing,
     )
+
+    from tim_plugin.inference.files import sample_files
+
+    sample_files(args.input, args.output, args.model, options)
