@@ -130,7 +130,7 @@ best of {measures["num_samples"]} {best:.3f}, diversity {measures["diversity"]:.
 Look at  {here / "contact_sheet.png"}  and  {here / "metrics.json"}.
 Next, many sampled for an input of your own:
   .venv/bin/python tools/sample.py -i IMAGE_OR_FOLDER -o results/mine -m {model} -n 8
-or a full-size network on your own data (see README.md):
+or a full-size network on your own data (see docs/guide/training.md):
   .venv/bin/python tools/train.py -opt options/train_tim_{measures["task"]}.yml""",
         flush=True,
     )
