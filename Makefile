@@ -1,6 +1,7 @@
 # make demo: install into .venv, train a small tower on real photographs, write samples and measures.
 # make demo-mnist, demo-colorization, demo-decompression: the same for other tasks.
 # make test: install into .venv, run the tests.
+# make docs: the guide, into docs/_build/html; a warning is an error.
 # PYTHON=python3.11 make demo  chooses the interpreter (3.10 to 3.14).
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo demo-mnist demo-colorization demo-decompression test lint clean
+.PHONY: install demo demo-mnist demo-colorization demo-decompression test lint docs clean
 
 install: $(INSTALLED)
 
@@ -33,5 +34,12 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+$(VENV)/.docs: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info tim_plugin/_vendor
+	rm -rf $(VENV) build *.egg-info tim_plugin/_vendor docs/_build docs/api docs/auto_gallery

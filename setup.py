@@ -8,6 +8,8 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+# Where the project can be read: it has no public address yet; with one, set this and run `python docs/readme_links.py`.
+PROJECT_URL = "https://example.org/tim_plugin"
 BASICSR = ROOT / "wheels" / "basicsr-1.4.2-py3-none-any.whl"  # wheels/README.md says what it is
 OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "_version.py").read_text()).group(1)
@@ -26,9 +28,10 @@ class BuildWithBasicSR(build_py):
 setup(
     name="tim_plugin",
     version=VERSION,
-    description="Tower Implicit Model for BasicSR: many plausible answers for one input, by conditional IMLE",
+    description="Tower Implicit Model for BasicSR: many plausible outputs for one input, by conditional IMLE",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    url=PROJECT_URL,
     author="The tim_plugin authors",
     license_expression="Apache-2.0",
     license_files=["LICENSE", "wheels/LICENSE"],
@@ -73,6 +76,15 @@ setup(
     ],
     extras_require={
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3", "matplotlib"],
+        "docs": [
+            "sphinx>=8",
+            "myst-parser>=4",
+            "sphinx-gallery>=0.18",
+            "furo",
+            "matplotlib",
+            "scikit-image>=0.22",
+            "scikit-learn>=1.3",
+        ],
         "test": [
             "pytest>=8",
             "jsonschema",

@@ -71,7 +71,8 @@ def train(
 
     Args:
         options: Path of an option file, or the name of one of the package (``sr16x``, see ``tim options``).
-        overrides: Options in place of the file's: ``{"train:total_iter": 5}``, or ``{"train": {"total_iter": 5}}``.
+        overrides: Options in place of the file's: ``{"train:total_iter": 5}``, or ``{"train": {"total_iter": 5}}``. A
+            mapping changes the keys that it names; one with another ``type`` takes the whole section's place.
         root: Results go to ``root/experiments/NAME``, unless the file has ``path: experiments_root``; None: the current
             folder.
         auto_resume: Go on from the newest training state, if any.
@@ -127,13 +128,14 @@ def _with_overrides(
 
 
 def _flat(overrides: Mapping[str, Any], section: Any, prefix: str = "") -> dict[str, Any]:
-    """Return values by SECTION:KEY; a mapping in place of a section changes the keys that it names."""
+    """Return values by SECTION:KEY; a mapping changes the keys of a section, or replaces one of another ``type``."""
     found: dict[str, Any] = {}
     for key, value in overrides.items():
         there = section
         for part in key.split(":"):
             there = there.get(part) if isinstance(there, Mapping) else None
-        if isinstance(value, Mapping) and isinstance(there, Mapping):
+        changes = isinstance(value, Mapping) and isinstance(there, Mapping)
+        if changes and value.get("type", there.get("type")) == there.get("type"):
             found |= _flat(value, there, f"{prefix}{key}:")
         else:
             found[f"{prefix}{key}"] = os.fspath(value) if isinstance(value, os.PathLike) else value

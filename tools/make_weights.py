@@ -11,8 +11,8 @@ from pathlib import Path
 import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
 from paper.presets import SMALL
 from paper.workbench import Workbench
+from tim_plugin.cli.run import run
 from tim_plugin.inference.devices import choose_device
-from tim_plugin.models.pipeline import run
 from tim_plugin.utils.errors import TimError
 from towers.make import make_weights
 from towers.recipes import TOWERS

@@ -122,19 +122,18 @@ def checkpoint(tmp_path_factory, tiny_network):
     return path
 
 
-def readme_block(first_line):
-    """The README's code block that begins with this line."""
-    return re.search(rf"```\w+\n({re.escape(first_line)}\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(
-        1
-    )
+def guide_block(first_line):
+    """The code block of the guide's page on a BasicSR project that begins with this line."""
+    page = (ROOT / "docs" / "guide" / "basicsr_project.md").read_text()
+    return re.search(rf"```\w+\n({re.escape(first_line)}\n.*?)```", page, re.DOTALL).group(1)
 
 
-def test_readmes_project_of_ones_own_with_basicsrs_unmodified_pipelines(tmp_path, pairs, tiny_network):
-    """README's train.py and options.yml, made small: PairedImageDataset, basicsr.train and basicsr.test as they are."""
-    program = readme_block("# train.py")
+def test_the_guides_project_of_ones_own_with_basicsrs_unmodified_pipelines(tmp_path, pairs, tiny_network):
+    """The guide's train.py and options.yml, made small: BasicSR's PairedImageDataset, train and test as they are."""
+    program = guide_block("# train.py")
     (tmp_path / "train.py").write_text(program)
     (tmp_path / "test.py").write_text(program.replace("train", "test"))
-    opt = yaml.safe_load(readme_block("# options.yml"))
+    opt = yaml.safe_load(guide_block("# options.yml"))
     for dataset in opt["datasets"].values():
         dataset.update(dataroot_gt=str(pairs / "gt"), dataroot_lq=str(pairs / "lq"))
     opt["datasets"]["train"].update(gt_size=32, batch_size_per_gpu=2, num_worker_per_gpu=0, dataset_enlarge_ratio=1)

@@ -79,7 +79,7 @@ def trained(opt: dict, steps: int = 3) -> dict:
     torch.manual_seed(opt["rank"])  # those of rank 0 are to count
     model = build_model(opt)
 
-    def codes(_, batch: dict) -> Latents:
+    def codes(_, batch: dict, pyramids: object) -> Latents:
         keys = [[[int(one[0, 0, 0] * 1e6), level] for level in range(2)] for one in batch["gt"]]
         return Latents.from_keys(model.get_bare_model(model.net_g).latent_shapes(8, 8), keys)
 

@@ -87,7 +87,7 @@ class Rarity:
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """Probability (M,) of images: a class is drawn among those that occur, then an image by its rarity in it."""
+        """Probability (M,) of images, where a class is drawn first, then an image by its rarity in it."""
         totals = self.scores.sum(dim=0)
         shown = totals > 0
         return (self.scores[:, shown] / totals[shown]).mean(dim=1)

@@ -86,20 +86,21 @@ def hierarchical(
     """
     runner = runner or SearchRunner(tower)
     shapes, count, radii = _shapes(tower, conditions), len(coarsest(conditions)), reject_radius or [0.0] * len(targets)
-    chosen, distances, state = [], [], None
+    chosen: list[Candidates] = []
     with runner.weights_kept():
         for level, target in enumerate(targets):
-            # Candidates for this level's latents alone: `state` is what the levels below made of their chosen ones.
-            generate = partial(_generate_level, level, conditions[level], state, count)
+            # Candidates for this level's latents alone, on what the levels below made of the latents chosen for them.
+            below = chosen[-1].state if chosen else None
+            generate = partial(_generate_level, level, conditions[level], below, count)
             score = partial(_nearest_in_chunk, generate, distance, features_of(distance, [target]), radii[level], count)
             shape, m = shapes[level : level + 1], num_candidates[level]
             chunks = runner.run(score, level, shape, m, count, generator, max_candidates_per_batch)
-            best = runner.in_full_precision(score, level, reduce(_nearer, chunks))
-            _require_finite(best, [level])
-            chosen.append(best.latents[0])
-            distances.append(best.distances[:, 0])
-            state = best.state
-    return Selection(Latents(chosen), torch.stack(distances, dim=1), _evaluations(runner, count, num_candidates))
+            nearest = runner.in_full_precision(score, level, reduce(_nearer, chunks))
+            _require_finite(nearest, [level])
+            chosen.append(nearest)
+    distances = torch.cat([one.distances for one in chosen], dim=1)  # (N, L)
+    evaluations = _evaluations(runner, count, num_candidates)
+    return Selection(Latents([one.latents[0] for one in chosen]), distances, evaluations)
 
 
 @torch.no_grad()

@@ -127,7 +127,7 @@ def barrier() -> None:
 
 
 def rank_prefix() -> str:
-    """Return what errors of this process begin with: ``rank 1: ``, or nothing in a run of one process."""
+    """Return what errors of this process begin with: ``rank 1:`` and a space, or nothing in a run of one process."""
     return f"rank {os.environ['RANK']}: " if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ""
 
 

@@ -1,0 +1,133 @@
+"""What README and guide show runs: each Python block, each command's flags, each file that is named, each link."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import io
+import re
+import runpy
+import sys
+
+import pytest
+
+from tests.docs.pages import DOCS, ROOT, blocks, commands, pages
+
+PAGES = pages()
+WITH_PYTHON = [path for path in PAGES if blocks(path.read_text(), "python")]
+WITH_COMMANDS = [path for path in PAGES if commands(path.read_text())]
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", WITH_PYTHON, ids=name_of)
+def test_python_blocks_run(path, inputs, monkeypatch):
+    """A page's blocks, one after the other in one namespace, in a folder with the inputs that they name."""
+    monkeypatch.chdir(inputs)
+    before = set(inputs.iterdir())
+    namespace = {"__name__": "a_page_of_the_guide"}
+    for number, block in enumerate(blocks(path.read_text(), "python")):
+        exec(compile(block, f"{path.name}, Python block {number}", "exec"), namespace)
+    assert len(namespace) > 2  # each page's code leaves names behind
+    if "contact_sheet().save" in path.read_text():
+        assert set(inputs.iterdir()) - before and (inputs / "sheet.png").stat().st_size > 0
+
+
+@functools.cache
+def help_of(program, command=""):
+    """What a program prints for --help, run in this process, so that torch is imported once."""
+    argv, printed = [program, *([command] if command else []), "--help"], io.StringIO()
+    arguments, sys.argv = sys.argv, argv
+    try:
+        with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as stopped:
+            if program == "tim":
+                runpy.run_module("tim_plugin", run_name="__main__")
+            else:
+                runpy.run_path(str(ROOT / program), run_name="__main__")
+    finally:
+        sys.argv = arguments
+    assert stopped.value.code in (0, None), printed.getvalue()
+    return printed.getvalue()
+
+
+@pytest.mark.parametrize("path", WITH_COMMANDS, ids=name_of)
+def test_commands_have_the_flags_that_are_shown(path):
+    for program, *words in commands(path.read_text()):
+        command = words[0] if words and re.fullmatch("[a-z]+", words[0]) and program == "tim" else ""
+        flags = [word.split("=")[0] for word in words if re.fullmatch(r"--?[a-z][\w-]*(=.*)?", word)]
+        printed = help_of(program, command)
+        assert command in printed
+        for flag in flags:
+            if not re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", printed):
+                assert words and flag in help_of(program, words[0]), f"{program} {words[0]}: no {flag}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_files_that_are_named_exist(path):
+    """Option files, tools and modules in a page's text and commands; a name with a capital stands for the reader's."""
+    found = re.findall(r"(?<![\w/.-])((?:tim_plugin|tools|options|tests|docs)/[\w/.-]*\w)(\W)", path.read_text())
+    named = [name for name, after in found if after not in "*{" and not re.search(r"/[A-Z]{3}|_build", name)]
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", [page for page in PAGES if page.is_relative_to(DOCS)], ids=name_of)
+def test_links_of_the_guide_point_at_pages_and_headings_that_exist(path):
+    text = re.sub(r"`[^`\n]*`", "", path.read_text())
+    for address in re.findall(r"\]\(([^)\s]+)\)", text):
+        target, _, heading = address.partition("#")
+        if target.startswith(("http", "mailto")):
+            continue
+        file = (path.parent / target).resolve() if target else path
+        if "auto_gallery" in file.parts:
+            example = DOCS / "gallery" / f"{file.stem}.py"
+            assert file.stem == "index" or example.is_file(), address
+        elif "api" not in file.parts:
+            assert file.is_file(), address
+            assert not heading or heading in anchors(file.read_text()), address
+
+
+def anchors(text):
+    """The anchors of a page's headings, as MyST and code forges make them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def readme_links():
+    spec = importlib.util.spec_from_file_location("readme_links", DOCS / "readme_links.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_readmes_links_are_absolute_below_the_projects_address_and_point_at_files():
+    module, text = readme_links(), (ROOT / "README.md").read_text()
+    url = module.project_url((ROOT / "setup.py").read_text())
+    addresses = [address for _, address in module.links(text)]
+    ours = [path for path in map(module.path_in_tree, addresses) if path]
+    assert len(ours) > 20 and all(address.startswith("https://") for address in addresses)
+    assert module.with_links(text, url) == text  # `python docs/readme_links.py` writes them anew
+    assert [path for path in ours if not (ROOT / path).is_file()] == []
+
+
+def test_the_readmes_links_follow_another_address():
+    module = readme_links()
+    relative = "![A](docs/sr16x-small.jpg) [b](LICENSE) [c](https://arxiv.org/abs/2011.01926) [d](docs/method.md#x)"
+    first = module.with_links(relative, "https://a.example/one")
+    assert "https://a.example/one/raw/main/docs/sr16x-small.jpg" in first and "one/blob/main/LICENSE" in first
+    second = module.with_links(first, "https://b.example/two")
+    assert "a.example" not in second and "https://b.example/two/blob/main/docs/method.md#x" in second
+    assert "(https://arxiv.org/abs/2011.01926)" in second
+
+
+def test_the_readme_is_short():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150 and len(text.encode()) <= 12 * 1024
+    assert text.count("![") == 1
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_code_blocks_end(path):
+    assert len(re.findall("^```", path.read_text(), re.MULTILINE)) % 2 == 0

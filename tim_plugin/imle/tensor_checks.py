@@ -1,0 +1,137 @@
+"""What plain tensors must be to be searched: shapes, ranges, devices, each with a sentence on what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tim_plugin.utils.errors import TimError, did_you_mean
+
+HIGHEST, LOWEST = 1.5, -0.5  # bicubic resizing and projection leave [0, 1] by less than that
+
+
+def check_pair(lq: Any, gt: Any, generator: Any) -> None:
+    """Check that inputs and observed images belong together and lie where the generator draws.
+
+    Raises:
+        TimError: They do not.
+    """
+    for name, images in (("lq", lq), ("gt", gt)):
+        if not isinstance(images, Tensor):
+            raise TimError(f"{name} is {type(images).__name__}: give a tensor, the batch first, of floats in [0, 1]")
+    if len(lq) != len(gt):
+        raise TimError(f"lq has {len(lq)} items and gt {len(gt)}: give one observed image for each input")
+    if not isinstance(generator, torch.Generator):
+        raise TimError(f"generator is {generator!r}: give torch.Generator().manual_seed(0), on the device of lq")
+    if not same_device(lq.device, gt.device):
+        raise TimError(f"lq is on {lq.device} and gt on {gt.device}: move one of them")
+    if not same_device(lq.device, generator.device):
+        raise TimError(f"generator is on {generator.device} and lq on {lq.device}: it must be on the same")
+    check_range("gt", gt)
+
+
+def check_images(name: str, images: Tensor) -> None:
+    """Check that a tensor is a batch of images.
+
+    Raises:
+        TimError: It is not.
+    """
+    if images.dim() != 4:
+        batch = ": [None] adds the batch" if images.dim() == 3 else ""
+        raise TimError(f"{name} has shape {tuple(images.shape)}: it must be (N, C, H, W){batch}")
+    check_range(name, images)
+
+
+def check_range(name: str, images: Tensor) -> None:
+    """Check that the values are floats of about [0, 1].
+
+    Raises:
+        TimError: They are not.
+    """
+    if not images.is_floating_point():
+        raise TimError(f"{name} is {images.dtype}: give floats in [0, 1]; 8-bit values are {name}.float() / 255")
+    if images.numel() == 0:
+        raise TimError(f"{name} is empty, of shape {tuple(images.shape)}")
+    low, high = (float(value) for value in images.aminmax())
+    if high > HIGHEST:
+        raise TimError(f"{name} has values up to {high:g}: they must lie in [0, 1]: divide by 255")
+    if low < LOWEST:
+        raise TimError(f"{name} has values down to {low:g}: they must lie in [0, 1]; of [-1, 1] take ({name} + 1) / 2")
+
+
+def check_tower_reads(tower: Any, lq: Tensor) -> None:
+    """Check that a tower reads such inputs: channels and device.
+
+    Raises:
+        TimError: It does not.
+    """
+    if lq.shape[1] != tower.spec.num_in_ch:
+        raise TimError(f"lq has {lq.shape[1]} channels, and the tower reads {tower.spec.num_in_ch}")
+    device = next(tower.parameters()).device
+    if not same_device(device, lq.device):
+        raise TimError(f"the tower is on {device} and lq on {lq.device}: move one of them")
+
+
+def check_tower_writes(spec: Any, lq: Tensor, gt: Tensor) -> None:
+    """Check that the observed images are of the size and channels that a tower gives for these inputs.
+
+    Raises:
+        TimError: They are not.
+    """
+    if gt.shape[1] != spec.num_out_ch:
+        raise TimError(f"gt has {gt.shape[1]} channels, and the tower gives {spec.num_out_ch}")
+    height, width = (side * spec.scale for side in lq.shape[-2:])
+    if tuple(gt.shape[-2:]) != (height, width):
+        raise TimError(
+            f"gt is {gt.shape[-1]}x{gt.shape[-2]}: of an lq of {lq.shape[-1]}x{lq.shape[-2]} the tower gives "
+            f"{width}x{height}, {spec.scale} times the size"
+        )
+
+
+def one_a_level(name: str, value: Any, num_levels: int, kind: type, minimum: float) -> list[Any]:
+    """Return one number a level of a number or a list.
+
+    Raises:
+        TimError: The list has another length, or a number is too small or none.
+    """
+    values = list(value) if isinstance(value, Sequence) else [value] * num_levels
+    if len(values) != num_levels:
+        raise TimError(f"{name} has {len(values)} entries for {num_levels} levels: give one number, or one a level")
+    for one in values:
+        check_number(name, one, kind, minimum)
+    return values
+
+
+def check_number(name: str, value: Any, kind: type, minimum: float) -> None:
+    """Check that a value is a number of at least ``minimum``, for the kind ``int`` a whole one.
+
+    Raises:
+        TimError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, kind)) or value < minimum:
+        whole = "a whole number" if kind is int else "a number"
+        raise TimError(f"{name} is {value!r}: it must be {whole} of at least {minimum}")
+
+
+def check_sampling(sampling: str, known: Iterable[str], samples_per_level: Any, max_candidates_per_batch: Any) -> None:
+    """Check the way of sampling, and that the numbers of candidates go with it.
+
+    Raises:
+        TimError: It is unknown, or they do not.
+    """
+    if sampling not in known:
+        raise TimError(f"sampling {sampling!r} is not known: {did_you_mean(str(sampling), known)}")
+    if sampling == "vanilla" and isinstance(samples_per_level, Sequence) and len(set(samples_per_level)) > 1:
+        raise TimError(
+            f"samples_per_level {list(samples_per_level)} differs by level, and vanilla sampling draws all levels "
+            "together: give one number, or use sampling='hierarchical'"
+        )
+    check_number("max_candidates_per_batch", max_candidates_per_batch, int, 1)
+
+
+def same_device(a: torch.device, b: torch.device) -> bool:
+    """Tell whether two devices are the same; ``cuda`` without a number is any."""
+    return a.type == b.type and (a.index == b.index or None in (a.index, b.index))
