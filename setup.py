@@ -58,9 +58,8 @@ setup(
     install_requires=[
         "torch>=2.6",
         "torchvision",
-        "mmengine>=0.10",
         "lpips>=0.1.4",
-        "opencv-python",
+        "opencv-python-headless",  # the other one needs the libraries of a desktop
         "pillow",
         "jpeglib>=1.0",  # the only wheel that reads a JPEG's coefficients
         "pyyaml",
@@ -90,6 +89,7 @@ setup(
             "pytest>=8",
             "jsonschema",
             "pytest-xdist>=3.5",
+            "setuptools>=77",  # builds the wheel that tests try
             "ruff>=0.6",
             "scikit-image>=0.22",
             "scikit-learn>=1.3",

@@ -27,7 +27,7 @@ from tim_plugin.utils.images import read_image
 ROOT = Path(__file__).resolve().parents[1]
 WHEEL = ROOT / "wheels" / basicsr_wheel.WHEEL
 SOURCES = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "wheels", "options", "tim_plugin")
-IMPORTED_AS = {"opencv-python": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 NAMED_BY_EXTRAS = {"skimage", "sklearn", "matplotlib"}
 OF_CLUSTERS = {"wandb", "mc"}  # BasicSR imports them where an option file asks for it
 TOWERS = {

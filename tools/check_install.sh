@@ -5,8 +5,8 @@
 #
 # For each: an environment in a temporary folder, one `pip install --no-cache-dir` of a wheel built from a copy of this
 # checkout, samples by every tower of the package from a crop of a photograph, then a subset of the tests, all outside
-# this checkout. Prints a line each: version, seconds of the installation, MB, and what failed; then the exit status is
-# 1. Needs 7 GB of disk while it runs; PIP_INDEX_URL and the like work as with pip.
+# this checkout. Prints a line each: version, seconds of the installation, MB downloaded, MB of the environment, what
+# failed; the exit status is 1 if any did. Needs 10 GB of disk while it runs; PIP_INDEX_URL and the like work as with pip.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 tests=(test_compat.py test_unchanged.py archs/test_tower.py data/test_prepare.py degradations/test_jpeg.py
@@ -43,9 +43,14 @@ sample_all() { # by the command line, with every tower of the package
     done
 }
 
-check() { # $1 Python, $2 folder; sets seconds, mb, result
+downloaded() { # MB, by what pip printed
+    grep -oE 'Downloading [^ ]+ \([0-9.]+ [kMG]B\)' "$1" | sort -u | tr -d '()' |
+        awk '{ mb += $3 * ($4 == "kB" ? 0.001 : $4 == "GB" ? 1000 : 1) } END { printf "%.0f", mb }'
+}
+
+check() { # $1 Python, $2 folder; sets seconds, fetched, mb, result
     local bin=$2/env/bin start=$SECONDS
-    seconds=- mb=- result="failed: "
+    seconds=- fetched=- mb=- result="failed: "
     copy "$2/source" setup.py pyproject.toml MANIFEST.in README.md LICENSE wheels options tim_plugin || return
     copy "$2/elsewhere" pyproject.toml tests tools options docs README.md || return
     cd "$2/elsewhere" || return
@@ -55,7 +60,7 @@ check() { # $1 Python, $2 folder; sets seconds, mb, result
     "$bin/pip" wheel --no-cache-dir --no-deps -w "$2/dist" "$2/source" || return
     result="failed: pip install" start=$SECONDS
     "$bin/pip" install --no-cache-dir "$2"/dist/*.whl || return
-    seconds=$((SECONDS - start)) mb=$(du -sm "$2/env" | cut -f1) result="failed: samples"
+    seconds=$((SECONDS - start)) fetched=$(downloaded "$2/log") mb=$(du -sm "$2/env" | cut -f1) result="failed: samples"
     "$bin/pip" check || return
     sample_all "$bin" || return
     result="failed: tests"
@@ -65,12 +70,14 @@ check() { # $1 Python, $2 folder; sets seconds, mb, result
 }
 
 failed=0
-printf '%-10s %8s %6s  %s\n' Python seconds MB result
+row='%-8s %8s %13s %7s  %s\n'
+printf "$row" Python seconds 'MB downloaded' 'MB here' result
 for python in "${@:-python3}"; do
     python=$(command -v "$python") || { failed=1 && continue; }
     folder=$(mktemp -d)
     check "$python" "$folder" >"$folder/log" 2>&1
-    printf '%-10s %8s %6s  %s\n' "$("$python" -c 'import platform; print(platform.python_version())')" "$seconds" "$mb" "$result"
+    version=$("$python" -c 'import platform; print(platform.python_version())')
+    printf "$row" "$version" "$seconds" "$fetched" "$mb" "$result"
     [ "$result" = ok ] || { failed=1 && tail -n 60 "$folder/log" >&2; }
     cd "$root" && rm -rf "$folder"
 done

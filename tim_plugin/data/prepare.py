@@ -14,12 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.utils import track_parallel_progress, track_progress
 from torch import Tensor
 
 from tim_plugin.data.photographs import crop_centre, resize_short_side
 from tim_plugin.data.prepare_record import read_record, write_record
-from tim_plugin.data.workers import single_threaded_opencv, start_worker
+from tim_plugin.data.workers import track
 from tim_plugin.degradations.base import Degradation
 from tim_plugin.degradations.tasks import get_task
 from tim_plugin.utils.errors import TimError
@@ -132,7 +131,8 @@ def prepare_folder(photos: Path, output: Path, settings: Settings, workers: int 
     try:
         _forget_changed(output, settings, pairs, before)
         todo = [pair for pair in pairs.values() if not pair.is_done()]
-        outcomes = _track(partial(_make_pair, settings), todo, workers or os.cpu_count() or 1)
+        processes = max(1, min(workers or os.cpu_count() or 1, len(todo)))
+        outcomes = track(partial(_make_pair, settings), todo, processes)
         done = [pair.gt for pair in pairs.values() if pair.is_done()]
         left_over = sorted(path.name for path in (output / "gt").glob("*.png") if path.stem not in pairs)
         if done:
@@ -191,15 +191,6 @@ def _forget_changed(output: Path, settings: Settings, pairs: Mapping[str, _Pair]
         if before.get(name, [None])[1:] != pair.fingerprint:  # a folder of photographs may have been moved as a whole
             pair.remove()
     write_record(output, asdict(settings), {**before, **sources})
-
-
-def _track(make: partial[_Outcome], pairs: Sequence[_Pair], workers: int) -> list[_Outcome]:
-    if not pairs:
-        return []
-    if min(workers, len(pairs)) == 1:
-        return track_progress(make, pairs)
-    with single_threaded_opencv():
-        return track_parallel_progress(make, pairs, min(workers, len(pairs)), initializer=start_worker)
 
 
 def _make_pair(settings: Settings, pair: _Pair) -> _Outcome:

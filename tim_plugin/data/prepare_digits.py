@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from mmengine.utils import track_parallel_progress, track_progress
 
 from tim_plugin.data.prepare_record import read_record, write_record
 from tim_plugin.data.sources import Digits
-from tim_plugin.data.workers import single_threaded_opencv, start_worker
+from tim_plugin.data.workers import track
 from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_atomically, write_png
@@ -61,18 +60,11 @@ def prepare_digits(
     try:
         write_record(output, settings, {})
         todo = [pair for pair in pairs if not (pair.gt.exists() and pair.lq.exists())]
-        _track(partial(_write_pair, basis, num_components), todo, workers or os.cpu_count() or 1)
+        processes = (workers or os.cpu_count() or 1) if len(todo) > _TOGETHER else 1
+        track(partial(_write_pair, basis, num_components), todo, processes, _TOGETHER)
     except OSError as error:
         raise TimError(f"-o {output}: cannot be written: {error}") from error
     return len(todo), len(pairs) - len(todo)
-
-
-def _track(write: partial[None], pairs: list[_Pair], workers: int) -> None:
-    if workers == 1 or len(pairs) <= _TOGETHER:
-        track_progress(write, pairs)
-    else:
-        with single_threaded_opencv():
-            track_parallel_progress(write, pairs, workers, initializer=start_worker, chunksize=_TOGETHER)
 
 
 @lru_cache(maxsize=1)

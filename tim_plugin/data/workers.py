@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import Pool
+from typing import TypeVar
 
 import cv2
 import torch
+from tqdm import tqdm
+
+Task = TypeVar("Task")
+Outcome = TypeVar("Outcome")
 
 
 @contextmanager
@@ -29,3 +36,24 @@ def start_worker() -> None:
     """Set a worker process up: one thread, and Ctrl-C left to the main process."""
     torch.set_num_threads(1)  # a process for each core is enough
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the main process, which ends its workers
+
+
+def track(make: Callable[[Task], Outcome], tasks: Sequence[Task], workers: int, together: int = 1) -> list[Outcome]:
+    """Return ``make(task)`` for each task, in order, with a progress bar on standard output.
+
+    Args:
+        make: Called in the worker processes, so it and the tasks must be picklable.
+        tasks: May be empty; then there is no bar.
+        workers: Processes, 1 or more; with 1 everything runs in this one.
+        together: Tasks that are handed to a worker at once.
+    """
+    if not tasks:
+        return []
+    if workers == 1:
+        return list(_with_bar(map(make, tasks), len(tasks)))
+    with single_threaded_opencv(), Pool(workers, initializer=start_worker) as pool:
+        return list(_with_bar(pool.imap(make, tasks, together), len(tasks)))
+
+
+def _with_bar(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
+    return tqdm(outcomes, total=total, file=sys.stdout)
