@@ -1,25 +1,21 @@
-"""tools/evaluate.py as a function."""
+"""``tim evaluate`` as a function."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
+import argparse
 
 import pytest
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate.py"
+from tim_plugin.cli.evaluate import add_evaluate_arguments, evaluate
 
 
 @pytest.fixture
-def run_tool(monkeypatch):
+def run_tool():
     """Return a function that runs the command with the arguments that it is given, in this process."""
-    spec = importlib.util.spec_from_file_location("evaluate_tool", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
-        tool.main()
+        parser = argparse.ArgumentParser(prog="tim evaluate")
+        add_evaluate_arguments(parser)
+        evaluate(parser.parse_args([*map(str, arguments)]))
 
     return run
