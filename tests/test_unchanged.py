@@ -29,7 +29,7 @@ from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.imle.search import hierarchical, vanilla
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.models.pipeline import train_pipeline
-from tim_plugin.options.files import read_option_file
+from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils.images import read_image
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,7 +15,7 @@ from tim_plugin.inference.sample_set import Samples
 from tim_plugin.inference.tower import Tower, arguments_named
 from tim_plugin.inference.towers import open_network
 from tim_plugin.models.pipeline import test_pipeline, train_pipeline
-from tim_plugin.options.files import read_option_file, read_with_overrides
+from tim_plugin.options.option_file import read_option_file, read_with_overrides
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.task_options import find_option_file
 from tim_plugin.utils.weight_headers import list_towers

@@ -13,8 +13,8 @@ import torch
 from basicsr.data import build_dataset
 from basicsr.utils.matlab_functions import imresize
 
-from tim_plugin.data import prepare
-from tim_plugin.data.prepare import Settings, prepare_folder
+from tim_plugin.data import prepare_photographs as prepare
+from tim_plugin.data.prepare_photographs import Settings, prepare_folder
 from tim_plugin.data.rarity import Rarity
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.utils.errors import TimError

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.data.keyed_sampler import KeyedSampler
-from tim_plugin.data.prepare import Settings, prepare_folder
 from tim_plugin.data.prepare_digits import prepare_digits
+from tim_plugin.data.prepare_photographs import Settings, prepare_folder
 from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.utils.errors import TimError

@@ -12,7 +12,7 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.bicubic import Bicubic, bicubic_downsample, lr_psnr, project, project_for_saving
 from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
-from tim_plugin.options.tower import TowerSpec
+from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.utils import resize
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_png

@@ -11,9 +11,9 @@ import torch
 from tim_plugin.degradations.table import DEGRADATIONS, degradation_options, network_options
 from tim_plugin.degradations.tasks import TASKS, get_task
 from tim_plugin.inference.finishing import repeat
-from tim_plugin.options.tower import TowerSpec
-from tim_plugin.utils.arguments import NEEDED
+from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.signatures import NEEDED
 from tim_plugin.utils.trees import map_tensors
 
 OPTIONS = {"mnist_pca": {"basis": "sklearn:digits/train"}}

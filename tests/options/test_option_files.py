@@ -19,7 +19,7 @@ from tim_plugin.inference.files import sample_files
 from tim_plugin.inference.image_samples import sample_image
 from tim_plugin.models.pipeline import test_pipeline as run_test_pipeline
 from tim_plugin.models.pipeline import train_pipeline
-from tim_plugin.options.files import read_option_file
+from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.errors import TimError
 

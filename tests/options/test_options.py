@@ -11,9 +11,9 @@ import torch
 
 from tim_plugin.options.checks import check_options
 from tim_plugin.options.data_checks import check_degradations
-from tim_plugin.options.files import parse_options, read_option_file, set_option
+from tim_plugin.options.option_file import parse_options, read_option_file, set_option
 from tim_plugin.options.schema import ImleSpec
-from tim_plugin.options.tower import TowerSpec
+from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.utils.errors import TimError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,16 +11,16 @@ import pytest
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.degradations.table import DEGRADATIONS, degradation_options
 from tim_plugin.losses.perceptual_loss import PerceptualDistanceLoss, PixelDistanceLoss
-from tim_plugin.options import reference, schema, sections, tower
-from tim_plugin.options.files import read_option_file, set_option
+from tim_plugin.options import reference, schema, sections, tower_spec
+from tim_plugin.options.option_file import read_option_file, set_option
 from tim_plugin.options.values import Section
-from tim_plugin.utils.arguments import options_of
+from tim_plugin.utils.signatures import options_of
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTION_FILES = sorted([*(ROOT / "options").rglob("*.yml"), *(ROOT / "tools").glob("*/options/*.yml")])
 SECTIONS = {
     value
-    for module in (schema, sections, tower)
+    for module in (schema, sections, tower_spec)
     for value in vars(module).values()
     if inspect.isclass(value) and issubclass(value, Section) and value is not Section
 }
@@ -109,7 +109,7 @@ def test_the_reference_names_every_key_and_what_it_means():
 def test_the_towers_signature_and_docstring_are_its_options():
     parameters = inspect.signature(TowerGenerator).parameters
     assert {name: value.default for name, value in parameters.items()} == {
-        name: key.default for name, key in tower.TowerSpec.keys().items()
+        name: key.default for name, key in tower_spec.TowerSpec.keys().items()
     }
     assert {value.kind for value in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
     assert "    style_dim: Length of each level's style vector." in inspect.getdoc(TowerGenerator)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tim_plugin.options.tower import MAPPING_INITS
+from tim_plugin.options.tower_spec import MAPPING_INITS
 from tim_plugin.utils.errors import TimError, did_you_mean
 
 

@@ -19,7 +19,7 @@ from tim_plugin.archs.levels import all_levels
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
-from tim_plugin.options.tower import HEADS, PLACEMENTS
+from tim_plugin.options.tower_spec import HEADS, PLACEMENTS
 from tim_plugin.options.values import require_choice
 from tim_plugin.utils.errors import TimError
 
@@ -29,7 +29,7 @@ _HIDDEN = 7  # convolutions between the first and the last of a stack
 
 @dataclass(frozen=True)
 class StackSpec:
-    """The part of a tower's ``spec`` (:class:`tim_plugin.options.tower.TowerSpec`) that training and sampling read.
+    """What training and sampling read of a tower's ``spec`` (:class:`tim_plugin.options.tower_spec.TowerSpec`).
 
     Attributes:
         num_levels: Levels of the generator.

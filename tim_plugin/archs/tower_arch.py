@@ -24,7 +24,7 @@ from tim_plugin.archs.wrapped_tower import full_precision
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
-from tim_plugin.options.tower import LevelSpec, TowerSpec
+from tim_plugin.options.tower_spec import LevelSpec, TowerSpec
 from tim_plugin.options.values import takes_options_of
 
 
@@ -47,10 +47,10 @@ class TowerGenerator(nn.Module):
     """Map a condition pyramid and latents to one image a level, coarse to fine.
 
     The defaults are the published network that enlarges 16 times (209 M parameters). Its arguments are the
-    keys of ``network_g`` in an option file, which :class:`tim_plugin.options.tower.TowerSpec` names.
+    keys of ``network_g`` in an option file, which :class:`tim_plugin.options.tower_spec.TowerSpec` names.
 
     Raises:
-        TimError: Arguments that do not fit together (see :class:`tim_plugin.options.tower.TowerSpec`).
+        TimError: Arguments that do not fit together (see :class:`tim_plugin.options.tower_spec.TowerSpec`).
     """
 
     def __init__(self, spec: TowerSpec) -> None:

@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from tim_plugin.data.prepare import CROPS, Prepared, Settings, prepare_folder
 from tim_plugin.data.prepare_digits import prepare_digits
+from tim_plugin.data.prepare_photographs import CROPS, Prepared, Settings, prepare_folder
 from tim_plugin.data.rarity import BANDWIDTH
 from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.degradations.tasks import TASKS, get_task

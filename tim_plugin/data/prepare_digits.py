@@ -1,4 +1,4 @@
-"""Preparation of folders of digits: GT and LQ files, as :mod:`tim_plugin.data.prepare` makes them of photographs."""
+"""Preparation of folders of digits: GT and LQ files, as :mod:`tim_plugin.data.prepare_photographs` makes."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from tim_plugin.degradations.labels import Labels
 from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.degradations.unknown import Unknown
-from tim_plugin.utils.arguments import NEEDED, Option, options_of
 from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.signatures import NEEDED, Option, options_of
 
 DEGRADATIONS: dict[str, type[Degradation]] = {
     "bicubic": Bicubic,

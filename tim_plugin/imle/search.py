@@ -69,28 +69,23 @@ def hierarchical(
     """Choose level by level, coarse to fine, each time the latents whose output is nearest to that level's target.
 
     Args:
-        tower: The generator; its mode is left as it is.
-        distance: Compares a level's images with its target.
-        conditions: Condition pyramid of N examples.
-        targets: Target pyramid of them, (N, C, H_k, W_k) in [0, 1], maybe with a weight for each pixel.
+        tower, distance: The generator, whose mode is left as it is, and what compares a level's images with its target.
+        conditions, targets: Pyramids of N examples; targets are (N, C, H_k, W_k) in [0, 1], maybe with pixels' weights.
         num_candidates: m_k for each level; its module is run on N * m_k items, and on N more where the plan is inexact.
         generator: Source of the latents, on the tower's device.
         max_candidates_per_batch: Items that a module is run on at once; at least N.
-        reject_radius: One a level: a candidate nearer than this is taken only if there is no other (RS-IMLE), so that
-            what is chosen is what sampling is likely to draw too.
+        reject_radius: One a level: a candidate nearer than this is taken only if there is no other (RS-IMLE).
         runner: How the tower is run, kept from search to search; None: plainly.
 
     Raises:
         TimError: The candidates do not fit in memory, or N examples not in ``max_candidates_per_batch``.
         NonFiniteError: A level's distances are NaN or infinite for every candidate.
     """
-    runner = runner or SearchRunner(tower)
+    runner, chosen = runner or SearchRunner(tower), []
     shapes, count, radii = _shapes(tower, conditions), len(coarsest(conditions)), reject_radius or [0.0] * len(targets)
-    chosen: list[Candidates] = []
     with runner.weights_kept():
         for level, target in enumerate(targets):
-            # Candidates for this level's latents alone, on what the levels below made of the latents chosen for them.
-            below = chosen[-1].state if chosen else None
+            below = chosen[-1].state if chosen else None  # what the levels below made of the latents chosen for them
             generate = partial(_generate_level, level, conditions[level], below, count)
             score = partial(_nearest_in_chunk, generate, distance, features_of(distance, [target]), radii[level], count)
             shape, m = shapes[level : level + 1], num_candidates[level]
@@ -99,8 +94,9 @@ def hierarchical(
             _require_finite(nearest, [level])
             chosen.append(nearest)
     distances = torch.cat([one.distances for one in chosen], dim=1)  # (N, L)
-    evaluations = _evaluations(runner, count, num_candidates)
-    return Selection(Latents([one.latents[0] for one in chosen]), distances, evaluations)
+    return Selection(
+        Latents([one.latents[0] for one in chosen]), distances, _evaluations(runner, count, num_candidates)
+    )
 
 
 @torch.no_grad()

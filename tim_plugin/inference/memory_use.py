@@ -7,7 +7,7 @@ output size. Convolutions compute on copies of their own in another layout: half
 
 from __future__ import annotations
 
-from tim_plugin.options.tower import LevelSpec, TowerSpec
+from tim_plugin.options.tower_spec import LevelSpec, TowerSpec
 from tim_plugin.utils.disk_tensors import FLOAT_BYTES
 
 CONVOLUTION_SHARE = 1.5

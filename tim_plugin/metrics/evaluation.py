@@ -30,7 +30,7 @@ from tim_plugin.metrics.case_measures import (
 from tim_plugin.metrics.cases import FolderCases, NetworkCases
 from tim_plugin.metrics.feature_extractors import Extractor, build_extractor
 from tim_plugin.metrics.report import table, without_infinities
-from tim_plugin.options.files import parse_options
+from tim_plugin.options.option_file import parse_options
 from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, read_checkpoint, require_same_degradation
 from tim_plugin.utils.errors import MissingWeightsError, TimError
 from tim_plugin.utils.images import make_writable, write_json

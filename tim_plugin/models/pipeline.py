@@ -1,7 +1,7 @@
 """BasicSR's own training and test loops, run with some of their parts replaced by ours.
 
 ``basicsr.train.train_pipeline`` runs unchanged; for the time of the call these names of its module are ours: the
-options (:mod:`tim_plugin.options.files`), the sampler (each crop keyed by seed, epoch and index; a resumed run
+options (:mod:`tim_plugin.options.option_file`), the sampler (each crop keyed by seed, epoch and index; a resumed run
 goes on at the batch where it stopped), the check that an epoch holds a batch at all, a wait for the process that makes
 the folders, and a progress bar.
 """
@@ -22,7 +22,7 @@ from basicsr.utils.logger import initialized_logger
 from tim_plugin.compat import load_resume_state
 from tim_plugin.data.keyed_sampler import KeyedSampler
 from tim_plugin.models.progress import show_progress
-from tim_plugin.options.files import parse_options
+from tim_plugin.options.option_file import parse_options
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.processes import barrier
 

@@ -15,7 +15,7 @@ from typing import Any
 from tim_plugin.options.data_checks import check_datasets, check_degradations
 from tim_plugin.options.schema import ImleSpec, TrainSpec
 from tim_plugin.options.sections import OptionFile, ValSection
-from tim_plugin.options.tower import TowerSpec
+from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.options.values import build_spec, check_section, refuse_misspelling, require, section_of
 from tim_plugin.utils.errors import TimError, did_you_mean
 

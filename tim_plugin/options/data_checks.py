@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tim_plugin.options.sections import DATASETS, Dataset, DegradedDataset
-from tim_plugin.options.tower import TowerSpec
+from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.options.values import build_spec, check_section, check_value, refuse_misspelling, require, section_of
-from tim_plugin.utils.arguments import NEEDED
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.signatures import NEEDED
 
 if TYPE_CHECKING:
     from tim_plugin.degradations.base import Degradation

@@ -18,7 +18,7 @@ from tim_plugin.degradations.tasks import TASKS
 from tim_plugin.options.checks import RULES
 from tim_plugin.options.sections import DATASETS, OptimizerSection, OptionFile, TrainSection, ValSection
 from tim_plugin.options.values import Section, join, kinds_of
-from tim_plugin.utils.arguments import NEEDED, Option
+from tim_plugin.utils.signatures import NEEDED, Option
 
 NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text", Any: "anything"}
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}

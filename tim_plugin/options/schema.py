@@ -2,8 +2,8 @@
 
 A field is an option, and stands here once: its name, type, range, default and meaning. From it come the checks
 (:mod:`tim_plugin.options.checks`), ``docs/options.md`` and the JSON schema of editors
-(:mod:`tim_plugin.options.reference`). A tower's options are in :mod:`tim_plugin.options.tower`, the rest of a file is
-in :mod:`tim_plugin.options.sections`, and a degradation's own are its constructor's arguments.
+(:mod:`tim_plugin.options.reference`). A tower's options are in :mod:`tim_plugin.options.tower_spec`, the rest of a file
+is in :mod:`tim_plugin.options.sections`, and a degradation's own are its constructor's arguments.
 """
 
 from __future__ import annotations

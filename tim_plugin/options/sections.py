@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from tim_plugin.options.schema import DistanceSpec, ImleSpec, PixelSpec, TrainSpec, ValSpec
-from tim_plugin.options.tower import TowerSpec
+from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.options.values import Section, basicsr, option
-from tim_plugin.utils.arguments import Option
+from tim_plugin.utils.signatures import Option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, wraps
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from tim_plugin.utils.arguments import NEEDED, Option
 from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.signatures import NEEDED, Option
 
 Built = TypeVar("Built", bound="Section")
 Class = TypeVar("Class", bound=type)

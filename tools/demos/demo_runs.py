@@ -18,7 +18,7 @@ from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.metrics.summary import Row, summarise
 from tim_plugin.metrics.validation import evaluate
 from tim_plugin.models.pipeline import train_pipeline
-from tim_plugin.options.files import read_option_file, read_with_overrides
+from tim_plugin.options.option_file import read_option_file, read_with_overrides
 from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.resize import bicubic_resize
 

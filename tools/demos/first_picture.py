@@ -12,7 +12,7 @@ from demos.demo_runs import Demo
 from tim_plugin.inference import towers as pretrained
 from tim_plugin.inference.image_samples import sample_loader
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.options.files import read_with_overrides
+from tim_plugin.options.option_file import read_with_overrides
 from tim_plugin.utils import bundled
 from tim_plugin.utils.contact_sheet import contact_sheet
 from tim_plugin.utils.images import write_png

@@ -10,7 +10,7 @@ from typing import Any
 
 from paper.run_conditions import MACHINE, machine
 from tim_plugin.models.pipeline import Observer, train_pipeline
-from tim_plugin.options.files import read_with_overrides
+from tim_plugin.options.option_file import read_with_overrides
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_json
 

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from paper.cached_runs import finished_checkpoint, run_name, trained_checkpoint
-from tim_plugin.options.files import read_with_overrides
+from tim_plugin.options.option_file import read_with_overrides
 
 POLL_S = 0.5
 _steps: Any = None  # a worker's counter, shared with the parent

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tim_plugin import __version__
-from tim_plugin.options.files import read_option_file
+from tim_plugin.options.option_file import read_option_file
 
 WRITTEN = ("docs/results", "docs/models")  # by the commands that print a commit: what they wrote changes no figure
 

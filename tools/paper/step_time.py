@@ -20,7 +20,7 @@ from paper.cached_runs import kept_json
 from paper.parallel_runs import Run
 from paper.run_conditions import machine
 from tim_plugin.models.pipeline import train_pipeline
-from tim_plugin.options.files import read_with_overrides
+from tim_plugin.options.option_file import read_with_overrides
 
 REPEATS = 3  # of wall-clock time, of which the median is taken; processor time is measured once
 POOLS = 2  # searches that are timed in each repeat; the first pools, which fill up, are not

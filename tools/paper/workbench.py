@@ -23,7 +23,7 @@ from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.case_measures import Tools, score
 from tim_plugin.metrics.cases import NetworkCases
 from tim_plugin.metrics.feature_extractors import Extractor, build_extractor
-from tim_plugin.options.files import read_option_file, read_with_overrides
+from tim_plugin.options.option_file import read_option_file, read_with_overrides
 from tim_plugin.utils.checkpoints import load_network, network_of
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images

@@ -28,7 +28,7 @@ from speed import backbone_forward as backbone
 from speed.backbone_forward import work
 from tim_plugin.losses.backbones import open_trunk
 from tim_plugin.losses.distance import PerceptualDistance, PixelDistance
-from tim_plugin.options.files import read_option_file
+from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils import bundled
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images, read_image, write_png

@@ -16,7 +16,7 @@ from demos import demo_runs as runs
 from demos import digits_demo as digits
 from demos import layouts_demo as layouts
 from demos import restoration_demo as restoration
-from tim_plugin.options.files import read_option_file
+from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils.errors import TimError
 
 SIZES = ("trunk_channels", "growth_channels", "num_blocks", "mapping_width", "mapping_layers")

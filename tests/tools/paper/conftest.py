@@ -14,7 +14,7 @@ import yaml
 from paper import step_time
 from paper.presets import SMALL
 from paper.workbench import Workbench
-from tim_plugin.options.files import read_option_file
+from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils.images import read_image, write_png
 from tim_plugin.utils.resize import bicubic_resize
 

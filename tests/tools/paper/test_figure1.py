@@ -10,7 +10,7 @@ import yaml
 from demos import digits_demo as digits
 from paper import cached_runs, targets
 from paper.targets import reproduce
-from tim_plugin.options.files import read_option_file
+from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils.errors import TimError
 
 SIZES = ("trunk_channels", "growth_channels", "num_blocks", "mapping_width", "mapping_layers")

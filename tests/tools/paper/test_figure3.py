@@ -18,7 +18,7 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.losses.distance import PixelDistance
-from tim_plugin.options.files import read_option_file
+from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image, write_png
 from tim_plugin.utils.resize import bicubic_resize

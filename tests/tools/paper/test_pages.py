@@ -15,7 +15,7 @@ from paper import system_tables as comparison
 from paper.pages import spread, table, with_other_tasks, write_target
 from paper.presets import SMALL
 from paper.workbench import Workbench
-from tim_plugin.options.files import read_option_file
+from tim_plugin.options.option_file import read_option_file
 
 
 def test_a_task_that_is_not_asked_for_stays_on_the_page(tmp_path, capsys):

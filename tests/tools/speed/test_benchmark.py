@@ -22,7 +22,7 @@ from speed.problem import problem_of
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.search import hierarchical
 from tim_plugin.losses.distance import PixelDistance
-from tim_plugin.options.files import read_option_file
+from tim_plugin.options.option_file import read_option_file
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -16,7 +16,7 @@ from paper.presets import SMALL
 from paper.workbench import Workbench
 from tim_plugin.inference import towers as pretrained
 from tim_plugin.metrics.summary import Row
-from tim_plugin.options.files import read_option_file
+from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils import bundled
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image, write_png
