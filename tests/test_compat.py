@@ -130,7 +130,7 @@ def test_every_fix_says_when_it_can_go():
         for name, function in inspect.getmembers(compat, inspect.isfunction)
         if name.startswith(("_provide", "_accept", "_fix"))
     ]
-    assert len(fixes) == 8
+    assert len(fixes) == 9
     for function in fixes:
         source = " ".join(inspect.getsource(function).replace("#", " ").split())
         assert "Can go when" in source, function.__name__
@@ -197,3 +197,19 @@ def test_basicsrs_paired_dataset_names_a_damaged_image(tmp_path):
     )
     with pytest.raises(TimError, match="lq/a.png"):
         dataset[0]
+
+
+def test_workers_of_a_program_without_a_file_know_the_fixes(photos):
+    """As in a notebook on Python 3.14, where workers do not have what the program has imported."""
+    code = f"""
+import multiprocessing
+multiprocessing.set_start_method("forkserver")
+import tim_plugin
+from basicsr.data import build_dataset
+from torch.utils.data import DataLoader
+folders = dict(dataroot_gt={str(photos)!r}, dataroot_lq={str(photos)!r}, io_backend=dict(type="disk"))
+dataset = build_dataset(dict(name="p", type="PairedImageDataset", phase="val", scale=1, **folders))
+print(len(list(DataLoader(dataset, num_workers=1))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180)
+    assert done.stdout.split()[-1:] == ["6"], done.stderr

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import multiprocessing
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -104,6 +105,7 @@ def _after_import() -> None:
     _fix_resume()
     _fix_file_client()
     _fix_prefetch()
+    _fix_imports_of_workers()
 
 
 def _provide_basicsr() -> None:
@@ -215,6 +217,14 @@ def _fix_prefetch() -> None:
         return item
 
     PrefetchGenerator.__init__, PrefetchGenerator.__next__ = init, next_item
+
+
+def _fix_imports_of_workers() -> None:
+    # From Python 3.14 on, Linux starts workers from a process that has none of this one's imports. In a notebook or in
+    # `python -c` a worker would import BasicSR's datasets without the fixes, and fail. Can go when BasicSR imports
+    # without them.
+    if sys.platform == "linux":
+        multiprocessing.set_forkserver_preload(["__main__", __package__, BASICSR])
 
 
 def _with_errors(items: Iterable[Any]) -> Iterator[Any]:

@@ -34,17 +34,9 @@ def images():
     return torch.cat([noise[:12], (noise[12:] * 0.5 + 0.3)]).mul(255).round() / 255
 
 
-class Images(torch.utils.data.Dataset):
-    """What torch-fidelity takes: uint8 images by index."""
-
-    def __init__(self, images):
-        self.images = (images * 255).round().to(torch.uint8)
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index]
+def dataset(images):
+    """What torch-fidelity takes: uint8 images by index, of a class that its worker processes can import."""
+    return torch.utils.data.Subset((images * 255).round().to(torch.uint8), range(len(images)))
 
 
 def of(extractor, images):
@@ -59,8 +51,8 @@ def test_measures_equal_torch_fidelity(squeezenet, images):
     first, second = of(extractor, images[:12]), of(extractor, images[12:])
     kid = image_sets.kernel_distance(first, second)
     direct = torch_fidelity.calculate_metrics(
-        input1=Images(images[:12]),
-        input2=Images(images[12:]),
+        input1=dataset(images[:12]),
+        input2=dataset(images[12:]),
         feature_extractor=feature_extractors.SQUEEZENET,
         feature_extractor_weights_path=str(squeezenet),
         fid=True,
