@@ -17,7 +17,11 @@ from tim_plugin.utils.images import write_png
 COMMANDS = {  # arguments, what they write, and whether its lock lies beside it
     "sample": ("-i in.png --model sr4x-small -n 1 -o out", "out", False),
     "prepare sr4x": ("-i {photos} --size 32 --workers 1 -o out", "out", False),
-    "prepare layouts": ("-i {photos} --labels {labels} --palette indices --num-classes 12 --workers 1 -o out", "out", True),
+    "prepare layouts": (
+        "-i {photos} --labels {labels} --palette indices --num-classes 12 --workers 1 -o out",
+        "out",
+        True,
+    ),
     "prepare mnist_pca": ("-i sklearn:digits/test --basis sklearn:digits/train --workers 1 -o out", "out", False),
     "evaluate": ("--pred {photos} --gt {photos} --pattern {{name}} --metrics psnr -o out", "out", True),
 }

@@ -29,38 +29,33 @@ def require_files(opt: Mapping[str, Any]) -> None:
     for phase, dataset in section_of(opt, "datasets").items():
         if dataset.get("meta_info_file") is not None:
             _require_file(f"datasets: {phase}: meta_info_file", dataset["meta_info_file"], "the list of its images")
-    require_networks(opt)
+    if not (opt.get("auto_resume") or section_of(opt, "path").get("resume_state")):  # else a state says which
+        require_networks(opt)
     if opt.get("is_train"):
-        _require_weights(
-            "perceptual_opt",
-            section_of(opt, "train: perceptual_opt"),
-            {"PerceptualDistanceLoss": PerceptualDistanceLoss},
-        )
+        losses = {PerceptualDistanceLoss.__name__: PerceptualDistanceLoss}
+        _require_weights("perceptual_opt", section_of(opt, "train: perceptual_opt"), losses)
     for metric in section_of(opt, "val: metrics").values():
         _require_weights(metric.get("type"), metric, METRIC_REGISTRY)
 
 
-def require_networks(opt: Mapping[str, Any], resumed: Mapping[str, Any] | None = None) -> None:
+def require_networks(opt: Mapping[str, Any]) -> None:
     """See that the networks that are loaded are there.
 
     Args:
         opt: All options of the run; of a resumed one with the paths that belong to its state.
-        resumed: That state; None: there is none, or it was not read yet.
 
     Raises:
         TimError: One is not there.
     """
     path = section_of(opt, "path")
-    if resumed is None and (path.get("resume_state") or opt.get("auto_resume")):
-        return  # the state will say which
     for key, file in path.items():
         if not key.startswith("pretrain_network") or file is None or Path(file).is_file():
             continue
-        if resumed is None:
+        if not path.get("resume_state"):
             _require_file(f"path: {key}", file, "a .pth file, such as experiments/NAME/models/net_g_latest.pth")
         raise TimError(
-            f"path: resume_state: {path['resume_state']}: its network {file} is not there: a state is resumed in the run "
-            f"that wrote it (name: {opt['name']} here); for a new run give its network as path: {key}"
+            f"path: resume_state: {path['resume_state']}: its network {file} is not there: a state is resumed in the "
+            f"run that wrote it, not in one of name {opt['name']}; a new run takes another's network by path: {key}"
         )
 
 

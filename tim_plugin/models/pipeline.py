@@ -142,8 +142,8 @@ def _prepare_training(
 ) -> dict[str, Any] | None:
     """Load the state to resume from, and build all; BasicSR's loop makes and moves folders after this call."""
     state = load_resume_state(opt)
+    require_networks(opt)
     if state is not None:
-        require_networks(opt, state)
         resumed.update(epoch=state["epoch"], iter=state["iter"])
     own = copy.deepcopy(opt)  # what is built takes keys out of it, which the loop logs and shows
     ahead.build("loaders", loaders, own, logging.getLogger(LOGGER))
