@@ -95,6 +95,21 @@ def test_a_mistake_in_a_first_run_leaves_nothing(tmp_path, option_file, forced):
     assert not (tmp_path / "new").exists()
 
 
+def test_no_name_leads_out_of_a_folder(root, option_file):
+    before = contents(root)
+    for key in ("name", "datasets:train:name", "val:suffix"):
+        for name in (".", "../../x", "/elsewhere/x", "5"):
+            with pytest.raises(TimError, match=f"^{key.replace(':', ': ')} .*: (give a name|put it into quotes)"):
+                train(root, option_file, "val={val_freq: 9, save_img: true}", f"{key}={name}")
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("name", ["a b.c", "x" * 180])
+def test_any_other_name_is_a_folders(tmp_path, option_file, name):
+    train(tmp_path, option_file, f"name='{name}'", "train:total_iter=1", "logger:save_checkpoint_freq=9")
+    assert [path.name for path in (tmp_path / "experiments").iterdir()] == [name]
+
+
 MISSING = {
     "datasets:train:meta_info_file=none.txt": "^datasets: train: meta_info_file: there is no file none.txt; give ",
     "path:pretrain_network_g=none.pth": "^path: pretrain_network_g: there is no file none.pth; give a .pth file",
