@@ -22,6 +22,7 @@ from tim_plugin.data.workers import track
 from tim_plugin.degradations.base import Degradation
 from tim_plugin.degradations.tasks import get_task
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import is_image, read_image, write_atomically, write_png
 from tim_plugin.utils.seeds import keyed_generator
 
@@ -122,10 +123,16 @@ def prepare_folder(photos: Path, output: Path, settings: Settings, workers: int 
         workers: Processes; None takes one for each core.
 
     Raises:
-        TimError: A folder or a setting is wrong, no photograph could be read, or the output cannot be written.
+        TimError: A folder or a setting is wrong, no photograph could be read, the output cannot be written, or another
+            process writes there.
     """
     settings.check()
     _check_folders(photos, output, workers)
+    with locked(output, f"-o {output}"):
+        return _prepare(photos, output, settings, workers)
+
+
+def _prepare(photos: Path, output: Path, settings: Settings, workers: int | None) -> Prepared:
     before = read_record(output, asdict(settings))
     pairs = _find_pairs(photos, output, settings.degradation.suffix)
     try:

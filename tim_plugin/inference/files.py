@@ -27,6 +27,7 @@ from tim_plugin.inference.towers import open_network
 from tim_plugin.utils.background import Writer, read_ahead
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import decode_image, read_bytes
 from tim_plugin.utils.trees import map_tensors, move
 
@@ -101,7 +102,12 @@ def sample_files(
     options = dataclasses.replace(SampleOptions() if options is None else options, **changes)
     sources, folder = as_paths(source), Path(output).expanduser()
     inputs = list_inputs(sources, folder, options.suffix)
-    run = _open(model, folder, options)
+    with locked(folder, f"-o {folder}"):
+        return _sample_inputs(sources, inputs, _open(model, folder, options))
+
+
+def _sample_inputs(sources: Sequence[Path], inputs: Sequence[Input], run: Run) -> list[Entry]:
+    """Sample and write each input, or report it as left out; return the entries."""
     if len(inputs) > 1:  # what fits no image is said once, not for each
         plan_for(run.tower, SMALLEST_SIDE_PX, SMALLEST_SIDE_PX, run.device, run.options, run.taken_bytes)
     entries, num_there, num_skipped = [], 0, 0
@@ -122,7 +128,7 @@ def sample_files(
                 num_there += 1
     if entries:
         there = f" ({num_there} of them were there)" if num_there else ""
-        print(f"{len(entries)} image(s), {run.options.num_samples} sample(s) each: {folder}{there}")
+        print(f"{len(entries)} image(s), {run.options.num_samples} sample(s) each: {run.folder}{there}")
     if num_skipped:
         others = "; the others are done" if entries else ""
         raise TimError(

@@ -20,6 +20,7 @@ from tim_plugin.degradations.base import Degradation
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_pixels, read_bytes
+from tim_plugin.utils.names import check_name
 
 UNNAMED = "image"
 ROUNDING = 1e-3  # floats may lie outside [0, 1] by so much; more is another range
@@ -60,6 +61,8 @@ def image_files(given: InputLike, degradation: Degradation, name: str | None = N
     Raises:
         TimError: It is of another kind, or its shape, type or range is wrong; the message says what would be right.
     """
+    if name is not None:
+        check_name("name", name)
     if isinstance(given, (str, os.PathLike)):
         return [_of_path(Path(given).expanduser(), name)]
     key = UNNAMED if name is None else name

@@ -18,6 +18,7 @@ import yaml
 
 from tim_plugin.options.checks import CheckedOptions, check_options
 from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.names import check_name
 
 
 def parse_options(
@@ -42,6 +43,7 @@ def parse_options(
         set_option(opt, entry)
     opt["is_train"], opt["auto_resume"] = is_train, args.auto_resume
     opt["path"] = opt.get("path") or {}  # a section with all its keys commented out
+    _check_names(opt)
     if args.debug and not str(opt.get("name", "debug")).startswith("debug"):
         opt["name"] = f"debug_{opt['name']}"
     _expand_paths(opt)
@@ -155,6 +157,18 @@ def _as_number(value: Any) -> Any:
         return float(value)
     except ValueError:
         return value
+
+
+def _check_names(opt: Mapping[str, Any]) -> None:
+    """Refuse names that files and folders of the run cannot have."""
+    datasets = opt.get("datasets")
+    sections = {f"datasets: {phase}: ": one for phase, one in datasets.items()} if isinstance(datasets, dict) else {}
+    for where, section in {"": opt, **sections}.items():
+        if isinstance(section, dict) and section.get("name") is not None:
+            check_name(f"{where}name", section["name"])
+    suffix = opt["val"].get("suffix") if isinstance(opt.get("val"), dict) else None
+    if suffix not in (None, ""):
+        check_name("val: suffix", suffix)
 
 
 def _expand_paths(opt: dict[str, Any]) -> None:

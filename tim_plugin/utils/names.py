@@ -1,4 +1,4 @@
-"""What the outputs of several files are named by: one name for each, and no two alike."""
+"""Names of outputs: for several files one each, no two alike; and those that a user gives, which must be one part."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from tim_plugin.utils.errors import TimError
+
+LONGEST_BYTES = 180  # most disks take 255, and times, numbers and suffixes are added
 
 
 def distinct_names(files: Sequence[Path | str]) -> list[str]:
@@ -37,6 +42,38 @@ def distinct_names(files: Sequence[Path | str]) -> list[str]:
             return names
         for index in clashing:
             chosen[index] += 1
+
+
+def check_name(where: str, name: Any) -> None:
+    """Refuse what cannot be the name of one file or folder within its folder.
+
+    Args:
+        where: What is named: ``name``, ``datasets: test_1: name``.
+        name: As the user gave it.
+
+    Raises:
+        TimError: It is no text, empty, a path, too long, or holds what no name can.
+    """
+    if not isinstance(name, str):
+        raise TimError(f"{where} must be a text, not {name!r}: put it into quotes")
+    try:
+        length = len(os.fsencode(name))
+    except UnicodeEncodeError:
+        length = None
+    if not name.strip():
+        wrong = "is empty"
+    elif name.strip() in (".", ".."):
+        wrong = "is a folder that is there already"
+    elif {"/", "\\"} & set(name):
+        wrong = "must not hold / or \\"
+    elif length is None or any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+        wrong = "holds a character that no name can have"
+    elif length > LONGEST_BYTES:
+        wrong = f"is {length} bytes long, and may have {LONGEST_BYTES}"
+    else:
+        return
+    shown = repr(name if len(name) <= 60 else f"{name[:60]}...")
+    raise TimError(f"{where} {shown} {wrong}: give a name of letters, digits, '_', '-', '.'")
 
 
 def _joined(place: Path | str) -> str:
