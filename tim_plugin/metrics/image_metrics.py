@@ -11,7 +11,7 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from tim_plugin.metrics.several_samples import LEAST_SAMPLES
-from tim_plugin.options.values import check_keys, refuse_near_misses, require
+from tim_plugin.options.plain_checks import check_keys, refuse_near_misses, require
 from tim_plugin.utils.errors import TimError, did_you_mean
 
 IMAGES = {"img", "img2", "samples"}  # arguments that hold images

@@ -16,8 +16,9 @@ from typing import Any, Literal, get_args, get_origin
 from tim_plugin.degradations.table import DEGRADATIONS, degradation_options, network_options
 from tim_plugin.degradations.tasks import TASKS
 from tim_plugin.options.checks import RULES
+from tim_plugin.options.plain_checks import join
 from tim_plugin.options.sections import DATASETS, OptimizerSection, OptionFile, TrainSection, ValSection
-from tim_plugin.options.values import Section, join, kinds_of
+from tim_plugin.options.values import Section, kinds_of
 from tim_plugin.utils.signatures import NEEDED, Option
 
 NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text", Any: "anything"}
