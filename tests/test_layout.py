@@ -39,6 +39,7 @@ NO_TORCH += (
     "utils.texts",
     "options.train_checks",
     "options.paired_checks",
+    "options.metric_checks",
 )
 NO_TORCH += ("options.train_sections", "options.val_sections")
 NO_TORCH += ("options.tower_spec", "options.values", "utils.signatures", "utils.errors", "inference.arguments")

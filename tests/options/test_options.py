@@ -20,15 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTION_FILES = sorted((ROOT / "options").rglob("*.yml"))
 
 
-@pytest.fixture
-def opt(photos):
-    """The published training options with real folders."""
-    options = read_option_file(ROOT / "options" / "train_tim_sr16x.yml")
-    for dataset in options["datasets"].values():
-        dataset["dataroot_gt"] = str(photos)
-    return options
-
-
 def changed(opt, entry):
     set_option(opt, entry)
     return opt

@@ -47,10 +47,10 @@ def naming_files(getitem: Any) -> Any:
         except MISTAKES as error:  # among them what None.astype and None / 255 raise
             names = self.paths[index]
             names = ", ".join(names[key] for key in ("lq_path", "gt_path")) if isinstance(names, dict) else names
-            if isinstance(error, (AttributeError, TypeError)):
+            if isinstance(error, (AttributeError, TypeError, cv2.error)):
                 text = "one of them is missing, empty or damaged" if ", " in names else "it is empty or damaged"
             else:
-                text = " ".join(str(error).split())
+                text = " ".join(" ".join(map(str, error.args)).split())
             raise TimError(f"cannot read the image{' pair' * (', ' in names)} {names}: {text}") from error
         if "gt" in item:
             check_sizes(item, self.opt["scale"])

@@ -118,7 +118,7 @@ def listed_names(path: Path, where: str) -> list[str]:
         TimError: It cannot be read, is no UTF-8 text, or is empty.
     """
     lines = read_text(path, f"{where}: meta-info file {path}").splitlines()
-    found = [(line, re.match(r"(.+?) \(\d", line)) for line in map(str.strip, lines) if line]
+    found = [(line, re.match(r"(.+?) \(\d+ *,", line)) for line in map(str.strip, lines) if line]
     names = [match.group(1) if match else line.split()[0] for line, match in found]
     if not names:
         raise TimError(f"{where}: meta-info file {path} is empty: one line an image, 'NAME.png (256,256,3)'")

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tim_plugin.options.data_checks import check_datasets, check_degradations
+from tim_plugin.options.metric_checks import check_metrics
 from tim_plugin.options.plain_checks import (
-    as_section,
     join,
     refuse_misspelling,
     require,
@@ -26,10 +26,11 @@ from tim_plugin.options.sections import LoggerSection, OptionFile
 from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.options.train_checks import check_optimizer, check_schedule, check_steps
 from tim_plugin.options.train_sections import TrainSection
-from tim_plugin.options.val_sections import METRICS, ValSection
+from tim_plugin.options.val_sections import ValSection
 from tim_plugin.options.values import build_spec, check_section, check_value
 from tim_plugin.utils.errors import TimError
 
+PARAM_KEYS = ("params", "params_ema")
 DISTANCES = ("PerceptualDistanceLoss", "PixelDistanceLoss")
 # What BasicSR's loop reads, whatever the model.
 LOOP = {
@@ -93,18 +94,10 @@ def _check_sections(opt: Mapping[str, Any], training: bool, is_shared: bool) -> 
     check_section("", OptionFile, asked, training, is_shared=is_shared)
     if opt.get("val") or not training:
         check_section("val", ValSection, opt.get("val"), training, is_shared=is_shared)
-    for name, metric in section_of(opt, "val: metrics").items():
-        _check_metric(name, metric)
-
-
-def _check_metric(name: Any, metric: Any) -> None:
-    require_text("val: metrics: the name of a metric", name)
-    where = f"val: metrics: {name}"
-    require(where, as_section(where, metric), ("type",))
-    require_text(f"{where}: type", metric["type"])
-    refuse_misspelling(f"{where}: type", metric["type"], METRICS)
-    if metric["type"] in METRICS:
-        check_section(where, METRICS[metric["type"]], {key: value for key, value in metric.items() if key != "type"})
+    check_metrics(opt)
+    key = section_of(opt, "path").get("param_key_g")
+    if key is not None:
+        refuse_misspelling("path: param_key_g", key, PARAM_KEYS)
 
 
 def _check_training(opt: Mapping[str, Any], model: str) -> None:
