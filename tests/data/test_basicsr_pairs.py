@@ -129,11 +129,12 @@ def test_names_with_a_space_are_read_from_an_lmdb(folders):
     dataset = DegradedImageDataset(degraded)
     assert dataset.paths == ["my photo", "b", "c d.e"]
     assert dataset[0]["gt"].shape == (3, 32, 32)
-    (folders / "gt.lmdb" / "meta_info.txt").write_text("lost.png (32,32,3) 1\n")
-    with pytest.raises(TimError, match="lost: is not in the lmdb .*gt.lmdb, though its meta_info.txt names it"):
-        DegradedImageDataset(degraded)[0]
-    with pytest.raises(TimError, match="gt.lmdb has the image 'lost', and"):
-        build(folders, **made)
+    shutil.copytree(gt, folders / "other.lmdb")  # one process cannot open an lmdb twice
+    (folders / "other.lmdb" / "meta_info.txt").write_text("lost.png (32,32,3) 1\n")
+    with pytest.raises(TimError, match="lost: is not in the lmdb .*other.lmdb, though its meta_info.txt names it"):
+        DegradedImageDataset({**degraded, "dataroot_gt": str(folders / "other.lmdb")})[0]
+    with pytest.raises(TimError, match="other.lmdb has the image 'lost', and"):
+        build(folders, **{**made, "dataroot_gt": str(folders / "other.lmdb")})
 
 
 def test_a_name_ends_at_its_size_or_at_the_first_space(tmp_path):

@@ -167,6 +167,17 @@ def test_a_projects_own_types_keep_their_own_keys(opt):
     assert refusal(opt, "logger:print_freq=0") == "logger: print_freq must be at least 1, not 0"
 
 
+def test_metrics_that_the_images_are_too_small_for_are_refused(opt):
+    niqe = "val:metrics={niqe: {type: calculate_niqe, crop_border: 0}}"
+    check_options(opt)
+    opt["datasets"]["val"].update(gt_size=96)
+    assert "NIQE needs two blocks of 96x96 pixels in images of 96x96: leave" in refusal(opt, niqe)
+    del opt["datasets"]["val"]["gt_size"], opt["datasets"]["val"]["resize"]
+    assert re.search("NIQE needs two blocks of 96x96 pixels in .*photo00.png: leave", refusal(opt, niqe))
+    ssim = "val:metrics={ssim: {type: calculate_ssim, crop_border: 28}}"
+    assert re.search("SSIM needs 11 pixels on each side of .*photo00.png: leave it", refusal(opt, ssim))
+
+
 def test_the_names_of_backbones_are_those_that_there_are():
     for section in (DistanceSpec, DiversitySection):
         assert set(str(section.keys()["backbone"].type).split("'")[1::2]) == {*BACKBONES, TIM_SMALL}

@@ -101,6 +101,8 @@ class SamplingModel(StoredModel):
         Raises:
             TimError: Its options do not go together, or not with the device.
         """
+        if "betas" in kwargs:
+            kwargs["betas"] = tuple(float(beta) for beta in kwargs["betas"])  # torch refuses [0, 0.99]
         try:
             return self.build_optimizer(optim_type, params, lr, **kwargs)
         except (RuntimeError, ValueError, TypeError) as error:

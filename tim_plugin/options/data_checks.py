@@ -57,6 +57,8 @@ def _check_dataset(section: str, dataset: Mapping[str, Any], training: bool, spe
     check_backend(section, dataset)
     if dataset.get("prefetch_mode") == "cuda" and dataset.get("pin_memory") is not True:
         raise TimError(f"{section}: prefetch_mode 'cuda' needs pin_memory: true")
+    if dataset.get("persistent_workers") and not (training and dataset.get("num_worker_per_gpu")):
+        raise TimError(f"{section}: persistent_workers needs num_worker_per_gpu above 0, and validation has no workers")
     sizes = dataset.get("gt_size") or ()
     for size in (sizes if isinstance(sizes, (list, tuple)) else [sizes]) if spec is not None else ():
         _check_side(section, size, spec)

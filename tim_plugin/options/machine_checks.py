@@ -9,8 +9,10 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+from tim_plugin.options.metric_checks import check_size
 from tim_plugin.options.plain_checks import as_section, check_keys, require, require_text, section_of
 from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.options.values import build_spec
@@ -43,8 +45,29 @@ def check_machine(opt: Mapping[str, Any], is_train: bool) -> None:
         _check_arguments(f"train: {name}", section, _registered(f"train: {name}: type", section["type"], LOSS_REGISTRY))
     for name, metric in section_of(opt, "val: metrics").items():
         _registered(f"val: metrics: {name}: type", section_of({name: metric}, name).get("type"), METRIC_REGISTRY)
+    _check_first_images(opt)
     if is_train:
         _check_installed(opt)
+
+
+def _check_first_images(opt: Mapping[str, Any]) -> None:
+    """Check the metrics against the first image of each folder that is validated whole; the others when they come."""
+    from PIL import Image
+
+    from tim_plugin.utils.images import is_image
+
+    metrics = section_of(opt, "val: metrics")
+    for phase, dataset in section_of(opt, "datasets").items() if metrics else ():
+        folder = Path(dataset.get("dataroot_gt") or "")
+        if phase.startswith("train") or not folder.is_dir() or dataset.get("gt_size") and "task" in dataset:
+            continue
+        first = min((path for path in folder.iterdir() if is_image(path)), default=None)
+        try:
+            width, height = Image.open(first).size if first else (10_000, 10_000)
+        except (OSError, ValueError, Image.DecompressionBombError):  # the data set says what is wrong with it
+            continue
+        for name, metric in metrics.items():
+            check_size(name, metric, height, width, where=str(first))
 
 
 def _typed(options: Mapping[str, Any], begin: str, end: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -55,11 +55,7 @@ def check_size(name: str, metric: Mapping[str, Any], height: int, width: int, wh
     if min(sides) < 1:
         raise TimError(f"val: metrics: {name}: crop_border {border} leaves nothing of {images}: use a smaller one")
     if kind == "calculate_ssim" and min(sides) < SSIM_WINDOW:
-        raise TimError(
-            f"val: metrics: {name}: SSIM needs {SSIM_WINDOW} pixels on each side, which {images} has not: leave it out"
-        )
+        raise TimError(f"val: metrics: {name}: SSIM needs {SSIM_WINDOW} pixels on each side of {images}: leave it out")
     if kind == "calculate_niqe" and (sides[0] // NIQE_BLOCK) * (sides[1] // NIQE_BLOCK) < 2:
-        raise TimError(
-            f"val: metrics: {name}: NIQE compares blocks of {NIQE_BLOCK}x{NIQE_BLOCK} pixels, and {images} has not "
-            "two: leave it out"
-        )
+        block = f"{NIQE_BLOCK}x{NIQE_BLOCK}"
+        raise TimError(f"val: metrics: {name}: NIQE needs two blocks of {block} pixels in {images}: leave it out")

@@ -119,7 +119,7 @@ def number_hint(text: str) -> str:
         number = float(text)
     except ValueError:
         return "write it without quotes"
-    return f"write it without quotes, as {number!r}, or where another program reads the YAML as !!float {text}"
+    return f"write it without quotes, as {number:g}, or where another program reads the YAML as !!float {text}"
 
 
 def require_bool(name: str, value: Any) -> None:
