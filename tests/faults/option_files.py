@@ -210,6 +210,7 @@ def _add(opt: dict[str, Any], generator: random.Random) -> str:
         if value is None and name == "datasets":
             value = copy.deepcopy(section.get("val"))
         section[key] = _near(value, generator) if generator.random() < 0.3 else copy.deepcopy(value)
+        value = section[key]
     return f"{': '.join(found[0])} has {key}: {value!r}"[:200]
 
 

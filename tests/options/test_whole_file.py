@@ -228,6 +228,14 @@ def test_aliases_of_aliases_are_refused_and_no_hang(tmp_path):
         read_option_file(file)
 
 
+@pytest.mark.parametrize("entry", ["is_train=false", "path:models=x", "datasets:train:phase=val"])
+def test_a_key_that_would_be_written_over_is_refused(opt, tmp_path, entry):
+    set_option(opt, entry)
+    (tmp_path / "a.yml").write_text(json.dumps(opt))
+    with pytest.raises(TimError, match="is set by the program itself: leave it out"):
+        parse_options(str(tmp_path), True, ["-opt", str(tmp_path / "a.yml")])
+
+
 def test_what_is_no_regular_file_is_named(tmp_path):
     with pytest.raises(TimError, match="is a folder"):
         read_option_file(tmp_path)

@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from tim_plugin.options.checks import RULES, CheckedOptions, check_options
-from tim_plugin.options.plain_checks import shown
-from tim_plugin.options.sections import DATASETS
+from tim_plugin.options.plain_checks import join, shown
+from tim_plugin.options.sections import DATASETS, OptionFile, PathSection
 from tim_plugin.options.yaml_file import load, read_option_file
 from tim_plugin.utils.errors import TimError, did_you_mean
 
@@ -44,6 +44,7 @@ def parse_options(
     opt = read_option_file(args.opt)
     for entry in args.force_yml or ():
         set_option(opt, entry)
+    _refuse_filled_in(opt)
     opt["is_train"], opt["auto_resume"] = is_train, args.auto_resume
     opt["path"] = opt.get("path") or {}  # a section with all its keys commented out
     if args.debug and isinstance(opt.get("name"), str) and not opt["name"].startswith("debug"):
@@ -128,6 +129,18 @@ def _expand_paths(opt: dict[str, Any]) -> None:
                 )
             ):
                 section[key] = os.path.expanduser(value)
+
+
+def _refuse_filled_in(opt: Mapping[str, Any]) -> None:
+    """Refuse keys that are written over, so that a file's value for them would be ignored."""
+    datasets = opt.get("datasets")
+    places = [("", opt, OptionFile.filled_in), ("path", opt.get("path"), PathSection.filled_in)]
+    if isinstance(datasets, Mapping):
+        places += [(f"datasets: {phase}", one, ("phase",)) for phase, one in datasets.items()]
+    for place, section, keys in places:
+        for key in keys if isinstance(section, Mapping) else ():
+            if key in section:
+                raise TimError(f"{join(place, key)} is set by the program itself: leave it out")
 
 
 def _leave_out_empty(opt: dict[str, Any]) -> None:
