@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 from basicsr.utils.matlab_functions import imresize
-from command_lines import run_program
 
+from support.command_lines import run_program
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.utils.images import write_png
 

@@ -1,4 +1,4 @@
-"""What :mod:`command_lines` imports once: what every program of the project loads."""
+"""What :mod:`support.command_lines` imports once: what every program of the project loads."""
 
 import basicsr.train  # noqa: F401
 import torch

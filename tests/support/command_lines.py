@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).parent
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["command_line_imports"])
+SERVER.set_forkserver_preload(["support.command_line_imports"])
 
 
 class Done(NamedTuple):
@@ -46,7 +45,7 @@ def run_program(program: Path | str, *arguments: Any, cwd: Path | str = ROOT, **
         everything = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         process = SERVER.Process(target=_run, args=(words, str(cwd), everything, streams))
         with pytest.MonkeyPatch.context() as patch:  # before Python 3.12 the server has not our sys.path
-            patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, ROOT))))
+            patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT / "tests", ROOT))))
             process.start()
         process.join(300)
         if process.is_alive():

@@ -119,6 +119,11 @@ def parameters_of(
     Raises:
         TimError: No layout fits.
     """
+    if param_key and param_key not in (*_PARAM_KEYS, *checkpoint):
+        raise TimError(
+            f"{path}: has no parameters by the name {param_key!r} (path: param_key_g): it has "
+            f"{', '.join(list(checkpoint)[:_SHOWN_KEYS])}"
+        )
     for key in ([param_key] if param_key else []) + list(_PARAM_KEYS):
         if isinstance(checkpoint.get(key), Mapping):
             state = checkpoint[key]
