@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tim_plugin.utils.digit_files import is_digits, read_digits
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image, list_images
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.images import list_images
 
 
 class Source(Protocol):

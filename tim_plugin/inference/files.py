@@ -27,7 +27,8 @@ from tim_plugin.inference.towers import open_network
 from tim_plugin.utils.background import Writer, read_ahead
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image, read_bytes
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.trees import map_tensors, move
 
 SMALLEST_SIDE_PX = 2  # instance norm needs more than one position

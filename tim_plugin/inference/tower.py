@@ -25,7 +25,8 @@ from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, ke
 from tim_plugin.inference.sampler import fixed_levels
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image, read_bytes
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.strips import joined
 from tim_plugin.utils.trees import map_tensors, move
 
