@@ -19,6 +19,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, Featu
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from tim_plugin.losses.backbones import Trunk
+from tim_plugin.utils.checkpoints import load_intact
 from tim_plugin.utils.errors import MissingWeightsError, TimError
 
 SQUEEZENET = "tim-squeezenet"
@@ -149,7 +150,7 @@ def _kind_of(path: Path, option: str, names: Sequence[str]) -> str:
     if not path.is_file():
         raise TimError(f"{option} {path}: is neither {' nor '.join(names)} nor a file that is there; give one of these")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_intact(path)
     except Exception as error:  # unpickling fails in many ways
         raise TimError(
             f"{option} {path}: cannot be read: damaged, or more than a state dict ({type(error).__name__})"

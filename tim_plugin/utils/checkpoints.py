@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
             f"{path}: there is no such checkpoint; give a .pth file, such as experiments/NAME/models/net_g_latest.pth"
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_intact(path)
     except Exception as error:
         raise TimError(
             f"{path}: cannot be read as a checkpoint: it is damaged, no PyTorch file, or holds more than "
@@ -56,6 +57,16 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise TimError(f"{path}: holds a {type(content).__name__}, not a dictionary of parameters")
     return dict(content)
+
+
+def load_intact(path: Path | str) -> Any:
+    """Load what :func:`torch.save` wrote, if it is as it was written: torch itself compares no checksum."""
+    if is_zipfile(path):  # not what torch before 1.6 wrote, which has no checksums
+        with ZipFile(path) as records:
+            damaged = records.testzip()
+        if damaged is not None:
+            raise BadZipFile(f"{damaged}: wrong checksum")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def read_state(path: Path | str) -> dict[str, Any]:
@@ -67,7 +78,7 @@ def read_state(path: Path | str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise TimError(f"path: resume_state: there is no file {path}; give an existing N.state, or leave it empty (~)")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_intact(path)
     except Exception as error:
         raise TimError(
             f"path: resume_state: {path} cannot be read ({type(error).__name__}: it is damaged or not a "
