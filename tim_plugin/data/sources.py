@@ -13,7 +13,7 @@ from torch import Tensor
 from tim_plugin.utils.digit_files import is_digits, read_digits
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
-from tim_plugin.utils.images import list_images
+from tim_plugin.utils.images import list_images, read_bytes
 
 
 class Source(Protocol):
@@ -58,6 +58,8 @@ class _Photographs:
             options = dict(self.backend)
             self.client = FileClient(options.pop("type"), **options)
         path = self.names[index]
+        if self.backend["type"] == "disk":
+            return decode_image(read_bytes(path), path).rgb
         try:
             content = self.client.get(path, "gt")
         except OSError as error:
@@ -109,7 +111,8 @@ def _first_words(path: Path, where: str) -> list[str]:
         TimError: It cannot be read, or is empty.
     """
     try:
-        words = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        words = [line.split()[0] for line in lines if line.strip()]
     except OSError as error:
         raise TimError(f"{where}: meta-info file {path} cannot be read: {error.strerror}") from error
     if not words:

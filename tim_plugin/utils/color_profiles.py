@@ -35,14 +35,25 @@ def to_srgb(colour: np.ndarray, top: int, profile: bytes | None, name: str) -> n
     if transform is None:
         _say_unusable(profile, name)
         return colour
-    if _is_srgb(profile, transform):
+    try:
+        return colour if _is_srgb(profile, transform) else _converted(colour, top, profile, transform, name)
+    except (ImageCms.PyCMSError, ValueError):
+        _say_unusable(profile, name)
         return colour
+
+
+def _converted(
+    colour: np.ndarray, top: int, profile: bytes, transform: ImageCms.ImageCmsTransform, name: str
+) -> np.ndarray:
+    is_grey = colour.shape[2] == 1
     _say_converted(profile, name)
     shaper = None if colour.dtype == np.uint8 or is_grey else _matrix_shaper(profile)
     if shaper is not None:
         return _shaped(colour, top, shaper)
     eight_bit = colour if colour.dtype == np.uint8 else np.rint(colour.clip(0, top) * (255 / top)).astype(np.uint8)
-    converted = _by_transform(eight_bit[..., 0] if transform.inputMode == "L" else eight_bit, transform)
+    if is_grey:
+        eight_bit = eight_bit[..., 0] if transform.inputMode == "L" else eight_bit.repeat(3, axis=2)
+    converted = _by_transform(eight_bit, transform)
     converted = converted[..., 1:2] if is_grey else converted
     return converted if colour.dtype == np.uint8 else (converted * (top / 255)).astype(colour.dtype)
 
@@ -61,9 +72,8 @@ def other_space_to_srgb(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _say_converted(profile: bytes, name: str) -> None:
-    say_once(
-        profile, f"{name}: has the colour profile '{_described(profile)}' and is converted to sRGB, as all such are"
-    )
+    described = _described(profile)
+    say_once(described, f"{name}: has the colour profile '{described}' and is converted to sRGB, as all such are")
 
 
 def _say_unusable(profile: bytes, name: str) -> None:

@@ -40,11 +40,18 @@ _MAGIC = {
 }
 _MAGIC = {kind: re.compile(pattern, re.DOTALL) for kind, pattern in _MAGIC.items()}
 _OPENCV_ONLY = ("PFM", "PAM", "HDR")
-SNIFFED_BYTES = 16  # what tells a format
+_VIDEO = re.compile(
+    rb"....(ftyp|moov|mdat|wide)|RIFF....AVI |\x1a\x45\xdf\xa3|\x30\x26\xb2\x75\x8e\x66\xcf\x11|FLV\x01"
+    rb"|\0\0\1[\xba\xb3]|OggS|G(.{187}G){3}|.{4}G(.{191}G){2}",  # also a transport stream, of 188 or 192 bytes a packet
+    re.DOTALL,
+)
+_STILL = re.compile(rb"....ftyp(hei|hev|mif|msf|crx)", re.DOTALL)  # HEIC and raw files of cameras
+SNIFFED_BYTES = 600  # what tells a format
 MOST_PIXELS = 2**30  # OpenCV's own limit
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it tells of damaged files is an error of ours
 _ORIENTATION = 274  # EXIF's tag, and TIFF's
 _WHITE_IS_ZERO = 0
+_DNG_VERSION = 50706
 _RGB = 2
 
 
@@ -77,6 +84,11 @@ class Header(NamedTuple):
 def format_of(start: bytes) -> str | None:
     """Return the format of an image file by its first :data:`SNIFFED_BYTES`, or None where it is none that is read."""
     return next((kind for kind, magic in _MAGIC.items() if magic.match(start)), None)
+
+
+def is_video_start(start: bytes) -> bool:
+    """Tell by a file's first :data:`SNIFFED_BYTES` whether it is a video."""
+    return bool(_VIDEO.match(start)) and not _STILL.match(start) and format_of(start) is None
 
 
 def require_whole(content: bytes, name: str) -> None:
@@ -203,6 +215,8 @@ def _read_tiff(content: bytes, kind: str) -> Header:
     has_frames = tags.next != 0
     tags = dict(tags)
     bits = max(_several(tags.get(258, 1)))
+    if _DNG_VERSION in tags or tags.get(254, 0) == 1:
+        raise ValueError("a camera's raw file, of which there is but a preview")
     # Pillow cuts 16-bit colours to 8 bits and knows no floating-point ones.
     _require_data(content, tags, bits)
     is_raw = bits > 8 and tags.get(262) in (_WHITE_IS_ZERO, 1, _RGB)

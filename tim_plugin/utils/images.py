@@ -1,13 +1,14 @@
-"""Image files: any that OpenCV reads, as RGB tensors in [0, 1]; files written whole or not at all."""
+"""Image files: found in folders, read as RGB tensors in [0, 1]; files written whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import secrets
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -19,12 +20,14 @@ from torch import Tensor
 
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import LoadedImage, decode_image
+from tim_plugin.utils.image_headers import SNIFFED_BYTES, format_of, is_video_start
+from tim_plugin.utils.notes import say_once
 
 _IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def list_images(path: Path | str) -> list[Path]:
-    """Return the image itself, or a folder's images (by suffix, without subfolders), sorted by name.
+    """Return the image itself, or a folder's images (without subfolders), sorted by name; say what is left out.
 
     Raises:
         TimError: There is no such path, or no image in the folder.
@@ -33,16 +36,64 @@ def list_images(path: Path | str) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise TimError(f"{path}: there is no such image or folder")
-    files = sorted(file for file in path.iterdir() if is_image(file) and not file.is_dir())
-    if not files:
-        raise TimError(f"{path}: holds no image ({', '.join(_IMAGE_SUFFIXES)})")
-    return files
+        is_there = "is no regular file, but a named pipe or a device" if path.exists() else "there is no such"
+        raise TimError(f"{path}: {is_there}{'' if path.exists() else ' image or folder'}")
+    return images_of(path, path.iterdir())
+
+
+def images_of(folder: Path, paths: Iterable[Path], say: bool = True) -> list[Path]:
+    """Return those paths that are images, sorted, and say once for a folder what is left out, and why.
+
+    Raises:
+        TimError: None is an image.
+    """
+    images: list[Path] = []
+    left_out: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        reason = why_no_image(path)
+        if reason is None:
+            images.append(path)
+        elif not path.name.startswith("."):
+            left_out.setdefault(reason, []).append(path.name)
+    named = "; ".join(f"{_few(names)} ({reason})" for reason, names in left_out.items())
+    if not images:
+        raise TimError(f"{folder}: holds no image" + (f"; left out: {named}" if named else ""))
+    if named and say:
+        say_once((folder, "left out"), f"{folder}: left out: {named}")
+    return images
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def is_image(path: Path) -> bool:
-    """Tell by its suffix whether a path is an image; hidden files are none."""
-    return path.suffix.lower() in _IMAGE_SUFFIXES and not path.name.startswith(".")
+    """Tell whether a path is an image, see :func:`why_no_image`."""
+    return why_no_image(path) is None
+
+
+def why_no_image(path: Path) -> str | None:
+    """Return why a path is no image; None: it is one, by its suffix or, with another suffix, by its first bytes."""
+    if path.name.startswith("."):
+        return "hidden"
+    if path.is_dir():
+        return "a folder, whose files are not read"
+    if path.suffix.lower() in _IMAGE_SUFFIXES:
+        return None  # if it is damaged, that is an error of this file
+    start = first_bytes(path)
+    kind = format_of(start)
+    if kind is not None and kind != "TIFF":  # so begin the raw files of cameras, of which a preview would be read
+        return None
+    return "a video: give it by itself" if is_video_start(start) else "no image that is read"
+
+
+def first_bytes(path: Path) -> bytes:
+    """Return what tells a file's format; nothing of what cannot be read or is no regular file."""
+    try:
+        with opened(path) as file:
+            return file.read(SNIFFED_BYTES)
+    except OSError:
+        return b""
 
 
 def read_image(path: Path | str) -> LoadedImage:
@@ -174,7 +225,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, which is renamed to ``path`` at the end, or removed after an error."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(4)}.tmp")  # not longer than the longest names
     try:
         yield temporary
         os.replace(temporary, path)
