@@ -268,3 +268,16 @@ def test_digits_are_prepared_once(tmp_path):
     done = command(*arguments, "--num-components", 5)
     assert done.returncode == 2 and "num_components 10, not digits" in done.stderr
     assert (tmp_path / "lq" / "test_00000.png").read_bytes() == before
+
+
+def test_names_that_are_no_text_or_very_long_are_prepared(folder):
+    photos = folder / "photos"
+    no_text, long = os.fsdecode(b"caf\xe9.png"), "l" * 250 + ".png"
+    (photos / "a" / "photo.png").rename(photos / no_text)
+    (photos / "my photo.png").rename(photos / long)
+    prepared = prepare_folder(photos, folder / "out", SMALL, workers=1)
+    assert prepared.made == 3 and len(prepared.skipped) == 1
+    names = [line.split()[0] for line in (folder / "out" / "meta_info.txt").read_text().splitlines()]
+    assert names[:2] == ["b_photo.png", "caf_.png"] and names[2].startswith("lll") and len(names[2]) <= 255
+    assert sorted(names) == sorted(path.name for path in (folder / "out" / "lq").iterdir())
+    assert prepare_folder(photos, folder / "out", SMALL, workers=1).kept == 3
