@@ -217,3 +217,29 @@ def test_a_file_of_the_ground_truths_name_is_told_how_to_be_read(folders, evalua
     renamed(folders, lambda name, index: None if index else f"{name}.png")
     with pytest.raises(TimError, match="no file is named {name}_s{index} .*--pattern, such as '{name}'"):
         evaluate(*FOLDERS, "--metrics", "psnr")
+
+
+def test_an_input_that_cannot_be_read_is_left_out_and_the_others_are_measured(folders, evaluate, capsys):
+    first, second, third = sorted((folders / "gt").iterdir())
+    with pytest.raises(TimError, match=f"{second.stem}_s1.png: is an empty file; 1 of 3 inputs are left out"):
+        (folders / "pred" / f"{second.stem}_s1.png").write_bytes(b"")
+        evaluate(*FOLDERS, "--metrics", "psnr")
+    assert f"skipped: pred/{second.stem}_s1.png: is an empty file" in capsys.readouterr().err
+    content = json.loads(Path("figures.json").read_text())
+    assert (content["conditions"]["inputs"], content["conditions"]["left_out"]) == (2, "1 of 3 inputs")
+    second.unlink()
+    assert evaluate(*FOLDERS, "--metrics", "psnr")["figures"] == content["figures"]
+    for path in (first, third):
+        path.write_bytes(b"damaged")
+    with pytest.raises(TimError, match=f"{first.name}: cannot be decoded"):
+        evaluate(*FOLDERS, "--metrics", "psnr")
+
+
+def test_ssim_of_images_smaller_than_its_window_is_refused_by_name(folders, evaluate):
+    for path in (folders / "gt").iterdir():
+        write_png(path, torch.rand(3, 6, 6))
+        for index in range(SAMPLES):
+            write_png(folders / "pred" / f"{path.stem}_s{index}.png", torch.rand(3, 6, 6))
+    with pytest.raises(TimError, match="photo00: is 6x6; ssim needs 11x11 pixels or more"):
+        evaluate(*FOLDERS, "--metrics", "psnr,ssim")
+    assert evaluate(*FOLDERS, "--metrics", "psnr")["figures"]["psnr"]["mean"] > 0

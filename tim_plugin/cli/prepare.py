@@ -152,3 +152,5 @@ def _tell(prepared: Prepared, output: Path, task: str) -> None:
         f"    meta_info_file: {output / 'meta_info.txt'}\n    io_backend: {{type: disk}}",
         flush=True,
     )
+    if prepared.skipped:
+        raise TimError(f"{len(prepared.skipped)} photographs could not be read, see above; the others are done")

@@ -20,7 +20,8 @@ from tim_plugin.data.rarity import BANDWIDTH, Rarity, digest_of, fingerprint_of,
 from tim_plugin.data.workers import single_threaded_opencv, start_worker
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image, list_images, read_bytes, write_atomically
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.images import list_images, read_bytes, write_atomically
 from tim_plugin.utils.json_files import parse_json
 
 _Pair = tuple[Path, Path]

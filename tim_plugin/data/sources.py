@@ -14,7 +14,8 @@ from torch import Tensor
 
 from tim_plugin.utils.digit_files import is_digits, read_digits
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image, list_images
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.images import list_images, read_bytes
 from tim_plugin.utils.texts import read_text
 
 
@@ -63,6 +64,8 @@ class _Photographs:
             except lmdb.Error as error:
                 raise TimError(f"{self.root}: cannot be opened as an lmdb: {error}") from error
         path = self.names[index]
+        if self.backend["type"] == "disk":
+            return decode_image(read_bytes(path), path).rgb
         try:
             content = self.client.get(path, "gt")
         except OSError as error:
@@ -117,7 +120,7 @@ def listed_names(path: Path, where: str) -> list[str]:
     Raises:
         TimError: It cannot be read, is no UTF-8 text, or is empty.
     """
-    lines = read_text(path, f"{where}: meta-info file {path}").splitlines()
+    lines = read_text(path, f"{where}: meta-info file {path}", any_names=True).splitlines()
     found = [(line, re.match(r"(.+?) \(\d+ *,", line)) for line in map(str.strip, lines) if line]
     names = [match.group(1) if match else line.split()[0] for line, match in found]
     if not names:

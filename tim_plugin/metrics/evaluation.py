@@ -52,7 +52,8 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
         What is written: ``figures`` and ``conditions``.
 
     Raises:
-        TimError: An argument, a folder or a file is wrong; nothing is written.
+        TimError: An argument or a folder is wrong; nothing is written. Or a file is wrong: its input is left out, and
+            this is raised at the end, when the figures of all others are written.
     """
     if args.output is not None and args.output.is_dir():
         raise TimError(f"-o {args.output}: is a folder; give a file, such as {args.output / 'figures.json'}")
@@ -82,7 +83,13 @@ def _evaluate(args: argparse.Namespace, device: torch.device, wanted: list[str] 
     content = {"figures": figures, "conditions": {key: value for key, value in conditions.items() if value is not None}}
     if args.output is not None:
         _write(args.output, content)
+    if cases.left_out:
+        raise TimError(f"{cases.left_out[0]}; {_left_out(cases)} are left out, and the figures are of the others")
     return content
+
+
+def _left_out(cases: FolderCases | NetworkCases) -> str:
+    return f"{len(cases.left_out)} of {len(cases)} inputs"
 
 
 def _wanted(metrics: str) -> list[str]:
@@ -110,7 +117,8 @@ def _conditions(args: argparse.Namespace, cases: FolderCases | NetworkCases, too
     """Return what figures were measured on and with; None where it does not matter to them."""
     return {
         "metrics": ", ".join(tools.metrics) + (" (by default)" if args.metrics is None else ""),
-        "inputs": len(cases),
+        "inputs": len(cases) - len(cases.left_out),
+        "left_out": _left_out(cases) if cases.left_out else None,
         "samples_of_each": cases.num_samples,
         "distance": None if tools.distance is None else tools.distance.name,
         f"{SPACE}_distance": None if tools.space_distance is None else tools.space_distance.name,

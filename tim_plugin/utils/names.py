@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,23 @@ from typing import Any
 from tim_plugin.utils.errors import TimError
 
 LONGEST_BYTES = 180  # most disks take 255, and times, numbers and suffixes are added
+
+MOST_BYTES = 255  # of a file's name, on most file systems
+_BEHIND = 12  # bytes, for what is put behind: ``_s00.png``, ``_sheet.png``
+
+
+def fitting_name(name: str) -> str:
+    """Return a name that leaves room for what is put behind it: of a very long one the beginning and a digest."""
+    encoded = in_bytes(name)
+    if len(encoded) <= MOST_BYTES - _BEHIND:
+        return name
+    digest = hashlib.sha256(encoded).hexdigest()[:8]
+    return f"{encoded[: MOST_BYTES - _BEHIND - len(digest) - 1].decode(errors='ignore')}_{digest}"
+
+
+def in_bytes(name: str) -> bytes:
+    """Return a name as the disk has it, whatever the locale: bytes that are no text are surrogates in Python."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def distinct_names(files: Sequence[Path | str]) -> list[str]:
@@ -39,7 +57,7 @@ def distinct_names(files: Sequence[Path | str]) -> list[str]:
         times = Counter(name.casefold() for name in names)
         clashing = [i for i, name in enumerate(names) if times[name.casefold()] > 1 and chosen[i] < len(ways) - 1]
         if not clashing:
-            return names
+            return [fitting_name(name) for name in names]
         for index in clashing:
             chosen[index] += 1
 

@@ -10,13 +10,15 @@ from tim_plugin.utils.errors import TimError
 BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
 
-def read_text(path: str | Path, where: str, most_bytes: int | None = None) -> str:
+def read_text(path: str | Path, where: str, most_bytes: int | None = None, any_names: bool = False) -> str:
     """Read a file of UTF-8 text, with or without a byte order mark.
 
     Args:
         path: Of the file.
         where: What to call it in errors.
         most_bytes: A larger one is refused unread.
+        any_names: It lists files, whose names may be no text on their disk: such bytes are taken as Python's own
+            functions of files take them.
 
     Raises:
         TimError: It is no file, cannot be read, is too large, or is no UTF-8.
@@ -34,8 +36,9 @@ def read_text(path: str | Path, where: str, most_bytes: int | None = None) -> st
         if isinstance(error, TimError):
             raise
         raise TimError(f"{where}: is no file's name ({error})") from error
+    takes_any = any_names and content[:2] not in BYTE_ORDER_MARKS
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig", "surrogateescape" if takes_any else "strict")
     except UnicodeDecodeError as error:
         coding = BYTE_ORDER_MARKS.get(content[:2], "perhaps Latin-1")
         line = content[: error.start].count(b"\n") + 1
