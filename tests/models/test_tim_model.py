@@ -357,10 +357,10 @@ def test_validation_saves_samples_and_logs_mean_and_best(options, photos, tmp_pa
     model.validation(data, 7, None, save_img=True)
     results = model.metric_results
     assert results["psnr_best"] >= results["psnr"]
-    assert results["lpips_best"] <= results["lpips"]
+    assert results["squeezenet1_1_random_distance_best"] <= results["squeezenet1_1_random_distance"]
     assert results["distance_best"] <= results["distance"]
     assert results["diversity"] > 0
-    assert model.best_metric_results["held_out"]["lpips_best"]["better"] == "lower"
+    assert model.best_metric_results["held_out"]["squeezenet1_1_random_distance"]["better"] == "lower"
     assert model.best_metric_results["held_out"]["psnr"]["iter"] == 7
     files = sorted(path.name for path in (tmp_path / "visualization" / "photo00").iterdir())
     assert files == [f"photo00_7_s0{j}.png" for j in range(3)] + ["photo00_7_sheet.png"]

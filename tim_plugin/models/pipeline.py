@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import basicsr.test
@@ -21,6 +22,8 @@ from basicsr.utils.logger import initialized_logger
 
 from tim_plugin.compat import load_resume_state
 from tim_plugin.data.keyed_sampler import KeyedSampler
+from tim_plugin.data.workers import answer_no_signals
+from tim_plugin.models.interruption import Interruption
 from tim_plugin.models.progress import show_progress
 from tim_plugin.options.option_file import parse_options
 from tim_plugin.utils.errors import TimError
@@ -29,19 +32,24 @@ from tim_plugin.utils.processes import barrier
 Observer = Callable[[int, Mapping[str, float]], None]
 
 
-def train_pipeline(root_path: str, argv: list[str] | None = None, on_step: Observer | None = None) -> None:
-    """Train as ``python basicsr/train.py`` does.
+def train_pipeline(root_path: str, argv: list[str] | None = None, on_step: Observer | None = None) -> dict[str, Any]:
+    """Train as ``python basicsr/train.py`` does; after Ctrl-C or SIGTERM the iteration is finished and saved first.
 
     Args:
         root_path: Results go to ``root_path/experiments/NAME``.
         argv: Arguments; None takes ``sys.argv``.
         on_step: Called after each iteration with its number and what it logs.
 
+    Returns:
+        All options of the run; ``path`` has its folders.
+
     Raises:
         TimError: An option, a folder or a file is wrong.
         NonFiniteError: A loss became NaN or infinite.
+        Interrupted: By Ctrl-C or SIGTERM; it says what was saved.
     """
     resumed: dict[str, int] = {}
+    interruption = Interruption()
     original = basicsr.train.create_train_val_dataloader
     with (
         _own_log_file(),
@@ -51,17 +59,30 @@ def train_pipeline(root_path: str, argv: list[str] | None = None, on_step: Obser
             load_resume_state=partial(_load_resume_state, resumed),
             EnlargedSampler=KeyedSampler,
             make_exp_dirs=partial(_make_folders, basicsr.train.make_exp_dirs),
-            create_train_val_dataloader=partial(_create_dataloaders, original, resumed),
-            build_model=partial(_build_model, basicsr.train.build_model, resumed, on_step),
+            create_train_val_dataloader=partial(_create_dataloaders, original, resumed, interruption),
+            build_model=partial(_build_model, basicsr.train.build_model, resumed, interruption, on_step),
         ),
     ):
-        basicsr.train.train_pipeline(root_path)
+        interruption.guard(partial(basicsr.train.train_pipeline, root_path))
+    return interruption.opt
 
 
-def test_pipeline(root_path: str, argv: list[str] | None = None) -> None:
-    """Test as ``python basicsr/test.py`` does; results go to ``root_path/results/NAME``."""
-    with _own_log_file(), _replaced(basicsr.test, parse_options=partial(parse_options, argv=argv)):
+def test_pipeline(root_path: str, argv: list[str] | None = None) -> dict[str, Any]:
+    """Test as ``python basicsr/test.py`` does; results go to ``root_path/results/NAME``.
+
+    Returns:
+        All options of the run; ``path`` has its folders.
+    """
+    found: list[dict[str, Any]] = []
+
+    def parse(*args: Any, **options: Any) -> tuple:
+        opt, arguments = parse_options(*args, **options, argv=argv)
+        found.append(opt)
+        return opt, arguments
+
+    with _own_log_file(), _replaced(basicsr.test, parse_options=parse):
         basicsr.test.test_pipeline(root_path)
+    return found[0]
 
 
 @contextmanager
@@ -90,6 +111,8 @@ def _replaced(module: Any, **names: Any) -> Iterator[None]:
 
 
 def _load_resume_state(resumed: dict[str, int], opt: dict[str, Any]) -> dict[str, Any] | None:
+    # BasicSR's loop has put the root there, for the folder tb_logger alone: it lies beside the folder of experiments
+    opt["root_path"] = str(Path(opt["path"]["experiments_root"]).parents[1])
     state = load_resume_state(opt)
     if state is not None:
         resumed.update(epoch=state["epoch"], iter=state["iter"])
@@ -101,7 +124,9 @@ def _make_folders(original: Callable, opt: dict[str, Any]) -> None:
     barrier()
 
 
-def _create_dataloaders(original: Callable, resumed: dict[str, int], opt: dict[str, Any], logger: Any) -> tuple:
+def _create_dataloaders(
+    original: Callable, resumed: dict[str, int], interruption: Interruption, opt: dict[str, Any], logger: Any
+) -> tuple:
     train_loader, sampler, val_loaders, _, total_iters = original(opt, logger)
     if len(train_loader) == 0:
         dataset = opt["datasets"]["train"]
@@ -114,17 +139,32 @@ def _create_dataloaders(original: Callable, resumed: dict[str, int], opt: dict[s
     if resumed:
         done_batches = resumed["iter"] - resumed["epoch"] * len(train_loader)
         sampler.skip(resumed["epoch"], max(done_batches, 0) * train_loader.batch_size)
+    train_loader.worker_init_fn = partial(_start_loader, train_loader.worker_init_fn)
+    interruption.batches_per_epoch = len(train_loader)
     # BasicSR counts the last, incomplete batch, which its loader drops: small data would end too early. Its loop
     # runs to this epoch inclusive; one more would only move the iteration's number in the names of the last images.
     last_epoch = math.ceil(total_iters / len(train_loader)) - 1
     return train_loader, sampler, val_loaders, last_epoch, total_iters
 
 
-def _build_model(original: Callable, resumed: dict[str, int], on_step: Observer | None, opt: dict[str, Any]) -> Any:
+def _start_loader(seed: Callable[[int], None] | None, index: int) -> None:
+    answer_no_signals()
+    if seed is not None:
+        seed(index)
+
+
+def _build_model(
+    original: Callable,
+    resumed: dict[str, int],
+    interruption: Interruption,
+    on_step: Observer | None,
+    opt: dict[str, Any],
+) -> Any:
     model = original(opt)
     observers = [on_step] if on_step is not None else []
     if opt["logger"].get("progress_bar") and opt["rank"] == 0:
         observers.append(show_progress(opt["name"], int(opt["train"]["total_iter"]), resumed.get("iter", 0)))
     if observers and hasattr(model, "on_step"):  # BasicSR's own models have none
         model.on_step = lambda *step: [observer(*step) for observer in observers]
+    interruption.watch(model, opt)
     return model

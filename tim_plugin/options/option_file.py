@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from tim_plugin.options.checks import CheckedOptions, check_options
+from tim_plugin.options.sections import addable_sections
 from tim_plugin.utils.errors import TimError, did_you_mean
 
 
@@ -107,6 +108,8 @@ def read_option_file(path: str | Path) -> OrderedDict:
 def set_option(opt: dict[str, Any], entry: str) -> None:
     """Set one option from ``SECTION:KEY=VALUE``; the value is read as YAML (and ``1e-4`` as a number).
 
+    A section that the file lacks and might have (``val``, ``train: scheduler``, ``val: metrics: NAME``) is added.
+
     Raises:
         TimError: No ``=``, an unknown section, or a value that is not YAML.
     """
@@ -115,18 +118,27 @@ def set_option(opt: dict[str, Any], entry: str) -> None:
     if not equals or not key:
         raise TimError(f"--force_yml {entry}: must be SECTION:KEY=VALUE, for example train:ema_decay=0.999")
     section: Any = opt
-    for part in sections:
+    for depth, part in enumerate(sections):
         if not isinstance(section.get(part), dict):
-            raise TimError(
-                f"--force_yml {entry}: the option file has no section '{part}': "
-                f"{did_you_mean(part, [k for k, v in section.items() if isinstance(v, dict)])}"
-            )
+            possible = addable_sections(sections[:depth])
+            if part not in possible and not _is_own_name(sections[:depth], part):
+                known = {*possible, *(name for name, value in section.items() if isinstance(value, dict))}
+                raise TimError(
+                    f"--force_yml {entry}: the option file has no section '{part}': {did_you_mean(part, known)}"
+                )
+            section[part] = OrderedDict()
         section = section[part]
     try:
         value = yaml.load(text.strip(), Loader=_Loader)
     except yaml.YAMLError as error:
         raise TimError(f"--force_yml {entry}: {text!r} is not a YAML value") from error
     section[key] = _as_number(value)
+
+
+def _is_own_name(path: list[str], name: str) -> bool:
+    """Tell whether a section may have this name, which is the user's own, such as that of a metric."""
+    is_phase = path == ["datasets"] and name.split("_")[0] in ("train", "val", "test")
+    return is_phase or (path == ["val", "metrics"] and name != "")
 
 
 def read_with_overrides(path: Path, overrides: Mapping[str, Any]) -> tuple[OrderedDict, list[str]]:
