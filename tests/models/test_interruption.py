@@ -64,7 +64,9 @@ def test_the_iteration_is_finished_and_saved_and_the_resumed_run_equals_an_unbro
         assert [path.name for path in (folder / "training_states").iterdir()] == [f"{at}.state"]
         assert [path.name for path in (folder / "models").iterdir()] == [f"net_g_{at}.pth"]
         seen = []
-        resumed = weights(train(name, auto_resume=True, on_step=lambda iteration, log, seen=seen: seen.append(iteration)))
+        resumed = weights(
+            train(name, auto_resume=True, on_step=lambda iteration, log, seen=seen: seen.append(iteration))
+        )
         assert seen == list(range(at + 1, TOTAL + 1))
         assert all(torch.equal(resumed[name], value) for name, value in unbroken.items())
 

@@ -69,6 +69,7 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
     content = {"figures": figures, "conditions": {key: value for key, value in conditions.items() if value is not None}}
     if args.output is not None:
         _write(args.output, content)
+        print(f"written: {args.output}", flush=True)
     return content
 
 
