@@ -345,6 +345,12 @@ def loader(photos):
     return torch.utils.data.DataLoader(torch.utils.data.Subset(dataset, [0, 1])), dataset
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
+def test_a_gpu_that_is_not_there_is_one_sentence_whoever_read_the_options(options):
+    with pytest.raises(TimError, match="^num_gpu: 1, but this machine has 0 CUDA devices: use num_gpu: auto"):
+        build({**options(), "num_gpu": 1})
+
+
 def test_validation_saves_samples_and_logs_mean_and_best(options, photos, tmp_path):
     opt = options()
     opt["val"]["metrics"] = {
