@@ -1,4 +1,4 @@
-"""What a command does before it loads torch: threads that spin for a short time only, and Ctrl-C without a traceback."""
+"""What a command does before it loads torch: threads spin for a short time only, and Ctrl-C leaves no traceback."""
 
 from __future__ import annotations
 
