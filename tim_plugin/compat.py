@@ -171,31 +171,17 @@ def _fix_resume() -> None:
 
 
 def _fix_file_client() -> None:
-    # cv2.imdecode gives None for a damaged file and BasicSR's imfrombytes then fails inside numpy without a name.
-    # Can go when BasicSR's datasets name the file that they cannot read.
-    from basicsr.data import paired_image_dataset
+    # A pair that does not match, a list's or an lmdb's missing entry, a damaged file: BasicSR fails with an assertion,
+    # or inside numpy, without a name, perhaps after hours. Can go when BasicSR's datasets name what they cannot read.
+    from basicsr.data.paired_image_dataset import PairedImageDataset
+    from basicsr.data.single_image_dataset import SingleImageDataset
 
-    dataset = paired_image_dataset.PairedImageDataset
-    if hasattr(dataset.__getitem__, "__wrapped__"):
-        return
-    dataset.__getitem__ = _naming_files(dataset.__getitem__)
+    from tim_plugin.data.basicsr_pairs import checking_pairs, naming_files
 
-
-def _naming_files(getitem: Any) -> Any:
-    from tim_plugin.utils.errors import TimError
-
-    @functools.wraps(getitem)
-    def wrapper(self: Any, index: int) -> dict[str, Any]:
-        try:
-            return getitem(self, index)
-        except (AttributeError, TypeError) as error:  # what None.astype and None / 255 raise
-            paths = self.paths[index]
-            raise TimError(
-                f"cannot read the image pair {paths['lq_path']}, {paths['gt_path']}: "
-                "one of them is missing, empty or damaged"
-            ) from error
-
-    return wrapper
+    for dataset in (PairedImageDataset, SingleImageDataset):
+        if not hasattr(dataset.__getitem__, "__wrapped__"):
+            dataset.__init__ = checking_pairs(dataset.__init__)
+            dataset.__getitem__ = naming_files(dataset.__getitem__)
 
 
 def _fix_prefetch() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import torch
 import yaml
 from basicsr.utils.matlab_functions import imresize
 
+from support.command_lines import run_program
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.utils.images import write_png
 
@@ -25,14 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(*command, cwd=ROOT, expect=0):
     """Run a command, check its exit status and that no traceback shows, and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    done = run_program(*command, cwd=cwd)
     printed = done.stdout + done.stderr
     assert done.returncode == expect, printed[-3000:]
     assert "Traceback" not in printed, printed[-3000:]

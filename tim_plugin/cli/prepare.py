@@ -13,6 +13,7 @@ from tim_plugin.data.rarity import BANDWIDTH
 from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.degradations.tasks import TASKS, get_task
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.folder_lock import locked
 
 DESCRIPTION = """Prepare the data of a task: tim prepare sr16x -i PHOTOS -o DIR
 
@@ -99,11 +100,12 @@ def _prepare_layouts(args: argparse.Namespace) -> None:
     if output.is_dir():
         raise TimError(f"-o {output}: is a folder; give a file, such as {output / 'rarity.json'}")
     progress = output.with_name(f"{output.name}.partial")
-    rarity = compute_rarity(
-        args.input.expanduser(), args.labels.expanduser(), labels, args.bandwidth, workers, progress
-    )
-    rarity.save(output)
-    progress.unlink(missing_ok=True)
+    with locked(output, f"-o {output}", beside=True):
+        rarity = compute_rarity(
+            args.input.expanduser(), args.labels.expanduser(), labels, args.bandwidth, workers, progress
+        )
+        rarity.save(output)
+        progress.unlink(missing_ok=True)
     likely = rarity.probabilities * len(rarity.sources)
     rarest = rarity.sources[int(likely.argmax())][0]
     print(
@@ -152,3 +154,5 @@ def _tell(prepared: Prepared, output: Path, task: str) -> None:
         f"    meta_info_file: {output / 'meta_info.txt'}\n    io_backend: {{type: disk}}",
         flush=True,
     )
+    if prepared.skipped:
+        raise TimError(f"{len(prepared.skipped)} photographs could not be read, see above; the others are done")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -40,6 +41,8 @@ def run(command: Callable[[], Any], quiet: bool = False) -> None:
         SystemExit: With status 2 after a TimError, 1 after a loss that is not finite or where another process is gone,
             130 after Ctrl-C, 143 after SIGTERM.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         with raising_on_sigterm(), quietly() if quiet else nullcontext():
             command()

@@ -12,7 +12,7 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from tim_plugin.metrics.several_samples import LEAST_SAMPLES
-from tim_plugin.options.values import check_keys, refuse_near_misses, require
+from tim_plugin.options.plain_checks import check_keys, refuse_near_misses, require
 from tim_plugin.utils.errors import TimError, did_you_mean
 
 IMAGES = {"img", "img2", "samples"}  # arguments that hold images
@@ -28,12 +28,14 @@ class Metric(NamedTuple):
         better: ``higher`` or ``lower``.
         needs_gt: Whether it compares with the GT.
         of_all: Whether it is of all samples of an input together.
+        options: Its section.
     """
 
     function: Callable[[Any, np.ndarray | None], float]
     better: str = "higher"
     needs_gt: bool = True
     of_all: bool = False
+    options: Mapping[str, Any] = {}
 
 
 def metrics_from_options(section: Mapping[str, Mapping[str, Any]] | None, num_samples: int) -> dict[str, Metric]:
@@ -83,7 +85,7 @@ def _metric(name: str, options: dict[str, Any], num_samples: int) -> Metric:
         data = {"samples" if of_all else "img": images}
         return calculate_metric({**data, "img2": gt} if needs_gt and gt is not None else data, options)
 
-    return Metric(function, better, needs_gt, of_all)
+    return Metric(function, better, needs_gt, of_all, options)
 
 
 def _check_arguments(section: str, options: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> None:
