@@ -12,7 +12,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 
 from tim_plugin.losses.distance import require_distance
 from tim_plugin.losses.perceptual_loss import PerceptualDistanceLoss
-from tim_plugin.options.values import section_of
+from tim_plugin.options.plain_checks import section_of
 from tim_plugin.utils.errors import TimError
 
 
