@@ -105,6 +105,7 @@ def _after_import() -> None:
     _fix_resume()
     _fix_file_client()
     _fix_prefetch()
+    _fix_time_left()
     _fix_imports_of_workers()
 
 
@@ -203,6 +204,23 @@ def _fix_prefetch() -> None:
         return item
 
     PrefetchGenerator.__init__, PrefetchGenerator.__next__ = init, next_item
+
+
+def _fix_time_left() -> None:
+    # MessageLogger counts one iteration too few: at the last one its line says 'eta: -1 day, 23:59:59'. Can go when
+    # BasicSR multiplies by max_iters - current_iter.
+    from basicsr.utils.logger import MessageLogger
+
+    if hasattr(MessageLogger.__init__, "__wrapped__"):
+        return
+    start = MessageLogger.__init__
+
+    @functools.wraps(start)
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        start(self, *args, **options)
+        self.max_iters += 1
+
+    MessageLogger.__init__ = init
 
 
 def _fix_imports_of_workers() -> None:

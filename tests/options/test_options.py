@@ -251,6 +251,28 @@ def test_force_yml_sets_values_without_evaluating_them(opt):
         set_option(opt, "train:ema_decay")
 
 
+def test_force_yml_adds_a_section_that_is_valid_and_absent(opt):
+    del opt["val"], opt["train"]["scheduler"]
+    for entry in (
+        "val:metrics:psnr:type=calculate_psnr",
+        "val:val_freq=8",
+        "train:scheduler:type=MultiStepLR",
+        "datasets:val_2:seed=1",
+    ):
+        set_option(opt, entry)
+    assert opt["val"] == {"metrics": {"psnr": {"type": "calculate_psnr"}}, "val_freq": 8}
+    assert opt["train"]["scheduler"] == {"type": "MultiStepLR"} and opt["datasets"]["val_2"] == {"seed": 1}
+    for entry, message in (
+        ("vla:save_img=true", "no section 'vla': did you mean 'val'"),
+        ("val:val_freqs:x=1", "no section 'val_freqs': valid: metrics"),
+        ("datasets:trian:gt_size=1", "no section 'trian': did you mean 'train'"),
+        ("scale:x=1", "no section 'scale'"),
+        ("train:optim_g:lr:x=1", "no section 'lr'"),
+    ):
+        with pytest.raises(TimError, match=message):
+            set_option(opt, entry)
+
+
 def parse(opt_file, root, *arguments, is_train=True):
     return parse_options(str(root), is_train, ["-opt", str(opt_file), *arguments])[0]
 

@@ -110,7 +110,8 @@ def _prepare_layouts(args: argparse.Namespace) -> None:
     rarest = rarity.sources[int(likely.argmax())][0]
     print(
         f"{len(rarity.sources)} images; resampled, each is drawn {likely.min():.2f} to {likely.max():.2f} times as "
-        f"often as without; most often {rarest}.\nTo train with it:\n    rarity:\n      file: {args.output}\n"
+        f"often as without; most often {rarest}.\nwritten: {output}\nTo train with it:\n    rarity:\n"
+        f"      file: {args.output}\n"
         "      resample: true\n      weight: true"
     )
 
@@ -126,7 +127,7 @@ def _prepare_digit_files(args: argparse.Namespace) -> None:
     made, kept = prepare_digits(
         args.input, args.output.expanduser(), args.basis or args.input, num_components, args.workers
     )
-    print(f"{made} pairs made, {kept} kept: {args.output}")
+    print(f"{made} pairs made, {kept} kept.\nwritten: {args.output / 'gt'}, {args.output / 'lq'}")
 
 
 ROADS = {"labels": (_add_layouts, _prepare_layouts), "pca": (_add_digits, _prepare_digit_files)}
@@ -147,6 +148,7 @@ def _tell(prepared: Prepared, output: Path, task: str) -> None:
     kind = "PairedImageDataset" if paired else f"DegradedImageDataset and task: {task}"
     print(
         f"{prepared.made} pairs made, {prepared.kept} kept, {len(prepared.skipped)} photographs skipped.\n"
+        f"written: {output / 'gt'}, {output / 'lq'}, {output / 'meta_info.txt'}\n"
         f"To train on them with type: {kind}:\n"
         f"    dataroot_gt: {output / 'gt'}\n    dataroot_lq: {output / 'lq'}\n"
         f"    meta_info_file: {output / 'meta_info.txt'}\n    io_backend: {{type: disk}}",

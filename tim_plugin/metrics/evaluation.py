@@ -83,6 +83,7 @@ def _evaluate(args: argparse.Namespace, device: torch.device, wanted: list[str] 
     content = {"figures": figures, "conditions": {key: value for key, value in conditions.items() if value is not None}}
     if args.output is not None:
         _write(args.output, content)
+        print(f"written: {args.output}", flush=True)
     if cases.left_out:
         raise TimError(f"{cases.left_out[0]}; {_left_out(cases)} are left out, and the figures are of the others")
     return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -40,6 +41,8 @@ class Metric(NamedTuple):
 def metrics_from_options(section: Mapping[str, Mapping[str, Any]] | None, num_samples: int) -> dict[str, Metric]:
     """Turn ``val: metrics`` into metrics by name.
 
+    ``lpips`` in a name is LPIPS in logs too: measured with other weights, it becomes ``tim_small_distance``, say.
+
     Args:
         section: As the option file has it.
         num_samples: Of each input.
@@ -48,7 +51,17 @@ def metrics_from_options(section: Mapping[str, Mapping[str, Any]] | None, num_sa
         TimError: A metric's type is missing or not registered, a key is none of its arguments, or it takes more
             samples than there are.
     """
-    return {name: _metric(name, dict(options), num_samples) for name, options in (section or {}).items()}
+    section = section or {}
+    return {_honest(name, options): _metric(name, dict(options), num_samples) for name, options in section.items()}
+
+
+def _honest(name: str, options: Mapping[str, Any]) -> str:
+    """Return the name, with what was measured in place of an LPIPS that it is not."""
+    is_random = options.get("weights") == "random"
+    if not is_random and options.get("calibration", "lpips") == "lpips":
+        return name
+    measured = f"{options.get('backbone', 'vgg16')}{'_random' if is_random else ''}_distance"
+    return re.sub("lpips", measured, name, flags=re.IGNORECASE)
 
 
 def _metric(name: str, options: dict[str, Any], num_samples: int) -> Metric:

@@ -26,7 +26,9 @@ from basicsr.utils.logger import initialized_logger
 
 from tim_plugin.compat import load_resume_state
 from tim_plugin.data.keyed_sampler import KeyedSampler
+from tim_plugin.data.workers import answer_no_signals
 from tim_plugin.models.built_ahead import LOGGER, BuiltAhead
+from tim_plugin.models.interruption import Interruption
 from tim_plugin.models.needed_files import require_files, require_networks
 from tim_plugin.models.progress import show_progress
 from tim_plugin.options.option_file import parse_options
@@ -38,21 +40,25 @@ from tim_plugin.utils.processes import barrier, broadcast_from_rank_0
 Observer = Callable[[int, Mapping[str, float]], None]
 
 
-def train_pipeline(root_path: str, argv: list[str] | None = None, on_step: Observer | None = None) -> None:
-    """Train as ``python basicsr/train.py`` does.
+def train_pipeline(root_path: str, argv: list[str] | None = None, on_step: Observer | None = None) -> dict[str, Any]:
+    """Train as ``python basicsr/train.py`` does; after Ctrl-C or SIGTERM the iteration is finished and saved first.
 
     Args:
         root_path: Results go to ``root_path/experiments/NAME``.
         argv: Arguments; None takes ``sys.argv``.
         on_step: Called after each iteration with its number and what it logs.
 
+    Returns:
+        All options of the run; ``path`` has its folders.
+
     Raises:
         TimError: An option, a folder or a file is wrong.
         NonFiniteError: A loss became NaN or infinite.
+        Interrupted: By Ctrl-C or SIGTERM; it says what was saved.
     """
     resumed: dict[str, int] = {}
-    ahead, loop, kept = BuiltAhead(), basicsr.train, bytearray()
-    loaders = partial(_create_dataloaders, loop.create_train_val_dataloader, resumed)
+    ahead, loop, kept, interruption = BuiltAhead(), basicsr.train, bytearray(), Interruption()
+    loaders = partial(_create_dataloaders, loop.create_train_val_dataloader, resumed, interruption)
     with (
         _own_log_file(),
         ExitStack() as lock,
@@ -64,15 +70,20 @@ def train_pipeline(root_path: str, argv: list[str] | None = None, on_step: Obser
             make_exp_dirs=partial(_make_folders, loop.make_exp_dirs),
             copy_opt_file=partial(_copy_options, loop.copy_opt_file, kept),
             create_train_val_dataloader=ahead.hand_over("loaders"),
-            build_model=partial(_build_model, ahead.hand_over("model"), resumed, on_step),
+            build_model=partial(_build_model, ahead.hand_over("model"), resumed, interruption, on_step),
         ),
     ):
-        loop.train_pipeline(root_path)
+        interruption.guard(partial(loop.train_pipeline, root_path))
+    return interruption.opt
 
 
-def test_pipeline(root_path: str, argv: list[str] | None = None) -> None:
-    """Test as ``python basicsr/test.py`` does; results go to ``root_path/results/NAME``."""
-    ahead, loop = BuiltAhead(), basicsr.test
+def test_pipeline(root_path: str, argv: list[str] | None = None) -> dict[str, Any]:
+    """Test as ``python basicsr/test.py`` does; results go to ``root_path/results/NAME``.
+
+    Returns:
+        All options of the run; ``path`` has its folders.
+    """
+    ahead, loop, found = BuiltAhead(), basicsr.test, dict[str, Any]()
     functions = {name: getattr(loop, name) for name in ("build_dataset", "build_dataloader", "build_model")}
     with (
         _own_log_file(),
@@ -80,11 +91,12 @@ def test_pipeline(root_path: str, argv: list[str] | None = None) -> None:
         _replaced(
             loop,
             parse_options=partial(_parse, lock, bytearray(), argv),
-            make_exp_dirs=partial(_prepare_test, ahead, functions, loop.make_exp_dirs),
+            make_exp_dirs=partial(_prepare_test, ahead, functions, loop.make_exp_dirs, found),
             **{name: ahead.hand_over(name) for name in functions},
         ),
     ):
         loop.test_pipeline(root_path)
+    return found
 
 
 @contextmanager
@@ -141,6 +153,8 @@ def _prepare_training(
     ahead: BuiltAhead, resumed: dict[str, int], loaders: Callable, build_model: Callable, opt: dict[str, Any]
 ) -> dict[str, Any] | None:
     """Load the state to resume from, and build all; BasicSR's loop makes and moves folders after this call."""
+    # BasicSR's loop has put the root there, for the folder tb_logger alone: it lies beside the folder of experiments
+    opt["root_path"] = str(Path(opt["path"]["experiments_root"]).parents[1])
     state = load_resume_state(opt)
     require_networks(opt)
     if state is not None:
@@ -160,9 +174,14 @@ def _resumed(build_model: Callable, opt: dict[str, Any], state: dict[str, Any] |
 
 
 def _prepare_test(
-    ahead: BuiltAhead, functions: Mapping[str, Callable], make_folders: Callable, opt: dict[str, Any]
+    ahead: BuiltAhead,
+    functions: Mapping[str, Callable],
+    make_folders: Callable,
+    found: dict[str, Any],
+    opt: dict[str, Any],
 ) -> None:
-    """Build all, as the loop does, and then make the folders."""
+    """Build all, as the loop does, and then make the folders; ``found`` gets the options."""
+    found.update(opt)
     own = copy.deepcopy(opt)
     for _, dataset in sorted(own["datasets"].items()):
         data = ahead.build("build_dataset", functions["build_dataset"], dataset)
@@ -190,7 +209,9 @@ def _copy_options(original: Callable, content: bytearray, file: str, folder: str
         original(file, folder)
 
 
-def _create_dataloaders(original: Callable, resumed: dict[str, int], opt: dict[str, Any], logger: Any) -> tuple:
+def _create_dataloaders(
+    original: Callable, resumed: dict[str, int], interruption: Interruption, opt: dict[str, Any], logger: Any
+) -> tuple:
     train_loader, sampler, val_loaders, _, total_iters = original(opt, logger)
     if len(train_loader) == 0:
         dataset = opt["datasets"]["train"]
@@ -203,17 +224,32 @@ def _create_dataloaders(original: Callable, resumed: dict[str, int], opt: dict[s
     if resumed:
         done_batches = resumed["iter"] - resumed["epoch"] * len(train_loader)
         sampler.skip(resumed["epoch"], max(done_batches, 0) * train_loader.batch_size)
+    train_loader.worker_init_fn = partial(_start_loader, train_loader.worker_init_fn)
+    interruption.batches_per_epoch = len(train_loader)
     # BasicSR counts the last, incomplete batch, which its loader drops: small data would end too early. Its loop
     # runs to this epoch inclusive; one more would only move the iteration's number in the names of the last images.
     last_epoch = math.ceil(total_iters / len(train_loader)) - 1
     return train_loader, sampler, val_loaders, last_epoch, total_iters
 
 
-def _build_model(original: Callable, resumed: dict[str, int], on_step: Observer | None, opt: dict[str, Any]) -> Any:
+def _start_loader(seed: Callable[[int], None] | None, index: int) -> None:
+    answer_no_signals()
+    if seed is not None:
+        seed(index)
+
+
+def _build_model(
+    original: Callable,
+    resumed: dict[str, int],
+    interruption: Interruption,
+    on_step: Observer | None,
+    opt: dict[str, Any],
+) -> Any:
     model = original(opt)
     observers = [on_step] if on_step is not None else []
     if opt["logger"].get("progress_bar") and opt["rank"] == 0:
         observers.append(show_progress(opt["name"], int(opt["train"]["total_iter"]), resumed.get("iter", 0)))
     if observers and hasattr(model, "on_step"):  # BasicSR's own models have none
         model.on_step = lambda *step: [observer(*step) for observer in observers]
+    interruption.watch(model, opt)
     return model

@@ -27,6 +27,7 @@ from tim_plugin.models.optimisation import OptimizerStep, Part
 from tim_plugin.models.stored_model import StoredModel
 from tim_plugin.options.schema import TrainSpec, ValSpec
 from tim_plugin.utils.errors import NonFiniteError, TimError
+from tim_plugin.utils.processes import require_gpus
 from tim_plugin.utils.trees import move
 
 
@@ -53,6 +54,7 @@ class SamplingModel(StoredModel):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
+        require_gpus(opt["num_gpu"])  # BasicSR's own parser does not look
         self.val_spec = ValSpec.from_options(opt.get("val"))
         self.train_spec = TrainSpec.from_options(opt.get("train"))
         if self.train_spec.fsdp and not opt["dist"]:

@@ -18,7 +18,7 @@ import yaml
 
 from tim_plugin.options.checks import RULES, CheckedOptions, check_options
 from tim_plugin.options.plain_checks import join, shown
-from tim_plugin.options.sections import DATASETS, OptionFile, PathSection
+from tim_plugin.options.sections import DATASETS, OptionFile, PathSection, addable_sections
 from tim_plugin.options.yaml_file import load, read_option_file
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.names import check_name
@@ -77,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
 def set_option(opt: dict[str, Any], entry: str) -> None:
     """Set one option from ``SECTION:KEY=VALUE``; the value is read as YAML.
 
+    A section that the file lacks and might have (``val``, ``train: scheduler``, ``val: metrics: NAME``) is added.
+
     Raises:
         TimError: No ``=``, an unknown section, or a value that is not YAML.
     """
@@ -85,17 +87,26 @@ def set_option(opt: dict[str, Any], entry: str) -> None:
     if not equals or not key:
         raise TimError(f"--force_yml {entry}: must be SECTION:KEY=VALUE, for example train:ema_decay=0.999")
     section: Any = opt
-    for part in sections:
+    for depth, part in enumerate(sections):
         if not isinstance(section.get(part), dict):
-            raise TimError(
-                f"--force_yml {entry}: the option file has no section '{part}': "
-                f"{did_you_mean(part, [k for k, v in section.items() if isinstance(v, dict)])}"
-            )
+            possible = addable_sections(sections[:depth])
+            if part not in possible and not _is_own_name(sections[:depth], part):
+                known = {*possible, *(name for name, value in section.items() if isinstance(value, dict))}
+                raise TimError(
+                    f"--force_yml {entry}: the option file has no section '{part}': {did_you_mean(part, known)}"
+                )
+            section[part] = OrderedDict()
         section = section[part]
     try:
         section[key] = load(text.strip())
     except (yaml.YAMLError, TimError) as error:
         raise TimError(f"--force_yml {entry}: {shown(text)} is not a YAML value") from error
+
+
+def _is_own_name(path: list[str], name: str) -> bool:
+    """Tell whether a section may have this name, which is the user's own, such as that of a metric."""
+    is_phase = path == ["datasets"] and name.split("_")[0] in ("train", "val", "test")
+    return is_phase or (path == ["val", "metrics"] and name != "")
 
 
 def read_with_overrides(path: Path, overrides: Mapping[str, Any]) -> tuple[OrderedDict, list[str]]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from inspect import isclass
+from typing import Any, ClassVar, Literal, get_origin
 
 from tim_plugin.options.schema import ImleSpec
 from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.options.train_sections import TrainSection
 from tim_plugin.options.val_sections import ValSection
-from tim_plugin.options.values import Section, basicsr, option
+from tim_plugin.options.values import Section, basicsr, kinds_of, option
 from tim_plugin.utils.signatures import Option
 
 
@@ -194,3 +195,27 @@ class OptionFile(Section):
     logger: LoggerSection | None = basicsr("The log.")
     dist_params: LauncherSection | None = basicsr("How several processes find each other (slurm).")
     find_unused_parameters: bool | None = basicsr("Of DistributedDataParallel.")
+
+
+def addable_sections(path: Sequence[str]) -> list[str]:
+    """Return the sections that an option file may have inside a section, by name.
+
+    Args:
+        path: Of the section, from the outermost: empty for the file itself; for what is free inside there are none.
+    """
+    section: Any = OptionFile
+    for part in path:
+        section = _sections_in(section).get(part) if section is not None else None
+    return [] if section is None else list(_sections_in(section))
+
+
+def _sections_in(section: type[Section]) -> dict[str, type[Section] | None]:
+    """Return the keys of a section whose values are sections, and the class of each; None where it is free."""
+    found: dict[str, type[Section] | None] = {}
+    for name, key in section.keys().items():
+        for kind in kinds_of(key.type):
+            if isclass(kind) and issubclass(kind, Section):
+                found[name] = kind
+            elif get_origin(kind) is Mapping:
+                found[name] = None
+    return found
