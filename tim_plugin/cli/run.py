@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any
@@ -43,6 +44,7 @@ def run(command: Callable[[], Any], quiet: bool = False) -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what they tell of a damaged file is an error of ours
     try:
         with raising_on_sigterm(), quietly() if quiet else nullcontext():
             command()

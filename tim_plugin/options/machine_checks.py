@@ -61,7 +61,7 @@ def _check_first_images(opt: Mapping[str, Any]) -> None:
         folder = Path(dataset.get("dataroot_gt") or "")
         if phase.startswith("train") or not folder.is_dir() or dataset.get("gt_size") and "task" in dataset:
             continue
-        first = min((path for path in folder.iterdir() if is_image(path)), default=None)
+        first = min((path for path in folder.iterdir() if path.is_file() and is_image(path)), default=None)
         try:
             width, height = Image.open(first).size if first else (10_000, 10_000)
         except (OSError, ValueError, Image.DecompressionBombError):  # the data set says what is wrong with it

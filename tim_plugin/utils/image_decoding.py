@@ -1,7 +1,7 @@
 """The one decoder of image files: header, pixels, orientation, transparency, colours as sRGB.
 
-Pillow decodes what has 8 bits a channel. It cuts colours of 16 bits to 8 and knows no floating-point ones, so OpenCV
-gives their raw samples.
+Pillow decodes what has 8 bits a channel: JPEGs to the same bits as OpenCV, which tells damage on standard error too.
+It cuts colours of 16 bits to 8 and knows no floating-point ones, so OpenCV gives their raw samples.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _profile(header: Header) -> bytes | None:
 def _to_unit(stored: np.ndarray, top: int, name: str) -> Tensor:
     """(H, W, C) or (H, W) of any depth to (C, H, W) float32 in [0, 1]."""
     planes = stored[None] if stored.ndim == 2 else stored.transpose(2, 0, 1)
-    planes = np.ascontiguousarray(planes, dtype=np.float32)
+    planes = np.ascontiguousarray(planes).astype(np.float32)  # in one step it takes ten times as long
     if stored.dtype.kind == "f":
         _require_range(planes, name)
     if top != 1:

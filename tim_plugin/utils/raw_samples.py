@@ -34,8 +34,7 @@ def decoded_raw(header: Header, name: str) -> Pixels:
         return _pnm(header.content, header.image)
     if header.kind == "TIFF":
         _require_layout(header, name)
-    with opencv_silenced():
-        stored = _by_opencv(header.content)
+    stored = _by_opencv(header.content)
     if stored is None:
         raise damaged(header, name)
     if stored.dtype.kind not in "uf":
@@ -44,7 +43,8 @@ def decoded_raw(header: Header, name: str) -> Pixels:
     if stored.dtype.itemsize > 2 and top > 1:
         raise TimError(f"{name}: has pixels of type {stored.dtype}; save it with 8 or 16 bits a channel")
     stored = stored[..., None] if stored.ndim == 2 else stored
-    stored = stored[..., {1: [0], 2: [0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[stored.shape[2]]]
+    if stored.shape[2] > 2:  # BGR
+        stored = stored[..., ::-1] if stored.shape[2] == 3 else stored[..., [2, 1, 0, 3]]
     if header.kind == "TIFF":
         return _of_tiff(stored, top, header, name)
     clear = header.image.info.get("transparency") if header.kind == "PNG" else None
@@ -55,7 +55,8 @@ def decoded_raw(header: Header, name: str) -> Pixels:
 
 def _by_opencv(content: bytes) -> np.ndarray | None:
     try:
-        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        with opencv_silenced():
+            return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError from error
