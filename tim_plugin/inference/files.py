@@ -27,7 +27,9 @@ from tim_plugin.inference.video_samples import sample_video
 from tim_plugin.utils.background import Writer, read_ahead
 from tim_plugin.utils.contact_sheet import PER_LINE, contact_sheet, num_shown
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import read_image, write_png
+from tim_plugin.utils.memory import in_memory
 from tim_plugin.utils.trees import map_tensors, move
 
 
@@ -60,7 +62,12 @@ def sample_files(
     options = dataclasses.replace(SampleOptions() if options is None else options, **changes)
     sources, folder = as_paths(source), Path(output).expanduser()
     inputs = list_inputs(sources, folder, options.suffix, options.frames)
-    run = open_run(model, folder, options)
+    with locked(folder, f"-o {folder}"):
+        return _sample_inputs(sources, inputs, open_run(model, folder, options))
+
+
+def _sample_inputs(sources: Sequence[Path], inputs: Sequence[Input], run: Run) -> list[Entry]:
+    """Sample and write each input, or report it as left out; return the entries."""
     if len(inputs) > 1:  # what fits no image is said once, not for each
         require_memory(run)
     with run.record, Writer() as writer:
@@ -79,10 +86,7 @@ def _sample_all(run: Run, inputs: Sequence[Input], writer: Writer) -> tuple[list
     overview = Overview()
     read = read_ahead(inputs, partial(read_input, run))
     for source, found in tqdm(read, total=len(inputs), unit="image", disable=len(inputs) == 1):
-        done = found
-        if isinstance(found, Planned):
-            sample = _sample_video if source.is_video else _sample_image
-            done = sample(run, found, writer, overview)
+        done = _sampled(run, found, writer, overview) if isinstance(found, Planned) else found
         if isinstance(done, TimError):
             if len(inputs) == 1:
                 raise done
@@ -90,9 +94,7 @@ def _sample_all(run: Run, inputs: Sequence[Input], writer: Writer) -> tuple[list
             num_skipped += 1
             continue
         entries.append(done)
-        if isinstance(found, Planned):
-            writer.end_group(partial(run.record.add, done))
-        else:
+        if done is found:
             num_there += 1
             if source.video is None:
                 overview.add(partial(_read_back, run, source, done))
@@ -131,11 +133,41 @@ def _named(sources: Sequence[Path], most: int = 3) -> str:
     return ", ".join([*(str(one) for one in sources[:most]), *(["..."] if len(sources) > most else [])])
 
 
+def _sampled(run: Run, planned: Planned, writer: Writer, overview: Overview) -> Entry | TimError:
+    """Sample one input and return its entry, which is recorded once its files are written; or what went wrong."""
+    try:
+        entry = (_sample_video if planned.source.is_video else _sample_image)(run, planned, writer, overview)
+    except _UnsampledError as error:
+        writer.end_group(lambda: None)
+        return error
+    writer.end_group(partial(run.record.add, entry))
+    return entry
+
+
+class _UnsampledError(TimError):
+    """The network cannot sample this input; others it may."""
+
+
+def _one_by_one(chunks: Iterator[Tensor], path: Path) -> Iterator[Tensor]:
+    """Give what the network gives, or name the input that it fails for."""
+    ended = torch.empty(0)
+    while True:
+        try:
+            samples = in_memory(lambda: next(chunks, ended))
+        except TimError as error:
+            raise _UnsampledError(f"{path}: {error}") from error
+        if samples is None:
+            raise _UnsampledError(f"{path}: its samples do not fit into memory: lower --memory-gib or --batch")
+        if samples is ended:
+            return
+        yield samples
+
+
 def _samples(run: Run, planned: Planned, observed: Observed, consistency: dict[str, list[float]]) -> Iterator[Tensor]:
     """Give the samples of an image (m, C, H, W) some at a time, and note how consistent they are."""
     plan, options = planned.plan, run.options
     observed = map_tensors(lambda tensor: tensor[None], observed)  # a batch of one, on the CPU
-    for samples in sample_image_chunks(
+    chunks = sample_image_chunks(
         plan.tower,
         move(observed, plan.device),
         options.num_samples,
@@ -143,7 +175,8 @@ def _samples(run: Run, planned: Planned, observed: Observed, consistency: dict[s
         planned.source.key,
         options.level_seeds,
         plan.samples_per_batch,
-    ):
+    )
+    for samples in _one_by_one(chunks, planned.source.path):
         for name, values in measure_consistency(plan.tower.degradation, samples, observed).items():
             consistency.setdefault(name, []).extend(values)
         yield samples
@@ -172,8 +205,8 @@ def _say_if_not_all_are_shown(files: OutputFiles, shown: SampledImage) -> None:
         tqdm.write(f"{files.sheet}: shows the first {most} of {number} samples, for its size", file=sys.stderr)
 
 
-def _sample_video(run: Run, planned: Planned, writer: Writer, _: Overview) -> Entry | TimError:
-    """Sample one video and return its entry; or why it could not be read to its end, or not be written."""
+def _sample_video(run: Run, planned: Planned, writer: Writer, _: Overview) -> Entry:
+    """Sample one video and return its entry of ``samples.json``."""
     degradation, files = planned.plan.tower.degradation, planned.files
     try:
         with VideoFiles(files.samples, planned.source.video.fps) as written:
@@ -182,7 +215,7 @@ def _sample_video(run: Run, planned: Planned, writer: Writer, _: Overview) -> En
             )
             run.record.overwrite(files.all())
     except TimError as error:
-        return error
+        raise _UnsampledError(str(error)) from error
     if files.sheet is not None:
         shown = sampled.first._replace(name=planned.source.name)
         writer.write(write_or_say, write_png, files.sheet, contact_sheet([sheet_row(shown)]))

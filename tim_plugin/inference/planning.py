@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,10 @@ from tim_plugin.inference.towers import open_network
 from tim_plugin.inference.video import WRITTEN_SUFFIX
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image, read_bytes
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.image_headers import read_header
+from tim_plugin.utils.images import read_bytes
+from tim_plugin.utils.memory import in_memory
 
 SMALLEST_SIDE_PX = 2  # instance norm needs more than one position
 
@@ -115,13 +119,17 @@ def read_input(run: Run, source: Input) -> Planned | Entry | TimError:
         suffix = WRITTEN_SUFFIX if source.is_video else ".png"
         files = output_files(run.folder, source.name, options.num_samples, options.with_contact_sheet, suffix)
         entry = run.record.done(source.path, made_with, files.all()) if options.skip_existing else None
-        return _planned(run, source, content, made_with, files) if entry is None else entry
+        found = entry or in_memory(partial(_planned, run, source, content, made_with, files))
+        return found or TimError(f"{source.path}: does not fit into memory")
     except TimError as error:
         return error
 
 
 def _planned(run: Run, source: Input, content: bytes, made_with: Mapping[str, Any], files: OutputFiles) -> Planned:
     degradation = run.tower.degradation
+    header = read_header(content, str(source.path))  # what is too large is not decoded first
+    if header.width:
+        _check_size(source.path, header.height, header.width, run.tower.spec.scale, run.options.max_megapixels)
     observed = degradation.read(content, str(source.path))
     height, width = observed.lq.shape[-2:]
     _check_size(source.path, height, width, run.tower.spec.scale, run.options.max_megapixels)

@@ -6,7 +6,6 @@ A run with ``--skip-existing`` reads there what need not be sampled again.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import time
@@ -17,8 +16,10 @@ from typing import Any
 
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_json
+from tim_plugin.utils.json_files import NONE, parse_json
 
 SAVE_EVERY_S = 2.0  # rather than for each of thousands of images
+SHAPE = {"images": [{"input": str, "samples": [{"file": str}], "sheet?": (str, NONE), "made_with?": dict}]}
 Entry = dict[str, Any]
 
 
@@ -84,14 +85,14 @@ class SampleRecord:
         if not self.path.is_file():
             return []
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+            content = parse_json(self.path.read_bytes(), SHAPE)
             entries, overview = content["images"], content.get("overview")
             names = [(_files(entry), entry["input"]) for entry in entries]
             noted = self._noted.read_bytes().split(b"\0") if self._noted.is_file() else []
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError) as error:
             if not resume:
                 return []
-            raise TimError(f"{self.path}: cannot be read: remove it, or leave out --skip-existing") from error
+            raise TimError(f"{self.path}: cannot be read: remove it, or leave out --skip-existing ({error})") from error
         if isinstance(overview, str) and (self.path.parent / overview).is_file():
             self._overview = overview
         gone = {os.fsdecode(name) for name in noted}
@@ -185,10 +186,11 @@ def written_files(path: Path) -> set[str]:
     None where there is no such file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes(), SHAPE)
         names = {unnumbered(name) for entry in content["images"] for name in _files(entry)}
-        return names | {content["overview"]} if content.get("overview") else names
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # not there, or another program's
+        overview = content.get("overview")
+        return names | {overview} if isinstance(overview, str) else names
+    except (OSError, ValueError):  # not there, or another program's
         return set()
 
 

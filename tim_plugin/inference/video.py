@@ -13,17 +13,23 @@ import cv2
 import numpy as np
 
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import encode_pixels, make_writable
+from tim_plugin.utils.image_headers import format_of, is_video_start
+from tim_plugin.utils.images import encode_pixels, first_bytes, make_writable
+from tim_plugin.utils.raw_samples import opencv_silenced
 
 WRITTEN_SUFFIX, CODEC = ".mp4", "mp4v"  # MPEG-4 Part 2, which OpenCV's wheels bring
 LARGEST_SIDE_PX = 8191  # the format has 13 bits for it
 USUAL_FPS = 25.0  # where a file says nothing
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".ts", ".flv", ".mpg", ".mpeg", ".3gp")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what it tells of damaged files is an error of ours
 
 
 def is_video(path: Path) -> bool:
-    """Tell by its suffix whether a path is a video."""
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    """Tell by its first bytes, or else by its suffix, whether a path is a video, and no image."""
+    if not path.is_file():
+        return False
+    start = first_bytes(path)
+    return is_video_start(start) or (path.suffix.lower() in VIDEO_SUFFIXES and format_of(start) is None)
 
 
 class Video:
@@ -42,14 +48,14 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         self.path, self._next = path, 0
-        self._capture = cv2.VideoCapture(str(path))
+        self._capture = _opened(path)
         count = 0  # what the file says of itself is often an estimate
         while self._capture.grab():
             count += 1
         if not count:
             raise TimError(f"{path}: no frame of it can be decoded: give a video that OpenCV reads, or its frames")
         self._capture.release()
-        self._capture = cv2.VideoCapture(str(path))
+        self._capture = _opened(path)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else USUAL_FPS
         self.frames = [path / f"{path.stem}_{index:06d}.png" for index in range(count)]
@@ -79,6 +85,17 @@ class Video:
         if not there:
             raise TimError(f"{self.path}: frame {self._next - 1} is damaged")
         return encode_pixels(np.ascontiguousarray(bgr[..., ::-1]))
+
+
+def _opened(path: Path) -> cv2.VideoCapture:
+    with opencv_silenced(), tempfile.TemporaryDirectory() as folder:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:  # OpenCV crashes on a name that is no text
+            link = Path(folder) / f"video{path.suffix if path.suffix.isascii() else ''}"
+            link.symlink_to(path.absolute())
+            path = link
+        return cv2.VideoCapture(str(path))
 
 
 class VideoFiles:
@@ -123,13 +140,14 @@ class VideoFiles:
                 f"{path}: a video's sides ({CODEC}) are 2 to {LARGEST_SIDE_PX} pixels, not {size[0]}x{size[1]}: "
                 "--frames writes the frames as PNGs"
             )
-        writer = cv2.VideoWriter(str(self._temporary(path)), cv2.VideoWriter_fourcc(*CODEC), self.fps, size)
+        with opencv_silenced():
+            writer = cv2.VideoWriter(str(self._temporary(path)), cv2.VideoWriter_fourcc(*CODEC), self.fps, size)
         if not writer.isOpened():
             raise TimError(f"{path}: this OpenCV cannot write {CODEC} videos: --frames writes the frames as PNGs")
         return writer
 
     def _temporary(self, path: Path) -> Path:
-        return Path(self._folder.name) / path.name
+        return Path(self._folder.name) / f"{self.paths.index(path)}{WRITTEN_SUFFIX}"  # OpenCV takes text only
 
     def __enter__(self) -> VideoFiles:
         return self
@@ -147,7 +165,7 @@ class VideoFiles:
                     os.replace(self._temporary(path), path)
 
     def _check(self, path: Path, count: int) -> None:
-        written = cv2.VideoCapture(str(self._temporary(path))).get(cv2.CAP_PROP_FRAME_COUNT)
+        written = _opened(self._temporary(path)).get(cv2.CAP_PROP_FRAME_COUNT)
         if round(written) != count:
             raise TimError(
                 f"{path}: only {max(round(written), 0)} of {count} frames could be written: is the disk full? --frames "
