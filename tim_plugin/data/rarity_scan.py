@@ -20,8 +20,9 @@ from tim_plugin.data.workers import worker_pool
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
-from tim_plugin.utils.images import list_images, read_bytes, write_atomically
+from tim_plugin.utils.images import list_images, read_bytes
 from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.writing import appending, write_atomically
 
 _Pair = tuple[Path, Path]
 # Mean colours (C, 3), which classes are shown (C,), digest: plain lists, since a tensor would hold a file handle of its
@@ -83,7 +84,7 @@ def _scan(
         log = None
         if progress is not None and todo:
             progress.parent.mkdir(parents=True, exist_ok=True)
-            log = stack.enter_context(progress.open("a", encoding="utf-8"))
+            log = stack.enter_context(appending(progress))
         results = _measured(partial(_measure, labels), [pair for pair, _ in todo], workers, stack)
         bar = tqdm(results, total=total, initial=total - len(todo), unit="image")
         for (_, mark), one in zip(todo, bar, strict=True):
@@ -91,7 +92,8 @@ def _scan(
                 raise TimError(one)
             found[tuple(mark)] = one
             if log is not None:
-                log.write(json.dumps({"mark": mark, "palette": labels.describe(), "found": one}) + "\n")
+                line = json.dumps({"mark": mark, "palette": labels.describe(), "found": one})
+                log.write(line.encode() + b"\n")
                 log.flush()
     return found
 

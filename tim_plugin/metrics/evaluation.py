@@ -38,7 +38,7 @@ from tim_plugin.options.option_file import parse_options
 from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, read_checkpoint, require_same_degradation
 from tim_plugin.utils.errors import MissingWeightsError, TimError
 from tim_plugin.utils.folder_lock import locked
-from tim_plugin.utils.images import make_writable, write_json
+from tim_plugin.utils.writing import make_writable, write_json
 
 BY_DEFAULT = (*OF_PIXELS, "lpips", "lpips_diversity")  # and consistency, where it can be measured
 RENAMED = {"agreement": CONSISTENCY}  # metrics, by the name that they had before

@@ -34,8 +34,8 @@ from tim_plugin.models.progress import show_progress
 from tim_plugin.options.option_file import parse_options
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
-from tim_plugin.utils.images import write_atomically
 from tim_plugin.utils.processes import barrier, broadcast_from_rank_0
+from tim_plugin.utils.writing import write_atomically
 
 Observer = Callable[[int, Mapping[str, float]], None]
 

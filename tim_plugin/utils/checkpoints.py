@@ -7,7 +7,6 @@ own; :func:`load_network` rebuilds the network from it without an option file. F
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.writing import replacing
 
 _PARAM_KEYS = ("params_ema", "params")
 _SHOWN_KEYS = 5
@@ -29,13 +29,13 @@ def save_atomically(content: Any, path: Path | str) -> None:
     Raises:
         OSError: The file cannot be written; what was at ``path`` is untouched.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(content, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(Path(path)) as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch says 'unexpected pos', and why is lost
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
