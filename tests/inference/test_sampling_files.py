@@ -49,12 +49,13 @@ def test_bf16_stays_near_and_agrees_with_the_input(tmp_path, checkpoint, frames)
     assert all(entry["samples"][0]["lr_psnr"] >= 45 for entry in entries)
 
 
-def test_values_that_are_not_finite_are_an_error_that_names_the_image(tmp_path, checkpoint, frames):
+def test_values_that_are_not_finite_are_an_error_that_names_the_image(tmp_path, checkpoint, frames, capsys):
     content = torch.load(checkpoint, weights_only=True)
     next(iter(content["params"].values())).fill_(torch.nan)
     save_atomically(content, checkpoint)
-    with pytest.raises(TimError, match="image f0: the network gives values that are not finite"):
+    with pytest.raises(TimError, match="3 of 3 images could not be sampled"):
         sample_files(frames, tmp_path / "out", checkpoint, num_samples=1)
+    assert "f0.png: image f0: the network gives values that are not finite" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
