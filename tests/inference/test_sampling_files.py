@@ -64,13 +64,13 @@ def test_what_is_there_is_skipped_and_what_changed_is_made_anew(tmp_path, checkp
 
     def run(*extra):
         """Sample by the command line; return which inputs were computed."""
-        before = {path.name: path.stat().st_mtime_ns for path in output.glob("*.png")}
+        before = {path.name: path.stat().st_mtime_ns for path in output.glob("f*.png")}
         command = ["sample.py", "-i", frames, "-o", output, "-m", checkpoint, "-n", 2, "--skip-existing", *extra]
         monkeypatch.setattr(sys, "argv", [str(part) for part in command])
         runpy.run_path(str(ROOT / "tools" / "sample.py"), run_name="__main__")
         entries = json.loads((output / "samples.json").read_text())["images"]
         assert sorted(Path(entry["input"]).name for entry in entries) == ["f0.png", "f1.png", "f2.png"]
-        after = {path.name: path.stat().st_mtime_ns for path in output.glob("*.png")}
+        after = {path.name: path.stat().st_mtime_ns for path in output.glob("f*.png")}
         return {name[:2] for name in after if after[name] != before.get(name)}
 
     assert run() == {"f0", "f1", "f2"}
