@@ -41,7 +41,13 @@ def left_with(arguments, **options):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["models"], ["options", "sr16x"], ["sample", "--help"], ["train", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["models"],
+        ["options", "sr16x"],
+        *([command, "--help"] for command in COMMANDS),
+    ],
 )
 def test_what_only_says_something_loads_nothing_heavy(arguments):
     code = f"""
@@ -171,6 +177,18 @@ def test_training_writes_below_the_current_folder(tmp_path, monkeypatch, photos,
     (folder,) = (tmp_path / "experiments").iterdir()
     assert (folder / "models" / "net_g_latest.pth").is_file()
     assert "# lr_psnr" in next(folder.glob("train_*.log")).read_text()
+
+
+def test_prepare_says_what_each_degradation_says_of_its_options(capsys):
+    for task, said in (
+        ("decompression", ["--quality N or LOW,HIGH", "the two ends of a range", "(default: 4:2:0)"]),
+        ("layouts", ["--palette PALETTE", "(default: gta)", "--void-index"]),
+        ("mnist_pca", ["--basis BASIS", "(default: 10)"]),
+        ("sr8x", ["--crop {center,whole}"]),
+    ):
+        assert left_with(["prepare", task, "--help"]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert all(words in printed for words in said), printed
 
 
 def test_prepare_and_evaluate_are_the_tools(tmp_path, photos, capsys):
