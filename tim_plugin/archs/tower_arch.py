@@ -2,7 +2,7 @@
 
 Differences from the paper's text, after its published code: where the tower enlarges, a level above the first reads
 the level below and not the resized input (``condition_every_level`` adds it); the image leaves through tanh, moved to
-[0, 1].
+[0, 1]. The published code's network is another one for each task: ``image_below``, ``head_at`` and ``head`` make them.
 RRDB is BasicSR's own, ``basicsr.archs.rrdbnet_arch.RRDB``.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm as apply_weight_norm
 
-from tim_plugin.archs.heads import AB_MAX, with_lightness
+from tim_plugin.archs.heads import AB_MAX, divided_by_lightness, with_lightness
 from tim_plugin.archs.levels import all_levels
 from tim_plugin.archs.mapping_arch import MappingNetwork
 from tim_plugin.archs.wrapped_tower import full_precision
@@ -92,7 +92,7 @@ class TowerGenerator(nn.Module):
         features = None
         if state is not None:
             image, features = self._to_reading_size(state, latent.noise.shape[-2:])
-            inputs.append(image)
+            inputs += self.read_below(image)
             features = features * self.spec.feature_scale if self.spec.feature_scale > 0 else None
         below = () if state is None else state.mapped
         raw, features, mapped = self.levels[level](inputs, latent, features, below)
@@ -107,20 +107,24 @@ class TowerGenerator(nn.Module):
 
         Args:
             raw: (N, C, H, W).
-            lightness: What the level reads, at the image's size; only head ``ab`` looks at it.
+            lightness: What the level reads, at the image's size; only heads that write ``ab`` look at it.
         """
-        raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
+        out = raw.to(torch.promote_types(raw.dtype, torch.float32)).tanh()
         if self.spec.head == "rgb":
-            return (raw.tanh() + 1) / 2
-        return with_lightness(raw.tanh() * AB_MAX, lightness)
+            return (out + 1) / 2
+        return (
+            with_lightness(out * AB_MAX, lightness) if self.spec.head == "ab" else divided_by_lightness(out, lightness)
+        )
+
+    def read_below(self, image: Tensor) -> list[Tensor]:
+        """Return what a level reads of an image (N, C, H, W), in [0, 1], of the level below."""
+        return {"unit": [image], "signed": [image * 2 - 1], "none": []}[self.spec.image_below]
 
     def _to_reading_size(self, state: TowerState, size: torch.Size) -> tuple[Tensor, Tensor]:
-        if self.spec.placement == "upsample":  # the level below wrote at this level's size already
-            return state.image, state.features
-        return (
-            F.interpolate(state.image, size, mode="bilinear", align_corners=False),
-            F.interpolate(state.features, size, mode="nearest"),
-        )
+        image, features = state.image, state.features  # a level that enlarges wrote at this level's size already
+        if image.shape[-2:] != size and self.spec.image_below != "none":
+            image = F.interpolate(image, size, mode="bilinear", align_corners=False)
+        return image, features if features.shape[-2:] == size else F.interpolate(features, size, mode="nearest")
 
     def portable(self) -> dict[str, Any]:
         """Return arguments that rebuild this network without the files that its own arguments may name."""
@@ -158,9 +162,10 @@ class TowerLevel(nn.Module):
             else None
         )
         self.conv_body = nn.Conv2d(channels, channels, 3, 1, 1)
-        self.conv_up = nn.Conv2d(channels, channels, 3, 1, 1) if level.upsample else None
-        self.conv_hr = nn.Conv2d(channels, channels, 3, 1, 1)
-        self.conv_last = nn.Conv2d(channels, 2 if tower.head == "ab" else tower.num_out_ch, 3, 1, 1)
+        self.upsample, self.head_at_trunk = level.upsample, level.head_at_trunk
+        self.conv_up = nn.Conv2d(channels, channels, 3, 1, 1) if level.convolutions_behind == 2 else None
+        self.conv_hr = nn.Conv2d(channels, channels, 3, 1, 1) if level.convolutions_behind else None
+        self.conv_last = nn.Conv2d(channels, 2 if tower.writes_ab else tower.num_out_ch, 3, 1, 1)
 
     def forward(
         self,
@@ -169,7 +174,7 @@ class TowerLevel(nn.Module):
         features: Tensor | None,
         mapped_below: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the head's raw values and the features at its size, for inputs at the level's reading size.
+        """Return the head's raw values and the features for the next level, for inputs at the level's reading size.
 
         The third is the mapping network's last hidden layer, (N, width); ``mapped_below`` are those of the levels
         below, where it sees them.
@@ -181,12 +186,25 @@ class TowerLevel(nn.Module):
 
     def finish(self, first: Tensor, trunk: Tensor) -> tuple[Tensor, Tensor]:
         """Return raw values and features of the shortcut and the trunk's output, both at the reading size."""
-        out = first + self.conv_body(trunk)
-        if self.conv_up is not None:
-            out = F.leaky_relu(self.conv_up(F.interpolate(out, scale_factor=2, mode="nearest")), 0.2)  # (N, C, 2H, 2W)
-        out = F.leaky_relu(self.conv_hr(out), 0.2)
-        with full_precision(out.device):  # an image is made in single precision
-            return self.conv_last(out.to(self.conv_last.bias.dtype)), out
+        total = self.total(first, trunk)
+        features = self.features_of(total)
+        return self.raw_of(total if self.head_at_trunk else features), features
+
+    def total(self, first: Tensor, trunk: Tensor) -> Tensor:
+        """Return the trunk's sum (N, C, H, W): the shortcut and the trunk's output behind its last convolution."""
+        return first + self.conv_body(trunk)
+
+    def features_of(self, total: Tensor) -> Tensor:
+        """Return the features of the trunk's sum (N, C, H, W), at twice its size where the level enlarges."""
+        out = F.interpolate(total, scale_factor=2, mode="nearest") if self.upsample else total
+        for convolution in (self.conv_up, self.conv_hr):
+            out = out if convolution is None else F.leaky_relu(convolution(out), 0.2)
+        return out
+
+    def raw_of(self, seen: Tensor) -> Tensor:
+        """Return the head's raw values; an image is made in single precision."""
+        with full_precision(seen.device):
+            return self.conv_last(seen.to(self.conv_last.bias.dtype))
 
     def _trunk(self, out: Tensor, mapped: Tensor | None) -> Tensor:
         if mapped is None:
