@@ -8,7 +8,7 @@ RRDB is BasicSR's own, ``basicsr.archs.rrdbnet_arch.RRDB``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +26,7 @@ from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
 from tim_plugin.options.tower_spec import LevelSpec, TowerSpec
 from tim_plugin.options.values import takes_options_of
+from tim_plugin.utils import authors_files
 
 
 class TowerState(NamedTuple):
@@ -56,7 +57,8 @@ class TowerGenerator(nn.Module):
     def __init__(self, spec: TowerSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, spec.num_out_ch)
+        with torch.device("cpu"):  # also of a network that is built without memory for its weights
+            self.degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, spec.num_out_ch)
         self.levels = nn.ModuleList(TowerLevel(*level, spec) for level in enumerate(spec.levels))
         initialise(self)
         if spec.weight_norm:
@@ -125,6 +127,19 @@ class TowerGenerator(nn.Module):
         if image.shape[-2:] != size and self.spec.image_below != "none":
             image = F.interpolate(image, size, mode="bilinear", align_corners=False)
         return image, features if features.shape[-2:] == size else F.interpolate(features, size, mode="nearest")
+
+    def renamed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of a file of the method's authors by this network's keys; others as they are.
+
+        Left out is what stands behind the last level's trunk in every such file, where this network reads it for
+        nothing.
+        """
+        theirs = authors_files.without_prefix(state)
+        if theirs is None:
+            return dict(state)
+        last = f"levels.{self.spec.num_levels - 1}."
+        unused = () if self.spec.levels[-1].convolutions_behind else (f"{last}conv_up.", f"{last}conv_hr.")
+        return {key: value for key, value in authors_files.renamed(theirs).items() if not key.startswith(unused)}
 
     def portable(self) -> dict[str, Any]:
         """Return arguments that rebuild this network without the files that its own arguments may name."""

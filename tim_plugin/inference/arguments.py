@@ -65,6 +65,7 @@ class SampleOptions(Resources):
             of an image computed in tiles is made from samples of the sheet's size.
         skip_existing: Leave out files that ``samples.json`` says were sampled with the same model, content and
             options, if their PNGs exist.
+        task: What a file of the method's authors is for, see :func:`tim_plugin.utils.checkpoints.load_network`.
 
     Raises:
         TimError: A value is out of its range; the message names the command line's option.
@@ -78,6 +79,7 @@ class SampleOptions(Resources):
     max_megapixels: float = 100.0
     with_contact_sheet: bool = True
     skip_existing: bool = False
+    task: str | None = None
 
     def __post_init__(self) -> None:
         for name, value, minimum in (("-n", self.num_samples, 1), ("--seed", self.seed, 0)):

@@ -21,13 +21,13 @@ from tim_plugin.inference.image_samples import measure_consistency, sample_image
 from tim_plugin.inference.inputs import Input, Sources, as_paths, list_inputs
 from tim_plugin.inference.memory_plan import Plan, plan_for
 from tim_plugin.inference.outputs import OutputFiles, SampleWriter, output_files
-from tim_plugin.inference.record import Entry, SampleRecord, sha256
+from tim_plugin.inference.record import Entry, SampleRecord, model_sha256, sha256
 from tim_plugin.inference.sampler import fixed_levels
 from tim_plugin.inference.towers import open_network
 from tim_plugin.utils.background import Writer, read_ahead
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image, read_bytes
+from tim_plugin.utils.images import decode_image
 from tim_plugin.utils.trees import map_tensors, move
 
 SMALLEST_SIDE_PX = 2  # instance norm needs more than one position
@@ -142,7 +142,7 @@ def _open(model: Path | str, folder: Path, options: SampleOptions) -> Run:
         TimError: The device, the model, ``level_seeds`` or the record is wrong.
     """
     device = choose_device(options.device)
-    tower, network_g, file = open_network(model, device)
+    tower, network_g, file = open_network(model, device, options.task)
     if not hasattr(tower, "forward_level"):
         raise TimError(
             f"{model}: is a {network_g.get('type')}, whose inputs only a data set knows how to read: use "
@@ -152,11 +152,12 @@ def _open(model: Path | str, folder: Path, options: SampleOptions) -> Run:
     network_g = plain(network_g, lambda tensor: f"tensor of shape {tuple(tensor.shape)}")
     header = {"tim_plugin": __version__, "model": str(model), "network_g": network_g, "seed": options.seed}
     made_with = {
-        "model_sha256": sha256(read_bytes(file)),
+        "model_sha256": model_sha256(file),
         "seed": options.seed,
         "num_samples": options.num_samples,
         "level_seeds": options.level_seeds,
         "precision": options.precision,
+        **({} if options.task is None else {"task": options.task}),
     }
     record = SampleRecord(folder / "samples.json", header, options.skip_existing)
     return Run(tower, device, options, folder, made_with, record, own_bytes(device))

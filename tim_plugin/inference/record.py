@@ -16,6 +16,7 @@ from typing import Any
 
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_json
+from tim_plugin.utils.tensor_files import file_sha256
 
 SAVE_EVERY_S = 2.0  # rather than for each of thousands of images
 Entry = dict[str, Any]
@@ -24,6 +25,18 @@ Entry = dict[str, Any]
 def sha256(content: bytes) -> str:
     """Return the digest of a file's content."""
     return hashlib.sha256(content).hexdigest()
+
+
+def model_sha256(path: Path) -> str:
+    """Return the digest of a network's file, which may be larger than the memory.
+
+    Raises:
+        TimError: It cannot be read.
+    """
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise TimError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 class SampleRecord:

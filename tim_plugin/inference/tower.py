@@ -20,12 +20,12 @@ from tim_plugin.inference.finishing import measure_consistency
 from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files
 from tim_plugin.inference.image_samples import sample_image_chunks
 from tim_plugin.inference.memory_plan import plan_for
-from tim_plugin.inference.record import sha256
+from tim_plugin.inference.record import model_sha256, sha256
 from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, kept_levels
 from tim_plugin.inference.sampler import fixed_levels
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image, read_bytes
+from tim_plugin.utils.images import decode_image
 from tim_plugin.utils.strips import joined
 from tim_plugin.utils.trees import map_tensors, move
 
@@ -99,7 +99,7 @@ class Tower:
 
     @cached_property
     def _model_sha256(self) -> str | None:
-        return None if self.file is None else sha256(read_bytes(self.file))
+        return None if self.file is None else model_sha256(self.file)
 
     def sample(
         self,

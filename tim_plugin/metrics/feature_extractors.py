@@ -6,6 +6,7 @@ A Frechet distance on other features than Inception's is not called FID: :attr:`
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from tim_plugin.losses.backbones import Trunk
 from tim_plugin.utils.errors import MissingWeightsError, TimError
+from tim_plugin.utils.tensor_files import read_tensors
+from tim_plugin.utils.weight_headers import SUFFIX
 
 SQUEEZENET = "tim-squeezenet"
 INCEPTION = "inception-v3-compat"
@@ -119,7 +122,12 @@ def build_extractor(choice: str, option: str = "--feature-extractor", names: Seq
     kind = choice if path is None else _kind_of(path, option, names)
     if kind == "squeezenet":
         return _squeezenet(path, option)
-    network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        file = path
+        if path.suffix == SUFFIX:  # which torch-fidelity does not read
+            file = Path(folder) / "inception.pth"
+            torch.save(read_tensors(path), file)
+        network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=str(file))
     return Extractor(network, f"Inception v3 ({path.name}), 2048 features", "fid", "kid", _digest(network))
 
 
@@ -149,7 +157,7 @@ def _kind_of(path: Path, option: str, names: Sequence[str]) -> str:
     if not path.is_file():
         raise TimError(f"{option} {path}: is neither {' nor '.join(names)} nor a file that is there; give one of these")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_tensors(path)
     except Exception as error:  # unpickling fails in many ways
         raise TimError(
             f"{option} {path}: cannot be read: damaged, or more than a state dict ({type(error).__name__})"

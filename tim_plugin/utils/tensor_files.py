@@ -1,0 +1,46 @@
+"""Files of tensors, ``.pth`` and ``.safetensors``: read without running what they hold, large ones without a copy."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from tim_plugin.utils.weight_headers import SUFFIX
+
+LARGE_BYTES = 2**28  # from here on a second copy of a network's weights is not made
+_CHUNK_BYTES = 2**20
+
+
+def read_tensors(path: Path | str) -> Any:
+    """Return what a file holds, on the CPU: a safetensors file's tensors by name, else what ``torch.save`` was given.
+
+    A large file is mapped: its tensors are read when they are used, and what is read of them can be freed again.
+
+    Raises:
+        Exception: Of many kinds, where the file is damaged or holds more than tensors and plain values.
+    """
+    path = Path(path)
+    is_large = path.stat().st_size >= LARGE_BYTES
+    if path.suffix == SUFFIX:
+        tensors = load_file(path)  # mapped, and not aligned as torch's own, by which convolutions round
+        return tensors if is_large else {key: value.clone() for key, value in tensors.items()}
+    is_mapped = is_large and zipfile.is_zipfile(path)  # what torch wrote before 1.6 cannot be
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
+
+
+def file_sha256(path: Path | str) -> str:
+    """Return the SHA-256 of a file's content, which is not held in memory.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
