@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,15 +18,23 @@ from safetensors.torch import load_file
 import tim_plugin as tim
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.cli.main import main
+from tim_plugin.degradations.base import Observed
+from tim_plugin.imle.any_tower import FunctionDistance
 from tim_plugin.imle.latents import Latents, LevelLatent
+from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
+from tim_plugin.imle.search import hierarchical, vanilla
 from tim_plugin.imle.types import Condition
 from tim_plugin.inference.files import sample_files
-from tim_plugin.utils.authors_files import without_prefix
-from tim_plugin.utils.checkpoints import load_into, parameters_of, read_checkpoint
+from tim_plugin.inference.memory_use import activation_bytes
+from tim_plugin.options.option_file import read_option_file
+from tim_plugin.options.tower_spec import TowerSpec
+from tim_plugin.utils.authors_files import Sizes, expected_shapes, network_g_of, without_prefix
+from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, read_checkpoint
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import round_to_8_bit, write_png
 
-FILES = Path(__file__).resolve().parents[1] / "parity"
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ROOT / "tests" / "parity"
 TASKS = {
     "camnet_colorization": "colorization",
     "camnet_decompression": "decompression",
@@ -182,3 +193,107 @@ def test_samples_are_those_of_the_network_by_the_public_road(tmp_path):
         task="generic",
     )
     assert other[0]["made_with"]["task"] == "generic" and "task" not in entries[0]["made_with"]
+
+
+PUBLISHED = {  # option file: channels of input, noise and head; parameters
+    "sr16x": ("super_resolution", 3, 5, 3, 209_050_072),
+    "sr16x_chimle": ("super_resolution", 3, 5, 3, 210_622_936),
+    "colorization": ("colorization", 1, 5, 2, 209_041_424),
+    "decompression": ("decompression", 3, 5, 3, 208_976_088),
+    "layout_gta": ("layouts", 20, 10, 3, 221_543_838),
+}
+
+
+@pytest.mark.parametrize("option_file", PUBLISHED)
+def test_the_option_files_are_the_published_networks_to_the_layer(option_file):
+    task, inputs, noise, outputs, parameters = PUBLISHED[option_file]
+    more = (64,) if task == "layouts" else ()
+    sizes = Sizes(
+        trunk=(128, 64, 64, 64, *more),
+        growth=(256, 192, 128, 64, *more),
+        blocks=6,
+        style=128,
+        width=512,
+        layers=8,
+        inputs=inputs + noise,
+        outputs=outputs,
+        sees_below="chimle" in option_file,
+        enlarges=task != "colorization",
+    )
+    theirs = {key: torch.empty(shape, device="meta") for key, shape in expected_shapes(sizes).items()}
+    section = dict(read_option_file(ROOT / "options" / f"train_tim_{option_file}.yml")["network_g"])
+    found = network_g_of(theirs, "N_G.pth", task)
+    assert TowerSpec(**without_type(section)) == TowerSpec(**without_type(found))
+    unused = 2 * (64 * 64 * 9 + 2 * 64) if task == "decompression" else 0  # behind the last level's trunk
+    assert sum(map(torch.Tensor.numel, theirs.values())) == parameters + unused
+
+    network = network_of({**section, "num_blocks": 1}, without_weights=True)  # all blocks of a level are alike
+    shapes = expected_shapes(sizes._replace(blocks=1)).items()
+    renamed = network.renamed({key: torch.empty(shape, device="meta") for key, shape in shapes})
+    ours = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    assert {key: tuple(value.shape) for key, value in renamed.items()} == ours
+
+
+def without_type(section):
+    return {key: value for key, value in section.items() if key != "type"}
+
+
+@pytest.mark.parametrize("ablation", [{}, {"mapping": False}, {"weight_norm": False}])
+@pytest.mark.parametrize(
+    "name", ["camnet_super_resolution", "camnet_colorization", "chimle_generic", "camnet_image_synthesis"]
+)
+def test_searches_choose_the_nearest_of_the_authors_networks(name, ablation):
+    section = network_g_of(weights(name), file(name), TASKS[name]) | ablation
+    if not section.get("mapping", True):
+        section["mapping_sees_below"] = False
+    network = network_of({**section, "num_blocks": 1, "growth_channels": 3})
+    generator = torch.Generator().manual_seed(0)
+    side = 2 ** (network.spec.num_levels - (network.spec.placement == "same")) * 2
+    lq_side = side // network.spec.scale
+    lq = torch.rand(2, network.spec.num_in_ch, lq_side, lq_side, generator=generator)
+    conditions = condition_pyramid(Observed(lq), network.spec, network.degradation)
+    targets = target_pyramid(torch.rand(2, 3, side, side, generator=generator), network.spec.num_levels)
+    distance = FunctionDistance(lambda a, b: (a - b).square().flatten(1).mean(dim=1))
+    for search in (hierarchical, vanilla):
+        few, many = (
+            search(network, distance, conditions, targets, [m] * len(targets), torch.Generator().manual_seed(1), 2)
+            for m in (1, 5)
+        )
+        with torch.no_grad():
+            images = network(conditions, many.latents)
+        found = torch.stack([distance.distance(a, b) for a, b in zip(images, targets, strict=True)], dim=1)
+        assert torch.allclose(found, many.distances, atol=1e-5)
+        compared = slice(1) if search is hierarchical else slice(None)  # a nearer level may lead to a farther next one
+        assert (many.distances[:, compared].sum(dim=1) <= few.distances[:, compared].sum(dim=1)).all()
+
+
+MEASURE = """
+import json, resource, sys
+import torch
+import tim_plugin as tim
+
+def peak_bytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+lq = torch.rand(3, 8, 8)
+tim.load("sr16x-small", device="cpu").sample(lq, n=1)  # what libraries take counts as before
+before = peak_bytes()
+out = tim.load(sys.argv[1], device="cpu").sample(lq, n=1)
+print(json.dumps([peak_bytes() - before, list(out.images.shape)]))
+"""
+
+
+@pytest.mark.skipif("PUBLISHED_SIZE" not in os.environ, reason="takes minutes and 2.5 GB: set PUBLISHED_SIZE=1")
+@pytest.mark.parametrize("zipped", [True, False])  # as torch has written files since 1.6, and before
+def test_a_published_network_takes_little_more_than_its_weights(zipped, tmp_path):
+    sizes = Sizes((128, 64, 64, 64), (256, 192, 128, 64), 6, 128, 512, 8, 8, 3, False, True)
+    shapes = expected_shapes(sizes).items()
+    state = {key: torch.rand(shape) + 0.5 if "weight_g" in key else torch.randn(shape) * 0.05 for key, shape in shapes}
+    torch.save(state, tmp_path / "N_G.pth", _use_new_zipfile_serialization=zipped)
+    run = [sys.executable, "-c", MEASURE, str(tmp_path / "N_G.pth")]
+    taken, shape = json.loads(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
+    weights_bytes = 4 * sum(value.numel() for value in state.values())
+    spec = TowerSpec(image_below="signed")
+    assert shape == [1, 3, 128, 128]
+    print(f"{taken / weights_bytes:.2f} times the weights, activations included")
+    assert taken <= 1.3 * weights_bytes + activation_bytes(spec, 8, 8)

@@ -196,7 +196,7 @@ def _sizes(state: Mapping[str, Tensor], path: Path | str) -> Sizes:
     )
 
 
-def _expected(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+def expected_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     """Return the shape of each key that a file of these sizes has."""
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -231,7 +231,7 @@ def _expected(sizes: Sizes) -> dict[str, tuple[int, ...]]:
 
 
 def _require_complete(state: Mapping[str, Tensor], sizes: Sizes, path: Path | str) -> None:
-    expected = _expected(sizes)
+    expected = expected_shapes(sizes)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     differences = [
         *(
