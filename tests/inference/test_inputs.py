@@ -17,12 +17,12 @@ def test_files_and_folders_are_listed_in_order_and_each_once(tmp_path, frames):
     assert found[0].read() == (frames / "f2.png").read_bytes()
 
 
-def test_one_name_in_two_folders_is_refused_with_both_paths(tmp_path, frames):
+def test_one_name_in_two_folders_is_told_apart_by_the_folders(tmp_path, frames):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "f0.png").write_bytes((frames / "f0.png").read_bytes())
     both = [frames / "f0.png", tmp_path / "other" / "f0.png"]
-    with pytest.raises(TimError, match=f"{both[0]} and {both[1]} would both be written as f0_png_s00.png"):
-        list_inputs(both, tmp_path / "out", "")
+    found = list_inputs(both, tmp_path / "out", "")
+    assert [one.name for one in found] == [f"{frames.name}_f0", "other_f0"] and {one.key for one in found} == {"f0"}
 
 
 def test_no_input_and_a_folder_that_is_written_to_are_refused(tmp_path, frames):

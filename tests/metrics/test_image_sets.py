@@ -136,7 +136,11 @@ def test_cached_features_are_taken_for_the_same_image_only(squeezenet, photos, t
     assert computed == [] and not np.array_equal(made["a"], made["b"])
     cached_features(features, first.flip(-1), tmp_path / "cache")
     assert len(computed) == 1
-    next((tmp_path / "cache").iterdir()).write_bytes(b"nothing")
-    with pytest.raises(TimError, match="damaged: remove it"):
-        for gt in (first, second, first.flip(-1)):
-            cached_features(features, gt, tmp_path / "cache")
+    kept = next((tmp_path / "cache").iterdir())
+    content = kept.read_bytes()
+    flipped = content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
+    for damaged in (b"nothing", b"", content[:-100], flipped):
+        kept.write_bytes(damaged)
+        with pytest.raises(TimError, match="damaged: remove it"):
+            for gt in (first, second, first.flip(-1)):
+                cached_features(features, gt, tmp_path / "cache")

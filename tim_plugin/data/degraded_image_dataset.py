@@ -62,6 +62,11 @@ class DegradedImageDataset(Dataset):
         """Names of the GT images."""
         return self.source.names
 
+    @property
+    def lq_paths(self) -> list[str]:
+        """Names of the LQ images: those of the GT images where they are made of them."""
+        return [str(self._lq_name(index)) for index in range(len(self))]
+
     def _pair(self) -> list[Path] | None:
         """Return the LQ file of each GT, where LQ files are given."""
         root = self.opt.get("dataroot_lq")

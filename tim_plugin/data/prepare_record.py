@@ -9,6 +9,7 @@ from typing import Any
 
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_atomically
+from tim_plugin.utils.json_files import parse_json
 
 _RECORD = "prepare.json"
 
@@ -27,10 +28,10 @@ def read_record(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        before, sources = dict(record["settings"]), dict(record["sources"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TimError(f"{path}: is damaged; delete it to prepare {output} anew") from error
+        record = parse_json(path.read_bytes(), {"settings": dict, "sources": {str: [str, int, int]}})
+        before, sources = record["settings"], record["sources"]
+    except (OSError, ValueError) as error:
+        raise TimError(f"{path}: is damaged ({error}); delete it to prepare {output} anew") from error
     if before != dict(settings):
         raise TimError(
             f"-o {output}: was prepared with {_shown(before)}, not {_shown(settings)}: give another folder, or delete "

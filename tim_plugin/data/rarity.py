@@ -21,8 +21,15 @@ from torch import Tensor
 
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_bytes, write_atomically
+from tim_plugin.utils.json_files import parse_json
 
 BANDWIDTH = 0.1  # of mean colours in [0, 1]
+_SHAPE = {
+    "scores": [[float]],
+    "sources": [[str, int, str, int, str]],
+    "palette": dict,
+    "computed_at": float,
+}
 _COMMAND = "python tools/prepare_data.py layouts"
 AT_ONCE = 1024  # images whose densities are computed together
 
@@ -126,11 +133,13 @@ class Rarity:
         if not path.is_file():
             raise TimError(f"rarity: file {path}: there is no such file; {_COMMAND} writes it")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_bytes(), _SHAPE)
             scores = torch.tensor(content["scores"], dtype=torch.float64)
+            if scores.ndim != 2 or len(scores) != len(content["sources"]):
+                raise ValueError(f"has scores of {len(scores)} images for {len(content['sources'])}")
             return cls(scores, content["sources"], content["palette"], float(content["computed_at"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TimError(f"rarity: file {path} is damaged; write it again: {_COMMAND}") from error
+        except (OSError, ValueError) as error:
+            raise TimError(f"rarity: file {path} is damaged ({error}); write it again: {_COMMAND}") from error
 
     def check(self, pairs: Sequence[tuple[Path, Path]], palette: Mapping[str, Any]) -> None:
         """Raise TimError if the scores are those of other files, of files that have changed, or of another palette."""

@@ -21,11 +21,17 @@ from tim_plugin.data.workers import single_threaded_opencv, start_worker
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import decode_image, list_images, read_bytes, write_atomically
+from tim_plugin.utils.json_files import parse_json
 
 _Pair = tuple[Path, Path]
 # Mean colours (C, 3), which classes are shown (C,), digest: plain lists, since a tensor would hold a file handle of its
 # own on its way between processes.
 _Found = tuple[list, list, str]
+_SHAPE = {
+    "palette": dict,
+    "found": [list, list, str],
+    "mark": [str, int, str, int, float, float],
+}
 
 
 def compute_rarity(
@@ -125,10 +131,10 @@ def _read_progress(path: Path, labels: Labels) -> dict[tuple[Any, ...], _Found]:
         write_atomically(path, whole.encode())
     for line in whole.splitlines():
         try:
-            content = json.loads(line)
-            if content["palette"] == labels.describe():
-                means, present, digest = content["found"]
-                found[tuple(content["mark"])] = (means, present, digest)
-        except (ValueError, KeyError, TypeError) as error:
-            raise TimError(f"{path}: is damaged; delete it to begin anew") from error
+            content = parse_json(line, _SHAPE)
+        except ValueError as error:
+            raise TimError(f"{path}: is damaged ({error}); delete it to begin anew") from error
+        if content["palette"] == labels.describe():
+            means, present, digest = content["found"]
+            found[tuple(content["mark"])] = (means, present, digest)
     return found

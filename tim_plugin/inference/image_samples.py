@@ -17,6 +17,7 @@ from tim_plugin.imle.pyramid import condition_pyramid
 from tim_plugin.inference.finishing import degradation_of, finish, measure_consistency
 from tim_plugin.inference.sampler import LevelSeeds, sample_chunks
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.names import distinct_names
 from tim_plugin.utils.seeds import keyed_generator
 from tim_plugin.utils.strips import joined, strips
 from tim_plugin.utils.trees import move
@@ -26,7 +27,7 @@ class SampledImage(NamedTuple):
     """The samples of one image, as they are saved.
 
     Attributes:
-        name: The LQ file's name without suffix.
+        name: The LQ file's, as :func:`tim_plugin.utils.names.distinct_names` has it.
         lq: The input as a picture, (3, h, w) in [0, 1].
         samples: (n, C, H, W) in [0, 1], on the 8-bit grid.
         gt: (C, H, W) or None.
@@ -157,7 +158,8 @@ def sample_loader(
     Yields:
         The samples, and how consistent each is with the input, by measure.
     """
-    degradation = degradation_of(tower, getattr(loader, "dataset", None))
+    dataset = getattr(loader, "dataset", None)
+    degradation, name = degradation_of(tower, dataset), _Names(dataset)
     for index, data in zip(count() if indices is None else indices, loader, strict=False):
         observed = Observed(data["lq"], data.get("given", {}))
         samples = sample_image(
@@ -165,5 +167,22 @@ def sample_loader(
         )
         gt = data["gt"][0] if "gt" in data else None
         picture = degradation.picture(data["lq"][0])
-        sampled = SampledImage(Path(data["lq_path"][0]).stem, picture, samples, gt)
+        sampled = SampledImage(name(index, data["lq_path"][0]), picture, samples, gt)
         yield sampled, measure_consistency(degradation, samples, observed)
+
+
+class _Names:
+    """Names of a data set's images: no two alike, and the same in each process and each run."""
+
+    def __init__(self, dataset: Any) -> None:
+        paths = getattr(dataset, "lq_paths", None) or getattr(dataset, "paths", None) or []
+        self.known = distinct_names([path["lq_path"] if isinstance(path, Mapping) else path for path in paths])
+        self.given: set[str] = set()
+
+    def __call__(self, index: int, path: str) -> str:
+        """Return the name of the image with an index; of a data set that does not list its files, by its path."""
+        if self.known:
+            return self.known[index % len(self.known)]
+        name = Path(path).stem if Path(path).stem not in self.given else f"{Path(path).stem}_{index}"
+        self.given.add(name)
+        return name

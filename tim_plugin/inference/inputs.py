@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from tim_plugin.inference.video import Video, is_video
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images, read_bytes
+from tim_plugin.utils.names import distinct_names
 
 Sources = Path | str | Sequence[Path | str]
 
@@ -46,8 +46,7 @@ def list_inputs(sources: Sequence[Path], output: Path, suffix: str) -> list[Inpu
         suffix: Put behind each output's name.
 
     Raises:
-        TimError: A source is not there or holds no image; the samples would lie among the inputs; or two inputs would
-            have outputs of one name.
+        TimError: A source is not there or holds no image; or the samples would lie among the inputs.
     """
     if not sources:
         raise TimError("-i: names no input: give an image, a folder of images, or a video")
@@ -56,7 +55,7 @@ def list_inputs(sources: Sequence[Path], output: Path, suffix: str) -> list[Inpu
         _check_output(source, output)
         for path, key, read in _listed(source):
             found.setdefault(path, (key, read))
-    names = _output_names(list(found), suffix)
+    names = [f"{name}_{suffix}" if suffix else name for name in distinct_names(list(found))]
     return [Input(path, name, *rest) for (path, rest), name in zip(found.items(), names, strict=True)]
 
 
@@ -75,19 +74,3 @@ def _check_output(source: Path, output: Path) -> None:
             f"-o {output}: is the folder of inputs, and samples written there would be read as inputs in the next run: "
             f"give another folder, such as {output / 'samples'}"
         )
-
-
-def _output_names(files: Sequence[Path], suffix: str) -> list[str]:
-    """Return what each file's outputs are named by: its stem, or its whole name where another has the same stem."""
-    stems = Counter(path.stem for path in files)
-    names = [path.stem if stems[path.stem] == 1 else path.name.replace(".", "_") for path in files]
-    first: dict[str, Path] = {}
-    for name, path in zip(names, files, strict=True):
-        other = first.setdefault(name, path)
-        if other != path:
-            both = f"{other.name} and {path.name}" if other.parent == path.parent else f"{other} and {path}"
-            raise TimError(
-                f"-i {path.parent}: {both} would both be written as {name}_s00.png: "
-                "rename one of them" + ("" if other.parent == path.parent else ", or sample them into two folders")
-            )
-    return [f"{name}_{suffix}" if suffix else name for name in names]

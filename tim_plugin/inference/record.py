@@ -6,7 +6,6 @@ A run with ``--skip-existing`` reads there what need not be sampled again.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections import Counter
@@ -16,9 +15,11 @@ from typing import Any
 
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_json
+from tim_plugin.utils.json_files import NONE, parse_json
 from tim_plugin.utils.tensor_files import file_sha256
 
 SAVE_EVERY_S = 2.0  # rather than for each of thousands of images
+SHAPE = {"images": [{"input": str, "samples": [{"file": str}], "sheet?": (str, NONE), "made_with?": dict}]}
 Entry = dict[str, Any]
 
 
@@ -79,13 +80,13 @@ class SampleRecord:
         if not self.path.is_file():
             return []
         try:
-            entries = json.loads(self.path.read_text(encoding="utf-8"))["images"]
+            entries = parse_json(self.path.read_bytes(), SHAPE)["images"]
             names = [(_files(entry), entry["input"]) for entry in entries]
             noted = self._noted.read_bytes().split(b"\0") if self._noted.is_file() else []
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError) as error:
             if not resume:
                 return []
-            raise TimError(f"{self.path}: cannot be read: remove it, or leave out --skip-existing") from error
+            raise TimError(f"{self.path}: cannot be read: remove it, or leave out --skip-existing ({error})") from error
         gone = {os.fsdecode(name) for name in noted}
         count = Counter(name for files, _ in names for name in files)  # earlier versions let two entries name one file
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from torch import Tensor
@@ -29,7 +30,7 @@ def cached_features(features: FeatureSet, gt: Tensor, cache: Path | None) -> np.
         return features.compute(gt[None])
     digest = hashlib.sha256(f"{features.extractor.digest} {tuple(gt.shape)}".encode())
     digest.update(gt.cpu().contiguous().numpy().tobytes())
-    path = cache / f"{digest.hexdigest()[:32]}.npy"
+    path = cache / f"{digest.hexdigest()[:32]}.npz"  # a zip, which has a checksum
     if path.is_file():
         return _read(path)
     found = features.compute(gt[None])
@@ -39,14 +40,14 @@ def cached_features(features: FeatureSet, gt: Tensor, cache: Path | None) -> np.
 
 def _read(path: Path) -> np.ndarray:
     try:
-        return np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        return np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)["features"]
+    except (ValueError, EOFError, KeyError, IndexError, BadZipFile) as error:
         raise TimError(f"{path}: is no file of cached features, or damaged: remove it") from error
 
 
 def _write(path: Path, features: np.ndarray) -> None:
     content = io.BytesIO()
-    np.save(content, features, allow_pickle=False)
+    np.savez(content, features=features)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.getvalue())

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import read_bytes, write_atomically, write_json
-from tim_plugin.utils.weight_headers import CHECKSUMS, FOLDER, HEADER_SIZE, SUFFIX
+from tim_plugin.utils.weight_headers import CHECKSUMS, FOLDER, HEADER_SIZE, SUFFIX, read_checksums
 
 
 class Weights(NamedTuple):
@@ -32,7 +32,7 @@ class Weights(NamedTuple):
 
 def known(folder: Path = FOLDER) -> tuple[str, ...]:
     """Return the names of the weights that the package holds, sorted."""
-    return tuple(sorted(_checksums(folder)))
+    return tuple(sorted(read_checksums(folder)))
 
 
 def path_of(name: str, folder: Path = FOLDER) -> Path:
@@ -50,7 +50,7 @@ def read_bundled(name: str, folder: Path = FOLDER) -> Weights:
     Raises:
         TimError: There are none of that name, or the file is missing or differs from the one that was put there.
     """
-    checksums = _checksums(folder)
+    checksums = read_checksums(folder)
     if name not in checksums:
         raise TimError(f"bundled weights {name!r} are not known: {did_you_mean(str(name), checksums)}")
     path = path_of(name, folder)
@@ -112,14 +112,10 @@ def bundle(name: str, path: Path, folder: Path = FOLDER) -> Path:
     _parsed(content, path)
     target, table = path_of(name, folder), folder / CHECKSUMS
     folder.mkdir(parents=True, exist_ok=True)
-    checksums = _checksums(folder) if table.is_file() else {}
+    checksums = read_checksums(folder) if table.is_file() else {}
     write_atomically(target, content)
     write_json(table, dict(sorted({**checksums, name: hashlib.sha256(content).hexdigest()}.items())))
     return target
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    return json.loads(read_bytes(folder / CHECKSUMS))
 
 
 def _content(path: Path) -> bytes:

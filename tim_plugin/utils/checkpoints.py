@@ -8,7 +8,6 @@ authors (:mod:`tim_plugin.utils.authors_files`).
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -20,7 +19,8 @@ from torch import Tensor, nn
 
 from tim_plugin.utils import authors_files
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.tensor_files import read_tensors
+from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.tensor_files import load_intact, read_tensors
 from tim_plugin.utils.weight_headers import SUFFIX, TOWER, read_header
 
 _PARAM_KEYS = ("params_ema", "params", "state_dict", "model")
@@ -66,11 +66,11 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
 
 def _with_arguments(state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     """Return a safetensors file's content in a checkpoint's layout: its header may hold the network's arguments."""
-    text = read_header(path).get("__metadata__", {}).get("arguments")
     try:
-        return {"params": dict(state)} | ({} if text is None else {"network_g": json.loads(text)})
+        arguments = parse_json(read_header(path).get("__metadata__", {}).get("arguments", "{}"), {"type?": str})
     except ValueError as error:
-        raise TimError(f"{path}: 'arguments' of its header are not JSON") from error
+        raise TimError(f"{path}: 'arguments' of its header: {error}; they are a network's, as JSON") from error
+    return {"params": dict(state)} | ({"network_g": arguments} if "type" in arguments else {})
 
 
 def read_state(path: Path | str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def read_state(path: Path | str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise TimError(f"path: resume_state: there is no file {path}; give an existing N.state, or leave it empty (~)")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_intact(path)
     except Exception as error:
         raise TimError(
             f"path: resume_state: {path} cannot be read ({type(error).__name__}: it is damaged or not a "

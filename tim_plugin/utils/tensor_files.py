@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors.torch import load_file
@@ -29,8 +29,23 @@ def read_tensors(path: Path | str) -> Any:
     if path.suffix == SUFFIX:
         tensors = load_file(path)  # mapped, and not aligned as torch's own, by which convolutions round
         return tensors if is_large else {key: value.clone() for key, value in tensors.items()}
-    is_mapped = is_large and zipfile.is_zipfile(path)  # what torch wrote before 1.6 cannot be
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
+    return load_intact(path, is_large)
+
+
+def load_intact(path: Path | str, mapped: bool = False) -> Any:
+    """Load what :func:`torch.save` wrote, if it is as it was written: torch itself compares no checksum.
+
+    Args:
+        path: Of the file.
+        mapped: Whether tensors are read when they are used; not of what torch wrote before 1.6.
+    """
+    is_zip = is_zipfile(path)  # not what torch before 1.6 wrote, which has no checksums
+    if is_zip:
+        with ZipFile(path) as records:
+            damaged = records.testzip()
+        if damaged is not None:
+            raise BadZipFile(f"{damaged}: wrong checksum")
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip)
 
 
 def file_sha256(path: Path | str) -> str:

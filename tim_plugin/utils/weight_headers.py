@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.json_files import parse_json
 
 FOLDER = Path(__file__).parents[1] / "weights"
 CHECKSUMS = "checksums.json"
@@ -39,14 +40,26 @@ def read_header(path: Path) -> dict[str, Any]:
         raise TimError(f"{path}: is no safetensors file, or damaged; install tim_plugin again") from error
 
 
+def read_checksums(folder: Path = FOLDER) -> dict[str, str]:
+    """Return the SHA-256 of each file of a folder of weights, by its name.
+
+    Raises:
+        TimError: Their table cannot be read.
+    """
+    path = folder / CHECKSUMS
+    try:
+        return parse_json(path.read_bytes(), {str: str})
+    except (OSError, ValueError) as error:
+        raise TimError(f"{path}: is gone or damaged ({error}); install tim_plugin again") from error
+
+
 def list_towers(folder: Path = FOLDER) -> dict[str, TowerFacts]:
     """Return the towers that lie in a folder of weights, by name, sorted.
 
     Raises:
         TimError: A file cannot be read.
     """
-    names = sorted(json.loads((folder / CHECKSUMS).read_text(encoding="utf-8")))
-    headers = {name: read_header(folder / f"{name}{SUFFIX}") for name in names}
+    headers = {name: read_header(folder / f"{name}{SUFFIX}") for name in sorted(read_checksums(folder))}
     facts = {name: _facts(header) for name, header in headers.items()}
     return {name: one for name, one in facts.items() if one.arguments.get("type") == TOWER}
 
