@@ -9,66 +9,27 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import tim_plugin as tim
+from tests.parity.reference import TASKS, file, largest_differences, weights
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.cli.main import main
-from tim_plugin.degradations.base import Observed
-from tim_plugin.imle.any_tower import FunctionDistance
-from tim_plugin.imle.latents import Latents, LevelLatent
-from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
-from tim_plugin.imle.search import hierarchical, vanilla
+from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.types import Condition
+from tim_plugin.inference import sampler
 from tim_plugin.inference.files import sample_files
 from tim_plugin.inference.memory_use import activation_bytes
-from tim_plugin.options.option_file import read_option_file
+from tim_plugin.inference.towers import convert
 from tim_plugin.options.tower_spec import TowerSpec
-from tim_plugin.utils.authors_files import Sizes, expected_shapes, network_g_of, without_prefix
-from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, read_checkpoint
+from tim_plugin.utils import tensor_files
+from tim_plugin.utils.authors_files import Sizes, expected_shapes
+from tim_plugin.utils.checkpoints import load_into, parameters_of, read_checkpoint
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import round_to_8_bit, write_png
-
-ROOT = Path(__file__).resolve().parents[2]
-FILES = ROOT / "tests" / "parity"
-TASKS = {
-    "camnet_colorization": "colorization",
-    "camnet_decompression": "decompression",
-    "camnet_image_synthesis": "layouts",
-    "camnet_super_resolution": "super_resolution",
-    "chimle_colourization": "colorization",
-    "chimle_generic": "generic",
-    "chimle_super_resolution": "super_resolution",
-    "hyperrim_decompression": "decompression",
-}
-
-
-def file(name: str) -> Path:
-    return FILES / f"{name}.safetensors"
-
-
-def weights(name: str) -> dict[str, torch.Tensor]:
-    return without_prefix({key: value.clone() for key, value in load_file(file(name)).items()})
-
-
-def largest_differences(network: torch.nn.Module, name: str) -> list[float]:
-    """Run what the authors' network ran on, and compare the image of each level, relatively where it is beyond 1."""
-    kept, facts = load_file(file(name)), json.loads((FILES / f"{name}.json").read_text())
-    style, levels = network.spec.style_dim, range(1, network.spec.num_levels + 1)
-    codes = [kept[f"code.{k}"].clone() for k in levels]
-    noise = [
-        code[:, style:].unflatten(1, (-1, *size)) for code, size in zip(codes, facts["reading_sizes_hw"], strict=True)
-    ]
-    latents = Latents([LevelLatent(one, code[:, :style]) for one, code in zip(noise, codes, strict=True)])
-    conditions = [Condition(kept[f"input.{k}"].clone() if f"input.{k}" in kept else None) for k in levels]
-    with torch.no_grad():
-        images = network(conditions, latents)
-    wanted = [kept[f"rgb.{k}" if f"rgb.{k}" in kept else f"output.{k}"] for k in levels]
-    return [((a - b).abs() / b.abs().clamp_min(1)).max().item() for a, b in zip(images, wanted, strict=True)]
+from tim_plugin.utils.tensor_files import mapped_bytes
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -195,78 +156,6 @@ def test_samples_are_those_of_the_network_by_the_public_road(tmp_path):
     assert other[0]["made_with"]["task"] == "generic" and "task" not in entries[0]["made_with"]
 
 
-PUBLISHED = {  # option file: channels of input, noise and head; parameters
-    "sr16x": ("super_resolution", 3, 5, 3, 209_050_072),
-    "sr16x_chimle": ("super_resolution", 3, 5, 3, 210_622_936),
-    "colorization": ("colorization", 1, 5, 2, 209_041_424),
-    "decompression": ("decompression", 3, 5, 3, 208_976_088),
-    "layout_gta": ("layouts", 20, 10, 3, 221_543_838),
-}
-
-
-@pytest.mark.parametrize("option_file", PUBLISHED)
-def test_the_option_files_are_the_published_networks_to_the_layer(option_file):
-    task, inputs, noise, outputs, parameters = PUBLISHED[option_file]
-    more = (64,) if task == "layouts" else ()
-    sizes = Sizes(
-        trunk=(128, 64, 64, 64, *more),
-        growth=(256, 192, 128, 64, *more),
-        blocks=6,
-        style=128,
-        width=512,
-        layers=8,
-        inputs=inputs + noise,
-        outputs=outputs,
-        sees_below="chimle" in option_file,
-        enlarges=task != "colorization",
-    )
-    theirs = {key: torch.empty(shape, device="meta") for key, shape in expected_shapes(sizes).items()}
-    section = dict(read_option_file(ROOT / "options" / f"train_tim_{option_file}.yml")["network_g"])
-    found = network_g_of(theirs, "N_G.pth", task)
-    assert TowerSpec(**without_type(section)) == TowerSpec(**without_type(found))
-    unused = 2 * (64 * 64 * 9 + 2 * 64) if task == "decompression" else 0  # behind the last level's trunk
-    assert sum(map(torch.Tensor.numel, theirs.values())) == parameters + unused
-
-    network = network_of({**section, "num_blocks": 1}, without_weights=True)  # all blocks of a level are alike
-    shapes = expected_shapes(sizes._replace(blocks=1)).items()
-    renamed = network.renamed({key: torch.empty(shape, device="meta") for key, shape in shapes})
-    ours = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    assert {key: tuple(value.shape) for key, value in renamed.items()} == ours
-
-
-def without_type(section):
-    return {key: value for key, value in section.items() if key != "type"}
-
-
-@pytest.mark.parametrize("ablation", [{}, {"mapping": False}, {"weight_norm": False}])
-@pytest.mark.parametrize(
-    "name", ["camnet_super_resolution", "camnet_colorization", "chimle_generic", "camnet_image_synthesis"]
-)
-def test_searches_choose_the_nearest_of_the_authors_networks(name, ablation):
-    section = network_g_of(weights(name), file(name), TASKS[name]) | ablation
-    if not section.get("mapping", True):
-        section["mapping_sees_below"] = False
-    network = network_of({**section, "num_blocks": 1, "growth_channels": 3})
-    generator = torch.Generator().manual_seed(0)
-    side = 2 ** (network.spec.num_levels - (network.spec.placement == "same")) * 2
-    lq_side = side // network.spec.scale
-    lq = torch.rand(2, network.spec.num_in_ch, lq_side, lq_side, generator=generator)
-    conditions = condition_pyramid(Observed(lq), network.spec, network.degradation)
-    targets = target_pyramid(torch.rand(2, 3, side, side, generator=generator), network.spec.num_levels)
-    distance = FunctionDistance(lambda a, b: (a - b).square().flatten(1).mean(dim=1))
-    for search in (hierarchical, vanilla):
-        few, many = (
-            search(network, distance, conditions, targets, [m] * len(targets), torch.Generator().manual_seed(1), 2)
-            for m in (1, 5)
-        )
-        with torch.no_grad():
-            images = network(conditions, many.latents)
-        found = torch.stack([distance.distance(a, b) for a, b in zip(images, targets, strict=True)], dim=1)
-        assert torch.allclose(found, many.distances, atol=1e-5)
-        compared = slice(1) if search is hierarchical else slice(None)  # a nearer level may lead to a farther next one
-        assert (many.distances[:, compared].sum(dim=1) <= few.distances[:, compared].sum(dim=1)).all()
-
-
 MEASURE = """
 import json, resource, sys
 import torch
@@ -297,3 +186,20 @@ def test_a_published_network_takes_little_more_than_its_weights(zipped, tmp_path
     assert shape == [1, 3, 128, 128]
     print(f"{taken / weights_bytes:.2f} times the weights, activations included")
     assert taken <= 1.3 * weights_bytes + activation_bytes(spec, 8, 8)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_large_file_is_mapped_and_samples_nearly_the_same(suffix, tmp_path, monkeypatch):
+    if suffix == ".pth":
+        torch.save(weights("camnet_super_resolution"), tmp_path / "N_G.pth")
+    else:
+        convert(file("camnet_super_resolution"), tmp_path / "N_G.safetensors")
+    path, lq = tmp_path / f"N_G{suffix}", torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0))
+    small = tim.load(path, device="cpu")
+    monkeypatch.setattr(tensor_files, "LARGE_BYTES", 1)
+    monkeypatch.setattr(sampler, "LARGE_BYTES", 1)
+    large = tim.load(path, device="cpu")
+    assert mapped_bytes(path) == path.stat().st_size
+    assert max(largest_differences(large.network, "camnet_super_resolution")) < 1e-5
+    differences = (large.sample(lq, n=2).images - small.sample(lq, n=2).images).abs()
+    assert differences.max() <= 1 / 255 + 1e-6 and (differences > 0).float().mean() < 0.01

@@ -47,8 +47,8 @@ class TowerState(NamedTuple):
 class TowerGenerator(nn.Module):
     """Map a condition pyramid and latents to one image a level, coarse to fine.
 
-    The defaults are the published network that enlarges 16 times (209 M parameters). Its arguments are the
-    keys of ``network_g`` in an option file, which :class:`tim_plugin.options.tower_spec.TowerSpec` names.
+    The defaults are of the published sizes of the network that enlarges 16 times (209 M parameters). Its arguments are
+    the keys of ``network_g`` in an option file, which :class:`tim_plugin.options.tower_spec.TowerSpec` names.
 
     Raises:
         TimError: Arguments that do not fit together (see :class:`tim_plugin.options.tower_spec.TowerSpec`).

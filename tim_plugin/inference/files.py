@@ -28,6 +28,7 @@ from tim_plugin.utils.background import Writer, read_ahead
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import decode_image
+from tim_plugin.utils.tensor_files import mapped_bytes
 from tim_plugin.utils.trees import map_tensors, move
 
 SMALLEST_SIDE_PX = 2  # instance norm needs more than one position
@@ -160,7 +161,8 @@ def _open(model: Path | str, folder: Path, options: SampleOptions) -> Run:
         **({} if options.task is None else {"task": options.task}),
     }
     record = SampleRecord(folder / "samples.json", header, options.skip_existing)
-    return Run(tower, device, options, folder, made_with, record, own_bytes(device))
+    taken = own_bytes(device) + (mapped_bytes(file) if device.type == "cpu" else 0)  # weights that are not read yet
+    return Run(tower, device, options, folder, made_with, record, taken)
 
 
 def _fitted(options: SampleOptions, num_levels: int) -> SampleOptions:

@@ -1,6 +1,6 @@
 """The ``network_g`` section of a TowerGenerator, and what each of its levels is made of; no torch until one is built.
 
-The defaults are the published configuration for 16x super-resolution.
+The defaults are of the published sizes for 16x super-resolution.
 """
 
 from __future__ import annotations

@@ -24,12 +24,21 @@ def read_tensors(path: Path | str) -> Any:
     Raises:
         Exception: Of many kinds, where the file is damaged or holds more than tensors and plain values.
     """
-    path = Path(path)
-    is_large = path.stat().st_size >= LARGE_BYTES
-    if path.suffix == SUFFIX:
+    is_mapped = mapped_bytes(path) > 0
+    if Path(path).suffix == SUFFIX:
         tensors = load_file(path)  # mapped, and not aligned as torch's own, by which convolutions round
-        return tensors if is_large else {key: value.clone() for key, value in tensors.items()}
-    return load_intact(path, is_large)
+        return tensors if is_mapped else {key: value.clone() for key, value in tensors.items()}
+    return load_intact(path, is_mapped)
+
+
+def mapped_bytes(path: Path | str) -> int:
+    """Return the size of a file that :func:`read_tensors` maps, whose tensors take memory once they are used; else 0.
+
+    What torch wrote before 1.6 cannot be mapped.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    return size if size >= LARGE_BYTES and (path.suffix == SUFFIX or is_zipfile(path)) else 0
 
 
 def load_intact(path: Path | str, mapped: bool = False) -> Any:
@@ -37,15 +46,14 @@ def load_intact(path: Path | str, mapped: bool = False) -> Any:
 
     Args:
         path: Of the file.
-        mapped: Whether tensors are read when they are used; not of what torch wrote before 1.6.
+        mapped: Whether tensors are read when they are used.
     """
-    is_zip = is_zipfile(path)  # not what torch before 1.6 wrote, which has no checksums
-    if is_zip:
+    if is_zipfile(path):  # not what torch before 1.6 wrote, which has no checksums
         with ZipFile(path) as records:
             damaged = records.testzip()
         if damaged is not None:
             raise BadZipFile(f"{damaged}: wrong checksum")
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
 
 
 def file_sha256(path: Path | str) -> str:
