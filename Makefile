@@ -1,6 +1,7 @@
 # make demo: install into .venv, train a small tower on real photographs, write samples and measures.
 # make demo-mnist, demo-colorization, demo-decompression: the same for other tasks.
 # make test: install into .venv, run the tests.
+# make faults: the fault suite, some 15 minutes: mutated option files, damaged inputs; fails on any traceback or nonsense.
 # make docs: the guide, into docs/_build/html; a warning is an error.
 # PYTHON=python3.11 make demo  chooses the interpreter (3.10 to 3.14).
 
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo demo-mnist demo-colorization demo-decompression test lint docs clean
+.PHONY: install demo demo-mnist demo-colorization demo-decompression test faults lint docs clean
 
 install: $(INSTALLED)
 
@@ -30,6 +31,9 @@ demo-colorization demo-decompression: demo-%: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+faults: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -m faults
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -171,6 +171,11 @@ def test_a_batch_has_the_samples_of_each_input(tmp_path, tower):
     assert sheet.size[1] > out.of_input(0).contact_sheet().size[1] and (tmp_path / "sheet.png").is_file()
 
 
+def test_a_name_that_leads_out_of_the_folder_is_refused(tower, thumb):
+    with pytest.raises(TimError, match="^name '../x' must not hold / or"):
+        tower.sample(thumb, n=1, name="../x")
+
+
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, tower, thumb):
     with pytest.raises(TimError, match="thumb.png: cannot be written to"):
         tower.sample(thumb, n=1).save(thumb)

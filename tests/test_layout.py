@@ -33,7 +33,17 @@ ORDER = (
 )
 # Modules that a command's start imports: neither they nor what they import at their top may load torch.
 NO_TORCH = ("options.option_file", "options.checks", "options.data_checks", "options.sections", "options.schema")
-NO_TORCH += ("options.tower_spec", "options.values", "utils.signatures", "utils.errors", "inference.arguments")
+NO_TORCH += (
+    "options.plain_checks",
+    "options.yaml_file",
+    "utils.texts",
+    "options.train_checks",
+    "options.paired_checks",
+    "options.metric_checks",
+)
+NO_TORCH += ("options.train_sections", "options.val_sections")
+NO_TORCH += ("options.tower_spec", "options.values", "utils.signatures", "utils.errors", "utils.names")
+NO_TORCH += ("inference.arguments",)
 SLOW = {"torch", "torchvision", "basicsr", "cv2", "numpy"}
 
 

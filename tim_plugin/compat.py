@@ -105,6 +105,7 @@ def _after_import() -> None:
     _fix_resume()
     _fix_file_client()
     _fix_prefetch()
+    _fix_time_left()
     _fix_imports_of_workers()
 
 
@@ -170,31 +171,17 @@ def _fix_resume() -> None:
 
 
 def _fix_file_client() -> None:
-    # cv2.imdecode gives None for a damaged file and BasicSR's imfrombytes then fails inside numpy without a name.
-    # Can go when BasicSR's datasets name the file that they cannot read.
-    from basicsr.data import paired_image_dataset
+    # A pair that does not match, a list's or an lmdb's missing entry, a damaged file: BasicSR fails with an assertion,
+    # or inside numpy, without a name, perhaps after hours. Can go when BasicSR's datasets name what they cannot read.
+    from basicsr.data.paired_image_dataset import PairedImageDataset
+    from basicsr.data.single_image_dataset import SingleImageDataset
 
-    dataset = paired_image_dataset.PairedImageDataset
-    if hasattr(dataset.__getitem__, "__wrapped__"):
-        return
-    dataset.__getitem__ = _naming_files(dataset.__getitem__)
+    from tim_plugin.data.basicsr_pairs import checking_pairs, naming_files
 
-
-def _naming_files(getitem: Any) -> Any:
-    from tim_plugin.utils.errors import TimError
-
-    @functools.wraps(getitem)
-    def wrapper(self: Any, index: int) -> dict[str, Any]:
-        try:
-            return getitem(self, index)
-        except (AttributeError, TypeError) as error:  # what None.astype and None / 255 raise
-            paths = self.paths[index]
-            raise TimError(
-                f"cannot read the image pair {paths['lq_path']}, {paths['gt_path']}: "
-                "one of them is missing, empty or damaged"
-            ) from error
-
-    return wrapper
+    for dataset in (PairedImageDataset, SingleImageDataset):
+        if not hasattr(dataset.__getitem__, "__wrapped__"):
+            dataset.__init__ = checking_pairs(dataset.__init__)
+            dataset.__getitem__ = naming_files(dataset.__getitem__)
 
 
 def _fix_prefetch() -> None:
@@ -217,6 +204,23 @@ def _fix_prefetch() -> None:
         return item
 
     PrefetchGenerator.__init__, PrefetchGenerator.__next__ = init, next_item
+
+
+def _fix_time_left() -> None:
+    # MessageLogger counts one iteration too few: at the last one its line says 'eta: -1 day, 23:59:59'. Can go when
+    # BasicSR multiplies by max_iters - current_iter.
+    from basicsr.utils.logger import MessageLogger
+
+    if hasattr(MessageLogger.__init__, "__wrapped__"):
+        return
+    start = MessageLogger.__init__
+
+    @functools.wraps(start)
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        start(self, *args, **options)
+        self.max_iters += 1
+
+    MessageLogger.__init__ = init
 
 
 def _fix_imports_of_workers() -> None:

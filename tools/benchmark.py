@@ -3,19 +3,21 @@
 import argparse
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
-from speed.ahead import benchmark_ahead
-from speed.sampling_speed import benchmark_inference
-from speed.scaling import benchmark_scaling
-from speed.search_speed import ROWS, benchmark_selection
-from speed.settings import DEFAULT, SETTINGS
-from speed.step_memory import benchmark_memory
-from speed.step_speed import benchmark_training
-from speed.timing import as_json, described, require_repeats
-from tim_plugin.cli.run import run
-from tim_plugin.inference.devices import choose_device
-from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import make_writable, write_json
+from tim_plugin.cli.start import starting  # first, since tim_plugin also fixes BasicSR's imports
+
+with starting():
+    from speed.ahead import benchmark_ahead
+    from speed.sampling_speed import benchmark_inference
+    from speed.scaling import benchmark_scaling
+    from speed.search_speed import ROWS, benchmark_selection
+    from speed.settings import DEFAULT, SETTINGS
+    from speed.step_memory import benchmark_memory
+    from speed.step_speed import benchmark_training
+    from speed.timing import as_json, described, require_repeats
+    from tim_plugin.cli.run import run
+    from tim_plugin.inference.devices import choose_device
+    from tim_plugin.utils.errors import TimError
+    from tim_plugin.utils.images import make_writable, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = {
@@ -62,6 +64,7 @@ def main() -> None:
     print("\n".join(described(one) for one in results))
     if args.json is not None:
         write_json(args.json, as_json(results, ROOT, device))
+        print(f"written: {args.json}")
 
 
 def require_room(path: Path) -> None:

@@ -3,9 +3,12 @@
 import argparse
 from pathlib import Path
 
-from speed.report_page import page
-from tim_plugin.cli.run import run
-from tim_plugin.utils.images import write_atomically
+from tim_plugin.cli.start import starting  # first, since tim_plugin also fixes BasicSR's imports
+
+with starting():
+    from speed.report_page import page
+    from tim_plugin.cli.run import run
+    from tim_plugin.utils.images import write_atomically
 
 
 def main() -> None:
@@ -14,6 +17,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
     write_atomically(args.output, page(args.files).encode())
+    print(f"written: {args.output}")
 
 
 if __name__ == "__main__":

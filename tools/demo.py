@@ -4,11 +4,13 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
-from demos.digits_demo import compare_digits_consistency, run_digits_demo
-from demos.layouts_demo import LAYOUTS
-from demos.restoration_demo import DEMOS, compare_demo, picture_demo, run_demo
-from tim_plugin.cli.run import run
+from tim_plugin.cli.start import starting  # first, since tim_plugin also fixes BasicSR's imports
+
+with starting():
+    from demos.digits_demo import compare_digits_consistency, run_digits_demo
+    from demos.layouts_demo import LAYOUTS
+    from demos.restoration_demo import DEMOS, compare_demo, picture_demo, run_demo
+    from tim_plugin.cli.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = "mnist_pca"

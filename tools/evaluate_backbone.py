@@ -6,9 +6,11 @@ python tools/evaluate_backbone.py --data HELD_OUT_PHOTOGRAPHS --teacher SQUEEZEN
 import argparse
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
-from backbone.commands import evaluate_backbone
-from tim_plugin.cli.run import run
+from tim_plugin.cli.start import starting  # first, since tim_plugin also fixes BasicSR's imports
+
+with starting():
+    from backbone.commands import evaluate_backbone
+    from tim_plugin.cli.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 

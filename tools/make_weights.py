@@ -8,14 +8,16 @@ A tower that is trained already is only measured and written again.
 import argparse
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
-from paper.presets import SMALL
-from paper.workbench import Workbench
-from tim_plugin.cli.run import run
-from tim_plugin.inference.devices import choose_device
-from tim_plugin.utils.errors import TimError
-from towers.make import make_weights
-from towers.recipes import TOWERS
+from tim_plugin.cli.start import starting  # first, since tim_plugin also fixes BasicSR's imports
+
+with starting():
+    from paper.presets import SMALL
+    from paper.workbench import Workbench
+    from tim_plugin.cli.run import run
+    from tim_plugin.inference.devices import choose_device
+    from tim_plugin.utils.errors import TimError
+    from towers.make import make_weights
+    from towers.recipes import TOWERS
 
 ROOT = Path(__file__).resolve().parents[1]
 

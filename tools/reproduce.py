@@ -6,10 +6,12 @@ python tools/reproduce.py table5 --preset small --data PHOTOGRAPHS --features SQ
 import argparse
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
-from paper.presets import PRESETS
-from paper.targets import ALL, TARGETS, WEIGHTS, reproduce
-from tim_plugin.cli.run import run
+from tim_plugin.cli.start import starting  # first, since tim_plugin also fixes BasicSR's imports
+
+with starting():
+    from paper.presets import PRESETS
+    from paper.targets import ALL, TARGETS, WEIGHTS, reproduce
+    from tim_plugin.cli.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 

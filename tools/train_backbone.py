@@ -8,11 +8,13 @@ The same command goes on where it was interrupted.
 import argparse
 from pathlib import Path
 
-import tim_plugin  # noqa: F401  fixes BasicSR and registers; must come before any import of basicsr
-from backbone.card import NOT_STATED
-from backbone.commands import train_backbone
-from backbone.student_training import TrainSpec
-from tim_plugin.cli.run import run
+from tim_plugin.cli.start import starting  # first, since tim_plugin also fixes BasicSR's imports
+
+with starting():
+    from backbone.card import NOT_STATED
+    from backbone.commands import train_backbone
+    from backbone.student_training import TrainSpec
+    from tim_plugin.cli.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = TrainSpec()

@@ -52,17 +52,18 @@ def state(output: Path) -> dict[str, int]:
 def test_the_command_twice(folder):
     arguments = ("sr16x", "-i", folder / "photos", "-o", folder / "out", "--size", 32, "--workers", 2)
     first = command(*arguments)
-    assert first.returncode == 0, first.stderr
+    assert first.returncode == 2, first.stderr
     assert "3 pairs made, 0 kept, 1 photographs skipped" in first.stdout
     assert "4/4" in first.stdout  # the progress bar
-    assert "broken.jpg: is an empty file" in first.stderr
+    assert "broken.jpg: is an empty file" in first.stderr and "photos: left out: notes.txt (no image" in first.stderr
+    assert first.stderr.endswith("error: 1 photographs could not be read, see above; the others are done\n")
     names = ["a_photo.png", "b_photo.png", "my_photo.png"]
     for part in ("gt", "lq"):
         assert sorted(path.name for path in (folder / "out" / part).iterdir()) == names
     assert (folder / "out" / "meta_info.txt").read_text() == "".join(f"{name} (32,32,3)\n" for name in names)
     before = state(folder / "out")
     second = command(*arguments)
-    assert second.returncode == 0, second.stderr
+    assert second.returncode == 2, second.stderr
     assert "0 pairs made, 3 kept, 1 photographs skipped" in second.stdout
     assert state(folder / "out") == before
 
@@ -202,7 +203,7 @@ def test_folders_and_workers_that_cannot_be_are_named(folder):
     (folder / "photos").rename(folder / "gt")
     (folder / "notes.txt").write_text("no folder")
     for photos, output, workers, message in (
-        ("empty", "out", 1, "holds no photograph"),
+        ("empty", "out", 1, "holds no image"),
         ("gt", "out", 0, "--workers 0"),
         ("gt", ".", 1, "where the results go"),
         ("gt", "gt", 1, "lies in the folder"),
@@ -228,7 +229,7 @@ def test_jpegs_are_prepared_with_a_quality_each(folder):
         "--workers",
         1,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2, done.stderr  # one photograph is broken
     assert "DegradedImageDataset and task: decompression" in done.stdout
     files = sorted((folder / "out" / "lq").iterdir())
     assert [path.name for path in files] == ["a_photo.jpg", "b_photo.jpg", "my_photo.jpg"]
@@ -267,3 +268,16 @@ def test_digits_are_prepared_once(tmp_path):
     done = command(*arguments, "--num-components", 5)
     assert done.returncode == 2 and "num_components 10, not digits" in done.stderr
     assert (tmp_path / "lq" / "test_00000.png").read_bytes() == before
+
+
+def test_names_that_are_no_text_or_very_long_are_prepared(folder):
+    photos = folder / "photos"
+    no_text, long = os.fsdecode(b"caf\xe9.png"), "l" * 250 + ".png"
+    (photos / "a" / "photo.png").rename(photos / no_text)
+    (photos / "my photo.png").rename(photos / long)
+    prepared = prepare_folder(photos, folder / "out", SMALL, workers=1)
+    assert prepared.made == 3 and len(prepared.skipped) == 1
+    names = [line.split()[0] for line in (folder / "out" / "meta_info.txt").read_text().splitlines()]
+    assert names[:2] == ["b_photo.png", "caf_.png"] and names[2].startswith("lll") and len(names[2]) <= 255
+    assert sorted(names) == sorted(path.name for path in (folder / "out" / "lq").iterdir())
+    assert prepare_folder(photos, folder / "out", SMALL, workers=1).kept == 3

@@ -14,13 +14,14 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.bicubic import Bicubic
 from tim_plugin.metrics.report import without_infinities
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import read_image, to_pixels, write_png
 
 SAMPLES = 2
 FOLDERS = ("--pred", "pred", "--gt", "gt")
 TO_REFUSE = [
-    (("--metrics", "psnr", "-o", "file/figures.json"), "-o file/figures.json: .*file.* is no folder that"),
-    (("--metrics", "psnr", "-o", "/proc/figures.json"), "-o /proc/figures.json: .*/proc.* is no folder that"),
+    (("--metrics", "psnr", "-o", "file/figures.json"), "^-o file/figures.json: cannot be written to: "),
+    (("--metrics", "psnr", "-o", "/proc/figures.json"), "^-o /proc/figures.json: cannot be written to: "),
     (("--metrics", "fid", "--cache", "file/cache"), "--cache file/cache: is no folder that files can be written to"),
     (("--metrics", "psnr,prc"), "--metrics prc: takes 4 ground truths, and there are 3"),
     (("--metrics", ""), "--metrics: names none: give some of fid, kid"),
@@ -30,11 +31,11 @@ MISSING = [
     (
         ("--metrics", "lpips"),
         "--lpips-weights 'imagenet': vgg16-397923af.pth is not in .* the path of your copy as --lpips-weights PATH; "
-        "--lpips-backbone tim_small --lpips-weights bundled --lpips-calibration bundled needs no such file",
+        "--lpips-backbone tim_small needs no such file",
     ),
     (("--metrics", "lpips", "--lpips-backbone", "vgg17"), "^--lpips-backbone 'vgg17' is not known: .*'vgg16'.$"),
     (
-        ("--metrics", "lpips", "--lpips-backbone", "tim_small"),
+        ("--metrics", "lpips", "--lpips-backbone", "tim_small", "--lpips-weights", "imagenet"),
         "^--lpips-weights 'imagenet': .* --lpips-weights bundled$",
     ),
     (("--metrics", "lpips", "--lpips-weights", "x.pth"), "^--lpips-weights 'x.pth' is neither imagenet nor random"),
@@ -79,6 +80,24 @@ def test_what_would_fail_in_the_end_is_refused_before_an_image_is_read(arguments
         path.write_bytes(b"")  # reading it would be another error
     with pytest.raises(TimError, match=message):
         evaluate(*FOLDERS, *arguments)
+
+
+def test_without_metrics_those_are_measured_that_need_no_download(folders, evaluate, no_network, capsys):
+    content = evaluate(*FOLDERS, "--task", "sr16x")
+    assert list(content["figures"]) == ["lpips", "lpips_diversity", "psnr", "ssim", "lr_psnr"]
+    used = "psnr, ssim, lpips, lpips_diversity, consistency"
+    assert f"--metrics: not given: {used}; lpips by tim_small feature distance: nothing" in capsys.readouterr().out
+    conditions = content["conditions"]
+    assert (conditions["metrics"], conditions["distance"]) == (f"{used} (by default)", "tim_small feature distance")
+    renamed(folders, lambda name, index: None if index else f"{name}.png")
+    assert list(evaluate(*FOLDERS, "--pattern", "{name}")["figures"]) == ["lpips", "psnr", "ssim"]
+
+
+def test_two_commands_into_one_file_are_refused(folders, evaluate):
+    with locked(folders / "figures.json", "another", beside=True):
+        with pytest.raises(TimError, match="^-o figures.json: is in use by process"):
+            evaluate(*FOLDERS, "--metrics", "psnr")
+    assert evaluate(*FOLDERS, "--metrics", "psnr") and not list(folders.glob(".*"))
 
 
 def test_one_ground_truth_makes_no_set(folders, evaluate):
@@ -198,3 +217,29 @@ def test_a_file_of_the_ground_truths_name_is_told_how_to_be_read(folders, evalua
     renamed(folders, lambda name, index: None if index else f"{name}.png")
     with pytest.raises(TimError, match="no file is named {name}_s{index} .*--pattern, such as '{name}'"):
         evaluate(*FOLDERS, "--metrics", "psnr")
+
+
+def test_an_input_that_cannot_be_read_is_left_out_and_the_others_are_measured(folders, evaluate, capsys):
+    first, second, third = sorted((folders / "gt").iterdir())
+    with pytest.raises(TimError, match=f"{second.stem}_s1.png: is an empty file; 1 of 3 inputs are left out"):
+        (folders / "pred" / f"{second.stem}_s1.png").write_bytes(b"")
+        evaluate(*FOLDERS, "--metrics", "psnr")
+    assert f"skipped: pred/{second.stem}_s1.png: is an empty file" in capsys.readouterr().err
+    content = json.loads(Path("figures.json").read_text())
+    assert (content["conditions"]["inputs"], content["conditions"]["left_out"]) == (2, "1 of 3 inputs")
+    second.unlink()
+    assert evaluate(*FOLDERS, "--metrics", "psnr")["figures"] == content["figures"]
+    for path in (first, third):
+        path.write_bytes(b"damaged")
+    with pytest.raises(TimError, match=f"{first.name}: cannot be decoded"):
+        evaluate(*FOLDERS, "--metrics", "psnr")
+
+
+def test_ssim_of_images_smaller_than_its_window_is_refused_by_name(folders, evaluate):
+    for path in (folders / "gt").iterdir():
+        write_png(path, torch.rand(3, 6, 6))
+        for index in range(SAMPLES):
+            write_png(folders / "pred" / f"{path.stem}_s{index}.png", torch.rand(3, 6, 6))
+    with pytest.raises(TimError, match="photo00: is 6x6; ssim needs 11x11 pixels or more"):
+        evaluate(*FOLDERS, "--metrics", "psnr,ssim")
+    assert evaluate(*FOLDERS, "--metrics", "psnr")["figures"]["psnr"]["mean"] > 0

@@ -48,6 +48,20 @@ def test_an_override_of_the_network_is_applied_and_printed(evaluate, capsys):
     assert "forced: network_g:consistency=project" in capsys.readouterr().out
 
 
+def test_weights_of_measures_are_looked_for_before_the_network_is(evaluate, run_tool, tmp_path):
+    (tmp_path / "net.pth").write_bytes(b"damaged")
+    given = ("-opt", "t.yml", "-m", "net.pth", "-n", "1", "-o", "new/f.json", "--metrics")
+    for measures, message in (
+        ("lpips --lpips-weights x.pth", "weights 'x"),
+        ("fid --feature-extractor x.pth", "-extr"),
+    ):
+        with pytest.raises(TimError, match=message):
+            run_tool(*given, *measures.split())
+    with pytest.raises(TimError, match="net.pth: cannot be read as a checkpoint"):  # before a wrong network is built
+        run_tool(*given, "psnr", "--force_yml", "network_g:trunk_channels=8")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("override", ["network_g:trunk_channels=8", "network_g:num_blocks=2"])
 def test_a_network_of_other_shapes_than_the_checkpoint_is_refused(override, evaluate):
     with pytest.raises(TimError, match="net.pth does not fit the network: .*Use the network_g that it was trained"):

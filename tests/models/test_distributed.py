@@ -134,6 +134,24 @@ run(partial(train_pipeline, sys.argv[1], sys.argv[2:], on_step))
     ],
 )
 def test_a_rank_that_dies_ends_the_run_with_one_clear_line(tmp_path, photos, tiny_network, act, message):
+    done = launch_acting(tmp_path, photos, tiny_network, act)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and errors[0].startswith(message), done.stderr[-3000:]
+    if "SIGKILL" in act:
+        assert "another process of this run has ended without a message" in errors[0] and "--auto_resume" in errors[0]
+
+
+def test_a_signal_to_one_rank_ends_all_after_the_same_iteration_which_is_saved(tmp_path, photos, tiny_network):
+    done = launch_acting(tmp_path, photos, tiny_network, "os.kill(int(pid.read_text()), signal.SIGTERM)")
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    states = tmp_path / "experiments" / "dying" / "training_states"
+    (at,) = {path.name.split(".")[0] for path in states.iterdir()}
+    assert at in "23" and f"interrupted at iteration {at}, which was saved: {states / at}.state" in error
+    assert {path.name for path in states.iterdir()} == {f"{at}.state", f"{at}.rank1.state"}
+
+
+def launch_acting(tmp_path, photos, tiny_network, act):
+    """Train by two ranks, of which the second one acts in its second iteration."""
     opt = {
         "name": "dying",
         "model_type": "TIMModel",
@@ -166,10 +184,7 @@ def test_a_rank_that_dies_ends_the_run_with_one_clear_line(tmp_path, photos, tin
     arguments = (tmp_path, "-opt", tmp_path / "options.yml", "--launcher", "pytorch")
     done = launch(tmp_path / "train.py", *arguments, PYTHONPATH=os.pathsep.join(sys.path))
     assert done.returncode != 0
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1 and errors[0].startswith(message), done.stderr[-3000:]
-    if "SIGKILL" in act:
-        assert "another process of this run has ended without a message" in errors[0] and "--auto_resume" in errors[0]
+    return done
 
 
 def test_more_processes_than_gpus_is_an_error_that_says_how_many(monkeypatch):

@@ -10,8 +10,9 @@ import torch
 from basicsr.models.base_model import BaseModel
 from torch import nn
 
-from tim_plugin.options.checks import check_options, check_steps
+from tim_plugin.options.checks import check_options
 from tim_plugin.options.schema import TrainSpec
+from tim_plugin.options.train_checks import check_steps
 from tim_plugin.utils.errors import TimError
 
 BATCH = 4  # as in conftest.py

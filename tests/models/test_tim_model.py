@@ -327,6 +327,12 @@ def loader(photos):
     return torch.utils.data.DataLoader(torch.utils.data.Subset(dataset, [0, 1])), dataset
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
+def test_a_gpu_that_is_not_there_is_one_sentence_whoever_read_the_options(options):
+    with pytest.raises(TimError, match="^num_gpu: 1, but this machine has 0 CUDA devices: use num_gpu: auto"):
+        build({**options(), "num_gpu": 1})
+
+
 def test_validation_saves_samples_and_logs_mean_and_best(options, photos, tmp_path):
     opt = options()
     opt["val"]["metrics"] = {
@@ -339,10 +345,10 @@ def test_validation_saves_samples_and_logs_mean_and_best(options, photos, tmp_pa
     model.validation(data, 7, None, save_img=True)
     results = model.metric_results
     assert results["psnr_best"] >= results["psnr"]
-    assert results["lpips_best"] <= results["lpips"]
+    assert results["squeezenet1_1_random_distance_best"] <= results["squeezenet1_1_random_distance"]
     assert results["distance_best"] <= results["distance"]
     assert results["diversity"] > 0
-    assert model.best_metric_results["held_out"]["lpips_best"]["better"] == "lower"
+    assert model.best_metric_results["held_out"]["squeezenet1_1_random_distance"]["better"] == "lower"
     assert model.best_metric_results["held_out"]["psnr"]["iter"] == 7
     files = sorted(path.name for path in (tmp_path / "visualization" / "photo00").iterdir())
     assert files == [f"photo00_7_s0{j}.png" for j in range(3)] + ["photo00_7_sheet.png"]

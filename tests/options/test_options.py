@@ -20,15 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTION_FILES = sorted((ROOT / "options").rglob("*.yml"))
 
 
-@pytest.fixture
-def opt(photos):
-    """The published training options with real folders."""
-    options = read_option_file(ROOT / "options" / "train_tim_sr16x.yml")
-    for dataset in options["datasets"].values():
-        dataset["dataroot_gt"] = str(photos)
-    return options
-
-
 def changed(opt, entry):
     set_option(opt, entry)
     return opt
@@ -74,8 +65,8 @@ def test_the_published_file_is_the_published_configuration(opt):
         ("train:optim_g:bettas=1", "train: optim_g: unknown key 'bettas'"),
         ("train:perceptual_opt:backbon=x", "train: perceptual_opt: unknown key 'backbon'"),
         ("datasets:train:gt_sise=64", "datasets: train: unknown key 'gt_sise'"),
-        ("logger:print_frequ=1", "'logger: print_frequ': did you mean 'print_freq'"),
-        ("manual_sed=1", "'manual_sed': did you mean 'manual_seed'"),
+        ("logger:print_frequ=1", "logger: unknown key 'print_frequ': did you mean 'print_freq'"),
+        ("manual_sed=1", "^unknown key 'manual_sed': did you mean 'manual_seed'"),
         ("path:pretrain_netwrok_g=x", "did you mean 'pretrain_network_g'"),
         ("datasets:train:gt_size=100", "gt_size 100 is not a multiple of 16, which 4 levels need: use 96 or 112"),
         ("network_g:num_levels=3", "trunk_channels has 4 entries for 3 levels"),
@@ -211,10 +202,13 @@ def test_an_empty_folder_is_named(opt, tmp_path):
         check_options(changed(opt, f"datasets:val:dataroot_gt={tmp_path}"))
 
 
-def test_foreign_keys_of_shared_sections_are_left_alone(opt):
+def test_a_subclass_of_our_models_may_have_keys_of_its_own_in_shared_sections(opt):
     opt["my_tool"] = {"anything": 1}
     opt["path"]["pretrain_network_d"] = None
-    check_options(opt)
+    with pytest.raises(TimError, match="unknown key 'my_tool': valid: "):
+        check_options(opt)
+    opt["model_type"] = "Mine"
+    check_options(opt, "TIMModel")
 
 
 def test_yaml_off_means_off(opt):
@@ -255,6 +249,28 @@ def test_force_yml_sets_values_without_evaluating_them(opt):
         set_option(opt, "trian:ema_decay=1")
     with pytest.raises(TimError, match="must be SECTION:KEY=VALUE"):
         set_option(opt, "train:ema_decay")
+
+
+def test_force_yml_adds_a_section_that_is_valid_and_absent(opt):
+    del opt["val"], opt["train"]["scheduler"]
+    for entry in (
+        "val:metrics:psnr:type=calculate_psnr",
+        "val:val_freq=8",
+        "train:scheduler:type=MultiStepLR",
+        "datasets:val_2:seed=1",
+    ):
+        set_option(opt, entry)
+    assert opt["val"] == {"metrics": {"psnr": {"type": "calculate_psnr"}}, "val_freq": 8}
+    assert opt["train"]["scheduler"] == {"type": "MultiStepLR"} and opt["datasets"]["val_2"] == {"seed": 1}
+    for entry, message in (
+        ("vla:save_img=true", "no section 'vla': did you mean 'val'"),
+        ("val:val_freqs:x=1", "no section 'val_freqs': valid: metrics"),
+        ("datasets:trian:gt_size=1", "no section 'trian': did you mean 'train'"),
+        ("scale:x=1", "no section 'scale'"),
+        ("train:optim_g:lr:x=1", "no section 'lr'"),
+    ):
+        with pytest.raises(TimError, match=message):
+            set_option(opt, entry)
 
 
 def parse(opt_file, root, *arguments, is_train=True):

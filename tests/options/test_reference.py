@@ -11,7 +11,7 @@ import pytest
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.degradations.table import DEGRADATIONS, degradation_options
 from tim_plugin.losses.perceptual_loss import PerceptualDistanceLoss, PixelDistanceLoss
-from tim_plugin.options import reference, schema, sections, tower_spec
+from tim_plugin.options import reference, schema, sections, tower_spec, train_sections, val_sections
 from tim_plugin.options.option_file import read_option_file, set_option
 from tim_plugin.options.values import Section
 from tim_plugin.utils.signatures import options_of
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTION_FILES = sorted([*(ROOT / "options").rglob("*.yml"), *(ROOT / "tools").glob("*/options/*.yml")])
 SECTIONS = {
     value
-    for module in (schema, sections, tower_spec)
+    for module in (schema, sections, tower_spec, train_sections, val_sections)
     for value in vars(module).values()
     if inspect.isclass(value) and issubclass(value, Section) and value is not Section
 }
@@ -78,6 +78,13 @@ def test_an_option_file_names_the_schema_and_fits_it(path, complaints):
         ("datasets:train:task=sr16", "'sr16' is not one of"),
         ("datasets:train:use_hflip='no'", "'no' is not of type 'boolean'"),
         ("val:num_samples=0", "0 is less than the minimum of 1"),
+        ("val:metrics:psnr:crop_bordr=0", "'crop_bordr' was unexpected"),
+        ("train:ema_decay=1", "1 is greater than or equal to the maximum of 1"),
+        ("train:total_iter=2.5", "2.5 is not of type 'integer'"),
+        ("train:scheduler:type=multisteplr", "'multisteplr' is not one of"),
+        ("train:scheduler:gama=0.5", "'gama' was unexpected"),
+        ("logger:wandb:projcet=x", "'projcet' is not one of"),
+        ("my_tool={anything: 1}", "'my_tool' is not one of"),
     ],
 )
 def test_the_schema_refuses_what_the_checks_refuse(entry, message, complaints):
@@ -93,6 +100,8 @@ def test_the_schema_refuses_what_the_checks_refuse(entry, message, complaints):
 def test_the_schema_lets_pass_what_the_checks_let_pass(entry, complaints):
     opt = read_option_file(ROOT / "options" / "train_tim_sr16x.yml")
     set_option(opt, entry)
+    if entry.startswith(("my_tool", "path")):
+        opt["model_type"] = "Mine"
     assert complaints(opt) == []
 
 

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from tim_plugin.utils.names import distinct_names
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.names import check_name, distinct_names
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,37 @@ def test_no_two_names_are_alike_whatever_the_files_are_called():
         names = distinct_names(draw.sample(files, 12))
         assert len({name.casefold() for name in names}) == 12
         assert not any("/" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        (".", "name '.' is a folder that is there already: give a name of letters"),
+        ("..", "name '..' is a folder"),
+        (" .. ", "name ' .. ' is a folder"),
+        ("", "name '' is empty"),
+        ("  ", "name '  ' is empty"),
+        (5, "name must be a text, not 5: put it into quotes"),
+        (True, "name must be a text, not True"),
+        (["a"], "name must be a text, not ['a']"),
+        ("a/b", "name 'a/b' must not hold / or \\"),
+        ("a\\b", "must not hold / or \\"),
+        ("/elsewhere/x", "must not hold / or \\"),
+        ("n" * 300, "n...' is 300 bytes long, and may have 180"),
+        ("é" * 100, "é...' is 200 bytes long, and may have 180"),
+        ("a\0b", "holds a character that no name can have"),
+        ("a\nb", "holds a character that no name can have"),
+        ("a\ud800b", "holds a character that no name can have"),
+    ],
+)
+def test_what_can_be_no_name_is_refused(name, wrong):
+    with pytest.raises(TimError) as error:
+        check_name("name", name)
+    assert wrong in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.b", "a b", "...", "-x", "x" * 180, "été", "$HOME", "a:b", "caf\udce9"])
+def test_what_can_be_a_name_is_not(name, tmp_path):
+    check_name("name", name)
+    (tmp_path / name).mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == [name]

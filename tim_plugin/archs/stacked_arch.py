@@ -19,8 +19,8 @@ from tim_plugin.archs.levels import all_levels
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
+from tim_plugin.options.plain_checks import require_choice
 from tim_plugin.options.tower_spec import PLACEMENTS
-from tim_plugin.options.values import require_choice
 from tim_plugin.utils.errors import TimError
 
 _KERNEL = 5

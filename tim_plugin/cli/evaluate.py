@@ -7,6 +7,7 @@ from pathlib import Path
 
 DESCRIPTION = """How good, how diverse, how consistent: measures of many images' samples.
 
+tim evaluate --pred DIR --gt DIR
 tim evaluate --pred DIR --gt DIR [--lq DIR --task sr16x] --metrics lpips,lpips_diversity,fwv -o out.json
 tim evaluate -opt test.yml -m CHECKPOINT --metrics lpips,consistency -o out.json"""
 
@@ -20,8 +21,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     _add_network(parser.add_argument_group("or samples of a network, computed on the way and not written"))
     parser.add_argument(
         "--metrics",
-        required=True,
-        help=f"comma-separated: {', '.join(METRICS)}, or a measure of consistency by name, such as lr_psnr",
+        help=f"comma-separated: {', '.join(METRICS)}, or a measure of consistency by name, such as lr_psnr (default: "
+        "what needs no download: psnr, ssim, lpips and lpips_diversity by tim_small, consistency where it is known)",
     )
     _add_distance(parser)
     parser.add_argument("--samples-in-sets", type=int, default=None, help="of each input, in fid, kid, prc (all)")
@@ -61,11 +62,13 @@ def _add_distance(parser: argparse.ArgumentParser) -> None:
         default="inception",
         help="of fid, kid and prc: inception, squeezenet, or the path of a state dict of one (default: inception)",
     )
-    parser.add_argument("--lpips-backbone", default="vgg16", help="vgg16 (default), alexnet, squeezenet1_1, tim_small")
     parser.add_argument(
-        "--lpips-weights", default="imagenet", help="imagenet (default), bundled (tim_small's), random or a path"
+        "--lpips-backbone",
+        help="vgg16, alexnet, squeezenet1_1, tim_small (default: vgg16; without --metrics tim_small, which the package "
+        "holds)",
     )
-    parser.add_argument("--lpips-calibration", default="lpips", help="lpips (default), bundled (tim_small's) or none")
+    parser.add_argument("--lpips-weights", help="imagenet (default), bundled (tim_small's default), random or a path")
+    parser.add_argument("--lpips-calibration", help="lpips (default), bundled (tim_small's default) or none")
     parser.add_argument("--fwv-squared", action="store_true", help="put the squared distance into fwv's exponent")
     parser.add_argument("--fwv-reduction", default="mean", choices=["mean", "sum"], help="over samples")
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 from tim_plugin import __version__
+from tim_plugin.cli.start import starting
 from tim_plugin.utils.errors import TimError
 
 
@@ -56,7 +57,20 @@ def main(argv: Sequence[str] | None = None, command: str | None = None, root: Pa
     Raises:
         SystemExit: With status 1 after a failure, 2 after a mistake; not where all went well.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with starting():
+        chosen, args, execute = _parsed(list(sys.argv[1:] if argv is None else argv), command, root)
+        if not chosen.is_light:
+            from tim_plugin.cli.run import run
+    if chosen.is_light:
+        _run_light(execute)
+    else:
+        run(execute, quiet=args.quiet)
+
+
+def _parsed(
+    arguments: list[str], command: str | None, root: Path | None
+) -> tuple[Command, argparse.Namespace, Callable[[], None]]:
+    """Return a command, its arguments, and what runs it; loads its module."""
     prog = None
     if command is None:
         command = _command_parser().parse_args(arguments[:1]).command
@@ -70,13 +84,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None, root: Pa
         parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     getattr(module, f"add_{command}_arguments")(parser)
     args = parser.parse_args(_joined(arguments))
-    execute = partial(getattr(module, command), args)
-    if chosen.is_light:
-        _run_light(execute)
-    else:
-        from tim_plugin.cli.run import run
-
-        run(execute, quiet=args.quiet)
+    return chosen, args, partial(getattr(module, command), args)
 
 
 def _command_parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ from tim_plugin.data.rarity import BANDWIDTH
 from tim_plugin.data.rarity_scan import compute_rarity
 from tim_plugin.degradations.tasks import TASKS, get_task
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.folder_lock import locked
 
 DESCRIPTION = """Prepare the data of a task: tim prepare sr16x -i PHOTOS -o DIR
 
@@ -99,16 +100,18 @@ def _prepare_layouts(args: argparse.Namespace) -> None:
     if output.is_dir():
         raise TimError(f"-o {output}: is a folder; give a file, such as {output / 'rarity.json'}")
     progress = output.with_name(f"{output.name}.partial")
-    rarity = compute_rarity(
-        args.input.expanduser(), args.labels.expanduser(), labels, args.bandwidth, workers, progress
-    )
-    rarity.save(output)
-    progress.unlink(missing_ok=True)
+    with locked(output, f"-o {output}", beside=True):
+        rarity = compute_rarity(
+            args.input.expanduser(), args.labels.expanduser(), labels, args.bandwidth, workers, progress
+        )
+        rarity.save(output)
+        progress.unlink(missing_ok=True)
     likely = rarity.probabilities * len(rarity.sources)
     rarest = rarity.sources[int(likely.argmax())][0]
     print(
         f"{len(rarity.sources)} images; resampled, each is drawn {likely.min():.2f} to {likely.max():.2f} times as "
-        f"often as without; most often {rarest}.\nTo train with it:\n    rarity:\n      file: {args.output}\n"
+        f"often as without; most often {rarest}.\nwritten: {output}\nTo train with it:\n    rarity:\n"
+        f"      file: {args.output}\n"
         "      resample: true\n      weight: true"
     )
 
@@ -124,7 +127,7 @@ def _prepare_digit_files(args: argparse.Namespace) -> None:
     made, kept = prepare_digits(
         args.input, args.output.expanduser(), args.basis or args.input, num_components, args.workers
     )
-    print(f"{made} pairs made, {kept} kept: {args.output}")
+    print(f"{made} pairs made, {kept} kept.\nwritten: {args.output / 'gt'}, {args.output / 'lq'}")
 
 
 ROADS = {"labels": (_add_layouts, _prepare_layouts), "pca": (_add_digits, _prepare_digit_files)}
@@ -145,8 +148,11 @@ def _tell(prepared: Prepared, output: Path, task: str) -> None:
     kind = "PairedImageDataset" if paired else f"DegradedImageDataset and task: {task}"
     print(
         f"{prepared.made} pairs made, {prepared.kept} kept, {len(prepared.skipped)} photographs skipped.\n"
+        f"written: {output / 'gt'}, {output / 'lq'}, {output / 'meta_info.txt'}\n"
         f"To train on them with type: {kind}:\n"
         f"    dataroot_gt: {output / 'gt'}\n    dataroot_lq: {output / 'lq'}\n"
         f"    meta_info_file: {output / 'meta_info.txt'}\n    io_backend: {{type: disk}}",
         flush=True,
     )
+    if prepared.skipped:
+        raise TimError(f"{len(prepared.skipped)} photographs could not be read, see above; the others are done")

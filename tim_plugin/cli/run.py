@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any
@@ -16,13 +19,14 @@ from tim_plugin.utils.processes import (
     ENDED,
     LOST,
     EndedByLauncher,
+    Interrupted,
     is_first_to_report,
     is_lost_connection,
     raising_on_sigterm,
     rank_prefix,
 )
 
-INTERRUPTED = "interrupted; what was written stays: the same command (for training with --auto_resume) goes on"
+INTERRUPTED = "interrupted; what was written stays: the same command goes on"
 
 
 def run(command: Callable[[], Any], quiet: bool = False) -> None:
@@ -36,8 +40,11 @@ def run(command: Callable[[], Any], quiet: bool = False) -> None:
 
     Raises:
         SystemExit: With status 2 after a TimError, 1 after a loss that is not finite or where another process is gone,
-            130 after Ctrl-C.
+            130 after Ctrl-C, 143 after SIGTERM.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what they tell of a damaged file is an error of ours
     try:
         with raising_on_sigterm(), quietly() if quiet else nullcontext():
             command()
@@ -49,15 +56,16 @@ def run(command: Callable[[], Any], quiet: bool = False) -> None:
         sys.exit(_fail(LOST, 1))
     except EndedByLauncher as ended:
         sys.exit(_fail(ENDED, ended.code))
-    except KeyboardInterrupt:
-        sys.exit(_fail(INTERRUPTED, 130))
+    except KeyboardInterrupt as stop:
+        told = stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)
+        sys.exit(_fail(str(told) if told.where else INTERRUPTED, 128 + told.signal))
     if distributed.is_initialized():  # not after an error: to leave in good order takes all processes
         distributed.destroy_process_group()
 
 
 def _fail(message: str, status: int) -> int:
     if is_first_to_report():
-        print(f"error: {rank_prefix()}{message}", file=sys.stderr, flush=True)
+        tqdm.std.tqdm.write(f"error: {rank_prefix()}{message}", file=sys.stderr)  # not behind a bar that is open
     return status
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from contextlib import nullcontext, redirect_stderr
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from pathlib import Path
+from typing import Any
 
 from tim_plugin.utils.task_options import find_option_file
 
@@ -47,23 +52,23 @@ def _add_arguments(parser: argparse.ArgumentParser, phase: str) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train; see :func:`tim_plugin.models.pipeline.train_pipeline`."""
+    """Train, and say what was written; see :func:`tim_plugin.models.pipeline.train_pipeline`."""
     argv = _argv(args)
 
     from tim_plugin.models.pipeline import train_pipeline
 
-    with _quiet_log(args):
-        train_pipeline(str(args.root), argv)
+    with _quiet_log(args), _saying_how_to_go_on():
+        _tell(train_pipeline(str(args.root), argv))
 
 
 def test(args: argparse.Namespace) -> None:
-    """Test; see :func:`tim_plugin.models.pipeline.test_pipeline`."""
+    """Test, and say what was written; see :func:`tim_plugin.models.pipeline.test_pipeline`."""
     argv = _argv(args)
 
     from tim_plugin.models.pipeline import test_pipeline
 
     with _quiet_log(args):
-        test_pipeline(str(args.root), argv)
+        _tell(test_pipeline(str(args.root), argv))
 
 
 def _argv(args: argparse.Namespace) -> list[str]:
@@ -81,3 +86,47 @@ def _argv(args: argparse.Namespace) -> list[str]:
 def _quiet_log(args: argparse.Namespace) -> redirect_stderr | nullcontext:
     """BasicSR logs to stderr, and to a file that stays; errors are raised, and printed outside of this."""
     return redirect_stderr(open(os.devnull, "w")) if args.quiet else nullcontext()
+
+
+@contextmanager
+def _saying_how_to_go_on() -> Iterator[None]:
+    """Add the command that goes on to what an interrupted run says."""
+    from tim_plugin.utils.processes import Interrupted
+
+    try:
+        yield
+    except Interrupted as stop:
+        raise Interrupted(stop.signal, f"{stop.where}. Go on with: {_resuming(sys.orig_argv)}") from None
+
+
+def _resuming(command: list[str]) -> str:
+    """Return the command of this process, with ``--auto_resume``."""
+    if "RANK" in os.environ:  # a launcher has started it, and has options of its own
+        return "the same command with --auto_resume"
+    console_script = [index for index, word in enumerate(command[:2]) if Path(word).name == "tim"]
+    words = ["tim", *command[console_script[0] + 1 :]] if console_script else command
+    return shlex.join(words if "--auto_resume" in words else [*words, "--auto_resume"])
+
+
+def _tell(opt: Mapping[str, Any]) -> None:
+    """Print what a run has written, and where."""
+    if opt["rank"] == 0:
+        found = {what: path for what, path in _written(opt).items() if path is not None and path.exists()}
+        print("\n".join(["Written:", *(f"  {what:<12} {path}" for what, path in found.items())]), flush=True)
+
+
+def _written(opt: Mapping[str, Any]) -> dict[str, Path | None]:
+    """Return where each kind of result is; some of them only if it was asked for."""
+    folders = {name: Path(opt["path"][name]) for name in ("log", "visualization")}
+    logs = sorted(folders["log"].glob(f"{'train' if opt['is_train'] else 'test'}_{opt['name']}_*.log"))
+    log = max(logs, key=lambda path: path.stat().st_mtime, default=None)
+    if not opt["is_train"]:
+        return {"pictures": folders["visualization"], "figures, log": log}
+    return {
+        "model": Path(opt["path"]["models"], "net_g_latest.pth"),
+        "models": Path(opt["path"]["models"]),
+        "states": Path(opt["path"]["training_states"]),
+        "pictures": folders["visualization"],
+        "log": log,
+        "TensorBoard": Path(opt["root_path"], "tb_logger", opt["name"]) if opt["logger"].get("use_tb_logger") else None,
+    }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import is_image
+from tim_plugin.utils.images import images_of
 
 # What datasets of street scenes put behind the name that an image and its label map share.
 _NAME_ENDINGS = ("_leftImg8bit", "_gtFine_color", "_gtFine_labelTrainIds", "_L")
@@ -21,7 +21,7 @@ def pair_files(gt_files: Sequence[Path], lq_folder: Path) -> list[Path]:
     if not lq_folder.is_dir():
         raise TimError(f"{lq_folder}: there is no such folder; give the folder that holds the LQ files")
     found: dict[str, Path] = {}
-    for path in sorted(path for path in lq_folder.iterdir() if is_image(path)):
+    for path in images_of(lq_folder, lq_folder.iterdir(), say=False):
         for key in {path.stem, _shared(path.stem)}:
             if key in found:
                 raise TimError(f"{path}: and {found[key].name} have one name ({key}): keep one of them")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from tim_plugin.data.sources import Digits
 from tim_plugin.data.workers import track
 from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import write_atomically, write_png
 
 _TOGETHER = 64  # digits that are handed to a worker at once
@@ -45,13 +47,19 @@ def prepare_digits(
         How many pairs were made, and how many were there.
 
     Raises:
-        TimError: The digits cannot be read or the files cannot be written.
+        TimError: The digits cannot be read, the files cannot be written, or another process writes there.
     """
     if workers is not None and workers < 1:
         raise TimError(f"--workers {workers}: must be 1 or more")
     digits = Digits(source)
     _degradation(basis, num_components)  # says what is wrong with it before anything is written
     settings = {"digits": source, "basis": basis, "num_components": num_components}
+    with locked(output, f"-o {output}"):
+        return _prepare(digits, output, settings, workers)
+
+
+def _prepare(digits: Digits, output: Path, settings: Mapping[str, Any], workers: int | None) -> tuple[int, int]:
+    """Write the pairs that are missing; return how many these were, and how many were there."""
     read_record(output, settings)
     pairs = [
         _Pair(pixels.numpy(), output / "gt" / f"{name}.png", output / "lq" / f"{name}.png")
@@ -61,7 +69,8 @@ def prepare_digits(
         write_record(output, settings, {})
         todo = [pair for pair in pairs if not (pair.gt.exists() and pair.lq.exists())]
         processes = (workers or os.cpu_count() or 1) if len(todo) > _TOGETHER else 1
-        track(partial(_write_pair, basis, num_components), todo, processes, _TOGETHER)
+        write = partial(_write_pair, settings["basis"], settings["num_components"])
+        track(write, todo, processes, _TOGETHER)
     except OSError as error:
         raise TimError(f"-o {output}: cannot be written: {error}") from error
     return len(todo), len(pairs) - len(todo)

@@ -8,6 +8,7 @@ pair is made from; a pair whose photograph has changed is removed first. So an i
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,7 +23,10 @@ from tim_plugin.data.workers import track
 from tim_plugin.degradations.base import Degradation
 from tim_plugin.degradations.tasks import get_task
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import is_image, read_image, write_atomically, write_png
+from tim_plugin.utils.folder_lock import locked
+from tim_plugin.utils.images import images_of, read_image, write_atomically, write_png
+from tim_plugin.utils.memory import in_memory
+from tim_plugin.utils.names import fitting_name
 from tim_plugin.utils.seeds import keyed_generator
 
 CROPS = ("center", "whole")
@@ -122,10 +126,16 @@ def prepare_folder(photos: Path, output: Path, settings: Settings, workers: int 
         workers: Processes; None takes one for each core.
 
     Raises:
-        TimError: A folder or a setting is wrong, no photograph could be read, or the output cannot be written.
+        TimError: A folder or a setting is wrong, no photograph could be read, the output cannot be written, or another
+            process writes there.
     """
     settings.check()
     _check_folders(photos, output, workers)
+    with locked(output, f"-o {output}"):
+        return _prepare(photos, output, settings, workers)
+
+
+def _prepare(photos: Path, output: Path, settings: Settings, workers: int | None) -> Prepared:
     before = read_record(output, asdict(settings))
     pairs = _find_pairs(photos, output, settings.degradation.suffix)
     try:
@@ -167,10 +177,8 @@ def _find_pairs(photos: Path, output: Path, lq_suffix: str) -> dict[str, _Pair]:
     """All photographs below the folder, sorted, by the name of their pair."""
     pairs: dict[str, _Pair] = {}
     taken: set[str] = set()  # in lower case: some file systems do not tell X.png from x.png
-    for path in sorted(path for path in photos.rglob("*") if is_image(path) and path.is_file()):
-        relative = path.relative_to(photos)
-        # BasicSR takes a line of the meta-info file up to its first space as the name.
-        base = name = "_".join("_".join([*relative.parent.parts, relative.stem]).split())
+    for path in images_of(photos, (path for path in photos.rglob("*") if not path.is_dir())):
+        base = name = _pair_name(path.relative_to(photos))
         count = 1
         while name.lower() in taken:
             count += 1
@@ -179,9 +187,14 @@ def _find_pairs(photos: Path, output: Path, lq_suffix: str) -> dict[str, _Pair]:
         status = path.stat()
         fingerprint = [status.st_size, status.st_mtime_ns]
         pairs[name] = _Pair(path, fingerprint, output / "gt" / f"{name}.png", output / "lq" / f"{name}{lq_suffix}")
-    if not pairs:
-        raise TimError(f"-i {photos}: holds no photograph")
     return pairs
+
+
+def _pair_name(relative: Path) -> str:
+    """Return what a pair is called: text, without spaces, and not too long for a file's name."""
+    joined = "_".join("_".join([*relative.parent.parts, relative.stem]).split())
+    # BasicSR takes a line of the meta-info file, which is text, up to its first space as the name.
+    return fitting_name(re.sub("[\udc80-\udcff]", "_", joined))
 
 
 def _forget_changed(output: Path, settings: Settings, pairs: Mapping[str, _Pair], before: Mapping[str, Any]) -> None:
@@ -195,14 +208,19 @@ def _forget_changed(output: Path, settings: Settings, pairs: Mapping[str, _Pair]
 
 def _make_pair(settings: Settings, pair: _Pair) -> _Outcome:
     try:
-        photo = read_image(pair.photo).rgb
-        resized = resize_short_side(photo, settings.size, str(pair.photo))
+        outcome = in_memory(partial(_read_and_write, settings, pair))
     except TimError as error:
         return _Outcome(problem=str(error))
-    gt = _crop(resized, settings)
+    return outcome or _Outcome(problem=f"{pair.photo}: does not fit into memory: use fewer --workers, or shrink it")
+
+
+def _read_and_write(settings: Settings, pair: _Pair) -> _Outcome:
+    photo = read_image(pair.photo).rgb
+    gt = _crop(resize_short_side(photo, settings.size, str(pair.photo)), settings)
+    lq = settings.degradation.encode(gt, keyed_generator("prepare", pair.gt.stem))
     write_png(pair.gt, gt)
     pair.lq.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(pair.lq, settings.degradation.encode(gt, keyed_generator("prepare", pair.gt.stem)))
+    write_atomically(pair.lq, lq)
     return _Outcome(enlarged=min(photo.shape[-2:]) < settings.size)
 
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from tqdm import tqdm
 
 from tim_plugin.data.pairs import pair_files
 from tim_plugin.data.rarity import BANDWIDTH, Rarity, digest_of, fingerprint_of, mean_colours, rarity_scores
-from tim_plugin.data.workers import single_threaded_opencv, start_worker
+from tim_plugin.data.workers import worker_pool
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image, list_images, read_bytes, write_atomically
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.images import list_images, read_bytes, write_atomically
 from tim_plugin.utils.json_files import parse_json
 
 _Pair = tuple[Path, Path]
@@ -101,9 +101,7 @@ def _measured(
 ) -> Iterable[_Found | str]:
     if min(workers, len(pairs)) <= 1:
         return map(measure, pairs)
-    stack.enter_context(single_threaded_opencv())
-    pool = stack.enter_context(Pool(min(workers, len(pairs)), initializer=start_worker))
-    return pool.imap(measure, pairs)
+    return stack.enter_context(worker_pool(min(workers, len(pairs)))).imap(measure, pairs)
 
 
 def _measure(labels: Labels, pair: _Pair) -> _Found | str:

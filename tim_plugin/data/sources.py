@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import lmdb
 import torch
 from basicsr.utils import FileClient
 from torch import Tensor
 
 from tim_plugin.utils.digit_files import is_digits, read_digits
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image, list_images
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.images import list_images, read_bytes
+from tim_plugin.utils.texts import read_text
 
 
 class Source(Protocol):
@@ -38,14 +42,14 @@ class _Photographs:
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.backend = dict(options.get("io_backend") or {"type": "disk"})
         self.client: FileClient | None = None
-        root, listed = options["dataroot_gt"], options.get("meta_info_file")
+        self.root, listed = options["dataroot_gt"], options.get("meta_info_file")
         if self.backend["type"] == "lmdb":
-            self.backend.update(db_paths=[root], client_keys=["gt"])
-            self.names = [name.rsplit(".", 1)[0] for name in _first_words(Path(root) / "meta_info.txt", where)]
+            self.backend.update(db_paths=[self.root], client_keys=["gt"])
+            self.names = [name.rsplit(".", 1)[0] for name in listed_names(Path(self.root) / "meta_info.txt", where)]
         elif listed:
-            self.names = [str(Path(root) / name) for name in _first_words(Path(listed), where)]
+            self.names = [str(Path(self.root) / name) for name in listed_names(Path(listed), where)]
         else:
-            self.names = [str(path) for path in list_images(root)]
+            self.names = [str(path) for path in list_images(self.root)]
 
     def read(self, index: int) -> Tensor:
         """Return (3, H, W) float32 in [0, 1].
@@ -55,12 +59,21 @@ class _Photographs:
         """
         if self.client is None:  # made in the worker: an lmdb environment does not survive a fork
             options = dict(self.backend)
-            self.client = FileClient(options.pop("type"), **options)
+            try:
+                self.client = FileClient(options.pop("type"), **options)
+            except lmdb.Error as error:
+                raise TimError(f"{self.root}: cannot be opened as an lmdb: {error}") from error
         path = self.names[index]
+        if self.backend["type"] == "disk":
+            return decode_image(read_bytes(path), path).rgb
         try:
             content = self.client.get(path, "gt")
         except OSError as error:
             raise TimError(f"{path}: cannot be read: {error.strerror}") from error
+        except UnicodeEncodeError as error:
+            raise TimError(f"{path}: is no key of an lmdb, which BasicSR writes in ASCII") from error
+        if content is None:
+            raise TimError(f"{path}: is not in the lmdb {self.root}, though its meta_info.txt names it")
         return decode_image(bytes(content), path).rgb
 
 
@@ -101,16 +114,15 @@ def open_source(options: Mapping[str, Any], where: str) -> Source:
     return source
 
 
-def _first_words(path: Path, where: str) -> list[str]:
-    """Return the first word of each line of a meta-info file: the image's name.
+def listed_names(path: Path, where: str) -> list[str]:
+    """Return the name of the image of each line of a meta-info file: what stands before its size, or the first word.
 
     Raises:
-        TimError: It cannot be read, or is empty.
+        TimError: It cannot be read, is no UTF-8 text, or is empty.
     """
-    try:
-        words = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise TimError(f"{where}: meta-info file {path} cannot be read: {error.strerror}") from error
-    if not words:
+    lines = read_text(path, f"{where}: meta-info file {path}", any_names=True).splitlines()
+    found = [(line, re.match(r"(.+?) \(\d+ *,", line)) for line in map(str.strip, lines) if line]
+    names = [match.group(1) if match else line.split()[0] for line, match in found]
+    if not names:
         raise TimError(f"{where}: meta-info file {path} is empty: one line an image, 'NAME.png (256,256,3)'")
-    return words
+    return names

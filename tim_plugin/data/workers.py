@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import Pool
+from multiprocessing.pool import Pool
 from typing import TypeVar
 
 import cv2
 import torch
 from tqdm import tqdm
+
+from tim_plugin.utils.processes import without_ctrl_c
 
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
@@ -34,8 +37,28 @@ def single_threaded_opencv() -> Iterator[None]:
 
 def start_worker() -> None:
     """Set a worker process up: one thread, and Ctrl-C left to the main process."""
+    answer_no_signals()
     torch.set_num_threads(1)  # a process for each core is enough
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the main process, which ends its workers
+
+
+def answer_no_signals() -> None:
+    """Leave Ctrl-C to the main process, which ends its workers, by SIGTERM; a fork has the main process's handlers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[Pool]:
+    """A pool of such processes, which are ended with it.
+
+    Args:
+        workers: How many.
+    """
+    with single_threaded_opencv():
+        with without_ctrl_c():
+            pool = multiprocessing.Pool(workers, initializer=start_worker)
+        with pool:
+            yield pool
 
 
 def track(make: Callable[[Task], Outcome], tasks: Sequence[Task], workers: int, together: int = 1) -> list[Outcome]:
@@ -51,7 +74,7 @@ def track(make: Callable[[Task], Outcome], tasks: Sequence[Task], workers: int, 
         return []
     if workers == 1:
         return list(_with_bar(map(make, tasks), len(tasks)))
-    with single_threaded_opencv(), Pool(workers, initializer=start_worker) as pool:
+    with worker_pool(workers) as pool:
         return list(_with_bar(pool.imap(make, tasks, together), len(tasks)))
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
 from tim_plugin.degradations.saving import improve_for_saving
 from tim_plugin.utils.disk_tensors import empty_like, release
-from tim_plugin.utils.images import decode_image, round_to_8_bit
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.images import round_to_8_bit
 from tim_plugin.utils.resize import bicubic_matrix, bicubic_resize, kept_matrices, shrink_by_strips
 from tim_plugin.utils.strips import is_very_large, strips
 

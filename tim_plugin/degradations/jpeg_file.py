@@ -1,23 +1,21 @@
-"""JPEG files: pixels as OpenCV decodes them, and the coefficients and tables that the file holds (by jpeglib)."""
+"""JPEG files: pixels as they are decoded, and the coefficients and tables that the file holds (by jpeglib)."""
 
 from __future__ import annotations
 
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jpeglib
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import JPEG, decode_image, require_whole
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.image_headers import JPEG, Header, read_header, require_whole
+from tim_plugin.utils.notes import say_once
 
-_EXIF_ORIENTATION = 274
 _SMALLEST_PX = 16  # one block of sub-sampled chroma; below it the sub-sampling cannot be told from the blocks
 _FACTORS = (1, 2)
 
@@ -40,25 +38,24 @@ def read_jpeg(content: bytes, name: str) -> tuple[Tensor, dict[str, Tensor]]:
     require_whole(content, name)
     if not content.startswith(JPEG):
         raise TimError(f"{name}: is no JPEG file; its compression is what is to be undone")
-    decode_image(content, name)  # names what is damaged
-    _require_upright(content, name)
+    _require_ordinary(read_header(content, name), name)
+    rgb = decode_image(content, name, keep_profile=True).rgb
     parts = _coefficients(content, name)
-    bgr = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    rgb = torch.from_numpy(np.ascontiguousarray(bgr[..., ::-1].transpose(2, 0, 1))).float() / 255
     if min(rgb.shape[-2:]) < _SMALLEST_PX:
         raise TimError(f"{name}: is {rgb.shape[2]}x{rgb.shape[1]}, smaller than {_SMALLEST_PX}x{_SMALLEST_PX} pixels")
     return rgb, parts
 
 
-def _require_upright(content: bytes, name: str) -> None:
-    with Image.open(io.BytesIO(content)) as image:
-        if image.mode == "CMYK":
-            raise TimError(f"{name}: is a CMYK JPEG; convert it to RGB first")
-        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-            raise TimError(
-                f"{name}: is rotated by its EXIF tag, and its coefficients belong to the stored picture: rotate it "
-                "without loss first (jpegtran), or remove the tag"
-            )
+def _require_ordinary(header: Header, name: str) -> None:
+    if header.image.mode == "CMYK":
+        raise TimError(f"{name}: is a CMYK JPEG; convert it to RGB first")
+    if header.orientation != 1:
+        raise TimError(
+            f"{name}: is rotated by its EXIF tag, and its coefficients belong to the stored picture: rotate it "
+            "without loss first (jpegtran), or remove the tag"
+        )
+    if header.image.info.get("icc_profile"):
+        say_once("profile of a JPEG", f"{name}: its colour profile is left out: coefficients are of stored colours")
 
 
 def _coefficients(content: bytes, name: str) -> dict[str, Tensor]:

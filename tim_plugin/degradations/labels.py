@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
 from tim_plugin.degradations.base import Degradation, Observed
 from tim_plugin.degradations.palettes import Palette, get_palette
 from tim_plugin.utils.errors import TimError, did_you_mean
-from tim_plugin.utils.images import require_whole
+from tim_plugin.utils.image_decoding import stored_image
 
 Void = Literal["channel", "mask"]
 Cells = Literal["shares", "nearest"]
@@ -113,14 +111,10 @@ class Labels(Degradation):
 
 def _class_indices(content: bytes, palette: Palette, name: str) -> np.ndarray:
     """Return (H, W) int64 class indices of a file's pixels."""
-    require_whole(content, name)
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            single = image.mode in ("1", "L", "P", "I", "I;16")
-            raw = np.array(image).astype(np.int64) if single else None
-            colours = np.array(image.convert("RGB")).astype(np.int64) if image.mode not in ("L", "I", "I;16") else None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise TimError(f"{name}: cannot be decoded: damaged, or no image") from error
+    image = stored_image(content, name)
+    single = image.mode in ("1", "L", "P", "I", "I;16")
+    raw = np.array(image).astype(np.int64) if single else None
+    colours = np.array(image.convert("RGB")).astype(np.int64) if image.mode not in ("L", "I", "I;16") else None
     packed = None if colours is None else colours @ np.array([1 << 16, 1 << 8, 1])
     known = {(r << 16) + (g << 8) + b: index for (r, g, b), index in palette.colours.items()}
     if raw is None:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from tim_plugin.degradations.base import Degradation, Given, Measure, Observed
 from tim_plugin.utils.color import L_MAX, L_STEP, grey_of, into_gamut, lab_to_rgb, lightness_of, rgb_to_lab
-from tim_plugin.utils.images import decode_image, encode_png, round_to_8_bit
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.images import encode_png, round_to_8_bit
 from tim_plugin.utils.strips import by_strips, strips
 
 

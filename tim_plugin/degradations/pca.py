@@ -15,7 +15,8 @@ from tim_plugin.degradations.saving import improve_for_saving
 from tim_plugin.utils.checkpoints import read_checkpoint
 from tim_plugin.utils.digit_files import DIGIT_PX, PADDED_PX, fit_to_digits
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image, encode_png, round_to_8_bit
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.images import encode_png, round_to_8_bit
 from tim_plugin.utils.weight_headers import SUFFIX
 
 _SAVING_ROUNDS = 100

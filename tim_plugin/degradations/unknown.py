@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tim_plugin.degradations.base import Degradation, Observed
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image
+from tim_plugin.utils.image_decoding import decode_image
 
 
 class Unknown(Degradation):

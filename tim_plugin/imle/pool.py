@@ -8,7 +8,7 @@ batch is searched, used once and gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +38,12 @@ class Examples(NamedTuple):
 def size_of(batch: Batch) -> int:
     """Return how many examples a batch holds."""
     return len(next(iter(batch.values())))
+
+
+def crop_size(state: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return (H, W) of the GTs in a pool's :meth:`~ExamplePool.state_dict`; None where it holds none."""
+    batches = [*state.get("collected", ()), *(state.get("current") or ())[:1]]
+    return next((tuple(batch["gt"].shape[-2:]) for batch in batches if "gt" in batch), None)
 
 
 class ExamplePool:

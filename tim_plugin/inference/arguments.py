@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.names import check_name
 
 GIB = 2**30
 PRECISIONS = ("fp32", "bf16")
@@ -91,6 +92,8 @@ class SampleOptions(Resources):
             )
         if {"/", "\\"} & set(self.suffix):
             raise TimError(f"--suffix {self.suffix}: must not hold / or \\; -o names the folder")
+        if self.suffix:
+            check_name("--suffix", self.suffix)
         if not self.max_megapixels > 0:  # nor NaN
             raise TimError(f"--max-megapixels {self.max_megapixels}: must be above 0")
         super().__post_init__()

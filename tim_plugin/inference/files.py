@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,10 @@ from tim_plugin.inference.towers import open_network
 from tim_plugin.utils.background import Writer, read_ahead
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image
+from tim_plugin.utils.folder_lock import locked
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.image_headers import read_header
+from tim_plugin.utils.memory import in_memory
 from tim_plugin.utils.tensor_files import mapped_bytes
 from tim_plugin.utils.trees import map_tensors, move
 
@@ -102,28 +105,32 @@ def sample_files(
     options = dataclasses.replace(SampleOptions() if options is None else options, **changes)
     sources, folder = as_paths(source), Path(output).expanduser()
     inputs = list_inputs(sources, folder, options.suffix)
-    run = _open(model, folder, options)
+    with locked(folder, f"-o {folder}"):
+        return _sample_inputs(sources, inputs, _open(model, folder, options))
+
+
+def _sample_inputs(sources: Sequence[Path], inputs: Sequence[Input], run: Run) -> list[Entry]:
+    """Sample and write each input, or report it as left out; return the entries."""
     if len(inputs) > 1:  # what fits no image is said once, not for each
         plan_for(run.tower, SMALLEST_SIDE_PX, SMALLEST_SIDE_PX, run.device, run.options, run.taken_bytes)
     entries, num_there, num_skipped = [], 0, 0
     with run.record, Writer() as writer:
         read = read_ahead(inputs, partial(_read, run))
         for _, found in tqdm(read, total=len(inputs), unit="image", disable=len(inputs) == 1):
+            is_new = isinstance(found, Planned)
+            if is_new:
+                found = _sampled(run, found, writer)
             if isinstance(found, TimError):
                 if len(inputs) == 1:
                     raise found
                 tqdm.write(f"skipped: {found}", file=sys.stderr)
                 num_skipped += 1
                 continue
-            if isinstance(found, Planned):
-                entries.append(_sample_and_write(run, found, writer))
-                writer.end_group(partial(run.record.add, entries[-1]))
-            else:
-                entries.append(found)
-                num_there += 1
+            entries.append(found)
+            num_there += not is_new
     if entries:
         there = f" ({num_there} of them were there)" if num_there else ""
-        print(f"{len(entries)} image(s), {run.options.num_samples} sample(s) each: {folder}{there}")
+        print(f"{len(entries)} image(s), {run.options.num_samples} sample(s) each: {run.folder}{there}")
     if num_skipped:
         others = "; the others are done" if entries else ""
         raise TimError(
@@ -181,13 +188,17 @@ def _read(run: Run, source: Input) -> Planned | Entry | TimError:
         made_with = {**run.made_with, "input_sha256": sha256(content)}
         files = output_files(run.folder, source.name, options.num_samples, options.with_contact_sheet)
         entry = run.record.done(source.path, made_with, files.all()) if options.skip_existing else None
-        return _planned(run, source, content, made_with, files) if entry is None else entry
+        found = entry or in_memory(partial(_planned, run, source, content, made_with, files))
+        return found or TimError(f"{source.path}: does not fit into memory")
     except TimError as error:
         return error
 
 
 def _planned(run: Run, source: Input, content: bytes, made_with: Mapping[str, Any], files: OutputFiles) -> Planned:
     degradation = run.tower.degradation
+    header = read_header(content, str(source.path))  # what is too large is not decoded first
+    if header.width:
+        _check_size(source.path, header.height, header.width, run.tower.spec.scale, run.options.max_megapixels)
     observed = degradation.read(content, str(source.path))
     height, width = observed.lq.shape[-2:]
     _check_size(source.path, height, width, run.tower.spec.scale, run.options.max_megapixels)
@@ -212,6 +223,36 @@ def _check_size(path: Path, height: int, width: int, scale: int, max_megapixels:
         )
 
 
+class _UnsampledError(TimError):
+    """The network cannot sample this input; others it may."""
+
+
+def _sampled(run: Run, planned: Planned, writer: Writer) -> Entry | TimError:
+    """Sample one image and return its entry, which is recorded once its files are written; or what went wrong."""
+    try:
+        entry = _sample_and_write(run, planned, writer)
+    except _UnsampledError as error:
+        writer.end_group(lambda: None)
+        return error
+    writer.end_group(partial(run.record.add, entry))
+    return entry
+
+
+def _one_by_one(chunks: Iterator[Tensor], path: Path) -> Iterator[Tensor]:
+    """Give what the network gives, or name the input that it fails for."""
+    ended = torch.empty(0)
+    while True:
+        try:
+            samples = in_memory(lambda: next(chunks, ended))
+        except TimError as error:
+            raise _UnsampledError(f"{path}: {error}") from error
+        if samples is None:
+            raise _UnsampledError(f"{path}: its samples do not fit into memory: lower --memory-gib or --batch")
+        if samples is ended:
+            return
+        yield samples
+
+
 def _sample_and_write(run: Run, planned: Planned, writer: Writer) -> Entry:
     """Sample one image, hand what is to be written to the writer, and return its entry of ``samples.json``."""
     source, plan, options = planned.source, planned.plan, run.options
@@ -228,7 +269,7 @@ def _sample_and_write(run: Run, planned: Planned, writer: Writer) -> Entry:
     )
     image_writer = SampleWriter(writer, planned.files, planned.alpha, shrink=plan.tile_px > 0)
     consistency: dict[str, list[float]] = {}
-    for samples in chunks:
+    for samples in _one_by_one(chunks, source.path):
         for name, values in measure_consistency(degradation, samples, observed).items():
             consistency.setdefault(name, []).extend(values)
         run.record.overwrite(planned.files.all())  # not before there is something to write

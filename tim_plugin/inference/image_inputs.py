@@ -18,8 +18,10 @@ from torch import Tensor
 
 from tim_plugin.degradations.base import Degradation
 from tim_plugin.degradations.labels import Labels
+from tim_plugin.utils.color_profiles import other_space_to_srgb
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_pixels, read_bytes
+from tim_plugin.utils.names import check_name
 
 UNNAMED = "image"
 ROUNDING = 1e-3  # floats may lie outside [0, 1] by so much; more is another range
@@ -60,6 +62,8 @@ def image_files(given: InputLike, degradation: Degradation, name: str | None = N
     Raises:
         TimError: It is of another kind, or its shape, type or range is wrong; the message says what would be right.
     """
+    if name is not None:
+        check_name("name", name)
     if isinstance(given, (str, os.PathLike)):
         return [_of_path(Path(given).expanduser(), name)]
     key = UNNAMED if name is None else name
@@ -96,8 +100,10 @@ def _of_pil(image: Image.Image) -> bytes:
     content = io.BytesIO()
     try:
         upright = ImageOps.exif_transpose(image)
+        if image.mode in ("CMYK", "LAB"):
+            upright = Image.fromarray(other_space_to_srgb(upright, "the input"))
         (upright.convert("RGB") if image.mode in TO_RGB else upright).save(content, "PNG", compress_level=1)
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise TimError(f"the input is a PIL image that cannot be decoded: {error}") from error
     return content.getvalue()
 

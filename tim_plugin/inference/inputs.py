@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tim_plugin.inference.video import Video, is_video
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images, read_bytes
-from tim_plugin.utils.names import distinct_names
+from tim_plugin.utils.names import distinct_names, fitting_name
 
 Sources = Path | str | Sequence[Path | str]
 
@@ -55,7 +55,7 @@ def list_inputs(sources: Sequence[Path], output: Path, suffix: str) -> list[Inpu
         _check_output(source, output)
         for path, key, read in _listed(source):
             found.setdefault(path, (key, read))
-    names = [f"{name}_{suffix}" if suffix else name for name in distinct_names(list(found))]
+    names = [fitting_name(f"{name}_{suffix}") if suffix else name for name in distinct_names(list(found))]
     return [Input(path, name, *rest) for (path, rest), name in zip(found.items(), names, strict=True)]
 
 

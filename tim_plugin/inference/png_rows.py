@@ -11,7 +11,8 @@ from typing import IO
 import numpy as np
 from torch import Tensor
 
-from tim_plugin.utils.images import PNG, replacing, to_pixels
+from tim_plugin.utils.image_headers import PNG
+from tim_plugin.utils.images import replacing, to_pixels
 from tim_plugin.utils.resize import resizer_of_rows
 from tim_plugin.utils.strips import strips
 

@@ -19,7 +19,8 @@ from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.background import Writer
 from tim_plugin.utils.contact_sheet import contact_sheet
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import make_writable, to_pixels
+from tim_plugin.utils.folder_lock import locked
+from tim_plugin.utils.images import to_pixels
 
 RECORD = "samples.json"
 
@@ -185,15 +186,15 @@ class Samples:
             The samples' files, input by input.
 
         Raises:
-            TimError: A file cannot be written.
+            TimError: A file cannot be written, or another process writes to the folder.
         """
         folder = Path(folder).expanduser()
-        try:
-            make_writable(folder)
-        except OSError as error:
-            raise TimError(f"{folder}: cannot be written to: {error.strerror or error}") from error
         written = []
-        with SampleRecord(folder / RECORD, self.drawn_from.header, False) as record, Writer() as writer:
+        with (
+            locked(folder, str(folder)),
+            SampleRecord(folder / RECORD, self.drawn_from.header, False) as record,
+            Writer() as writer,
+        ):
             for one in self.inputs:
                 files = self._files(one, folder, with_contact_sheet)
                 record.overwrite(files.all())

@@ -25,7 +25,8 @@ from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, ke
 from tim_plugin.inference.sampler import fixed_levels
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import decode_image
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.image_headers import read_header
 from tim_plugin.utils.strips import joined
 from tim_plugin.utils.trees import map_tensors, move
 
@@ -190,6 +191,9 @@ class Tower:
         max_megapixels: float,
     ) -> InputSamples:
         degradation = self.degradation
+        header = read_header(file.content, file.source)  # what is too large is not decoded first
+        if header.width:
+            self._check_size(file.source, header.height, header.width, max_megapixels)
         observed = degradation.read(file.content, file.source)
         height, width = observed.lq.shape[-2:]
         self._check_size(file.source, height, width, max_megapixels)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import encode_pixels
+from tim_plugin.utils.image_headers import format_of, is_video_start
+from tim_plugin.utils.images import encode_pixels, first_bytes
+from tim_plugin.utils.raw_samples import opencv_silenced
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".ts", ".flv", ".mpg", ".mpeg", ".3gp")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what it tells of damaged files is an error of ours
 
 
 def is_video(path: Path) -> bool:
-    """Tell by its suffix whether a path is a video."""
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    """Tell by its first bytes, or else by its suffix, whether a path is a video, and no image."""
+    if not path.is_file():
+        return False
+    start = first_bytes(path)
+    return is_video_start(start) or (path.suffix.lower() in VIDEO_SUFFIXES and format_of(start) is None)
 
 
 class Video:
@@ -33,14 +41,14 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         self.path, self._next = path, 0
-        self._capture = cv2.VideoCapture(str(path))
+        self._capture = _opened(path)
         count = 0  # what the file says of itself is often an estimate
         while self._capture.grab():
             count += 1
         if not count:
             raise TimError(f"{path}: no frame of it can be decoded: give a video that OpenCV reads, or its frames")
         self._capture.release()
-        self._capture = cv2.VideoCapture(str(path))
+        self._capture = _opened(path)
         self.frames = [path / f"{path.stem}_{index:06d}.png" for index in range(count)]
 
     def read(self, frame: Path) -> bytes:
@@ -60,3 +68,14 @@ class Video:
         if not there:
             raise TimError(f"{self.path}: frame {self._next - 1} is damaged")
         return encode_pixels(np.ascontiguousarray(bgr[..., ::-1]))
+
+
+def _opened(path: Path) -> cv2.VideoCapture:
+    with opencv_silenced(), tempfile.TemporaryDirectory() as folder:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:  # OpenCV crashes on a name that is no text
+            link = Path(folder) / f"video{path.suffix if path.suffix.isascii() else ''}"
+            link.symlink_to(path.absolute())
+            path = link
+        return cv2.VideoCapture(str(path))

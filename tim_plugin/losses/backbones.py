@@ -90,18 +90,35 @@ def open_trunk(name: str, weights: str, seed: int = 0) -> tuple[Trunk | SmallTru
         MissingWeightsError: ImageNet weights are not there and cannot be downloaded.
         TimError: An unknown name, no such file, or a file that does not fit.
     """
-    if name == TIM_SMALL:
-        return _open_small(weights, seed)
-    if name not in BACKBONES:
+    require_weights(name, weights)
+    return _open_small(weights, seed) if name == TIM_SMALL else (Trunk(name, weights, seed), None)
+
+
+def require_weights(name: str, weights: str) -> None:
+    """See that a trunk's weights are there; ImageNet's are downloaded if they are not. Nothing is built.
+
+    Args:
+        name: See :func:`open_trunk`; so is ``weights``.
+        weights: Of the trunk.
+
+    Raises:
+        MissingWeightsError: ImageNet weights are not there and cannot be downloaded.
+        TimError: An unknown name, or no such file.
+    """
+    if name not in (*BACKBONES, TIM_SMALL):
         raise TimError(f"backbone {name!r} is not known: {did_you_mean(str(name), (*BACKBONES, TIM_SMALL))}")
-    if weights == "bundled":
+    own, others = ("bundled", "imagenet") if name == TIM_SMALL else ("imagenet", "bundled")
+    if weights == others == "imagenet":
+        raise TimError(f"weights 'imagenet': there are none for backbone {TIM_SMALL}: use weights: bundled")
+    if weights == others:
         raise TimError(f"weights 'bundled': only {TIM_SMALL} has them, {name} has not: use backbone: {TIM_SMALL}")
-    return Trunk(name, weights, seed), None
+    if weights == "imagenet":
+        _imagenet_file(name)
+    elif weights not in (own, "random"):
+        _require_file(Path(str(weights)).expanduser(), (own, "random"))
 
 
 def _open_small(weights: str, seed: int) -> tuple[SmallTrunk, Tensor | None]:
-    if weights == "imagenet":
-        raise TimError(f"weights 'imagenet': there are none for backbone {TIM_SMALL}: use weights: bundled")
     if weights == "random":
         with torch.random.fork_rng(devices=[]):  # a constructor draws from the global generator
             trunk = SmallTrunk()
@@ -109,7 +126,6 @@ def _open_small(weights: str, seed: int) -> tuple[SmallTrunk, Tensor | None]:
     if weights == "bundled":
         return _small_of(read_bundled(TIM_SMALL), "bundled")
     path = Path(str(weights)).expanduser()
-    _require_file(path, ("bundled", "random"))
     return _small_of(read_weights(path), str(path))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tim_plugin.imle.types import Features, Weighted
-from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL, open_trunk
+from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL, open_trunk, require_weights
 from tim_plugin.utils.errors import TimError, did_you_mean
 
 _CALIBRATIONS = ("lpips", "bundled", "none")
@@ -172,6 +172,16 @@ class PerceptualDistance(nn.Module):
     def _normalised(features: Tensor) -> Tensor:
         norm = features.square().sum(dim=1, keepdim=True).clamp_min(_TINY).sqrt()
         return features / (norm + 1e-10)  # the constant is LPIPS's
+
+
+def require_distance(backbone: str = "vgg16", weights: str | None = None) -> None:
+    """See that what a :class:`PerceptualDistance` of these arguments reads is there, before anything is built.
+
+    Raises:
+        MissingWeightsError: ImageNet weights are not there and cannot be downloaded.
+        TimError: An unknown name, or no such file.
+    """
+    require_weights(backbone, _by_default(backbone, weights, None)[0])
 
 
 def _by_default(backbone: str, weights: str | None, calibration: str | None) -> tuple[str, str]:

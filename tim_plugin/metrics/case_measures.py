@@ -17,7 +17,7 @@ from tqdm import tqdm
 from tim_plugin.degradations.base import Measure
 from tim_plugin.degradations.bicubic import EQUAL_DB
 from tim_plugin.losses.distance import PerceptualDistance
-from tim_plugin.metrics.cases import Case
+from tim_plugin.metrics.cases import Case, Cases
 from tim_plugin.metrics.feature_cache import cached_features
 from tim_plugin.metrics.feature_extractors import Extractor
 from tim_plugin.metrics.image_sets import (
@@ -46,6 +46,7 @@ OF_SETS = ("fid", "kid", "prc")
 LEAST_IMAGES = {"fid": 2, "kid": 2, "prc": NEIGHBOURS + 1}  # in each set
 OF_DISTANCE = ("lpips", "lpips_diversity", "fwv")
 OF_PIXELS = {"psnr": calculate_psnr, "ssim": calculate_ssim}
+SSIM_WINDOW_PX = 11
 SPACE = f"s{SPACE_SAMPLES}"
 CONSISTENCY = "consistency"
 METRICS = (*OF_SETS, *OF_DISTANCE, SPACE, *OF_PIXELS, CONSISTENCY)
@@ -114,7 +115,7 @@ def check_metrics(
 
 
 @torch.no_grad()
-def score(cases: Iterable[Case], tools: Tools, measured: Mapping[str, Measure], total: int) -> Figures:
+def score(cases: Cases, tools: Tools, measured: Mapping[str, Measure], total: int) -> Figures:
     """Measure cases one after the other, with a progress bar.
 
     Args:
@@ -127,14 +128,20 @@ def score(cases: Iterable[Case], tools: Tools, measured: Mapping[str, Measure], 
         The figures by name, as they stand in the JSON file.
 
     Raises:
-        TimError: A file is wrong, or there are too few images for a measure.
+        TimError: Every input had to be left out, or there are too few images for a measure.
     """
     sets = _Sets(tools) if tools.measures_any(OF_SETS) else None
     rows: list[dict[str, Any]] = []
     for case in tqdm(cases, total=total, unit="image"):
-        rows.append(_row(case, tools))
+        try:
+            rows.append(_row(case, tools))
+        except TimError as error:
+            cases.leave_out(str(error))
+            continue
         if sets is not None:
             sets.take(case)
+    if not rows:
+        raise TimError(cases.left_out[0] if cases.left_out else "there is nothing to measure")
     return {**_summary(rows, tools, measured), **({} if sets is None else sets.figures())}
 
 
@@ -172,6 +179,9 @@ def _by_pixels(case: Case, mean: Tensor, tools: Tools) -> dict[str, Any]:
     row: dict[str, Any] = {}
     target, images = tensor2img(case.gt), [tensor2img(one) for one in case.samples]
     mean_image = tensor2img(round_to_8_bit(mean).cpu())
+    if "ssim" in tools.metrics and min(case.gt.shape[-2:]) < SSIM_WINDOW_PX:
+        size = f"{case.gt.shape[-1]}x{case.gt.shape[-2]}"
+        raise TimError(f"{case.name}: is {size}; ssim needs {SSIM_WINDOW_PX}x{SSIM_WINDOW_PX} pixels or more")
     for name, function in OF_PIXELS.items():
         if name in tools.metrics:
             row[name] = [min(function(image, target, 0), EQUAL_DB) for image in images]

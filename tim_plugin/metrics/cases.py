@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from basicsr.data import build_dataset
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from tim_plugin.data.pairs import pair_files
 from tim_plugin.degradations.base import Degradation, Measure, Observed
 from tim_plugin.inference.finishing import degradation_of, measure_consistency
 from tim_plugin.inference.image_samples import sample_loader
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import is_image, read_bytes, read_image, round_to_8_bit
+from tim_plugin.utils.images import images_of, read_bytes, read_image, round_to_8_bit
+from tim_plugin.utils.memory import in_memory
 from tim_plugin.utils.trees import map_tensors
 
 PATTERN = "{name}_s{index}"
@@ -38,7 +42,23 @@ class Case(NamedTuple):
     consistency: Mapping[str, list[float]]
 
 
-class FolderCases:
+class Cases:
+    """Inputs with their samples, of which some may be left out.
+
+    Attributes:
+        left_out: Why an input was left out, with the name of its file.
+    """
+
+    def __init__(self) -> None:
+        self.left_out: list[str] = []
+
+    def leave_out(self, problem: str) -> None:
+        """Leave an input out and say why."""
+        tqdm.write(f"skipped: {problem}", file=sys.stderr)
+        self.left_out.append(problem)
+
+
+class FolderCases(Cases):
     """The samples of any method, as files.
 
     Args:
@@ -62,6 +82,7 @@ class FolderCases:
         degradation: Degradation | None = None,
         lq: Path | None = None,
     ) -> None:
+        super().__init__()
         self.degradation = degradation
         self.gts = _by_stem(_listed(gt, "--gt"), gt)
         self.samples = _grouped(_listed(pred, "--pred", pattern.count("/")), pattern, set(self.gts), pred)
@@ -100,17 +121,24 @@ class FolderCases:
         return len(self.gts)
 
     def __iter__(self) -> Iterator[Case]:
-        """Read one input's files after the other.
-
-        Raises:
-            TimError: A file is damaged, or of another size than its GT.
-        """
+        """Read one input's files after the other; one with a file that is damaged or does not fit is left out."""
         for name, path in self.gts.items():
-            whole = read_image(path).rgb
-            gt = self._cut(whole, path)
-            samples = [self._fitting(file, gt, whole, path) for file in self.samples[name]]
-            batch = round_to_8_bit(torch.stack(samples))
-            yield Case(name, batch, gt, self._consistency(name, batch, gt))
+            try:
+                case = in_memory(partial(self._read, name, path))
+            except TimError as error:
+                self.leave_out(str(error))
+                continue
+            if case is None:
+                self.leave_out(f"{path}: does not fit into memory with its samples")
+            else:
+                yield case
+
+    def _read(self, name: str, path: Path) -> Case:
+        whole = read_image(path).rgb
+        gt = self._cut(whole, path)
+        samples = [self._fitting(file, gt, whole, path) for file in self.samples[name]]
+        batch = round_to_8_bit(torch.stack(samples))
+        return Case(name, batch, gt, self._consistency(name, batch, gt))
 
     def _cut(self, gt: Tensor, path: Path) -> Tensor:
         scale = 1 if self.degradation is None else self.degradation.scale
@@ -156,11 +184,11 @@ def _listed(folder: Path, option: str, depth: int = 0) -> list[Path]:
     folder = folder.expanduser()
     if not folder.is_dir():
         raise TimError(f"{option} {folder}: there is no such folder")
-    files = sorted(path for path in folder.glob("*/" * depth + "*") if is_image(path) and path.is_file())
-    if not files:
+    try:
+        return images_of(folder, folder.glob("*/" * depth + "*"), say=option == "--gt")
+    except TimError as error:
         hint = ": if each input has a folder there, give --pattern '{name}/{index}'" if option == "--pred" else ""
-        raise TimError(f"{option} {folder}: holds no image{hint}")
-    return files
+        raise TimError(f"{option} {folder}: holds no image{hint}") from error
 
 
 def _by_stem(files: Sequence[Path], gt: Path) -> dict[str, Path]:
@@ -201,7 +229,7 @@ def _grouped(files: Sequence[Path], pattern: str, names: set[str], pred: Path) -
     return {name: [of_name[index] for index in sorted(of_name)] for name, of_name in found.items()}
 
 
-class NetworkCases:
+class NetworkCases(Cases):
     """The samples of a network, computed one input after the other and never written.
 
     Args:
@@ -228,6 +256,7 @@ class NetworkCases:
         device: torch.device | str = "cpu",
         max_samples_per_batch: int = 4,
     ) -> None:
+        super().__init__()
         self.dataset = build_dataset(dict(dataset))
         self.network = network.to(device)
         self.num_samples, self.seed, self.device, self.at_once = num_samples, seed, device, max_samples_per_batch

@@ -6,7 +6,8 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from torch import nn
 from tim_plugin import __version__
 from tim_plugin.degradations.tasks import get_task
 from tim_plugin.inference.devices import choose_device
-from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.losses.backbones import TIM_SMALL
+from tim_plugin.losses.distance import PerceptualDistance, require_distance
 from tim_plugin.metrics.case_measures import (
     CONSISTENCY,
     METRICS,
     OF_DISTANCE,
+    OF_PIXELS,
     OF_SETS,
     SPACE,
     Tools,
@@ -28,18 +31,18 @@ from tim_plugin.metrics.case_measures import (
     score,
 )
 from tim_plugin.metrics.cases import FolderCases, NetworkCases
-from tim_plugin.metrics.feature_extractors import Extractor, build_extractor
+from tim_plugin.metrics.feature_extractors import Extractor, build_extractor, require_extractor
 from tim_plugin.metrics.report import table, without_infinities
+from tim_plugin.metrics.several_samples import LEAST_SAMPLES
 from tim_plugin.options.option_file import parse_options
 from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, read_checkpoint, require_same_degradation
 from tim_plugin.utils.errors import MissingWeightsError, TimError
+from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import make_writable, write_json
 
+BY_DEFAULT = (*OF_PIXELS, "lpips", "lpips_diversity")  # and consistency, where it can be measured
 RENAMED = {"agreement": CONSISTENCY}  # metrics, by the name that they had before
-NO_LPIPS = (
-    "; --lpips-backbone tim_small --lpips-weights bundled --lpips-calibration bundled needs no such file, nor do fid, "
-    "kid, prc, psnr, ssim and consistency"
-)
+NO_LPIPS = "; --lpips-backbone tim_small needs no such file, nor do fid, kid, prc, psnr, ssim and consistency"
 
 
 def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
@@ -49,27 +52,45 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
         What is written: ``figures`` and ``conditions``.
 
     Raises:
-        TimError: An argument, a folder or a file is wrong; nothing is written.
+        TimError: An argument or a folder is wrong; nothing is written. Or a file is wrong: its input is left out, and
+            this is raised at the end, when the figures of all others are written.
     """
     if args.output is not None and args.output.is_dir():
         raise TimError(f"-o {args.output}: is a folder; give a file, such as {args.output / 'figures.json'}")
     if args.samples_in_sets is not None and args.samples_in_sets < 1:
         raise TimError(f"--samples-in-sets {args.samples_in_sets}: must be 1 or more")
-    device, wanted = choose_device(args.device), _wanted(args.metrics)
-    cases, source = _folders(args) if args.opt is None else _network(args, device)
+    device, wanted = choose_device(args.device), None if args.metrics is None else _wanted(args.metrics)
+    output = args.output
+    with nullcontext() if output is None else locked(output.expanduser(), f"-o {output}", beside=True):
+        return _evaluate(args, device, wanted)
+
+
+def _evaluate(args: argparse.Namespace, device: torch.device, wanted: list[str] | None) -> dict[str, Any]:
+    cases, source = _folders(args) if args.opt is None else _network(args, device, wanted or ())
+    if wanted is None:
+        wanted = [name for name in BY_DEFAULT if cases.num_samples >= LEAST_SAMPLES.get(f"calculate_{name}", 1)]
+        wanted += [CONSISTENCY] if cases.measured else []
     metrics = check_metrics(wanted, cases.measured, cases.num_samples, len(cases))
-    if args.output is not None:
-        _require_folder(args.output.parent, f"-o {args.output}: {args.output.parent}")
     if args.cache is not None:
         _require_folder(args.cache.expanduser(), f"--cache {args.cache}:")
     tools = _tools(args, metrics, device)
+    if args.metrics is None:
+        named = f"; lpips by {tools.distance.name}" if args.lpips_backbone is None else ""
+        print(f"--metrics: not given: {', '.join(metrics)}{named}: nothing is downloaded", flush=True)
     figures = score(cases, tools, cases.measured, len(cases))
     conditions = {**source, **_conditions(args, cases, tools)}
     print(table(figures, conditions), flush=True)
     content = {"figures": figures, "conditions": {key: value for key, value in conditions.items() if value is not None}}
     if args.output is not None:
         _write(args.output, content)
+        print(f"written: {args.output}", flush=True)
+    if cases.left_out:
+        raise TimError(f"{cases.left_out[0]}; {_left_out(cases)} are left out, and the figures are of the others")
     return content
+
+
+def _left_out(cases: FolderCases | NetworkCases) -> str:
+    return f"{len(cases.left_out)} of {len(cases)} inputs"
 
 
 def _wanted(metrics: str) -> list[str]:
@@ -83,10 +104,22 @@ def _wanted(metrics: str) -> list[str]:
     return list(dict.fromkeys(RENAMED.get(name, name) for name in names))
 
 
+def _require_weights(args: argparse.Namespace, wanted: Iterable[str]) -> None:
+    """Raise TimError for weights that are not there, before any network is built."""
+    for backbone in _backbones(args, wanted).values():
+        with _naming_options():
+            require_distance(backbone, args.lpips_weights)
+    if any(name in OF_SETS for name in wanted):
+        with _naming_others():
+            require_extractor(args.feature_extractor)
+
+
 def _conditions(args: argparse.Namespace, cases: FolderCases | NetworkCases, tools: Tools) -> dict[str, Any]:
     """Return what figures were measured on and with; None where it does not matter to them."""
     return {
-        "inputs": len(cases),
+        "metrics": ", ".join(tools.metrics) + (" (by default)" if args.metrics is None else ""),
+        "inputs": len(cases) - len(cases.left_out),
+        "left_out": _left_out(cases) if cases.left_out else None,
         "samples_of_each": cases.num_samples,
         "distance": None if tools.distance is None else tools.distance.name,
         f"{SPACE}_distance": None if tools.space_distance is None else tools.space_distance.name,
@@ -135,7 +168,9 @@ def _folders(args: argparse.Namespace) -> tuple[FolderCases, dict[str, Any]]:
     return cases, source
 
 
-def _network(args: argparse.Namespace, device: torch.device) -> tuple[NetworkCases, dict[str, Any]]:
+def _network(
+    args: argparse.Namespace, device: torch.device, wanted: Iterable[str]
+) -> tuple[NetworkCases, dict[str, Any]]:
     for name, value in (("--pred", args.pred), ("--gt", args.gt), ("--lq", args.lq), ("--task", args.task)):
         if value is not None:
             raise TimError(f"{name}: goes with samples that are there; -opt names the data")
@@ -148,6 +183,7 @@ def _network(args: argparse.Namespace, device: torch.device) -> tuple[NetworkCas
         overrides.append(f"path:pretrain_network_g={json.dumps(str(args.model))}")
     argv = ["-opt", str(args.opt), *(["--force_yml", *overrides] if overrides else [])]
     opt, _ = parse_options(str(Path.cwd()), is_train=False, argv=argv)
+    _require_weights(args, wanted)
     network, checkpoint = _trained(args, opt), opt["path"].get("pretrain_network_g")
     (phase, dataset), *others = [(key, one) for key, one in opt["datasets"].items() if key.startswith("test")]
     if others:
@@ -159,13 +195,13 @@ def _network(args: argparse.Namespace, device: torch.device) -> tuple[NetworkCas
 
 def _trained(args: argparse.Namespace, opt: Mapping[str, Any]) -> nn.Module:
     """Return the network that the options describe, as tools/test.py does, and not the one that the checkpoint does."""
-    network = network_of(opt["network_g"]).requires_grad_(False)
     path = opt["path"].get("pretrain_network_g")
-    if path is None:
+    checkpoint = None if path is None else read_checkpoint(path)
+    network = network_of(opt["network_g"]).requires_grad_(False)
+    if checkpoint is None:
         if any(True for _ in network.parameters()):
             raise TimError(f"-opt {args.opt}: names no path: pretrain_network_g; give the checkpoint with -m")
         return network
-    checkpoint = read_checkpoint(path)
     state = parameters_of(checkpoint, path, opt["path"].get("param_key_g"), network)
     strict = opt["path"].get("strict_load_g", True)
     if strict:
@@ -175,42 +211,58 @@ def _trained(args: argparse.Namespace, opt: Mapping[str, Any]) -> nn.Module:
     return network
 
 
+def _backbones(args: argparse.Namespace, wanted: Iterable[str]) -> dict[str, str]:
+    """Return the backbones of the distances that metrics need: that of all, and the challenge's."""
+    backbone = args.lpips_backbone or (TIM_SMALL if args.metrics is None else "vgg16")
+    found = {"distance": backbone} if args.metrics is None or any(name in OF_DISTANCE for name in wanted) else {}
+    if SPACE in wanted:  # the challenge measures with AlexNet, unless other weights are given for another backbone
+        own = args.lpips_weights in ("imagenet", "random") or (args.lpips_weights is None and backbone != TIM_SMALL)
+        found["space_distance"] = "alexnet" if own else backbone
+    return found
+
+
 def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.device) -> Tools:
-    distance = space = None
-    if any(name in OF_DISTANCE for name in metrics):
-        distance = _distance(args, args.lpips_backbone).to(device)
-    if SPACE in metrics:  # the challenge measures with AlexNet, unless other weights are given for another backbone
-        own = args.lpips_weights in ("imagenet", "random")
-        space = _distance(args, "alexnet" if own else args.lpips_backbone).to(device)
     return Tools(
         metrics,
-        distance,
-        space,
-        _extractor(args.feature_extractor) if any(name in OF_SETS for name in metrics) else None,
-        device,
+        extractor=_extractor(args.feature_extractor) if any(name in OF_SETS for name in metrics) else None,
+        device=device,
         fwv_squared=args.fwv_squared,
         fwv_reduction=args.fwv_reduction,
         samples_in_sets=args.samples_in_sets,
         cache=None if args.cache is None else args.cache.expanduser(),
+        **{key: _distance(args, one).to(device) for key, one in _backbones(args, metrics).items()},
     )
 
 
 def _extractor(choice: str) -> Extractor:
-    try:
+    with _naming_others():
         return build_extractor(choice)
+
+
+def _distance(args: argparse.Namespace, backbone: str) -> PerceptualDistance:
+    with _naming_options():
+        return PerceptualDistance(
+            backbone=backbone, weights=args.lpips_weights, calibration=args.lpips_calibration, seed=0
+        )
+
+
+@contextmanager
+def _naming_others() -> Iterator[None]:
+    """Say which measures need no missing file."""
+    try:
+        yield
     except MissingWeightsError as error:
         raise TimError(
             f"{error}; the measures other than {', '.join(OF_SETS[:-1])} and {OF_SETS[-1]} need no such file"
         ) from error
 
 
-def _distance(args: argparse.Namespace, backbone: str) -> PerceptualDistance:
+@contextmanager
+def _naming_options() -> Iterator[None]:
+    """Name the command's options where a distance speaks of an option file's keys: ``use weights: bundled``."""
     try:
-        return PerceptualDistance(
-            backbone=backbone, weights=args.lpips_weights, calibration=args.lpips_calibration, seed=0
-        )
+        yield
     except TimError as error:
-        # It speaks of an option file's keys: "weights 'imagenet': ...", "use weights: bundled".
         what = re.sub(
             r"^(backbone|weights|calibration) |\b(backbone|weights|calibration): ", r"--lpips-\1\2 ", str(error)
         )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from tim_plugin.losses.backbones import Trunk
+from tim_plugin.losses.backbones import Trunk, require_weights
 from tim_plugin.utils.errors import MissingWeightsError, TimError
 from tim_plugin.utils.tensor_files import read_tensors
 from tim_plugin.utils.weight_headers import SUFFIX
@@ -115,11 +116,9 @@ def build_extractor(choice: str, option: str = "--feature-extractor", names: Seq
         MissingWeightsError: The public file of the weights is not there.
         TimError: The user's own file is not there, or is of another network.
     """
-    path = None if choice in KNOWN else Path(choice).expanduser()
-    if choice == "inception":
-        path = _inception_file(option, names)
+    path = require_extractor(choice, option, names)
     # torch-fidelity reads the file with pickle: only what holds nothing but tensors is handed over.
-    kind = choice if path is None else _kind_of(path, option, names)
+    kind = choice if path is None else _kind_of(path, option)
     if kind == "squeezenet":
         return _squeezenet(path, option)
     with tempfile.TemporaryDirectory() as folder:
@@ -131,17 +130,48 @@ def build_extractor(choice: str, option: str = "--feature-extractor", names: Seq
     return Extractor(network, f"Inception v3 ({path.name}), 2048 features", "fid", "kid", _digest(network))
 
 
+def require_extractor(choice: str, option: str = "--feature-extractor", names: Sequence[str] = KNOWN) -> Path | None:
+    """Return the file that :func:`build_extractor` reads, which is there; None for torchvision's own of SqueezeNet.
+
+    Args:
+        choice: See :func:`build_extractor`; so are ``option`` and ``names``.
+        option: For errors.
+        names: For errors.
+
+    Raises:
+        MissingWeightsError: The public file of the weights is not there.
+        TimError: The user's own file is not there.
+    """
+    if choice == "inception":
+        return _inception_file(option, names)
+    if choice == "squeezenet":
+        with _naming(option):
+            require_weights("squeezenet1_1", "imagenet")
+        return None
+    path = Path(choice).expanduser()
+    if not path.is_file():
+        raise TimError(f"{option} {path}: is neither {' nor '.join(names)} nor a file that is there; give one of these")
+    return path
+
+
 def _squeezenet(path: Path | None, option: str) -> Extractor:
     """Build SqueezeNet from a file, or from torchvision's own."""
     if SQUEEZENET not in FEATURE_EXTRACTORS_REGISTRY:
         register_feature_extractor(SQUEEZENET, SqueezeNetFeatures)
-    try:
+    with _naming(option):
         network = SqueezeNetFeatures(SQUEEZENET, ["512"], None if path is None else str(path))
+    name = f"squeezenet1_1 ({'torchvision' if path is None else path.name}), last map, 512 features"
+    return Extractor(network, name, "frechet_squeezenet", "kid_squeezenet", _digest(network))
+
+
+@contextmanager
+def _naming(option: str) -> Iterator[None]:
+    """Say of missing weights of SqueezeNet which option asked for them."""
+    try:
+        yield
     except MissingWeightsError as error:
         what = str(error).replace("weights 'imagenet'", f"{option} squeezenet").replace("weights: ", f"{option} ")
         raise MissingWeightsError(what) from error
-    name = f"squeezenet1_1 ({'torchvision' if path is None else path.name}), last map, 512 features"
-    return Extractor(network, name, "frechet_squeezenet", "kid_squeezenet", _digest(network))
 
 
 def _inception_file(option: str, names: Sequence[str]) -> Path:
@@ -153,9 +183,7 @@ def _inception_file(option: str, names: Sequence[str]) -> Path:
     return path
 
 
-def _kind_of(path: Path, option: str, names: Sequence[str]) -> str:
-    if not path.is_file():
-        raise TimError(f"{option} {path}: is neither {' nor '.join(names)} nor a file that is there; give one of these")
+def _kind_of(path: Path, option: str) -> str:
     try:
         state = read_tensors(path)
     except Exception as error:  # unpickling fails in many ways

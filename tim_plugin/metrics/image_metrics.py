@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from tim_plugin.metrics.several_samples import LEAST_SAMPLES
-from tim_plugin.options.values import check_keys, refuse_near_misses, require
+from tim_plugin.options.plain_checks import check_keys, refuse_near_misses, require
 from tim_plugin.utils.errors import TimError, did_you_mean
 
 IMAGES = {"img", "img2", "samples"}  # arguments that hold images
@@ -27,16 +28,20 @@ class Metric(NamedTuple):
         better: ``higher`` or ``lower``.
         needs_gt: Whether it compares with the GT.
         of_all: Whether it is of all samples of an input together.
+        options: Its section.
     """
 
     function: Callable[[Any, np.ndarray | None], float]
     better: str = "higher"
     needs_gt: bool = True
     of_all: bool = False
+    options: Mapping[str, Any] = {}
 
 
 def metrics_from_options(section: Mapping[str, Mapping[str, Any]] | None, num_samples: int) -> dict[str, Metric]:
     """Turn ``val: metrics`` into metrics by name.
+
+    ``lpips`` in a name is LPIPS in logs too: measured with other weights, it becomes ``tim_small_distance``, say.
 
     Args:
         section: As the option file has it.
@@ -46,7 +51,17 @@ def metrics_from_options(section: Mapping[str, Mapping[str, Any]] | None, num_sa
         TimError: A metric's type is missing or not registered, a key is none of its arguments, or it takes more
             samples than there are.
     """
-    return {name: _metric(name, dict(options), num_samples) for name, options in (section or {}).items()}
+    section = section or {}
+    return {_honest(name, options): _metric(name, dict(options), num_samples) for name, options in section.items()}
+
+
+def _honest(name: str, options: Mapping[str, Any]) -> str:
+    """Return the name, with what was measured in place of an LPIPS that it is not."""
+    is_random = options.get("weights") == "random"
+    if not is_random and options.get("calibration", "lpips") == "lpips":
+        return name
+    measured = f"{options.get('backbone', 'vgg16')}{'_random' if is_random else ''}_distance"
+    return re.sub("lpips", measured, name, flags=re.IGNORECASE)
 
 
 def _metric(name: str, options: dict[str, Any], num_samples: int) -> Metric:
@@ -70,7 +85,7 @@ def _metric(name: str, options: dict[str, Any], num_samples: int) -> Metric:
         data = {"samples" if of_all else "img": images}
         return calculate_metric({**data, "img2": gt} if needs_gt and gt is not None else data, options)
 
-    return Metric(function, better, needs_gt, of_all)
+    return Metric(function, better, needs_gt, of_all, options)
 
 
 def _check_arguments(section: str, options: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> None:

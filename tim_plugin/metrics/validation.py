@@ -14,6 +14,7 @@ from tim_plugin.inference.image_samples import SampledImage, sample_loader
 from tim_plugin.metrics.image_metrics import Metric
 from tim_plugin.metrics.sample_measures import features_of_each, pair_distances, pair_mean
 from tim_plugin.metrics.summary import Row
+from tim_plugin.options.metric_checks import check_size
 from tim_plugin.utils.errors import TimError
 
 
@@ -89,6 +90,7 @@ def _measure_pixels(row: Row, sampled: SampledImage, metrics: Mapping[str, Metri
                 f"val: metrics: {name} compares with the GT, and {sampled.name} has none: remove the metric, "
                 "or use a dataset with GT"
             )
+        check_size(name, metric.options, *images[0].shape[:2], where=sampled.name)
         if metric.of_all:
             row.of_all[name] = float(metric.function(images, gt_image))
         else:

@@ -20,6 +20,7 @@ from tim_plugin.models.pool_search import Found, PoolSearch
 from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.checkpoints import network_of
 from tim_plugin.utils.errors import NonFiniteError, TimError
+from tim_plugin.utils.processes import without_ctrl_c
 from tim_plugin.utils.trees import move
 
 
@@ -58,7 +59,8 @@ class AheadSearch:
         context = get_context("spawn")
         self._end, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, setting), daemon=True)
-        process.start()
+        with without_ctrl_c():
+            process.start()
         theirs.close()  # so that the end of the process is seen
         weakref.finalize(self, _stop, self._end, process)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from basicsr.models.lr_scheduler import MultiStepRestartLR
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -26,6 +27,7 @@ from tim_plugin.models.optimisation import OptimizerStep, Part
 from tim_plugin.models.stored_model import StoredModel
 from tim_plugin.options.schema import TrainSpec, ValSpec
 from tim_plugin.utils.errors import NonFiniteError, TimError
+from tim_plugin.utils.processes import require_gpus
 from tim_plugin.utils.trees import move
 
 
@@ -36,8 +38,9 @@ class SamplingModel(StoredModel):
     ``nondist_validation`` and ``dist_validation`` (several samples, each process its share of the images),
     ``model_to_device`` (what :class:`tim_plugin.options.schema.TrainSpec` asks for, CPU processes),
     ``setup_schedulers`` and ``get_optimizer`` (what :class:`OptimizerStep` needs, errors that name the option),
+    ``update_learning_rate`` (a warm-up that reaches the rate),
     ``init_training_settings`` (a sharded EMA), ``model_ema`` (all parameters at once).
-    Inherited: networks, schedulers, warm-up, logging, best metrics, ``save``.
+    Inherited: networks, schedulers, logging, best metrics, ``save``.
 
     Args:
         opt: BasicSR's options with our keys of ``val``.
@@ -51,6 +54,7 @@ class SamplingModel(StoredModel):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
+        require_gpus(opt["num_gpu"])  # BasicSR's own parser does not look
         self.val_spec = ValSpec.from_options(opt.get("val"))
         self.train_spec = TrainSpec.from_options(opt.get("train"))
         if self.train_spec.fsdp and not opt["dist"]:
@@ -99,9 +103,11 @@ class SamplingModel(StoredModel):
         Raises:
             TimError: Its options do not go together, or not with the device.
         """
+        if "betas" in kwargs:
+            kwargs["betas"] = tuple(float(beta) for beta in kwargs["betas"])  # torch refuses [0, 0.99]
         try:
             return self.build_optimizer(optim_type, params, lr, **kwargs)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, TypeError) as error:
             raise TimError(f"train: optim_g: {error}") from error
 
     def build_optimizer(
@@ -109,6 +115,15 @@ class SamplingModel(StoredModel):
     ) -> torch.optim.Optimizer:
         """Build one of the optimizers that the model knows."""
         return super().get_optimizer(optim_type, params, lr, **kwargs)
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Set the rate as BasicSR does, and all of it from the end of the warm-up on.
+
+        BasicSR's warm-up ends one step short, and a schedule that multiplies the last rate never makes up for that.
+        """
+        super().update_learning_rate(current_iter, warmup_iter)
+        if current_iter == warmup_iter and isinstance(self.schedulers[0], MultiStepRestartLR):
+            self._set_lr(self._get_init_lr())
 
     @contextmanager
     def naming(self, current_iter: int) -> Iterator[None]:

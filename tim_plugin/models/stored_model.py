@@ -12,6 +12,7 @@ from torch import nn
 
 from tim_plugin.models import distributed
 from tim_plugin.utils import checkpoints
+from tim_plugin.utils.errors import TimError
 
 
 class StoredModel(SRModel):
@@ -106,13 +107,19 @@ class StoredModel(SRModel):
         With another number of processes than before, :meth:`own_state` is left out, and each begins with an empty pool.
 
         Raises:
-            TimError: The file of this process's own state is missing.
+            TimError: The state is of other optimizers, or the file of this process's own state is missing.
         """
-        optimizers = [
-            distributed.sharded_optimizer_state(optimizer, state)
-            for optimizer, state in zip(self.optimizers, resume_state["optimizers"], strict=True)
-        ]
-        super().resume_training({**resume_state, "optimizers": optimizers})
+        try:
+            optimizers = [
+                distributed.sharded_optimizer_state(optimizer, state)
+                for optimizer, state in zip(self.optimizers, resume_state["optimizers"], strict=True)
+            ]
+            super().resume_training({**resume_state, "optimizers": optimizers})
+        except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise TimError(
+                f"path: resume_state: {self.opt['path']['resume_state']}: does not fit this run's optimizers or "
+                f"schedulers ({error}): use the options that it was written with"
+            ) from error
         if resume_state.get("processes", 1) != self.opt.get("world_size", 1):
             get_root_logger().info("Another number of processes than before: each begins with an empty pool.")
             return
@@ -120,7 +127,8 @@ class StoredModel(SRModel):
             self.load_own_state(resume_state)
         else:
             path = Path(self.opt["path"]["resume_state"])
-            self.load_own_state(checkpoints.read_state(path.with_name(_of_rank(path.name, self.opt["rank"]))))
+            own = path.with_name(_of_rank(path.name, self.opt["rank"]))
+            self.load_own_state(checkpoints.read_state(own, ("epoch", "iter")))
 
     def own_state(self) -> dict[str, Any]:
         """Return what this process needs to resume beside BasicSR's states, as CPU tensors and plain values."""

@@ -13,7 +13,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor
 
 from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.pool import Batch, ExamplePool, size_of
+from tim_plugin.imle.pool import Batch, ExamplePool, crop_size, size_of
 from tim_plugin.imle.pyramid import Pyramids
 from tim_plugin.models.ahead_search import AheadSearch, Setting
 from tim_plugin.models.optimisation import DTYPES, Part, require_finite
@@ -198,8 +198,12 @@ class TIMModel(SamplingModel):
         return {**super().own_state(), **own}
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
-        """Restore the pool of this process."""
+        """Restore the pool of this process, unless its crops have another size than those that will come."""
         super().load_own_state(state)
+        size, before = self.opt["datasets"]["train"].get("gt_size"), crop_size(state.get("pool", {}))
+        if None not in (size, before) and before != (tuple(size) if isinstance(size, (list, tuple)) else (size, size)):
+            get_root_logger().info("Another gt_size than before: it begins with an empty pool.")
+            return
         if "pool" in state:
             self.pool.load_state_dict(state["pool"], self.device)
             self.selected_distance = state["selected_distance"]

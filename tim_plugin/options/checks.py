@@ -1,26 +1,44 @@
 """The check of a whole option file, in one pass and before any data is loaded; no torch until a degradation is built.
 
-Our sections (``imle``, ``network_g`` of a TowerGenerator, ``train`` with ``optim_g`` and ``perceptual_opt``, ``val``,
-our datasets) are strict. In sections that BasicSR shares with other code a key is refused only when it is nearly one
-that is known: then it is a typo, which BasicSR would ignore in silence.
+An option file of TIMModel, BaselineModel or SRModel is strict: a key that nobody reads is an error, in BasicSR's
+sections too, which BasicSR would ignore in silence. A model that is a subclass of ours has keys of its own: there a key
+is refused only where it is nearly one that is known, in the sections that all share. Of other models, and of datasets,
+networks and losses that are neither ours nor BasicSR's, only what BasicSR's loop reads is checked.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 from tim_plugin.options.data_checks import check_datasets, check_degradations
+from tim_plugin.options.metric_checks import check_metrics
+from tim_plugin.options.plain_checks import (
+    join,
+    refuse_misspelling,
+    require,
+    require_text,
+    section_of,
+)
 from tim_plugin.options.schema import ImleSpec, TrainSpec
-from tim_plugin.options.sections import OptionFile, ValSection
+from tim_plugin.options.sections import LoggerSection, OptionFile
 from tim_plugin.options.tower_spec import TowerSpec
-from tim_plugin.options.values import build_spec, check_section, refuse_misspelling, require, section_of
-from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.options.train_checks import check_optimizer, check_schedule, check_steps
+from tim_plugin.options.train_sections import TrainSection
+from tim_plugin.options.val_sections import ValSection
+from tim_plugin.options.values import build_spec, check_section, check_value
+from tim_plugin.utils.errors import TimError
 
+PARAM_KEYS = ("params", "params_ema")
 DISTANCES = ("PerceptualDistanceLoss", "PixelDistanceLoss")
-FUSED_OPTIMIZERS = ("Adam", "AdamW", "SGD")
+# What BasicSR's loop reads, whatever the model.
+LOOP = {
+    "": (OptionFile, ("name", "manual_seed")),
+    "train": (TrainSection, ("total_iter", "warmup_iter")),
+    "val": (ValSection, ("val_freq", "save_img")),
+    "logger": (LoggerSection, ("print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb")),
+}
 
 
 class CheckedOptions(OrderedDict):
@@ -28,24 +46,29 @@ class CheckedOptions(OrderedDict):
 
 
 def check_options(opt: Mapping[str, Any], model: str | None = None) -> None:
-    """Check the options of our models, with or without what BasicSR's parser adds.
+    """Check a whole option file, with or without what BasicSR's parser adds.
 
-    Of BasicSR's other models only what concerns degradations is checked. :class:`CheckedOptions` are not checked again.
+    :class:`CheckedOptions` are not checked again.
 
     Args:
         opt: A whole option file.
-        model: ``TIMModel`` or ``BaselineModel``, whose options they are to be; by default ``model_type`` says it.
+        model: A key of :data:`RULES`, whose options they are to be; by default ``model_type`` says it.
 
     Raises:
         TimError: For the first thing that is wrong: the section and key, what was given, and what would be right.
     """
     if isinstance(opt, CheckedOptions):
         return
-    model = model or _model_of(opt)
+    kind = _model_of(opt)
+    model = model or kind
+    training = opt.get("is_train", "train" in opt)
     if model in RULES:
-        training = opt.get("is_train", "train" in opt)
-        _check_sections(opt, training)
+        _check_sections(opt, training, is_shared=model != kind)
+        if training:
+            _check_training(opt, model)
         RULES[model](opt, training)
+    else:
+        _check_loop(opt)
     check_degradations(opt)
 
 
@@ -53,18 +76,37 @@ def _model_of(opt: Mapping[str, Any]) -> str:
     kind = opt.get("model_type")
     if kind is None:
         raise TimError("model_type is missing: use model_type: TIMModel")
-    if kind not in RULES and difflib.get_close_matches(str(kind), RULES, cutoff=0.8):
-        raise TimError(f"model_type {kind!r} is not known: {did_you_mean(str(kind), RULES)}")
+    require_text("model_type", kind)
+    refuse_misspelling("model_type", kind, RULES)
     return kind
 
 
-def _check_sections(opt: Mapping[str, Any], training: bool) -> None:
+def _check_loop(opt: Mapping[str, Any]) -> None:
+    for place, (section, names) in LOOP.items():
+        options = section_of(opt, place) if place else opt
+        for name in names:
+            if options.get(name) is not None:
+                check_value(join(place, name), section.keys()[name], options[name], is_shared=True)
+
+
+def _check_sections(opt: Mapping[str, Any], training: bool, is_shared: bool) -> None:
     asked = opt if training else {key: value for key, value in opt.items() if key != "train"}
-    check_section("", OptionFile, asked, training)
+    check_section("", OptionFile, asked, training, is_shared=is_shared)
     if opt.get("val") or not training:
-        check_section("val", ValSection, opt.get("val"), training)
-    if training:
-        check_steps(section_of(opt, "train"), section_of(opt, "datasets: train").get("batch_size_per_gpu", 1))
+        check_section("val", ValSection, opt.get("val"), training, is_shared=is_shared)
+    check_metrics(opt)
+    key = section_of(opt, "path").get("param_key_g")
+    if key is not None:
+        refuse_misspelling("path: param_key_g", key, PARAM_KEYS)
+
+
+def _check_training(opt: Mapping[str, Any], model: str) -> None:
+    train, logger = section_of(opt, "train"), section_of(opt, "logger")
+    check_steps(train, section_of(opt, "datasets: train").get("batch_size_per_gpu", 1))
+    check_optimizer(train, model)
+    check_schedule(train)
+    if section_of(logger, "wandb").get("project") and not logger.get("use_tb_logger"):
+        raise TimError("logger: wandb takes what TensorBoard gets: use use_tb_logger: true, or leave project empty (~)")
 
 
 def _check_tim(opt: Mapping[str, Any], training: bool) -> None:
@@ -83,9 +125,11 @@ def _check_tim(opt: Mapping[str, Any], training: bool) -> None:
 
 def _check_baseline(opt: Mapping[str, Any], training: bool) -> None:
     check_datasets(section_of(opt, "datasets"), training, None)
+    if training and opt.get("imle") is not None:
+        raise TimError("imle: only TIMModel searches: leave the section out, or use model_type: TIMModel")
 
 
-RULES = {"TIMModel": _check_tim, "BaselineModel": _check_baseline}
+RULES = {"TIMModel": _check_tim, "BaselineModel": _check_baseline, "SRModel": _check_baseline}
 
 
 def tower_spec(opt: Mapping[str, Any]) -> TowerSpec | None:
@@ -94,31 +138,6 @@ def tower_spec(opt: Mapping[str, Any]) -> TowerSpec | None:
     if network.get("type") != "TowerGenerator":
         return None
     return build_spec(TowerSpec, {key: value for key, value in network.items() if key != "type"})
-
-
-def check_steps(train: Mapping[str, Any], batch_size: Any) -> None:
-    """Check how a step is computed against the optimizer and the batch.
-
-    Args:
-        train: The section.
-        batch_size: ``batch_size_per_gpu``.
-
-    Raises:
-        TimError: For the first thing that is wrong.
-    """
-    spec, optimizer = TrainSpec.from_options(train), train.get("optim_g") or {}
-    if isinstance(batch_size, int) and spec.accumulate > max(batch_size, 1):  # the data set's own check names the rest
-        raise TimError(
-            f"train: accumulate {spec.accumulate} splits a batch of batch_size_per_gpu {batch_size}: "
-            f"use accumulate: {batch_size} at most, or a larger batch"
-        )
-    if optimizer.get("fused"):
-        if optimizer.get("type") not in FUSED_OPTIMIZERS:
-            raise TimError(
-                f"train: optim_g: fused: {optimizer.get('type')} has no fused form, {', '.join(FUSED_OPTIMIZERS)} have"
-            )
-        if optimizer.get("foreach"):
-            raise TimError("train: optim_g: fused and foreach are two ways to do one thing: use one of them")
 
 
 def _check_distance(opt: Mapping[str, Any]) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tim_plugin.options.paired_checks import check_backend, check_paired_options
+from tim_plugin.options.plain_checks import refuse_misspelling, require, require_text, section_of, shown
 from tim_plugin.options.sections import DATASETS, Dataset, DegradedDataset
 from tim_plugin.options.tower_spec import TowerSpec
-from tim_plugin.options.values import build_spec, check_section, check_value, refuse_misspelling, require, section_of
+from tim_plugin.options.values import build_spec, check_section, check_value
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.signatures import NEEDED
 
@@ -33,10 +35,11 @@ def check_datasets(datasets: Mapping[str, Any], training: bool, spec: TowerSpec 
         TimError: For the first thing that is wrong.
     """
     for phase, dataset in datasets.items():
+        require_text("datasets: the name of a phase", phase)
         if phase.split("_")[0] not in PHASES[training]:
             raise TimError(f"datasets: {phase}: must begin with {' or '.join(PHASES[training])}")
         if not isinstance(dataset, Mapping):
-            raise TimError(f"datasets: {phase}: must be a section with keys, not {dataset!r}")
+            raise TimError(f"datasets: {phase}: must be a section with keys, not {shown(dataset)}")
         _check_dataset(f"datasets: {phase}", dataset, phase.split("_")[0] == "train", spec)
     if training and "train" not in datasets:
         raise TimError("datasets: train is missing: the images to train on")
@@ -44,14 +47,18 @@ def check_datasets(datasets: Mapping[str, Any], training: bool, spec: TowerSpec 
 
 def _check_dataset(section: str, dataset: Mapping[str, Any], training: bool, spec: TowerSpec | None) -> None:
     require(section, dataset, ("name", "type"))
+    require_text(f"{section}: type", dataset["type"])
     refuse_misspelling(f"{section}: type", dataset["type"], DATASETS)
     if dataset["type"] in DATASETS:
         check_section(section, DATASETS[dataset["type"]], dataset, training)
     else:  # another package's, whose own keys are none of our business
         shared = {key: value for key, value in dataset.items() if key in Dataset.keys()}
         check_section(section, Dataset, shared, training)
+    check_backend(section, dataset)
     if dataset.get("prefetch_mode") == "cuda" and dataset.get("pin_memory") is not True:
         raise TimError(f"{section}: prefetch_mode 'cuda' needs pin_memory: true")
+    if dataset.get("persistent_workers") and not (training and dataset.get("num_worker_per_gpu")):
+        raise TimError(f"{section}: persistent_workers needs num_worker_per_gpu above 0, and validation has no workers")
     sizes = dataset.get("gt_size") or ()
     for size in (sizes if isinstance(sizes, (list, tuple)) else [sizes]) if spec is not None else ():
         _check_side(section, size, spec)
@@ -73,7 +80,11 @@ def _check_side(section: str, size: int, spec: TowerSpec) -> None:
 
 
 def _check_folder(name: str, folder: Path) -> None:
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except (OSError, ValueError):  # a name that is too long
+        is_folder = False
+    if not is_folder:
         raise TimError(f"{name}: there is no folder {folder}; give the folder that holds the images")
     if not any(folder.iterdir()):
         raise TimError(f"{name}: the folder {folder} is empty; put images into it, or give another")
@@ -89,7 +100,7 @@ def check_degradations(opt: Mapping[str, Any]) -> None:
     from tim_plugin.degradations.table import build_for_tower  # loads torch
 
     network = section_of(opt, "network_g")
-    datasets = [(f"datasets: {phase}", dataset) for phase, dataset in section_of(opt, "datasets").items()]
+    datasets = [(f"datasets: {phase}", section_of(opt["datasets"], phase)) for phase in section_of(opt, "datasets")]
     is_tower = network.get("type") == "TowerGenerator"  # another network checks what it is given by itself
     if is_tower:
         spec = build_spec(TowerSpec, {key: value for key, value in network.items() if key != "type"})
@@ -101,8 +112,10 @@ def check_degradations(opt: Mapping[str, Any]) -> None:
         if dataset.get("type") == "DegradedImageDataset":
             given = {"scale": opt["scale"], **dataset} if "scale" in opt else dataset  # as BasicSR hands it on
             _check_files(section, given, *check_degraded(section, given, section.startswith("datasets: train")))
-        elif is_tower and dataset.get("type") == "PairedImageDataset":
-            _check_paired(section, spec, degradation)
+        if dataset.get("type") in ("PairedImageDataset", "SingleImageDataset"):
+            check_paired_options(section, dataset, opt.get("scale"), section.startswith("datasets: train"))
+            if is_tower:
+                _check_paired(section, spec, degradation)
 
 
 def _compare(section: str, dataset: Mapping[str, Any], spec: TowerSpec) -> None:

@@ -16,8 +16,12 @@ from typing import Any
 
 import yaml
 
-from tim_plugin.options.checks import CheckedOptions, check_options
+from tim_plugin.options.checks import RULES, CheckedOptions, check_options
+from tim_plugin.options.plain_checks import join, shown
+from tim_plugin.options.sections import DATASETS, OptionFile, PathSection, addable_sections
+from tim_plugin.options.yaml_file import load, read_option_file
 from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.names import check_name
 
 
 def parse_options(
@@ -34,19 +38,24 @@ def parse_options(
     Raises:
         TimError: The file or an option is wrong.
     """
-    from tim_plugin.utils.processes import set_up  # loads torch, which reading a file does without
+    from tim_plugin.options.machine_checks import check_machine  # load torch, which reading a file does without
+    from tim_plugin.utils.processes import set_up
 
     args = _parser().parse_args(argv)
     opt = read_option_file(args.opt)
     for entry in args.force_yml or ():
         set_option(opt, entry)
+    _refuse_filled_in(opt)
     opt["is_train"], opt["auto_resume"] = is_train, args.auto_resume
     opt["path"] = opt.get("path") or {}  # a section with all its keys commented out
-    if args.debug and not str(opt.get("name", "debug")).startswith("debug"):
+    _check_names(opt)
+    if args.debug and isinstance(opt.get("name"), str) and not opt["name"].startswith("debug"):
         opt["name"] = f"debug_{opt['name']}"
     _expand_paths(opt)
     check_options(opt)
+    check_machine(opt, is_train)
     opt = CheckedOptions(opt)
+    _leave_out_empty(opt)
     opt["dist"] = args.launcher != "none"
     set_up(opt, args.launcher)
     _set_phases(opt)
@@ -65,47 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Plain values only, mappings in their order, and a key given twice is an error."""
-
-
-def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> OrderedDict:
-    pairs = loader.construct_pairs(node, deep=True)
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise TimError(
-                f"{node.start_mark.name}: key '{key}' stands twice in the section that begins in line "
-                f"{node.start_mark.line + 1}: keep one"
-            )
-    return OrderedDict(pairs)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
-
-
-def read_option_file(path: str | Path) -> OrderedDict:
-    """Read an option file; only plain YAML values are accepted.
-
-    Raises:
-        TimError: The file is missing, is not YAML (with the line), or holds no sections.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            opt = yaml.load(file, Loader=_Loader)
-    except OSError as error:
-        raise TimError(f"-opt {path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise TimError(f"-opt {path}: is not valid YAML{where}: {getattr(error, 'problem', error)}") from error
-    if not isinstance(opt, dict):
-        raise TimError(f"-opt {path}: holds no options; see options/train_tim_sr16x.yml")
-    return opt
-
-
 def set_option(opt: dict[str, Any], entry: str) -> None:
-    """Set one option from ``SECTION:KEY=VALUE``; the value is read as YAML (and ``1e-4`` as a number).
+    """Set one option from ``SECTION:KEY=VALUE``; the value is read as YAML.
+
+    A section that the file lacks and might have (``val``, ``train: scheduler``, ``val: metrics: NAME``) is added.
 
     Raises:
         TimError: No ``=``, an unknown section, or a value that is not YAML.
@@ -115,18 +87,26 @@ def set_option(opt: dict[str, Any], entry: str) -> None:
     if not equals or not key:
         raise TimError(f"--force_yml {entry}: must be SECTION:KEY=VALUE, for example train:ema_decay=0.999")
     section: Any = opt
-    for part in sections:
+    for depth, part in enumerate(sections):
         if not isinstance(section.get(part), dict):
-            raise TimError(
-                f"--force_yml {entry}: the option file has no section '{part}': "
-                f"{did_you_mean(part, [k for k, v in section.items() if isinstance(v, dict)])}"
-            )
+            possible = addable_sections(sections[:depth])
+            if part not in possible and not _is_own_name(sections[:depth], part):
+                known = {*possible, *(name for name, value in section.items() if isinstance(value, dict))}
+                raise TimError(
+                    f"--force_yml {entry}: the option file has no section '{part}': {did_you_mean(part, known)}"
+                )
+            section[part] = OrderedDict()
         section = section[part]
     try:
-        value = yaml.load(text.strip(), Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise TimError(f"--force_yml {entry}: {text!r} is not a YAML value") from error
-    section[key] = _as_number(value)
+        section[key] = load(text.strip())
+    except (yaml.YAMLError, TimError) as error:
+        raise TimError(f"--force_yml {entry}: {shown(text)} is not a YAML value") from error
+
+
+def _is_own_name(path: list[str], name: str) -> bool:
+    """Tell whether a section may have this name, which is the user's own, such as that of a metric."""
+    is_phase = path == ["datasets"] and name.split("_")[0] in ("train", "val", "test")
+    return is_phase or (path == ["val", "metrics"] and name != "")
 
 
 def read_with_overrides(path: Path, overrides: Mapping[str, Any]) -> tuple[OrderedDict, list[str]]:
@@ -148,24 +128,58 @@ def read_with_overrides(path: Path, overrides: Mapping[str, Any]) -> tuple[Order
     return opt, ["-opt", str(path), *(["--force_yml", *entries] if entries else [])]
 
 
-def _as_number(value: Any) -> Any:
-    if not isinstance(value, str) or not value[:1].isdigit():
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        return value
+def _check_names(opt: Mapping[str, Any]) -> None:
+    """Refuse names that files and folders of the run cannot have."""
+    datasets = opt.get("datasets")
+    sections = {f"datasets: {phase}: ": one for phase, one in datasets.items()} if isinstance(datasets, dict) else {}
+    for where, section in {"": opt, **sections}.items():
+        if isinstance(section, dict) and section.get("name") is not None:
+            check_name(f"{where}name", section["name"])
+    suffix = opt["val"].get("suffix") if isinstance(opt.get("val"), dict) else None
+    if suffix not in (None, ""):
+        check_name("val: suffix", suffix)
 
 
 def _expand_paths(opt: dict[str, Any]) -> None:
-    sections = [*(opt.get("datasets") or {}).values(), opt.get("path") or {}]
+    datasets = opt.get("datasets")
+    sections = [*(datasets.values() if isinstance(datasets, dict) else ()), opt.get("path")]
     for section in sections:
         for key, value in section.items() if isinstance(section, dict) else ():
-            if isinstance(value, str) and (
-                key.startswith(("dataroot", "pretrain_network"))
-                or key in ("resume_state", "experiments_root", "results_root", "meta_info_file")
+            if (
+                isinstance(value, str)
+                and isinstance(key, str)
+                and (
+                    key.startswith(("dataroot", "pretrain_network"))
+                    or key in ("resume_state", "experiments_root", "results_root", "meta_info_file")
+                )
             ):
                 section[key] = os.path.expanduser(value)
+
+
+def _refuse_filled_in(opt: Mapping[str, Any]) -> None:
+    """Refuse keys that are written over, so that a file's value for them would be ignored."""
+    datasets = opt.get("datasets")
+    places = [("", opt, OptionFile.filled_in), ("path", opt.get("path"), PathSection.filled_in)]
+    if isinstance(datasets, Mapping):
+        places += [(f"datasets: {phase}", one, ("phase",)) for phase, one in datasets.items()]
+    for place, section, keys in places:
+        for key in keys if isinstance(section, Mapping) else ():
+            if key in section:
+                raise TimError(f"{join(place, key)} is set by the program itself: leave it out")
+
+
+def _leave_out_empty(opt: dict[str, Any]) -> None:
+    """Leave out what is ``~`` where BasicSR would not take its default for it."""
+    if opt["model_type"] not in RULES:
+        return
+    sections = [dataset for dataset in opt["datasets"].values() if dataset["type"] in DATASETS]
+    sections += [opt.get("train") or {}, *((opt.get("val") or {}).get("metrics") or {}).values()]
+    sections += [section for section in (opt.get("train") or {}).values() if isinstance(section, dict)]
+    for section in sections:
+        for key in [key for key, value in section.items() if value is None]:
+            del section[key]
+    if opt["path"].get("strict_load_g", True) is None:
+        del opt["path"]["strict_load_g"]
 
 
 def _set_phases(opt: dict[str, Any]) -> None:

@@ -16,8 +16,18 @@ from typing import Any, Literal, get_args, get_origin
 from tim_plugin.degradations.table import DEGRADATIONS, degradation_options, network_options
 from tim_plugin.degradations.tasks import TASKS
 from tim_plugin.options.checks import RULES
-from tim_plugin.options.sections import DATASETS, OptimizerSection, OptionFile, TrainSection, ValSection
-from tim_plugin.options.values import Section, join, kinds_of
+from tim_plugin.options.plain_checks import join
+from tim_plugin.options.sections import (
+    DATASETS,
+    LauncherSection,
+    LoggerSection,
+    OptionFile,
+    PathSection,
+    WandbSection,
+)
+from tim_plugin.options.train_sections import OptimizerSection, TrainSection
+from tim_plugin.options.val_sections import METRICS, ValSection
+from tim_plugin.options.values import Section, kinds_of
 from tim_plugin.utils.signatures import NEEDED, Option
 
 NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text", Any: "anything"}
@@ -29,10 +39,22 @@ dataclasses that the checks use, `tim_plugin/options/`; so is `options.schema.js
 checks an option file that begins with `# yaml-language-server: $schema=` and its path.
 
 Keys marked B are BasicSR's own, which its documentation explains further. A key in **bold** must be given, one with a
-star for training only. In YAML a number such as `1e-4` is text: write `!!float 1e-4`. On the command line,
+star for training only. A number may be written as `1e-4` (other programs that read the YAML, BasicSR's own among them,
+may take that for text; `!!float 1e-4` is a number for all). With a `model_type` of ours a key that stands in no table
+is an error; a project's own models, datasets, networks and losses have keys of their own. On the command line,
 `--force_yml SECTION:KEY=VALUE` overrides a key.
 """
-OPEN = (TrainSection, ValSection, OptimizerSection)  # closed for our models only: others have keys of their own
+# Closed for our models only: others have keys of their own.
+OPEN = (
+    OptionFile,
+    PathSection,
+    TrainSection,
+    ValSection,
+    OptimizerSection,
+    LoggerSection,
+    WandbSection,
+    LauncherSection,
+)
 HEAD = ("| Key | Type | Default | Meaning |", "|---|---|---|---|")
 
 
@@ -62,8 +84,11 @@ def _sections(place: str, section: type[Section]) -> Iterator[tuple[str, type[Se
     yield place, section
     for name, key in section.keys().items():
         where = join(place, name)
-        for kind, inner in (DATASETS if where == "datasets" else key.by_type).items():
-            yield from _sections(f"{where}{': PHASE' if where == 'datasets' else ''}, type {kind}", inner)
+        within = {"datasets": (DATASETS, ": PHASE"), "val: metrics": (METRICS, ": NAME")}
+        known, each = within.get(where, (key.by_type, ""))
+        for inner in dict.fromkeys(known.values()):  # several types may have one set of keys
+            kinds = " or ".join(kind for kind, one in known.items() if one is inner)
+            yield from _sections(f"{where}{each}, type {kinds}", inner)
         for kind in kinds_of(key.type):
             if _is_section(kind):
                 yield from _sections(where, kind)
@@ -104,8 +129,15 @@ def _row(key: Option, name: str, is_dataset_only: bool = False) -> str:
 def _words(key: Option) -> str:
     """Return a key's type and range in words."""
     words = [_of_type(kind) for kind in kinds_of(key.type) if kind is not type(None)]
-    limits = "" if key.least is None else f", at least {key.least:g}"
-    return " or ".join(words) + limits + ("" if key.above is None else f", more than {key.above:g}")
+    words = ["whole number" if key.whole and word == "number" else word for word in words]
+    limits = {"at least": key.least, "more than": key.above, "at most": key.most, "less than": key.below}
+    return " or ".join(words) + "".join(
+        f", {name} {_short(value)}" for name, value in limits.items() if value is not None
+    )
+
+
+def _short(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def _of_type(kind: Any) -> str:
@@ -135,18 +167,24 @@ def _sentence(section: type[Section]) -> str:
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema (draft 7) of an option file."""
     schema = _object(OptionFile, "")
-    schema["properties"]["datasets"] = _datasets()
+    schema["properties"]["datasets"] = _each("datasets", OptionFile, DATASETS)
+    schema["properties"]["val"]["properties"]["metrics"] = _each("metrics", ValSection, METRICS)
     ours = {"properties": {"model_type": {"enum": list(RULES)}}, "required": ["model_type"]}
-    strict = {"train": TrainSection, "val": ValSection}
-    closed = {name: {"propertyNames": {"enum": list(section.keys())}} for name, section in strict.items()}
-    closed["train"]["properties"] = {"optim_g": {"propertyNames": {"enum": list(OptimizerSection.keys())}}}
     head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "An option file of tim_plugin"}
-    return {**head, **schema, "if": ours, "then": {"properties": closed}}
+    return {**head, **schema, "if": ours, "then": _closed(OptionFile)}
 
 
-def _datasets() -> dict[str, Any]:
-    variants = _by_type(DATASETS)
-    return {"type": "object", "description": OptionFile.keys()["datasets"].sentence, "additionalProperties": variants}
+def _closed(section: type[Section]) -> dict[str, Any]:
+    """Return what closes a section that others have keys in too, and those below it, to keys that are not known."""
+    inner = {name: kind for name, key in section.keys().items() for kind in kinds_of(key.type) if kind in OPEN}
+    closed: dict[str, Any] = {"propertyNames": {"enum": list(section.keys())}}
+    return closed | ({"properties": {name: _closed(kind) for name, kind in inner.items()}} if inner else {})
+
+
+def _each(name: str, section: type[Section], known: Mapping[str, type[Section]]) -> dict[str, Any]:
+    """Return the schema of a section that holds sections with a ``type`` by names of the user's own."""
+    variants = _by_type(known)
+    return {"type": ["object", "null"], "description": section.keys()[name].sentence, "additionalProperties": variants}
 
 
 def _object(section: type[Section], place: str) -> dict[str, Any]:
@@ -155,7 +193,7 @@ def _object(section: type[Section], place: str) -> dict[str, Any]:
     schema = {"type": "object", "properties": {name: _property(key, join(place, name)) for name, key in keys.items()}}
     if section.needed:
         schema["required"] = list(section.needed)
-    if not (section.is_shared or section in OPEN):
+    if section not in OPEN:
         schema["additionalProperties"] = False
     return schema
 
@@ -170,7 +208,10 @@ def _values(key: Option, place: str) -> dict[str, Any]:
     if place == "network_g: degradation":
         return _degradation()
     if key.by_type:
-        return _by_type(key.by_type)
+        schema = _by_type(key.by_type)
+        if key.is_closed:
+            schema["properties"]["type"] = {"enum": list(key.by_type)}
+        return schema
     if key.name == "task":
         return {"enum": list(TASKS)}
     kinds = [_kind(kind, key, place) for kind in kinds_of(key.type) if kind is not type(None)]
@@ -193,9 +234,10 @@ def _kind(kind: Any, key: Option, place: str) -> dict[str, Any]:
         items = get_args(kind)
         sizes = {} if items[-1] is Ellipsis else {"minItems": len(items), "maxItems": len(items)}
         return {"type": "array", "items": _kind(items[0], key, place), **sizes}
-    schema = {"type": JSON_TYPES.get(kind, "object")}
+    schema = {"type": "integer" if key.whole and kind is float else JSON_TYPES.get(kind, "object")}
     if kind in (int, float):
-        limits = {"minimum": key.least, "exclusiveMinimum": key.above}
+        limits = {"minimum": key.least, "exclusiveMinimum": key.above, "maximum": key.most}
+        limits["exclusiveMaximum"] = key.below
         schema |= {name: value for name, value in limits.items() if value is not None}
     return schema
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from tim_plugin.options.values import Section, option, per_level
+from tim_plugin.options.plain_checks import per_level
+from tim_plugin.options.values import Section, option
 from tim_plugin.utils.errors import TimError
 
 Sampling = Literal["hierarchical", "vanilla", "chimle"]
@@ -40,7 +41,7 @@ class ImleSpec(Section):
         "more candidates on the coarse levels (chimle).",
     )
     samples_per_level: int | tuple[int, ...] = option(
-        120, "Candidates m of each example: one number, or one a level, coarse to fine.", least=1
+        120, "Candidates m of each example: one number, or one a level, coarse to fine.", least=1, most=1_000_000
     )
     pool_size: int = option(400, "Examples that are searched together.", least=1)
     reuse: int = option(25, "How often each example of a pool is trained on before the next search.", least=1)
@@ -110,14 +111,14 @@ class DistanceSpec(Section):
     place: ClassVar[str] = "train: perceptual_opt"
 
     type: str = option("PerceptualDistanceLoss", "PerceptualDistanceLoss.")
-    loss_weight: float = option(1.0, "Weight of the loss.", least=0)
-    backbone: str = option(
+    loss_weight: float = option(1.0, "Weight of the loss.", above=0, most=1_000_000)
+    backbone: Literal["vgg16", "alexnet", "squeezenet1_1", "tim_small"] = option(
         "vgg16", "Network whose features are compared: `vgg16`, `alexnet`, `squeezenet1_1` or `tim_small`."
     )
     weights: str = option(
         "imagenet", "Its weights: `imagenet`, `bundled` (tim_small), `random`, or the path of a state dict."
     )
-    calibration: str = option(
+    calibration: Literal["lpips", "bundled", "none"] = option(
         "lpips", "Weights of the feature maps: LPIPS's (`lpips`), `bundled` (tim_small), or `none`."
     )
     seed: int = option(0, "Of random weights.", least=0)
@@ -130,7 +131,7 @@ class PixelSpec(Section):
     place: ClassVar[str] = "train: perceptual_opt"
 
     type: str = option("PixelDistanceLoss", "PixelDistanceLoss.")
-    loss_weight: float = option(1.0, "Weight of the loss.", least=0)
+    loss_weight: float = option(1.0, "Weight of the loss.", above=0, most=1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +175,7 @@ class ValSpec(Section):
 
     place: ClassVar[str] = "val"
 
-    num_samples: int = option(8, "Samples of each input.", least=1)
+    num_samples: int = option(8, "Samples of each input.", least=1, most=1_000_000)
     seed: int = option(0, "Sample j of input i depends on (seed, i, j) alone.", least=0)
     contact_sheet: bool = option(True, "Save a sheet that shows an input, its samples and its GT.")
     max_samples_per_batch: int = option(4, "Samples that the network runs on at once; fewer take less memory.", least=1)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from tim_plugin.options.values import Section, check_keys, option, per_level, require_choice
+from tim_plugin.options.plain_checks import check_keys, per_level, require_choice
+from tim_plugin.options.values import Section, option
 from tim_plugin.utils.errors import TimError
 
 Placement = Literal["upsample", "same"]
@@ -62,27 +63,30 @@ class TowerSpec(Section):
 
     place: ClassVar[str] = "network_g"
 
-    num_in_ch: int = option(3, "Channels of the condition.", least=1)
-    num_out_ch: int = option(3, "Channels of the images.", least=1)
-    num_levels: int = option(4, "Number L of modules.", least=1)
+    num_in_ch: int = option(3, "Channels of the condition.", least=1, most=4096)
+    num_out_ch: int = option(3, "Channels of the images.", least=1, most=4096)
+    num_levels: int = option(4, "Number L of modules.", least=1, most=16)
     trunk_channels: int | tuple[int, ...] = option(
-        (128, 64, 64, 64), "Channels of each level's trunk: one number, or one a level.", least=1
+        (128, 64, 64, 64), "Channels of each level's trunk: one number, or one a level.", least=1, most=4096
     )
     growth_channels: int | tuple[int, ...] = option(
-        (256, 192, 128, 64), "Growth channels of each level's RRDBs: one number, or one a level.", least=1
+        (256, 192, 128, 64), "Growth channels of each level's RRDBs: one number, or one a level.", least=1, most=4096
     )
-    num_blocks: int = option(6, "RRDBs of each level.", least=1)
-    noise_channels: int = option(5, "Channels of each level's noise map.", least=1)
-    style_dim: int = option(128, "Length of each level's style vector.", least=1)
-    mapping_width: int = option(512, "Width of the mapping networks.", least=1)
-    mapping_layers: int = option(8, "Hidden layers of the mapping networks.", least=1)
+    num_blocks: int = option(6, "RRDBs of each level.", least=1, most=1000)
+    noise_channels: int = option(5, "Channels of each level's noise map.", least=1, most=4096)
+    style_dim: int = option(128, "Length of each level's style vector.", least=1, most=65536)
+    mapping_width: int = option(512, "Width of the mapping networks.", least=1, most=65536)
+    mapping_layers: int = option(8, "Hidden layers of the mapping networks.", least=1, most=1000)
     mapping_init: MappingInit = option(
         "pytorch",
         "Initialisation of the mapping networks: PyTorch's default, with which the style acts only once it is learned, "
         "or He's, with which it acts from the first step.",
     )
     feature_scale: float = option(
-        0.1, "Fraction of its features that a level hands on to the next; 0 hands on the image only.", least=0
+        0.1,
+        "Fraction of its features that a level hands on to the next; 0 hands on the image only.",
+        least=0,
+        most=1000,
     )
     placement: Placement = option(
         "upsample", "Where the 2x step is: a level writes at twice the size that it reads (upsample) or at the same."

@@ -9,7 +9,7 @@ authors (:mod:`tim_plugin.utils.authors_files`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tim_plugin.utils.weight_headers import SUFFIX, TOWER, read_header
 
 _PARAM_KEYS = ("params_ema", "params", "state_dict", "model")
 _SHOWN_KEYS = 5
+STATE = {"epoch": int, "iter": int, "optimizers": list, "schedulers": list}  # what BasicSR resumes from
 
 
 def save_atomically(content: Any, path: Path | str) -> None:
@@ -73,21 +74,38 @@ def _with_arguments(state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     return {"params": dict(state)} | ({"network_g": arguments} if "type" in arguments else {})
 
 
-def read_state(path: Path | str) -> dict[str, Any]:
+def read_state(path: Path | str, keys: Iterable[str] = tuple(STATE)) -> dict[str, Any]:
     """Read a training state on the CPU with ``weights_only=True``.
 
+    Args:
+        path: Of the file.
+        keys: Of :data:`STATE`, which it must have; that of a rank above 0 has no optimizers.
+
     Raises:
-        TimError: There is no such file, or it is damaged.
+        TimError: There is no such file, or it is damaged, or no training state.
     """
     if not Path(path).is_file():
         raise TimError(f"path: resume_state: there is no file {path}; give an existing N.state, or leave it empty (~)")
     try:
-        return load_intact(path)
+        state = load_intact(path)
     except Exception as error:
         raise TimError(
             f"path: resume_state: {path} cannot be read ({type(error).__name__}: it is damaged or not a "
             "training state); delete it to resume from the one before"
         ) from error
+    if not isinstance(state, Mapping):
+        raise TimError(
+            f"path: resume_state: {path}: holds a {type(state).__name__}, no training state; give an N.state"
+        )
+    if any(key in state for key in _PARAM_KEYS):
+        raise TimError(
+            f"path: resume_state: {path}: is a network's file, no training state; give one of training_states, such as "
+            "1000.state, or name it as path: pretrain_network_g"
+        )
+    for key in keys:
+        if not isinstance(state.get(key), STATE[key]) or isinstance(state[key], bool):
+            raise TimError(f"path: resume_state: {path}: is no training state: it has no {key}; give an N.state")
+    return dict(state)
 
 
 def parameters_of(
@@ -105,6 +123,11 @@ def parameters_of(
     Raises:
         TimError: No layout fits.
     """
+    if param_key and param_key not in (*_PARAM_KEYS, *checkpoint):
+        raise TimError(
+            f"{path}: has no parameters by the name {param_key!r} (path: param_key_g): it has "
+            f"{', '.join(list(checkpoint)[:_SHOWN_KEYS])}"
+        )
     for key in ([param_key] if param_key else []) + list(_PARAM_KEYS):
         if isinstance(checkpoint.get(key), Mapping):
             state = checkpoint[key]

@@ -6,6 +6,7 @@ import gzip
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import opened
 from tim_plugin.utils.resize import bicubic_resize
 
 DIGIT_PX, PADDED_PX = 28, 32
 _BUNDLED = "sklearn:digits"
 _HELD_OUT_EVERY = 7  # the bundled digits have no official split; they come in turns of ten, which 7 does not divide
+_MOST_DIGITS = 10_000_000  # the largest set that is known, MNIST8M, has 8.1 million
 _IDX_IMAGES = 0x00000803  # unsigned bytes, three dimensions
 
 
@@ -61,19 +64,29 @@ def _bundled(source: str) -> Tensor:
 
 def _idx(path: Path) -> Tensor:
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        with opened(path) as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            return _unpacked(gzip.GzipFile(fileobj=file) if packed else file, path)
     except FileNotFoundError as error:
         raise TimError(f"{path}: there is no such file; give an idx file of images, or {_BUNDLED}/train") from error
     except (OSError, EOFError, zlib.error) as error:
         raise TimError(f"{path}: cannot be read: {error}") from error
-    magic, count, height, width = (int.from_bytes(content[i : i + 4], "big") for i in (0, 4, 8, 12))
+
+
+def _unpacked(file: IO[bytes], path: Path) -> Tensor:
+    """Read what the header announces, and one byte to see that no more is there: a packed file may hold any number."""
+    header = file.read(16)
+    magic, count, height, width = (int.from_bytes(header[i : i + 4], "big") for i in (0, 4, 8, 12))
     if magic != _IDX_IMAGES or (height, width) != (DIGIT_PX, DIGIT_PX):
         raise TimError(f"{path}: is no idx file of {DIGIT_PX}x{DIGIT_PX} images, such as train-images-idx3-ubyte")
-    if len(content) != 16 + count * height * width:
+    if count > _MOST_DIGITS:
+        raise TimError(f"{path}: announces {count} images, more than the {_MOST_DIGITS} that are read")
+    size = count * height * width
+    content = file.read(size + 1)
+    if len(content) != size:
         raise TimError(f"{path}: is truncated or damaged: {count} images of {height}x{width} are announced")
-    pixels = np.frombuffer(content, np.uint8, offset=16).reshape(count, height, width)
-    return torch.from_numpy(pixels.copy())
+    return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(count, height, width).copy())
 
 
 @lru_cache(maxsize=4)

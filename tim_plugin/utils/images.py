@@ -1,14 +1,17 @@
-"""Image files: any that OpenCV reads, as RGB tensors in [0, 1]; files written whole or not at all."""
+"""Image files: found in folders, read as RGB tensors in [0, 1]; files written whole or not at all."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import secrets
+import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -16,20 +19,15 @@ import torch
 from torch import Tensor
 
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.image_decoding import LoadedImage, decode_image
+from tim_plugin.utils.image_headers import SNIFFED_BYTES, format_of, is_video_start
+from tim_plugin.utils.notes import say_once
 
 _IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # what the files begin with
-
-
-class LoadedImage(NamedTuple):
-    """``rgb`` (3, H, W) float32 in [0, 1], and ``alpha`` (1, H, W) where the file has one."""
-
-    rgb: Tensor
-    alpha: Tensor | None
 
 
 def list_images(path: Path | str) -> list[Path]:
-    """Return the image itself, or a folder's images (by suffix, without subfolders), sorted by name.
+    """Return the image itself, or a folder's images (without subfolders), sorted by name; say what is left out.
 
     Raises:
         TimError: There is no such path, or no image in the folder.
@@ -38,16 +36,64 @@ def list_images(path: Path | str) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise TimError(f"{path}: there is no such image or folder")
-    files = sorted(file for file in path.iterdir() if is_image(file) and not file.is_dir())
-    if not files:
-        raise TimError(f"{path}: holds no image ({', '.join(_IMAGE_SUFFIXES)})")
-    return files
+        is_there = "is no regular file, but a named pipe or a device" if path.exists() else "there is no such"
+        raise TimError(f"{path}: {is_there}{'' if path.exists() else ' image or folder'}")
+    return images_of(path, path.iterdir())
+
+
+def images_of(folder: Path, paths: Iterable[Path], say: bool = True) -> list[Path]:
+    """Return those paths that are images, sorted, and say once for a folder what is left out, and why.
+
+    Raises:
+        TimError: None is an image.
+    """
+    images: list[Path] = []
+    left_out: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        reason = why_no_image(path)
+        if reason is None:
+            images.append(path)
+        elif not path.name.startswith("."):
+            left_out.setdefault(reason, []).append(path.name)
+    named = "; ".join(f"{_few(names)} ({reason})" for reason, names in left_out.items())
+    if not images:
+        raise TimError(f"{folder}: holds no image" + (f"; left out: {named}" if named else ""))
+    if named and say:
+        say_once((folder, "left out"), f"{folder}: left out: {named}")
+    return images
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def is_image(path: Path) -> bool:
-    """Tell by its suffix whether a path is an image; hidden files are none."""
-    return path.suffix.lower() in _IMAGE_SUFFIXES and not path.name.startswith(".")
+    """Tell whether a path is an image, see :func:`why_no_image`."""
+    return why_no_image(path) is None
+
+
+def why_no_image(path: Path) -> str | None:
+    """Return why a path is no image; None: it is one, by its suffix or, with another suffix, by its first bytes."""
+    if path.name.startswith("."):
+        return "hidden"
+    if path.is_dir():
+        return "a folder, whose files are not read"
+    if path.suffix.lower() in _IMAGE_SUFFIXES:
+        return None  # if it is damaged, that is an error of this file
+    start = first_bytes(path)
+    kind = format_of(start)
+    if kind is not None and kind != "TIFF":  # so begin the raw files of cameras, of which a preview would be read
+        return None
+    return "a video: give it by itself" if is_video_start(start) else "no image that is read"
+
+
+def first_bytes(path: Path) -> bytes:
+    """Return what tells a file's format; nothing of what cannot be read or is no regular file."""
+    try:
+        with opened(path) as file:
+            return file.read(SNIFFED_BYTES)
+    except OSError:
+        return b""
 
 
 def read_image(path: Path | str) -> LoadedImage:
@@ -66,89 +112,25 @@ def read_bytes(path: Path | str) -> bytes:
         TimError: It cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        with opened(Path(path)) as file:
+            return file.read()
     except OSError as error:
-        raise TimError(f"{path}: cannot be read: {error.strerror}") from error
+        raise TimError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise TimError(f"{path}: does not fit into memory") from error
 
 
-def decode_image(content: bytes, name: str) -> LoadedImage:
-    """Decode the bytes of an image file (8 or 16 bit, grey or colour, palette, with or without alpha).
-
-    Args:
-        content: The file's bytes, for example from an lmdb.
-        name: What the file is called in errors.
+def opened(path: Path) -> IO[bytes]:
+    """Open a regular file for reading; a named pipe, whose reader would wait for ever, is refused.
 
     Raises:
-        TimError: The content is empty, truncated, damaged, or no image.
+        OSError: It cannot be opened, or is no regular file.
     """
-    require_whole(content, name)
-    try:
-        colour, alpha = _decode(content)
-    except cv2.error:
-        colour = alpha = None
-    if colour is None:
-        raise TimError(f"{name}: cannot be decoded: damaged, or no image")
-    return LoadedImage(_to_unit(colour[..., ::-1], name), None if alpha is None else _to_unit(alpha, name))
-
-
-def require_whole(content: bytes, name: str) -> None:
-    """Raise TimError for the content of an image file that is empty, or a PNG or JPEG that ends too early."""
-    if not content:
-        raise TimError(f"{name}: is an empty file")
-    if _is_truncated(content):
-        raise TimError(f"{name}: is truncated (the file ends before the image does)")
-
-
-def _decode(content: bytes) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return BGR (H, W, 3) or None, and alpha (H, W, 1) where there is one."""
-    buffer = np.frombuffer(content, np.uint8)
-    # This mode applies EXIF rotation and makes grey and palette images BGR, but drops alpha.
-    colour = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if colour is None or content.startswith(JPEG):
-        return colour, None
-    stored = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
-    has_alpha = stored is not None and stored.ndim == 3 and stored.shape[2] == 4
-    return colour, stored[..., 3:] if has_alpha and stored.shape[:2] == colour.shape[:2] else None
-
-
-def _is_truncated(content: bytes) -> bool:
-    """OpenCV fills what is missing with grey and says nothing; the end marks of PNG and JPEG tell."""
-    if content.startswith(PNG):
-        return not _reaches_png_end(content)
-    if content.startswith(JPEG):
-        # Behind the headers, which may hold a thumbnail; a phone may have put a video behind the image.
-        return content.find(b"\xff\xd9", _jpeg_scan_start(content)) < 0
-    return False
-
-
-def _reaches_png_end(content: bytes) -> bool:
-    position = len(PNG)
-    while position + 12 <= len(content):  # a chunk: length, type, data, checksum
-        length, kind = int.from_bytes(content[position : position + 4], "big"), content[position + 4 : position + 8]
-        if kind == b"IEND":
-            return True
-        position += 12 + length
-    return False
-
-
-def _jpeg_scan_start(content: bytes) -> int:
-    position = 2
-    while content[position : position + 1] == b"\xff" and content[position : position + 2] != b"\xff\xda":
-        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    return position
-
-
-def _to_unit(image: np.ndarray, name: str) -> Tensor:
-    """(H, W, C) of any depth to (C, H, W) float32 in [0, 1]."""
-    if image.dtype == np.uint8:
-        top = 255
-    elif image.dtype == np.uint16:
-        top = 65535
-    elif image.dtype.kind == "f":
-        top = 1
-    else:
-        raise TimError(f"{name}: has pixels of type {image.dtype}; save it with 8 or 16 bits a channel")
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32) / top)
+    file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "is no regular file, but a folder, a named pipe or a device")
 
 
 def round_to_8_bit(images: Tensor) -> Tensor:
@@ -243,7 +225,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, which is renamed to ``path`` at the end, or removed after an error."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(4)}.tmp")  # not longer than the longest names
     try:
         yield temporary
         os.replace(temporary, path)

@@ -1,11 +1,34 @@
-"""What the outputs of several files are named by: one name for each, and no two alike."""
+"""Names of outputs: for several files one each, no two alike; and those that a user gives, which must be one part."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from tim_plugin.utils.errors import TimError
+
+LONGEST_BYTES = 180  # most disks take 255, and times, numbers and suffixes are added
+
+MOST_BYTES = 255  # of a file's name, on most file systems
+_BEHIND = 12  # bytes, for what is put behind: ``_s00.png``, ``_sheet.png``
+
+
+def fitting_name(name: str) -> str:
+    """Return a name that leaves room for what is put behind it: of a very long one the beginning and a digest."""
+    encoded = in_bytes(name)
+    if len(encoded) <= MOST_BYTES - _BEHIND:
+        return name
+    digest = hashlib.sha256(encoded).hexdigest()[:8]
+    return f"{encoded[: MOST_BYTES - _BEHIND - len(digest) - 1].decode(errors='ignore')}_{digest}"
+
+
+def in_bytes(name: str) -> bytes:
+    """Return a name as the disk has it, whatever the locale: bytes that are no text are surrogates in Python."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def distinct_names(files: Sequence[Path | str]) -> list[str]:
@@ -34,9 +57,41 @@ def distinct_names(files: Sequence[Path | str]) -> list[str]:
         times = Counter(name.casefold() for name in names)
         clashing = [i for i, name in enumerate(names) if times[name.casefold()] > 1 and chosen[i] < len(ways) - 1]
         if not clashing:
-            return names
+            return [fitting_name(name) for name in names]
         for index in clashing:
             chosen[index] += 1
+
+
+def check_name(where: str, name: Any) -> None:
+    """Refuse what cannot be the name of one file or folder within its folder.
+
+    Args:
+        where: What is named: ``name``, ``datasets: test_1: name``.
+        name: As the user gave it.
+
+    Raises:
+        TimError: It is no text, empty, a path, too long, or holds what no name can.
+    """
+    if not isinstance(name, str):
+        raise TimError(f"{where} must be a text, not {name!r}: put it into quotes")
+    try:
+        length = len(os.fsencode(name))
+    except UnicodeEncodeError:
+        length = None
+    if not name.strip():
+        wrong = "is empty"
+    elif name.strip() in (".", ".."):
+        wrong = "is a folder that is there already"
+    elif {"/", "\\"} & set(name):
+        wrong = "must not hold / or \\"
+    elif length is None or any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+        wrong = "holds a character that no name can have"
+    elif length > LONGEST_BYTES:
+        wrong = f"is {length} bytes long, and may have {LONGEST_BYTES}"
+    else:
+        return
+    shown = repr(name if len(name) <= 60 else f"{name[:60]}...")
+    raise TimError(f"{where} {shown} {wrong}: give a name of letters, digits, '_', '-', '.'")
 
 
 def _joined(place: Path | str) -> str:

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 import torch
@@ -26,24 +27,55 @@ class EndedByLauncher(SystemExit):
     """The launcher (torchrun) sent SIGTERM, as it does to every process when it sees that one of them has ended."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended a command.
+
+    Args:
+        number: The signal; a command's exit status is 128 more.
+        where: At which iteration a training run stopped, and what was saved; empty for what has no iterations.
+    """
+
+    def __init__(self, number: int, where: str = "") -> None:
+        super().__init__(f"interrupted {where}".rstrip())
+        self.signal, self.where = number, where
+
+
 @contextmanager
 def raising_on_sigterm() -> Iterator[None]:
-    """Raise :class:`EndedByLauncher` on SIGTERM, where a launcher has started several processes.
+    """Raise :class:`Interrupted` on SIGTERM, so that workers end with their command.
 
-    A launcher may see that a process was killed before the other processes do; they would end without a message.
+    Where a launcher has started several processes it is :class:`EndedByLauncher`: a launcher may see that a process was
+    killed before the other processes do; they would end without a message.
     """
-    if not rank_prefix() or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def end(number: int, frame: object) -> None:
-        raise EndedByLauncher(128 + number)
+        raise EndedByLauncher(128 + number) if rank_prefix() else Interrupted(number)
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Start processes in here: Ctrl-C, which a terminal sends to all of them, is this process's alone to answer.
+
+    It is blocked meanwhile, which a new process inherits, from its first instruction on; here it comes late.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # else it is started with the first process, and then lets Ctrl-C through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def join_processes(opt: Mapping[str, Any], launcher: str) -> tuple[int, int]:
@@ -100,10 +132,7 @@ def _choose_devices(opt: dict[str, Any]) -> None:
         wanted = available if opt["dist"] else min(available, 1)
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
         raise TimError(f"num_gpu must be auto, 0 (CPU) or a number of GPUs, not {wanted!r}")
-    if wanted > available:
-        raise TimError(
-            f"num_gpu: {wanted}, but this machine has {available} CUDA devices: use num_gpu: auto, or 0 for the CPU"
-        )
+    require_gpus(wanted)
     if wanted > 1 and not opt["dist"] and opt.get("model_type") == "TIMModel":
         raise TimError(f"num_gpu: {wanted} needs a process for each GPU: {COMMAND.format(wanted)}; or use num_gpu: 1")
     opt["num_gpu"] = wanted
@@ -112,12 +141,30 @@ def _choose_devices(opt: dict[str, Any]) -> None:
             raise TimError(f"datasets: {phase}: prefetch_mode 'cuda' copies to a GPU, and there is none: use cpu, or ~")
 
 
+def require_gpus(wanted: int) -> None:
+    """Raise TimError where a machine has fewer GPUs than ``num_gpu`` asks for."""
+    available = torch.cuda.device_count()
+    if wanted > available:
+        raise TimError(
+            f"num_gpu: {wanted}, but this machine has {available} CUDA devices: use num_gpu: auto, or 0 for the CPU"
+        )
+
+
 def broadcast_from_rank_0(value: Any) -> Any:
     """Return rank 0's value on every rank; ``value`` itself in a run of one process. It must be picklable."""
     values = [value]
     if distributed.is_initialized():
         distributed.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def agree_on_any(flag: bool) -> bool:
+    """Return on every rank whether the flag of any is set; ``flag`` itself in a run of one process."""
+    if not distributed.is_initialized():
+        return flag
+    votes = torch.tensor(int(flag), device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+    distributed.all_reduce(votes, distributed.ReduceOp.MAX)
+    return bool(votes)
 
 
 def barrier() -> None:

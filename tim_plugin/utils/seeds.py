@@ -6,6 +6,8 @@ import hashlib
 
 import torch
 
+from tim_plugin.utils.names import in_bytes
+
 
 def derive_seed(*key: int | str) -> int:
     """Return a seed in [0, 2**63) that is a pure function of the key.
@@ -14,7 +16,7 @@ def derive_seed(*key: int | str) -> int:
         key: Integers and strings, for example ``(seed, 'photo', sample, level)``. ``1`` and ``'1'`` are different keys.
     """
     text = "\x1f".join(f"{type(part).__name__[0]}:{part}" for part in key)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(in_bytes(text)).digest()[:8], "big") >> 1
 
 
 def keyed_generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:

@@ -20,8 +20,12 @@ class Option(NamedTuple):
         sentence: What it means.
         least: Smallest number it may be.
         above: Number it must be more than.
+        most: Largest number it may be.
+        below: Number it must be less than.
+        whole: Whether a number is a count, which may be written as a float: ``5e3``.
         wanted: What would be right, for errors, where the type alone does not say it.
         by_type: Of a section with a ``type``: the keys of the types that are known.
+        is_closed: Whether there are no other types than these.
         basicsr: Whether it is BasicSR's own.
     """
 
@@ -31,8 +35,12 @@ class Option(NamedTuple):
     sentence: str
     least: float | None = None
     above: float | None = None
+    most: float | None = None
+    below: float | None = None
+    whole: bool = False
     wanted: str = ""
     by_type: Mapping[str, Any] = {}
+    is_closed: bool = False
     basicsr: bool = False
 
 

@@ -106,9 +106,11 @@ def evaluate_backbone(root: Path, args: argparse.Namespace) -> dict[str, Any]:
     _tell(measures)
     if args.output is not None:
         write_json(args.output, measures)
+        print(f"written: {args.output}")
     if args.card is not None:
         args.card.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.card, card(weights.about, measures).encode())
+        print(f"written: {args.card}")
     return measures
 
 

@@ -18,7 +18,7 @@ from backbone.inheritance import inherit
 from backbone.objectives import FromTeacher, WithoutTeacher
 from backbone.student import Student
 from tim_plugin.losses.distance import PerceptualDistance
-from tim_plugin.options.values import require_choice, require_number
+from tim_plugin.options.plain_checks import require_choice, require_number
 from tim_plugin.utils.checkpoints import read_checkpoint, save_atomically
 from tim_plugin.utils.errors import NonFiniteError, TimError
 from tim_plugin.utils.seeds import derive_seed, keyed_generator

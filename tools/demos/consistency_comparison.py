@@ -38,8 +38,9 @@ def compare_consistency(
     table = {
         way: {**runs[run].measures, **measure(demo, runs[run], consistency)} for way, (run, consistency) in ways.items()
     }
-    write_json(root / "results" / f"demo_{name}" / "consistency.json", table)
-    print(_table(name, demo, table), flush=True)
+    file = root / "results" / f"demo_{name}" / "consistency.json"
+    write_json(file, table)
+    print(f"{_table(name, demo, table)}\nwritten: {file}", flush=True)
     return table
 
 

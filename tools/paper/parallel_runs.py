@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from paper.cached_runs import finished_checkpoint, run_name, trained_checkpoint
 from tim_plugin.options.option_file import read_with_overrides
+from tim_plugin.utils.processes import without_ctrl_c
 
 POLL_S = 0.5
 _steps: Any = None  # a worker's counter, shared with the parent
@@ -75,7 +76,8 @@ def _trained(missing: Sequence[int], runs: Sequence[Run], root: Path, jobs: int)
     bar = tqdm(total=total, unit="it", desc=f"{len(missing)} training runs", smoothing=0.02)
     pool = ProcessPoolExecutor(jobs, context, _start_worker, (steps, threads))
     try:
-        waiting = {pool.submit(_train, runs[index], root): index for index in missing}
+        with without_ctrl_c():
+            waiting = {pool.submit(_train, runs[index], root): index for index in missing}
         while waiting:
             finished, _ = wait(waiting, POLL_S, FIRST_COMPLETED)
             bar.update(steps.value - bar.n)
@@ -85,7 +87,7 @@ def _trained(missing: Sequence[int], runs: Sequence[Run], root: Path, jobs: int)
         bar.close()
         for process in list((pool._processes or {}).values()):  # a failed run must not leave the others running
             if len(found) < len(missing):
-                process.terminate()
+                process.terminate()  # a run saves its state first
         pool.shutdown(wait=True, cancel_futures=True)
     return found
 

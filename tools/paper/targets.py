@@ -106,7 +106,8 @@ def reproduce(root: Path, args: argparse.Namespace) -> None:
         if TARGETS[name] not in made:  # a table and a figure may be one target
             _make(TARGETS[name], bench, tasks, args)
         made.append(TARGETS[name])
-        print((folder_of(root, bench.preset.name) / f"{name}.md").read_text(), flush=True)
+        page = folder_of(root, bench.preset.name) / f"{name}.md"
+        print(f"{page.read_text()}\nwritten: {page}, {page.with_suffix('.json')}", flush=True)
 
 
 def _make(target: Target, bench: Workbench, tasks: Sequence[str], args: argparse.Namespace) -> None:

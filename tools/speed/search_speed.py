@@ -27,7 +27,7 @@ from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.search import Selection, hierarchical
 from tim_plugin.imle.types import coarsest
 from tim_plugin.losses.distance import PerceptualDistance
-from tim_plugin.options.values import require_number
+from tim_plugin.options.plain_checks import require_number
 from tim_plugin.utils.trees import tile
 
 PAPER_CANDIDATES = 120  # a level; many for a CPU

@@ -71,6 +71,7 @@ def make_weights(bench: Workbench, names: Sequence[str]) -> None:
         tower, options = load_network(checkpoint, bench.device)
         pretrained.write(name, tower, options, TOWERS[name].what)
         _write_card(bench, name, runs[name], checkpoint)
+        print(f"written: {pretrained.path_of(name)}, {bench.root / 'docs' / 'models' / name}.md, .json and .jpg")
 
 
 def _run(bench: Workbench, name: str) -> Run:

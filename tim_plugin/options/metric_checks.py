@@ -1,0 +1,61 @@
+"""Checks of ``val: metrics``: their keys, and that images are large enough for them; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tim_plugin.options.plain_checks import as_section, refuse_misspelling, require, require_text, section_of
+from tim_plugin.options.val_sections import METRICS
+from tim_plugin.options.values import check_section
+from tim_plugin.utils.errors import TimError
+
+NIQE_BLOCK = 96
+SSIM_WINDOW = 11
+
+
+def check_metrics(opt: Mapping[str, Any]) -> None:
+    """Check the metrics of a file, also against the crops of the data sets that they are computed on.
+
+    Raises:
+        TimError: For the first thing that is wrong.
+    """
+    for name, metric in section_of(opt, "val: metrics").items():
+        require_text("val: metrics: the name of a metric", name)
+        where = f"val: metrics: {name}"
+        require(where, as_section(where, metric), ("type",))
+        require_text(f"{where}: type", metric["type"])
+        refuse_misspelling(f"{where}: type", metric["type"], METRICS)
+        if metric["type"] in METRICS:
+            check_section(
+                where, METRICS[metric["type"]], {key: value for key, value in metric.items() if key != "type"}
+            )
+        for phase, dataset in section_of(opt, "datasets").items():
+            size = dataset.get("gt_size") if isinstance(dataset, Mapping) else None
+            if size and not str(phase).startswith("train") and dataset.get("type") == "DegradedImageDataset":
+                check_size(name, metric, *(size if isinstance(size, (list, tuple)) else (size, size)))
+
+
+def check_size(name: str, metric: Mapping[str, Any], height: int, width: int, where: str = "") -> None:
+    """Refuse a metric that cannot be computed of images of this size.
+
+    Args:
+        name: The metric's own.
+        metric: Its options.
+        height: Of an image.
+        width: Of an image.
+        where: Which image.
+
+    Raises:
+        TimError: It cannot.
+    """
+    kind, border = metric.get("type"), metric.get("crop_border") or 0
+    sides = [side - 2 * border for side in (height, width)] if isinstance(border, int) else [height, width]
+    images = where or f"images of {width}x{height}"
+    if min(sides) < 1:
+        raise TimError(f"val: metrics: {name}: crop_border {border} leaves nothing of {images}: use a smaller one")
+    if kind == "calculate_ssim" and min(sides) < SSIM_WINDOW:
+        raise TimError(f"val: metrics: {name}: SSIM needs {SSIM_WINDOW} pixels on each side of {images}: leave it out")
+    if kind == "calculate_niqe" and (sides[0] // NIQE_BLOCK) * (sides[1] // NIQE_BLOCK) < 2:
+        block = f"{NIQE_BLOCK}x{NIQE_BLOCK}"
+        raise TimError(f"val: metrics: {name}: NIQE needs two blocks of {block} pixels in {images}: leave it out")
