@@ -120,7 +120,9 @@ class TowerGenerator(nn.Module):
 
     def read_below(self, image: Tensor) -> list[Tensor]:
         """Return what a level reads of an image (N, C, H, W), in [0, 1], of the level below."""
-        return {"unit": [image], "signed": [image * 2 - 1], "none": []}[self.spec.image_below]
+        if self.spec.image_below == "none":
+            return []
+        return [image if self.spec.image_below == "unit" else image * 2 - 1]
 
     def _to_reading_size(self, state: TowerState, size: torch.Size) -> tuple[Tensor, Tensor]:
         image, features = state.image, state.features  # a level that enlarges wrote at this level's size already
