@@ -7,6 +7,7 @@ from pathlib import Path
 from tim_plugin.cli.start import starting  # first, since tim_plugin also fixes BasicSR's imports
 
 with starting():
+    from demos.digits_demo import DEMO as DIGITS_DEMO
     from demos.digits_demo import compare_digits_consistency, run_digits_demo
     from demos.layouts_demo import LAYOUTS
     from demos.restoration_demo import DEMOS, compare_demo, picture_demo, run_demo
@@ -18,7 +19,7 @@ DIGITS = "mnist_pca"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=sorted([*DEMOS, DIGITS]), nargs="?", default="sr16x")
+    parser.add_argument("name", choices=[*DEMOS, DIGITS], nargs="?", help="without it, the demos are listed")
     parser.add_argument(
         "--compare",
         action="store_true",
@@ -40,7 +41,9 @@ def main() -> None:
     )
     args = parser.parse_args()
     check(parser, args)
-    if args.picture is not None:
+    if args.name is None:
+        print(listed())
+    elif args.picture is not None:
         run(partial(picture_demo, args.name, ROOT, args.picture))
     elif args.name == DIGITS:
         run(partial(compare_digits_consistency if args.compare else run_digits_demo, ROOT, args.data))
@@ -48,7 +51,15 @@ def main() -> None:
         run(partial(compare_demo if args.compare else run_demo, args.name, ROOT, args.data))
 
 
+def listed() -> str:
+    """Return a line for each demo, and how one is started."""
+    lines = [f"{name:16}{demo.what}" for name, demo in {**DEMOS, DIGITS: DIGITS_DEMO}.items()]
+    return "\n".join([*lines, "python tools/demo.py NAME runs one of them; --help says more"])
+
+
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.name is None and (args.compare or args.data is not None or args.picture is not None):
+        parser.error(f"these options need the name of a demo: {', '.join([*DEMOS, DIGITS])}")
     if args.picture is not None and (args.name in (DIGITS, LAYOUTS) or args.compare):
         parser.error("--picture is for demos with photographs, without --compare")
     if args.data is not None and args.name not in (DIGITS, LAYOUTS):

@@ -138,7 +138,8 @@ def test_latents_of_levels_may_begin_with_a_dash(images, capsys):
     [
         ([], "the following arguments are required: COMMAND"),
         (["smaple"], "invalid choice: 'smaple'"),
-        (["sample", "-i", "a.png"], "the following arguments are required: -m/--model"),
+        (["sample", "-i", "a.png"], "arguments are required: -m/--model (--list-models prints the"),
+        (["sample"], "required: -i/--input, -m/--model (--list-models prints the towers for -m)"),
         (["sample", "-m", "sr4x-small"], "the following arguments are required: -i/--input"),
         (["train"], "give one option file"),
         (["train", "sr16x", "-opt", "my.yml"], "give one option file"),

@@ -31,6 +31,8 @@ def test_no_input_and_a_folder_that_is_written_to_are_refused(tmp_path, frames):
     with pytest.raises(TimError, match="nowhere.png: there is no such image or folder"):
         list_inputs([frames, frames / "nowhere.png"], tmp_path / "out", "")
     with pytest.raises(TimError, match="is the folder of inputs"):
+        list_inputs([frames], frames, "")
+    with pytest.raises(TimError, match="is the folder of the input"):
         list_inputs([frames / "f0.png", frames], frames, "")
 
 

@@ -36,7 +36,7 @@ def test_files_that_cannot_be_sampled_are_reported_and_the_others_done(tmp_path,
         f"error: -i {frames}: 2 of 4 images could not be sampled, see above; the others are done"
     ]
     assert inputs_of(tmp_path / "out") == ["f0.png", "f2.png"]
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("f*.png")}
     assert len(before) == 4
     (frames / "f1.png").write_bytes(good)
     (frames / "a_large.png").unlink()
@@ -52,7 +52,7 @@ def test_an_image_that_the_memory_does_not_hold_stops_no_other(tmp_path, frames,
             raise TimError("--memory-gib 4: 144x144 pixels in tiles of 64 need 5.00 GiB")
         return plan_for(tower, height, width, *others)
 
-    monkeypatch.setattr("tim_plugin.inference.files.plan_for", plan)
+    monkeypatch.setattr("tim_plugin.inference.planning.plan_for", plan)
     write_png(frames / "a.png", torch.rand(3, 9, 9))
     status, _, errors = command()
     assert status == 2 and f"skipped: {frames / 'a.png'}: --memory-gib 4: 144x144 pixels in" in errors
@@ -80,7 +80,7 @@ def test_a_tower_that_cannot_be_tiled_is_one_error(tmp_path, frames, command, mo
     def cannot(tower, *others):
         raise TimError("--tile: a Network cannot be run tile by tile: use --tile 0")
 
-    monkeypatch.setattr("tim_plugin.inference.files.plan_for", cannot)
+    monkeypatch.setattr("tim_plugin.inference.planning.plan_for", cannot)
     status, _, errors = command()
     assert status == 2 and errors == "error: --tile: a Network cannot be run tile by tile: use --tile 0\n"
 
@@ -96,8 +96,31 @@ def test_the_folder_of_inputs_is_no_folder_for_samples(tmp_path, frames, command
         status, printed, _ = command(output=frames / "out.png")
         assert status == 0 and "3 image(s)" in printed
     assert inputs_of(frames / "out.png") == ["f0.png", "f1.png", "f2.png"]
-    status, _, _ = command(source=frames / "f0.png", output=frames)  # one file is not read with its neighbours
-    assert status == 0 and (frames / "f0_s00.png").is_file()
+
+
+def test_a_single_file_s_own_folder_is_no_folder_for_its_samples(tmp_path, frames, command):
+    (tmp_path / "link").symlink_to(frames)
+    before = sorted(frames.iterdir())
+    for output in (frames, tmp_path / "link"):
+        status, printed, errors = command(source=frames / "f0.png", output=output)
+        assert status == 2 and f"error: -o {output}: is the folder of the input" in errors and not printed
+        assert f"such as {output / 'samples'}" in errors and sorted(frames.iterdir()) == before
+
+
+def test_samples_that_an_earlier_run_wrote_are_not_sampled_from_their_folder(tmp_path, frames, command):
+    output = tmp_path / "out"
+    assert command(output=output)[0] == 0
+    written = {path.name for path in output.glob("*.png")}
+    assert written == {"samples_overview.png", *(f"f{i}_{end}.png" for i in range(3) for end in ("s00", "sheet"))}
+    status, printed, errors = command(source=output, output=tmp_path / "second")
+    assert status == 2 and "holds no image but what an earlier run wrote" in errors and not printed
+    write_png(output / "new.png", torch.rand(3, 5, 6))
+    status, printed, errors = command(source=output, output=tmp_path / "second")
+    assert status == 0 and "1 image(s)" in printed and inputs_of(tmp_path / "second") == ["new.png"]
+    assert f"left out: 7 of 8 images of {output}, which its samples.json lists as written by an earlier run" in errors
+    (output / "samples.json").write_text("[]")  # another program's: it lists nothing of ours
+    status, _, errors = command("--max-megapixels", 0.009, source=output, output=tmp_path / "third")
+    assert "left out" not in errors and inputs_of(tmp_path / "third") == ["new.png"]
 
 
 @pytest.mark.parametrize("given", [("--level-seeds", "-,-,3"), ("--level-seeds=-,-,3",), ("--level-s", "-,-,3,-")])

@@ -1,6 +1,9 @@
-"""A video as input: frame by frame, with the same latents for each."""
+"""A video as input: a video for each sample, or its frames, with the same latents for each frame."""
 
 from __future__ import annotations
+
+import json
+import os
 
 import cv2
 import numpy as np
@@ -21,7 +24,7 @@ def test_a_video_is_sampled_frame_by_frame_with_the_same_latents(checkpoint, tmp
     bright, dark = (np.full((16, 16, 3), value, np.uint8) for value in (200, 60))
     write_video(tmp_path / "clip.avi", [bright, dark, bright])
     output = tmp_path / "out"
-    entries = sample_files(tmp_path / "clip.avi", output, checkpoint, num_samples=2)
+    entries = sample_files(tmp_path / "clip.avi", output, checkpoint, num_samples=2, frames=True)
     assert [entry["samples"][1]["file"] for entry in entries] == [f"clip_00000{index}_s01.png" for index in range(3)]
     first, second, third = (cv2.imread(str(output / f"clip_00000{index}_s01.png")) for index in range(3))
     assert first.shape == (256, 256, 3) and abs(float(first.mean()) - 200) < 20 and abs(float(second.mean()) - 60) < 20
@@ -29,8 +32,56 @@ def test_a_video_is_sampled_frame_by_frame_with_the_same_latents(checkpoint, tmp
     other = cv2.imread(str(output / "clip_000000_s00.png"))
     assert not np.array_equal(first, other)
     (output / "clip_000001_s00.png").unlink()
-    sample_files(tmp_path / "clip.avi", output, checkpoint, num_samples=2, skip_existing=True)
+    sample_files(tmp_path / "clip.avi", output, checkpoint, num_samples=2, skip_existing=True, frames=True)
     assert (output / "clip_000001_s00.png").is_file()
+
+
+def frames_of(path):
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    return frames
+
+
+def test_a_video_gives_a_video_for_each_sample(command, tmp_path):
+    clip, output = tmp_path / "clip.avi", tmp_path / "out"
+    write_video(clip, [np.full((16, 24, 3), (value, 90, 120), np.uint8) for value in (200, 60, 130)])
+    status, printed, errors = command("-n", 2, source=clip)
+    assert status == 0, errors
+    assert "1 video(s), 2 sample(s) each" in printed
+    written = sorted(path.name for path in output.iterdir())
+    assert written == ["clip_s00.mp4", "clip_s01.mp4", "clip_sheet.png", "samples.json"]
+    assert cv2.VideoCapture(str(output / "clip_s01.mp4")).get(cv2.CAP_PROP_FPS) == 5
+    (entry,) = json.loads((output / "samples.json").read_text())["images"]
+    assert [sample["file"] for sample in entry["samples"]] == written[:2] and entry["sheet"] == "clip_sheet.png"
+    assert entry["input"] == str(clip) and all(40 < sample["lr_psnr"] for sample in entry["samples"])
+
+    assert command("-n", 2, "--frames", source=clip, output=tmp_path / "frames")[0] == 0
+    for j in range(2):
+        frames = frames_of(output / f"clip_s0{j}.mp4")
+        assert len(frames) == 3
+        for index, frame in enumerate(frames):  # the same samples, but for what the codec loses
+            exact = cv2.imread(str(tmp_path / "frames" / f"clip_{index:06d}_s0{j}.png"))
+            assert frame.shape == exact.shape == (256, 384, 3)
+            frame, exact = (
+                cv2.resize(one, (24, 16), interpolation=cv2.INTER_AREA).astype(int) for one in (frame, exact)
+            )
+            assert np.abs(frame - exact).max() < 12
+
+    before = os.stat(output / "clip_s00.mp4").st_mtime_ns
+    status, printed, _ = command("-n", 2, "--skip-existing", source=clip)
+    assert "(1 of them were there)" in printed and os.stat(output / "clip_s00.mp4").st_mtime_ns == before
+
+
+def test_a_video_that_cannot_be_written_is_one_error_that_names_the_frames(command, tmp_path):
+    clip, output = tmp_path / "clip.avi", tmp_path / "out"
+    write_video(clip, [np.full((2, 514, 3), 100, np.uint8)])  # 8224 pixels wide when enlarged, above 8191
+    status, printed, errors = command(source=clip)
+    assert status == 2 and not printed and "error: " in errors
+    assert "clip_s00.mp4: a video's sides (mp4v) are 2 to 8191 pixels, not 8224x32: --frames writes" in errors
+    assert not output.exists()
+    status, _, errors = command("--frames", source=clip)
+    assert status == 0 and (output / "clip_000000_s00.png").is_file(), errors
 
 
 def test_what_is_no_video_is_named(checkpoint, tmp_path):

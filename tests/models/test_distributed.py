@@ -14,6 +14,7 @@ import yaml
 from tim_plugin.models.distributed import share
 from tim_plugin.utils import processes
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.folder_lock import locked
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
@@ -139,6 +140,14 @@ def test_a_rank_that_dies_ends_the_run_with_one_clear_line(tmp_path, photos, tin
     assert len(errors) == 1 and errors[0].startswith(message), done.stderr[-3000:]
     if "SIGKILL" in act:
         assert "another process of this run has ended without a message" in errors[0] and "--auto_resume" in errors[0]
+
+
+def test_a_name_in_use_is_one_line_of_all_ranks(tmp_path, photos, tiny_network):
+    with locked(tmp_path / "experiments" / "dying", "another", beside=True):
+        done = launch_acting(tmp_path, photos, tiny_network, "pass")
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "name: dying: " in error and f"is in use by process {os.getpid()} on" in error
+    assert not (tmp_path / "experiments").exists()
 
 
 def test_a_signal_to_one_rank_ends_all_after_the_same_iteration_which_is_saved(tmp_path, photos, tiny_network):

@@ -139,7 +139,8 @@ def test_samples_are_those_of_the_network_by_the_public_road(tmp_path):
     latents = Latents.from_keys(shapes, [[(7, "thumb", j, k) for k in range(4)] for j in range(2)])
     with torch.no_grad():
         wanted = tower.network([Condition(lq.expand(2, -1, -1, -1)), *[Condition(None)] * 3], latents)[-1]
-    assert torch.equal(tower.sample(lq, n=2, seed=7, name="thumb").images, round_to_8_bit(wanted))
+    differences = (tower.sample(lq, n=2, seed=7, name="thumb").images - round_to_8_bit(wanted)).abs()
+    assert differences.max() <= 1 / 255 + 1e-6 and (differences > 0).float().mean() < 0.01
     write_png(tmp_path / "thumb.png", lq)
     entries = sample_files(
         tmp_path / "thumb.png", tmp_path / "out", file("chimle_super_resolution"), num_samples=2, seed=7, device="cpu"

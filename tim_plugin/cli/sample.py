@@ -62,6 +62,9 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--suffix", default=SampleOptions.suffix, help="put behind the image's name (no / or \\)")
     parser.add_argument("--skip-existing", action="store_true", help="leave out files that were sampled the same way")
+    parser.add_argument(
+        "--frames", action="store_true", help="a video's samples as PNGs, frame by frame, not as one video each"
+    )
     parser.add_argument("--no-contact-sheet", action="store_true", help="write the samples only")
     _add_resources(parser)
 
@@ -103,9 +106,11 @@ def sample(args: argparse.Namespace) -> None:
     if args.list_models:
         print(described())
         return
-    for name in ("input", "model"):
-        if getattr(args, name) is None:
-            args.parser.error(f"the following arguments are required: -{name[0]}/--{name}")
+    missing = [f"-{name[0]}/--{name}" for name in ("input", "model") if getattr(args, name) is None]
+    if missing:
+        args.parser.error(
+            f"the following arguments are required: {', '.join(missing)} (--list-models prints the towers for -m)"
+        )
 
     options = SampleOptions(
         num_samples=args.num_samples,
@@ -119,6 +124,7 @@ def sample(args: argparse.Namespace) -> None:
         memory_gib=args.memory_gib,
         tile=args.tile,
         precision=args.precision,
+        frames=args.frames,
         skip_existing=args.skip_existing,
         task=args.task,
     )

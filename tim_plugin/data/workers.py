@@ -37,11 +37,18 @@ def single_threaded_opencv() -> Iterator[None]:
 
 def start_worker() -> None:
     """Set a worker process up: one thread, and Ctrl-C left to the main process."""
-    answer_no_signals()
+    _answer_no_signals()
     torch.set_num_threads(1)  # a process for each core is enough
 
 
-def answer_no_signals() -> None:
+def start_loader(seed: Callable[[int], None] | None, index: int) -> None:
+    """Set a data loader's worker up, which ``seed`` seeds by its index; torch has given it one thread."""
+    _answer_no_signals()
+    if seed is not None:
+        seed(index)
+
+
+def _answer_no_signals() -> None:
     """Leave Ctrl-C to the main process, which ends its workers, by SIGTERM; a fork has the main process's handlers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

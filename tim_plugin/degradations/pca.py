@@ -94,7 +94,7 @@ class PrincipalComponents(Degradation):
 
     def coordinates(self, images: Tensor) -> Tensor:
         """Return the coordinates (..., k) on the basis of images (..., 1, H, W)."""
-        return (images.flatten(-3) - self.mean.to(images)) @ self.components.to(images).T
+        return F.linear(images.flatten(-3) - self.mean.to(images), self.components.to(images))
 
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
         """Return the reconstruction (1, H, W) of a GT from its coordinates on the basis.
@@ -134,8 +134,8 @@ class PrincipalComponents(Degradation):
     def project(self, images: Tensor, given: Given) -> Tensor:
         """Return images (N, 1, H, W) with the given coordinates; what is orthogonal to the basis stays."""
         components = self.components.to(images)
-        missing = (given["lq"] - images).flatten(1) @ components.T  # (N, k)
-        return images + (missing @ components).view(images.shape)
+        missing = F.linear((given["lq"] - images).flatten(1), components)  # (N, k)
+        return images + F.linear(missing, components.T).view(images.shape)
 
     def project_for_saving(self, images: Tensor, observed: Observed) -> Tensor:
         """Return images on the 8-bit grid whose coordinates are right to 0.1 %, or the best that 100 rounds find."""

@@ -62,8 +62,10 @@ class SampleOptions(Resources):
         suffix: Put behind the image's name in the names of what is written; without ``/`` and ``\\``.
         device: ``cpu``, ``cuda``, ``cuda:1``; None takes CUDA where there is one.
         max_megapixels: Above 0; an input whose output is larger is refused before anything is computed.
-        with_contact_sheet: Write a contact sheet of each image: input, samples and their deviation side by side. That
-            of an image computed in tiles is made from samples of the sheet's size.
+        with_contact_sheet: Write a contact sheet of each image (of a video its first frame): input, samples and their
+            deviation side by side. That of an image computed in tiles is made from samples of the sheet's size. Several
+            images also get ``samples_overview.png``.
+        frames: Write a video's samples as PNGs, frame by frame, in place of one video for each sample.
         skip_existing: Leave out files that ``samples.json`` says were sampled with the same model, content and
             options, if their PNGs exist.
         task: What a file of the method's authors is for, see :func:`tim_plugin.utils.checkpoints.load_network`.
@@ -79,6 +81,7 @@ class SampleOptions(Resources):
     device: str | None = None
     max_megapixels: float = 100.0
     with_contact_sheet: bool = True
+    frames: bool = False
     skip_existing: bool = False
     task: str | None = None
 

@@ -7,88 +7,45 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from tim_plugin import __version__
 from tim_plugin.degradations.base import Observed
 from tim_plugin.inference.arguments import SampleOptions
-from tim_plugin.inference.devices import choose_device, own_bytes
-from tim_plugin.inference.image_samples import measure_consistency, sample_image_chunks
+from tim_plugin.inference.finishing import measure_consistency
+from tim_plugin.inference.image_samples import SampledImage, sample_image_chunks
 from tim_plugin.inference.inputs import Input, Sources, as_paths, list_inputs
-from tim_plugin.inference.memory_plan import Plan, plan_for
-from tim_plugin.inference.outputs import OutputFiles, SampleWriter, output_files
-from tim_plugin.inference.record import Entry, SampleRecord, model_sha256, sha256
-from tim_plugin.inference.sampler import fixed_levels
-from tim_plugin.inference.towers import open_network
+from tim_plugin.inference.outputs import OutputFiles, SampleWriter, sheet_row, write_or_say
+from tim_plugin.inference.overview import MOST_IMAGES, OVERVIEW, Overview
+from tim_plugin.inference.planning import Planned, Run, open_run, read_input, require_memory
+from tim_plugin.inference.record import Entry
+from tim_plugin.inference.video import VideoFiles
+from tim_plugin.inference.video_samples import sample_video
 from tim_plugin.utils.background import Writer, read_ahead
-from tim_plugin.utils.checkpoints import plain
+from tim_plugin.utils.contact_sheet import PER_LINE, contact_sheet, num_shown
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
-from tim_plugin.utils.image_decoding import decode_image
-from tim_plugin.utils.image_headers import read_header
+from tim_plugin.utils.images import read_image, write_png
 from tim_plugin.utils.memory import in_memory
-from tim_plugin.utils.tensor_files import mapped_bytes
 from tim_plugin.utils.trees import map_tensors, move
-
-SMALLEST_SIDE_PX = 2  # instance norm needs more than one position
-
-
-class Run(NamedTuple):
-    """What all inputs of one call share.
-
-    Attributes:
-        tower: Samples; in eval mode on ``device``.
-        device: Where it is computed.
-        options: How, with ``num_samples`` and ``level_seeds`` (one entry a level) as they fit the tower.
-        folder: For what is written.
-        made_with: What a sample depends on beside its input, as the entries of ``samples.json`` have it.
-        record: Of what was sampled.
-        taken_bytes: What the process took before the first image.
-    """
-
-    tower: nn.Module
-    device: torch.device
-    options: SampleOptions
-    folder: Path
-    made_with: Mapping[str, Any]
-    record: SampleRecord
-    taken_bytes: int
-
-
-class Planned(NamedTuple):
-    """An input that was read, how it will be sampled, and where its samples will go.
-
-    Attributes:
-        source: The input.
-        made_with: What its samples depend on.
-        observed: What the network reads, without a batch dimension.
-        alpha: (1, h, w) in [0, 1], where the file has one that its samples get back.
-        plan: Whole or in tiles, and how many samples at once.
-        files: What will be written.
-    """
-
-    source: Input
-    made_with: Mapping[str, Any]
-    observed: Observed
-    alpha: Tensor | None
-    plan: Plan
-    files: OutputFiles
 
 
 def sample_files(
     source: Sources, output: Path | str, model: Path | str, options: SampleOptions | None = None, **changes: Any
 ) -> list[Entry]:
-    """Sample each image of files and folders and write ``NAME_s00.png ...``, ``NAME_sheet.png`` and ``samples.json``.
+    """Sample files and folders and write ``NAME_s00.png ...``, ``NAME_sheet.png`` and ``samples.json``.
+
+    Several images also get ``samples_overview.png``, with a line for each.
 
     Args:
         source: A file, a folder of files, or several of these, that the network's degradation reads: images, 8 or 16
             bit, grey, colour, with or without alpha (which is enlarged bicubically and put back); label maps; JPEGs.
-            Or a video, whose frames are then written as those of a folder.
-        output: Made if it does not exist; another folder than ``source``.
+            Or a video, which gives a video for each sample: ``NAME_s00.mp4 ...``. What the ``samples.json`` of a
+            folder lists as written by an earlier run is left out.
+        output: Made if it does not exist; another folder than ``source`` or its files'.
         model: A checkpoint written by this package, which holds what rebuilds the network; or the name of one of its
             towers.
         options: How; None has each option's default.
@@ -104,33 +61,17 @@ def sample_files(
     """
     options = dataclasses.replace(SampleOptions() if options is None else options, **changes)
     sources, folder = as_paths(source), Path(output).expanduser()
-    inputs = list_inputs(sources, folder, options.suffix)
+    inputs = list_inputs(sources, folder, options.suffix, options.frames)
     with locked(folder, f"-o {folder}"):
-        return _sample_inputs(sources, inputs, _open(model, folder, options))
+        return _sample_inputs(sources, inputs, open_run(model, folder, options))
 
 
 def _sample_inputs(sources: Sequence[Path], inputs: Sequence[Input], run: Run) -> list[Entry]:
     """Sample and write each input, or report it as left out; return the entries."""
     if len(inputs) > 1:  # what fits no image is said once, not for each
-        plan_for(run.tower, SMALLEST_SIDE_PX, SMALLEST_SIDE_PX, run.device, run.options, run.taken_bytes)
-    entries, num_there, num_skipped = [], 0, 0
+        require_memory(run)
     with run.record, Writer() as writer:
-        read = read_ahead(inputs, partial(_read, run))
-        for _, found in tqdm(read, total=len(inputs), unit="image", disable=len(inputs) == 1):
-            is_new = isinstance(found, Planned)
-            if is_new:
-                found = _sampled(run, found, writer)
-            if isinstance(found, TimError):
-                if len(inputs) == 1:
-                    raise found
-                tqdm.write(f"skipped: {found}", file=sys.stderr)
-                num_skipped += 1
-                continue
-            entries.append(found)
-            num_there += not is_new
-    if entries:
-        there = f" ({num_there} of them were there)" if num_there else ""
-        print(f"{len(entries)} image(s), {run.options.num_samples} sample(s) each: {run.folder}{there}")
+        entries, num_skipped = _sample_all(run, inputs, writer)
     if num_skipped:
         others = "; the others are done" if entries else ""
         raise TimError(
@@ -139,103 +80,72 @@ def _sample_inputs(sources: Sequence[Path], inputs: Sequence[Input], run: Run) -
     return entries
 
 
+def _sample_all(run: Run, inputs: Sequence[Input], writer: Writer) -> tuple[list[Entry], int]:
+    """Sample all inputs, say how many, and return their entries and how many could not be sampled."""
+    entries, num_there, num_skipped = [], 0, 0
+    overview = Overview()
+    read = read_ahead(inputs, partial(read_input, run))
+    for source, found in tqdm(read, total=len(inputs), unit="image", disable=len(inputs) == 1):
+        done = _sampled(run, found, writer, overview) if isinstance(found, Planned) else found
+        if isinstance(done, TimError):
+            if len(inputs) == 1:
+                raise done
+            tqdm.write(f"skipped: {done}", file=sys.stderr)
+            num_skipped += 1
+            continue
+        entries.append(done)
+        if done is found:
+            num_there += 1
+            if source.video is None:
+                overview.add(partial(_read_back, run, source, done))
+    _write_overview(run, overview, writer, num_there == len(entries))
+    if entries:
+        there = f" ({num_there} of them were there)" if num_there else ""
+        print(f"{_counted(inputs, len(entries))}, {run.options.num_samples} sample(s) each: {run.folder}{there}")
+    return entries, num_skipped
+
+
+def _counted(inputs: Sequence[Input], num_done: int) -> str:
+    videos = sum(one.is_video for one in inputs)
+    return f"{num_done} {'video(s)' if videos == len(inputs) else 'image(s) and video(s)' if videos else 'image(s)'}"
+
+
+def _write_overview(run: Run, overview: Overview, writer: Writer, all_were_there: bool) -> None:
+    """Write the picture of several images, unless it is there and shows them already."""
+    path = run.folder / OVERVIEW
+    if overview.num_images < 2 or not run.options.with_contact_sheet or (all_were_there and path.is_file()):
+        return
+    if overview.num_images > MOST_IMAGES:
+        print(f"{path}: shows the first {MOST_IMAGES} of {overview.num_images} images", file=sys.stderr)
+    writer.write(write_or_say, overview.write, path)
+    writer.end_group(partial(run.record.add_overview, path.name))
+
+
+def _read_back(run: Run, source: Input, entry: Entry) -> SampledImage:
+    """Return an image and its first samples as they were written by an earlier run."""
+    degradation = run.tower.degradation
+    picture = degradation.picture(degradation.read(source.read(), str(source.path)).lq)
+    files = [run.folder / sample["file"] for sample in entry["samples"][:PER_LINE]]
+    return SampledImage(source.name, picture, torch.stack([read_image(file).rgb for file in files]), None)
+
+
 def _named(sources: Sequence[Path], most: int = 3) -> str:
     return ", ".join([*(str(one) for one in sources[:most]), *(["..."] if len(sources) > most else [])])
 
 
-def _open(model: Path | str, folder: Path, options: SampleOptions) -> Run:
-    """Build the network, fit the options to it, and open the record.
-
-    Raises:
-        TimError: The device, the model, ``level_seeds`` or the record is wrong.
-    """
-    device = choose_device(options.device)
-    tower, network_g, file = open_network(model, device, options.task)
-    if not hasattr(tower, "forward_level"):
-        raise TimError(
-            f"{model}: is a {network_g.get('type')}, whose inputs only a data set knows how to read: use "
-            "tools/test.py or tools/evaluate.py with its option file"
-        )
-    options = _fitted(options, tower.spec.num_levels)
-    network_g = plain(network_g, lambda tensor: f"tensor of shape {tuple(tensor.shape)}")
-    header = {"tim_plugin": __version__, "model": str(model), "network_g": network_g, "seed": options.seed}
-    made_with = {
-        "model_sha256": model_sha256(file),
-        "seed": options.seed,
-        "num_samples": options.num_samples,
-        "level_seeds": options.level_seeds,
-        "precision": options.precision,
-        **({} if options.task is None else {"task": options.task}),
-    }
-    record = SampleRecord(folder / "samples.json", header, options.skip_existing)
-    taken = own_bytes(device) + (mapped_bytes(file) if device.type == "cpu" else 0)  # weights that are not read yet
-    return Run(tower, device, options, folder, made_with, record, taken)
-
-
-def _fitted(options: SampleOptions, num_levels: int) -> SampleOptions:
-    """Return the options with one entry of ``level_seeds`` a level, and one sample where none of them is free."""
-    if options.level_seeds is not None and len(options.level_seeds) > num_levels:
-        raise TimError(f"--level-seeds has {len(options.level_seeds)} entries, the network has {num_levels} levels")
-    fixed = fixed_levels(options.level_seeds, num_levels)
-    return dataclasses.replace(options, level_seeds=fixed, num_samples=options.num_samples if None in fixed else 1)
-
-
-def _read(run: Run, source: Input) -> Planned | Entry | TimError:
-    """Read and plan one input; or return its entry, where its samples exist already, or why it cannot be sampled."""
-    options = run.options
+def _sampled(run: Run, planned: Planned, writer: Writer, overview: Overview) -> Entry | TimError:
+    """Sample one input and return its entry, which is recorded once its files are written; or what went wrong."""
     try:
-        content = source.read()
-        made_with = {**run.made_with, "input_sha256": sha256(content)}
-        files = output_files(run.folder, source.name, options.num_samples, options.with_contact_sheet)
-        entry = run.record.done(source.path, made_with, files.all()) if options.skip_existing else None
-        found = entry or in_memory(partial(_planned, run, source, content, made_with, files))
-        return found or TimError(f"{source.path}: does not fit into memory")
-    except TimError as error:
-        return error
-
-
-def _planned(run: Run, source: Input, content: bytes, made_with: Mapping[str, Any], files: OutputFiles) -> Planned:
-    degradation = run.tower.degradation
-    header = read_header(content, str(source.path))  # what is too large is not decoded first
-    if header.width:
-        _check_size(source.path, header.height, header.width, run.tower.spec.scale, run.options.max_megapixels)
-    observed = degradation.read(content, str(source.path))
-    height, width = observed.lq.shape[-2:]
-    _check_size(source.path, height, width, run.tower.spec.scale, run.options.max_megapixels)
-    try:
-        plan = plan_for(run.tower, height, width, run.device, run.options, run.taken_bytes)
-    except TimError as error:
-        raise TimError(f"{source.path}: {error}") from error
-    alpha = decode_image(content, str(source.path)).alpha if degradation.keeps_alpha else None
-    return Planned(source, made_with, observed, alpha, plan, files)
-
-
-def _check_size(path: Path, height: int, width: int, scale: int, max_megapixels: float) -> None:
-    if min(height, width) < SMALLEST_SIDE_PX:
-        raise TimError(
-            f"{path}: is {width}x{height}; an input must be at least {SMALLEST_SIDE_PX} pixels wide and high"
-        )
-    megapixels = height * width * scale**2 / 1e6
-    if megapixels > max_megapixels:
-        raise TimError(
-            f"{path}: is {width}x{height}, its {scale}x output {width * scale}x{height * scale} ({megapixels:.0f} "
-            f"megapixels): crop or shrink it, or allow it with --max-megapixels {megapixels + 1:.0f}"
-        )
-
-
-class _UnsampledError(TimError):
-    """The network cannot sample this input; others it may."""
-
-
-def _sampled(run: Run, planned: Planned, writer: Writer) -> Entry | TimError:
-    """Sample one image and return its entry, which is recorded once its files are written; or what went wrong."""
-    try:
-        entry = _sample_and_write(run, planned, writer)
+        entry = (_sample_video if planned.source.is_video else _sample_image)(run, planned, writer, overview)
     except _UnsampledError as error:
         writer.end_group(lambda: None)
         return error
     writer.end_group(partial(run.record.add, entry))
     return entry
+
+
+class _UnsampledError(TimError):
+    """The network cannot sample this input; others it may."""
 
 
 def _one_by_one(chunks: Iterator[Tensor], path: Path) -> Iterator[Tensor]:
@@ -253,29 +163,64 @@ def _one_by_one(chunks: Iterator[Tensor], path: Path) -> Iterator[Tensor]:
         yield samples
 
 
-def _sample_and_write(run: Run, planned: Planned, writer: Writer) -> Entry:
-    """Sample one image, hand what is to be written to the writer, and return its entry of ``samples.json``."""
-    source, plan, options = planned.source, planned.plan, run.options
-    degradation = plan.tower.degradation
-    observed = map_tensors(lambda tensor: tensor[None], planned.observed)  # a batch of one, on the CPU
+def _samples(run: Run, planned: Planned, observed: Observed, consistency: dict[str, list[float]]) -> Iterator[Tensor]:
+    """Give the samples of an image (m, C, H, W) some at a time, and note how consistent they are."""
+    plan, options = planned.plan, run.options
+    observed = map_tensors(lambda tensor: tensor[None], observed)  # a batch of one, on the CPU
     chunks = sample_image_chunks(
         plan.tower,
         move(observed, plan.device),
         options.num_samples,
         options.seed,
-        source.key,
+        planned.source.key,
         options.level_seeds,
         plan.samples_per_batch,
     )
-    image_writer = SampleWriter(writer, planned.files, planned.alpha, shrink=plan.tile_px > 0)
-    consistency: dict[str, list[float]] = {}
-    for samples in _one_by_one(chunks, source.path):
-        for name, values in measure_consistency(degradation, samples, observed).items():
+    for samples in _one_by_one(chunks, planned.source.path):
+        for name, values in measure_consistency(plan.tower.degradation, samples, observed).items():
             consistency.setdefault(name, []).extend(values)
-        run.record.overwrite(planned.files.all())  # not before there is something to write
+        yield samples
+
+
+def _sample_image(run: Run, planned: Planned, writer: Writer, overview: Overview) -> Entry:
+    """Sample one image, hand what is to be written to the writer, and return its entry of ``samples.json``."""
+    source, files = planned.source, planned.files
+    image_writer = SampleWriter(writer, files, planned.alpha, shrink=planned.plan.tile_px > 0)
+    consistency: dict[str, list[float]] = {}
+    for samples in _samples(run, planned, planned.observed, consistency):
+        run.record.overwrite(files.all())  # not before there is something to write
         image_writer.add(samples)
-    image_writer.finish(source.name, degradation.picture(planned.observed.lq))
-    return _entry(source.path, planned.made_with, planned.files, consistency)
+    shown = image_writer.finish(source.name, planned.plan.tower.degradation.picture(planned.observed.lq))
+    if shown is not None:
+        _say_if_not_all_are_shown(files, shown)
+        if source.video is None:
+            overview.add(shown)
+    return _entry(source.path, planned.made_with, files, consistency)
+
+
+def _say_if_not_all_are_shown(files: OutputFiles, shown: SampledImage) -> None:
+    number = len(shown.samples)
+    most = num_shown(number, *shown.samples.shape[-2:])
+    if most < number:
+        tqdm.write(f"{files.sheet}: shows the first {most} of {number} samples, for its size", file=sys.stderr)
+
+
+def _sample_video(run: Run, planned: Planned, writer: Writer, _: Overview) -> Entry:
+    """Sample one video and return its entry of ``samples.json``."""
+    degradation, files = planned.plan.tower.degradation, planned.files
+    try:
+        with VideoFiles(files.samples, planned.source.video.fps) as written:
+            sampled = sample_video(
+                planned.source.video, planned.observed, degradation, partial(_samples, run, planned), written
+            )
+            run.record.overwrite(files.all())
+    except TimError as error:
+        raise _UnsampledError(str(error)) from error
+    if files.sheet is not None:
+        shown = sampled.first._replace(name=planned.source.name)
+        writer.write(write_or_say, write_png, files.sheet, contact_sheet([sheet_row(shown)]))
+        _say_if_not_all_are_shown(files, shown)
+    return _entry(planned.source.path, planned.made_with, files, sampled.consistency)
 
 
 def _entry(

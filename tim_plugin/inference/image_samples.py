@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.pyramid import condition_pyramid
+from tim_plugin.inference.batch_invariance import BatchInvariant
 from tim_plugin.inference.finishing import degradation_of, finish, measure_consistency
 from tim_plugin.inference.sampler import LevelSeeds, sample_chunks
 from tim_plugin.utils.errors import TimError
@@ -100,7 +101,9 @@ def sample_image_chunks(
     chunks = sample_chunks(tower, conditions, num_samples, seed, image_key, level_seeds, max_samples_per_batch)
     for images in chunks:
         _require_finite(images, image_key)
-        yield finish(images[..., :height, :width].cpu(), move(observed, "cpu"), tower, consistency)
+        with BatchInvariant():
+            finished = finish(images[..., :height, :width].cpu(), move(observed, "cpu"), tower, consistency)
+        yield finished
 
 
 def _require_finite(images: Tensor, image_key: int | str) -> None:

@@ -32,10 +32,12 @@ class OutputFiles(NamedTuple):
         return self.samples if self.sheet is None else [*self.samples, self.sheet]
 
 
-def output_files(folder: Path, stem: str, num_samples: int, with_contact_sheet: bool = True) -> OutputFiles:
-    """Return ``STEM_s00.png``, ``STEM_s01.png`` ... and ``STEM_sheet.png`` in a folder."""
+def output_files(
+    folder: Path, stem: str, num_samples: int, with_contact_sheet: bool = True, suffix: str = ".png"
+) -> OutputFiles:
+    """Return ``STEM_s00.png``, ``STEM_s01.png`` ... and ``STEM_sheet.png`` in a folder; ``suffix`` is the samples'."""
     digits = max(2, len(str(num_samples - 1)))
-    samples = [folder / f"{stem}_s{number:0{digits}d}.png" for number in range(num_samples)]
+    samples = [folder / f"{stem}_s{number:0{digits}d}{suffix}" for number in range(num_samples)]
     return OutputFiles(samples, folder / f"{stem}_sheet.png" if with_contact_sheet else None)
 
 
@@ -93,24 +95,34 @@ class SampleWriter:
             for sample in samples:
                 self._write(write_pixels, next(self._waiting), to_pixels(sample))
         if self.files.sheet is not None:
-            self._kept.append(_for_sheet(samples) if self.shrink else samples)
+            self._kept.append(for_sheet(samples) if self.shrink else samples)
 
-    def finish(self, name: str, picture: Tensor) -> None:
+    def finish(self, name: str, picture: Tensor) -> SampledImage | None:
         """Write the contact sheet, if one is wanted.
 
         Args:
             name: Of the image, as the sheet shows it.
             picture: The input as a picture (3, h, w) in [0, 1].
+
+        Returns:
+            What the sheet shows; None without a sheet.
         """
-        if self.files.sheet is not None:
-            row = sheet_row(SampledImage(name, picture, joined(self._kept), None))
-            self._write(write_pixels, self.files.sheet, to_pixels(contact_sheet([row])))
+        if self.files.sheet is None:
+            return None
+        sampled = SampledImage(name, picture, joined(self._kept), None)
+        self._write(write_pixels, self.files.sheet, to_pixels(contact_sheet([sheet_row(sampled)])))
+        return sampled
 
     def _write(self, write: Callable[..., None], path: Path, *content: Any, **options: int) -> None:
-        self.writer.write(_write_or_say, write, path, *content, **options)
+        self.writer.write(write_or_say, write, path, *content, **options)
 
 
-def _write_or_say(write: Callable[..., None], path: Path, *content: Any) -> None:
+def write_or_say(write: Callable[..., None], path: Path, *content: Any) -> None:
+    """Call ``write(path, *content)``.
+
+    Raises:
+        TimError: It raised OSError.
+    """
     try:
         write(path, *content)
     except OSError as error:
@@ -124,7 +136,7 @@ def _with_alpha(samples: Tensor, alpha: Tensor | None) -> Tensor:
     return torch.cat([samples, alpha.expand(len(samples), -1, -1, -1)], dim=1)  # (n, 4, H, W)
 
 
-def _for_sheet(samples: Tensor) -> Tensor:
+def for_sheet(samples: Tensor) -> Tensor:
     """Shrink samples to what a contact sheet shows of them, row by row, as they may lie on disk."""
     height, width = samples.shape[-2:]
     if width <= LARGEST_TILE_PX:

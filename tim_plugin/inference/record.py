@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,6 @@ from typing import Any
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_json
 from tim_plugin.utils.json_files import NONE, parse_json
-from tim_plugin.utils.tensor_files import file_sha256
 
 SAVE_EVERY_S = 2.0  # rather than for each of thousands of images
 SHAPE = {"images": [{"input": str, "samples": [{"file": str}], "sheet?": (str, NONE), "made_with?": dict}]}
@@ -28,16 +28,20 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def model_sha256(path: Path) -> str:
-    """Return the digest of a network's file, which may be larger than the memory.
+def sha256_of_file(path: Path) -> str:
+    """Return the digest of a file that may be too large to be held.
 
     Raises:
         TimError: It cannot be read.
     """
+    digest = hashlib.sha256()
     try:
-        return file_sha256(path)
+        with path.open("rb") as file:
+            while part := file.read(2**20):
+                digest.update(part)
     except OSError as error:
-        raise TimError(f"{path}: cannot be read: {error.strerror}") from error
+        raise TimError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return digest.hexdigest()
 
 
 class SampleRecord:
@@ -64,6 +68,7 @@ class SampleRecord:
         self._noted = path.with_name(f".{path.name}.overwritten")
         self._entries: dict[str, Entry] = {}  # by the name of their first sample
         self._owners: dict[str, str] = {}  # of each file that an entry names, the entry's key
+        self._overview: str | None = None
         for entry in self._read(resume):
             self._put(entry)
         self._changed = False
@@ -80,13 +85,16 @@ class SampleRecord:
         if not self.path.is_file():
             return []
         try:
-            entries = parse_json(self.path.read_bytes(), SHAPE)["images"]
+            content = parse_json(self.path.read_bytes(), SHAPE)
+            entries, overview = content["images"], content.get("overview")
             names = [(_files(entry), entry["input"]) for entry in entries]
             noted = self._noted.read_bytes().split(b"\0") if self._noted.is_file() else []
         except (OSError, ValueError) as error:
             if not resume:
                 return []
             raise TimError(f"{self.path}: cannot be read: remove it, or leave out --skip-existing ({error})") from error
+        if isinstance(overview, str) and (self.path.parent / overview).is_file():
+            self._overview = overview
         gone = {os.fsdecode(name) for name in noted}
         count = Counter(name for files, _ in names for name in files)  # earlier versions let two entries name one file
         return [
@@ -149,6 +157,11 @@ class SampleRecord:
         if time.monotonic() - self._saved_at > SAVE_EVERY_S:
             self.save()
 
+    def add_overview(self, name: str) -> None:
+        """Name the picture of all images in ``samples.json``, as its ``overview``."""
+        self._overview = name
+        self._changed = True
+
     def save(self) -> None:
         """Write ``samples.json``, if an entry was added or dropped since the last time.
 
@@ -157,12 +170,33 @@ class SampleRecord:
         """
         if self._changed:
             try:
-                write_json(self.path, {**self.header, "images": list(self._entries.values())})
+                overview = {} if self._overview is None else {"overview": self._overview}
+                write_json(self.path, {**self.header, **overview, "images": list(self._entries.values())})
                 self._noted.unlink(missing_ok=True)
             except OSError as error:
                 raise TimError(f"{self.path}: cannot be written: {error.strerror or error}") from error
         self._changed = False
         self._saved_at = time.monotonic()
+
+
+def written_files(path: Path) -> set[str]:
+    """Return the names, without a sample's number, of all files that a ``samples.json`` lists as written.
+
+    Without the number (:func:`unnumbered`), as a later run with fewer samples leaves those of the run before unlisted.
+    None where there is no such file.
+    """
+    try:
+        content = parse_json(path.read_bytes(), SHAPE)
+        names = {unnumbered(name) for entry in content["images"] for name in _files(entry)}
+        overview = content.get("overview")
+        return names | {overview} if isinstance(overview, str) else names
+    except (OSError, ValueError):  # not there, or another program's
+        return set()
+
+
+def unnumbered(name: str) -> str:
+    """Return a file's name, without the number if it is a sample's: ``a_s.png`` for ``a_s03.png``."""
+    return re.sub(r"_s\d+(\.\w+)$", r"_s\1", name)
 
 
 def _files(entry: Mapping[str, Any]) -> list[str]:

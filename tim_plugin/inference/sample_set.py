@@ -169,7 +169,7 @@ class Samples:
         return self.take(farthest_points(_distances(self.inputs[0].images), k))
 
     def contact_sheet(self) -> Image.Image:
-        """Return a picture with a row for each input: input, up to six samples, where the samples differ.
+        """Return a picture with a row for each input: input, samples, where the samples differ.
 
         It is a PIL image; ``.save("sheet.png")`` writes it.
         """

@@ -17,6 +17,7 @@ from tim_plugin.imle.search import TowerLike
 from tim_plugin.imle.tower_runner import kept_weights
 from tim_plugin.imle.types import Condition
 from tim_plugin.imle.types import coarsest as coarsest_of
+from tim_plugin.inference.batch_invariance import BatchInvariant
 from tim_plugin.utils.tensor_files import LARGE_BYTES
 from tim_plugin.utils.trees import map_tensors, move, take
 
@@ -122,7 +123,8 @@ def sample_chunks(
         # Drawn level by level, because the noise of a very large image is large itself.
         drawn = _level_latents(shapes[level], seed, image_key, numbers, level, fixed[level], empty)
         condition = _repeated(conditions[level], len(numbers))
-        return tower.forward_level(level, condition, move(drawn, coarsest.device), state)
+        with BatchInvariant():
+            return tower.forward_level(level, condition, move(drawn, coarsest.device), state)
 
     with kept_weights(tower, LARGE_BYTES):
         shared, shared_state = None, None

@@ -20,7 +20,7 @@ from tim_plugin.inference.finishing import measure_consistency
 from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files
 from tim_plugin.inference.image_samples import sample_image_chunks
 from tim_plugin.inference.memory_plan import plan_for
-from tim_plugin.inference.record import model_sha256, sha256
+from tim_plugin.inference.record import sha256, sha256_of_file
 from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, kept_levels
 from tim_plugin.inference.sampler import fixed_levels
 from tim_plugin.utils.checkpoints import plain
@@ -100,7 +100,7 @@ class Tower:
 
     @cached_property
     def _model_sha256(self) -> str | None:
-        return None if self.file is None else model_sha256(self.file)
+        return None if self.file is None else sha256_of_file(self.file)
 
     def sample(
         self,

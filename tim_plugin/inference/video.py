@@ -1,19 +1,25 @@
-"""Videos as inputs: their frames one after the other, decoded by OpenCV."""
+"""Videos as inputs and outputs: their frames one after the other, decoded and encoded by OpenCV."""
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 
 import cv2
 import numpy as np
 
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_headers import format_of, is_video_start
-from tim_plugin.utils.images import encode_pixels, first_bytes
+from tim_plugin.utils.images import encode_pixels, first_bytes, make_writable
 from tim_plugin.utils.raw_samples import opencv_silenced
 
+WRITTEN_SUFFIX, CODEC = ".mp4", "mp4v"  # MPEG-4 Part 2, which OpenCV's wheels bring
+LARGEST_SIDE_PX = 8191  # the format has 13 bits for it
+USUAL_FPS = 25.0  # where a file says nothing
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".ts", ".flv", ".mpg", ".mpeg", ".3gp")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what it tells of damaged files is an error of ours
 
@@ -33,6 +39,7 @@ class Video:
         path: Of the video.
 
     Attributes:
+        fps: Frames a second.
         frames: A name for each frame, as if the video were a folder: ``VIDEO/STEM_000000.png`` and so on.
 
     Raises:
@@ -49,7 +56,17 @@ class Video:
             raise TimError(f"{path}: no frame of it can be decoded: give a video that OpenCV reads, or its frames")
         self._capture.release()
         self._capture = _opened(path)
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else USUAL_FPS
         self.frames = [path / f"{path.stem}_{index:06d}.png" for index in range(count)]
+
+    def read_next(self) -> bytes:
+        """Return the next frame as a PNG.
+
+        Raises:
+            TimError: It is damaged.
+        """
+        return self.read(self.frames[self._next])
 
     def read(self, frame: Path) -> bytes:
         """Return a frame as a PNG; those before it that were not read are left out.
@@ -79,3 +96,78 @@ def _opened(path: Path) -> cv2.VideoCapture:
             link.symlink_to(path.absolute())
             path = link
         return cv2.VideoCapture(str(path))
+
+
+class VideoFiles:
+    """Writes videos of one size side by side, frame by frame; they appear when the context ends without an error.
+
+    OpenCV reports no failure to write, so what it wrote is asked for its number of frames.
+
+    Args:
+        paths: Of the videos, in one folder, which is made.
+        fps: Frames a second.
+
+    Raises:
+        TimError: The folder cannot be written to.
+    """
+
+    def __init__(self, paths: Sequence[Path], fps: float) -> None:
+        self.paths, self.fps = paths, fps
+        self._writers: list[cv2.VideoWriter] = []
+        self._counts = [0] * len(paths)
+        try:
+            make_writable(paths[0].parent)
+            self._folder = tempfile.TemporaryDirectory(prefix=".video_", dir=paths[0].parent)
+        except OSError as error:
+            raise TimError(f"{paths[0].parent}: cannot be written to: {error.strerror or error}") from error
+
+    def add(self, index: int, pixels: np.ndarray) -> None:
+        """Write the next frame (H, W, 1 | 3), uint8, RGB, of the video with this index.
+
+        Raises:
+            TimError: OpenCV cannot write such a video.
+        """
+        if not self._writers:
+            self._writers = [self._open(path, pixels) for path in self.paths]
+        rgb = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+        self._writers[index].write(np.ascontiguousarray(rgb[..., ::-1]))
+        self._counts[index] += 1
+
+    def _open(self, path: Path, pixels: np.ndarray) -> cv2.VideoWriter:
+        size = (pixels.shape[1], pixels.shape[0])
+        if not 2 <= min(size) <= max(size) <= LARGEST_SIDE_PX:
+            raise TimError(
+                f"{path}: a video's sides ({CODEC}) are 2 to {LARGEST_SIDE_PX} pixels, not {size[0]}x{size[1]}: "
+                "--frames writes the frames as PNGs"
+            )
+        with opencv_silenced():
+            writer = cv2.VideoWriter(str(self._temporary(path)), cv2.VideoWriter_fourcc(*CODEC), self.fps, size)
+        if not writer.isOpened():
+            raise TimError(f"{path}: this OpenCV cannot write {CODEC} videos: --frames writes the frames as PNGs")
+        return writer
+
+    def _temporary(self, path: Path) -> Path:
+        return Path(self._folder.name) / f"{self.paths.index(path)}{WRITTEN_SUFFIX}"  # OpenCV takes text only
+
+    def __enter__(self) -> VideoFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for writer in self._writers:
+            writer.release()
+        with self._folder:
+            if error is None:
+                for path, count in zip(self.paths, self._counts, strict=True):
+                    self._check(path, count)
+                for path in self.paths:
+                    os.replace(self._temporary(path), path)
+
+    def _check(self, path: Path, count: int) -> None:
+        written = _opened(self._temporary(path)).get(cv2.CAP_PROP_FRAME_COUNT)
+        if round(written) != count:
+            raise TimError(
+                f"{path}: only {max(round(written), 0)} of {count} frames could be written: is the disk full? --frames "
+                "writes them as PNGs"
+            )

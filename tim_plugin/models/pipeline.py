@@ -26,7 +26,7 @@ from basicsr.utils.logger import initialized_logger
 
 from tim_plugin.compat import load_resume_state
 from tim_plugin.data.keyed_sampler import KeyedSampler
-from tim_plugin.data.workers import answer_no_signals
+from tim_plugin.data.workers import start_loader
 from tim_plugin.models.built_ahead import LOGGER, BuiltAhead
 from tim_plugin.models.interruption import Interruption
 from tim_plugin.models.needed_files import require_files, require_networks
@@ -224,18 +224,12 @@ def _create_dataloaders(
     if resumed:
         done_batches = resumed["iter"] - resumed["epoch"] * len(train_loader)
         sampler.skip(resumed["epoch"], max(done_batches, 0) * train_loader.batch_size)
-    train_loader.worker_init_fn = partial(_start_loader, train_loader.worker_init_fn)
+    train_loader.worker_init_fn = partial(start_loader, train_loader.worker_init_fn)
     interruption.batches_per_epoch = len(train_loader)
     # BasicSR counts the last, incomplete batch, which its loader drops: small data would end too early. Its loop
     # runs to this epoch inclusive; one more would only move the iteration's number in the names of the last images.
     last_epoch = math.ceil(total_iters / len(train_loader)) - 1
     return train_loader, sampler, val_loaders, last_epoch, total_iters
-
-
-def _start_loader(seed: Callable[[int], None] | None, index: int) -> None:
-    answer_no_signals()
-    if seed is not None:
-        seed(index)
 
 
 def _build_model(

@@ -15,6 +15,8 @@ GAP_PX = 6
 LINE_PX = 24  # of text
 _SMALLEST_TILE_PX = 128
 LARGEST_TILE_PX = 384
+PER_LINE = 6  # samples side by side
+MOST_PIXELS = 2**25  # of a sheet: beyond that many programs do not open it
 _SHOWN_QUANTILE = 0.995  # the heat map's scale ends here, so that single pixels do not darken all others
 
 
@@ -34,35 +36,78 @@ class _Column(NamedTuple):
     tiles: list[Tensor | None]
 
 
-def contact_sheet(rows: Sequence[SheetRow], max_samples: int = 6) -> Tensor:
-    """Draw a contact sheet: a row for each image with its input, samples, their deviation, and ground truth.
+def contact_sheet(rows: Sequence[SheetRow], max_samples: int | None = None) -> Tensor:
+    """Draw a contact sheet: for each image its input, samples, their deviation, and ground truth.
 
     Args:
         rows: One image or more. The input is enlarged by nearest neighbour to the samples' size. Tiles narrower than
             128 pixels are enlarged by a whole factor, tiles wider than 384 are shrunk.
-        max_samples: Samples shown in a row; the deviation is taken over all that are given.
+        max_samples: Samples shown of an image, side by side; the deviation is taken over all that are given. None: all,
+            in lines of at most six; but no more than :func:`num_shown`, which the image's line of text then says.
 
     Returns:
         (3, height, width) in [0, 1]. The heat map, which is there if a row has two samples or more, is the samples'
         per-pixel standard deviation (root mean square over the channels) on one scale for the whole sheet, which stands
         in its heading: from black (0) to pale yellow (the 99.5 % quantile).
     """
-    columns = _columns(rows, max_samples)
-    tiles = [[_scaled(tile) for tile in column.tiles if tile is not None] for column in columns]
+    if max_samples is None:
+        rows = [_labelled(row, len(rows)) for row in rows]
+        shown = max(num_shown(*_size(row), len(rows)) for row in rows)
+        per_line = -(-shown // -(-shown // PER_LINE))  # 8 samples are two lines of 4
+    else:
+        shown = per_line = min(max(len(row.samples) for row in rows), max_samples)
+    wrapped = _wrapped(rows, shown, per_line)
+    tiles = [[_scaled(tile) for tile in column.tiles if tile is not None] for column in sum(wrapped, [])]
     width = max(tile.shape[-1] for column in tiles for tile in column)
-    lines = [text_line([column.heading for column in columns], width)]
+    lines = []
     for index, row in enumerate(rows):
-        if row.label:
-            lines.append(text_line([row.label, *[""] * (len(columns) - 1)], width))
-        lines.append(_tile_line([column.tiles[index] for column in columns], width))
+        for number, columns in enumerate(wrapped):
+            if index == 0 or len(wrapped) > 1:
+                lines.append(text_line([column.heading for column in columns], width))
+            if row.label and number == 0:
+                lines.append(text_line([row.label, *[""] * (len(columns) - 1)], width))
+            lines.append(_tile_line([column.tiles[index] for column in columns], width))
     return F.pad(torch.cat(lines, dim=1), (GAP_PX, 0, 0, 0), value=1.0)
 
 
-def _columns(rows: Sequence[SheetRow], max_samples: int) -> list[_Column]:
-    shown = min(max(len(row.samples) for row in rows), max_samples)
-    columns = [_Column("input", [_enlarged(row.lq, row.samples.shape[-2:]) for row in rows])]
-    for j in range(shown):
-        columns.append(_Column(f"sample {j}", [row.samples[j] if j < len(row.samples) else None for row in rows]))
+def num_shown(num_samples: int, height: int, width: int, num_images: int = 1) -> int:
+    """Return how many samples of this size a sheet shows of each image: all, unless it had more than 2^25 pixels."""
+    height, width = _scaled_size(height, width)
+    line = (height + GAP_PX + LINE_PX) * (PER_LINE + 3) * (width + GAP_PX) * num_images
+    return min(num_samples, PER_LINE * max(MOST_PIXELS // line, 1))
+
+
+def _size(row: SheetRow) -> tuple[int, int, int]:
+    return len(row.samples), *row.samples.shape[-2:]
+
+
+def _labelled(row: SheetRow, num_images: int) -> SheetRow:
+    shown = num_shown(*_size(row), num_images)
+    if shown == len(row.samples):
+        return row
+    return row._replace(label=f"{row.label} (the first {shown} of {len(row.samples)} samples)".strip())
+
+
+def _wrapped(rows: Sequence[SheetRow], shown: int, per_line: int) -> list[list[_Column]]:
+    """Return the columns of each line of an image: input, samples and what stands behind them; then further samples."""
+    samples = [
+        _Column(f"sample {j}", [row.samples[j] if j < len(row.samples) else None for row in rows]) for j in range(shown)
+    ]
+    blank, behind = _Column("", [None] * len(rows)), _behind(rows)
+    lines = [[_input(rows), *samples[:per_line], *behind]]
+    for start in range(per_line, shown, per_line):
+        line = [blank, *samples[start : start + per_line]]
+        lines.append([*line, *[blank] * (len(lines[0]) - len(line))])
+    return lines
+
+
+def _input(rows: Sequence[SheetRow]) -> _Column:
+    return _Column("input", [_enlarged(row.lq, row.samples.shape[-2:]) for row in rows])
+
+
+def _behind(rows: Sequence[SheetRow]) -> list[_Column]:
+    """Return the columns of deviation and ground truth, as far as there are any."""
+    columns = []
     if any(len(row.samples) > 1 for row in rows):
         deviations = [_deviation(row.samples) if len(row.samples) > 1 else None for row in rows]
         values = np.concatenate([deviation.numpy().ravel() for deviation in deviations if deviation is not None])
@@ -89,14 +134,21 @@ def _heat(values: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(colours[..., ::-1].transpose(2, 0, 1))).float() / 255
 
 
-def _scaled(tile: Tensor) -> Tensor:
-    """Bring a tile to a width that can be seen and that fits."""
-    tile = tile.detach().float().cpu().clamp(0, 1)
-    height, width = tile.shape[-2:]
+def _scaled_size(height: int, width: int) -> tuple[int, int]:
+    """Return the size of a tile: of a width that can be seen and that fits."""
     if width > LARGEST_TILE_PX:
-        size = (max(1, round(height * LARGEST_TILE_PX / width)), LARGEST_TILE_PX)
-        return F.interpolate(tile[None], size, mode="area")[0]
+        return max(1, round(height * LARGEST_TILE_PX / width)), LARGEST_TILE_PX
     times = -(-_SMALLEST_TILE_PX // width)
+    return times * height, times * width
+
+
+def _scaled(tile: Tensor) -> Tensor:
+    """Bring a tile to its size."""
+    tile = tile.detach().float().cpu().clamp(0, 1)
+    size = _scaled_size(*tile.shape[-2:])
+    if tile.shape[-1] > LARGEST_TILE_PX:
+        return F.interpolate(tile[None], size, mode="area")[0]
+    times = size[1] // tile.shape[-1]
     return tile.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
 
 

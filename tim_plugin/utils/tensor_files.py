@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
@@ -13,7 +12,6 @@ from safetensors.torch import load_file
 from tim_plugin.utils.weight_headers import SUFFIX
 
 LARGE_BYTES = 2**28  # from here on a second copy of a network's weights is not made
-_CHUNK_BYTES = 2**20
 
 
 def read_tensors(path: Path | str) -> Any:
@@ -54,16 +52,3 @@ def load_intact(path: Path | str, mapped: bool = False) -> Any:
         if damaged is not None:
             raise BadZipFile(f"{damaged}: wrong checksum")
     return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-
-
-def file_sha256(path: Path | str) -> str:
-    """Return the SHA-256 of a file's content, which is not held in memory.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

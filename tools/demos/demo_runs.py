@@ -32,6 +32,7 @@ class Demo:
 
     Attributes:
         option_file: Its name.
+        what: One line for people.
         overrides: Options that replace the file's, as ``--force_yml`` names them.
         num_samples: Samples of each held-out image.
         shown_samples: So many of them in the contact sheet.
@@ -40,6 +41,7 @@ class Demo:
     """
 
     option_file: str
+    what: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
     num_samples: int = 8
     shown_samples: int = 6

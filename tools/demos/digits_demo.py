@@ -30,7 +30,7 @@ from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.digit_files import fit_to_digits, read_digits
 from tim_plugin.utils.images import write_json, write_png
 
-DEMO = Demo("demo_mnist_pca.yml", num_samples=8, shown_samples=8)
+DEMO = Demo("demo_mnist_pca.yml", "digits from their first ten principal components", num_samples=8, shown_samples=8)
 MNIST_FILES = {"train": "train-images-idx3-ubyte.gz", "val": "t10k-images-idx3-ubyte.gz"}
 SHOWN_DIGITS = 8
 MEASURED_DIGITS = 40

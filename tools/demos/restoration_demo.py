@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from demos.consistency_comparison import compare_consistency, consistency_text
 from demos.demo_photos import write_noisy, write_photos
 from demos.demo_runs import Demo, Trained, measure, train
@@ -17,8 +19,18 @@ from tim_plugin.inference.outputs import sheet_row
 from tim_plugin.metrics.summary import Row
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import read_image, write_jpeg, write_json, write_png
+from tim_plugin.utils.images import (
+    encode_pixels,
+    read_bytes,
+    read_image,
+    to_pixels,
+    write_atomically,
+    write_json,
+    write_png,
+)
 
+COMMENT = b"written by tools/demo.py --picture"
+MARK = b"\xff\xfe" + (2 + len(COMMENT)).to_bytes(2, "big") + COMMENT  # a JPEG's comment segment
 PHOTOS = Path("datasets/demo_photos")
 NOISY = Path("datasets/demo_noisy")
 
@@ -34,17 +46,17 @@ def _smaller_scale(scale: int, num_levels: int) -> Demo:
         "network_g:trunk_channels": [32, 24, 16][-num_levels:],
         "network_g:growth_channels": [24, 16, 12][-num_levels:],
     }
-    return Demo("demo_sr16x.yml", overrides)
+    return Demo("demo_sr16x.yml", f"{scale}x super-resolution of photographs", overrides)
 
 
 DEMOS = {
-    "sr16x": Demo("demo_sr16x.yml"),
+    "sr16x": Demo("demo_sr16x.yml", "16x super-resolution of photographs, from 4x4 to 64x64 or so"),
     "sr8x": _smaller_scale(8, 3),
     "sr4x": _smaller_scale(4, 2),
-    "colorization": Demo("demo_colorization.yml"),
-    "decompression": Demo("demo_decompression.yml"),
-    "generic": Demo("demo_generic.yml"),
-    LAYOUTS: Demo("demo_layout_camvid.yml"),
+    "colorization": Demo("demo_colorization.yml", "colours for grey photographs"),
+    "decompression": Demo("demo_decompression.yml", "photographs from strongly compressed JPEGs"),
+    "generic": Demo("demo_generic.yml", "blurred and noisy photographs restored, by BasicSR's paired data set"),
+    LAYOUTS: Demo("demo_layout_camvid.yml", "street scenes from label maps; --data names CamVid's folder"),
 }
 
 
@@ -90,14 +102,23 @@ def picture_demo(name: str, root: Path, file: Path) -> None:
         file: The JPEG.
 
     Raises:
-        TimError: The package holds no tower for the demo.
+        TimError: The package holds no tower for the demo, or the file is there and no demo wrote it.
     """
+    if file.exists() and not _is_demo_picture(file):
+        raise TimError(f"--picture {file}: is there, and no demo wrote it: give another name, or remove it first")
     _data(name, root, None)
     sheet = show_shipped(name, DEMOS[name], root, "")
     if sheet is None:
         raise TimError(f"--picture: the package holds no tower for {name}: see tools/sample.py --list-models")
-    write_jpeg(file, read_image(sheet).rgb)
+    content = encode_pixels(to_pixels(read_image(sheet).rgb), ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 90))
+    behind_header = 4 + int.from_bytes(content[4:6], "big")  # JFIF's header comes first
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, content[:behind_header] + MARK + content[behind_header:])
     print(f"written: {file}")
+
+
+def _is_demo_picture(file: Path) -> bool:
+    return file.is_file() and MARK in read_bytes(file)[:256]
 
 
 def compare_demo(name: str, root: Path, data: Path | None = None) -> dict[str, Any]:

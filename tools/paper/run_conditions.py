@@ -14,9 +14,11 @@ import torch
 
 from tim_plugin import __version__
 from tim_plugin.options.option_file import read_option_file
+from tim_plugin.utils.errors import TimError
 
 WRITTEN = ("docs/results", "docs/models")  # by the commands that print a commit: what they wrote changes no figure
 
+DIRTY = "-dirty"
 MACHINE = "machine.json"  # in a run's folder
 
 
@@ -60,10 +62,22 @@ def machine(root: Path, device: str | torch.device) -> dict[str, str]:
     }
 
 
+def clean_machine(root: Path, device: str | torch.device) -> dict[str, str]:
+    """Return commit, hardware and versions for a page that others are to follow.
+
+    Raises:
+        TimError: The commit is not what the files are.
+    """
+    found = machine(root, device)
+    if found["commit"].endswith(DIRTY):
+        raise TimError(f"{root}: has changes since commit {found['commit'].removesuffix(DIRTY)}: commit them first")
+    return found
+
+
 def _commit(root: Path) -> str:
     commit = _git(root, "describe", "--always")
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{one}" for one in WRITTEN))
-    return f"{commit or 'unknown'}{'-dirty' if changed else ''}"
+    return f"{commit or 'unknown'}{DIRTY if changed else ''}"
 
 
 def _git(root: Path, *command: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from paper.pages import table, write_target
 from paper.parallel_runs import Run
-from paper.run_conditions import machine
+from paper.run_conditions import clean_machine
 from paper.step_time import logged_step_seconds
 from paper.workbench import SAMPLING_SEED, Workbench
 from tim_plugin.inference import towers as pretrained
@@ -61,8 +61,10 @@ def make_weights(bench: Workbench, names: Sequence[str]) -> None:
         names: Of :data:`towers.recipes.TOWERS`.
 
     Raises:
-        TimError: A name is not known, or the data or features cannot be read.
+        TimError: A name is not known, the data or features cannot be read, or the commit that the card names is not
+            what the files are.
     """
+    made_on = clean_machine(bench.root, bench.device)  # now: the weights that are written change the tree
     for name in names:
         if name not in TOWERS:
             raise TimError(f"--name {name}: is not a tower of this package: {did_you_mean(name, TOWERS)}")
@@ -70,7 +72,7 @@ def make_weights(bench: Workbench, names: Sequence[str]) -> None:
     for name, checkpoint in zip(runs, bench.train(list(runs.values())), strict=True):
         tower, options = load_network(checkpoint, bench.device)
         pretrained.write(name, tower, options, TOWERS[name].what)
-        _write_card(bench, name, runs[name], checkpoint)
+        _write_card(bench, name, runs[name], checkpoint, made_on)
         print(f"written: {pretrained.path_of(name)}, {bench.root / 'docs' / 'models' / name}.md, .json and .jpg")
 
 
@@ -85,13 +87,13 @@ def _run(bench: Workbench, name: str) -> Run:
     return Run(file, overrides, file.stem.replace("train_", "weights_", 1))
 
 
-def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path) -> None:
+def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path, made_on: Mapping[str, str]) -> None:
     shipped, folder = TOWERS[name], bench.root / "docs" / "models"
     tower = pretrained.load(name, bench.device).network  # what is measured is what is shipped
     section = shipped.held_out(bench.root, bench.data)
     held = held_out(tower, build_dataset(section), bench.distance, bench.device)
     figures = _figures(tower, held)
-    conditions = _conditions(bench, shipped, run, checkpoint)
+    conditions = {**_conditions(bench, shipped, run, checkpoint), **made_on}
     folder.mkdir(parents=True, exist_ok=True)
     write_jpeg(folder / f"{name}.jpg", contact_sheet([one.shown for one in shown(held)], max_samples=SHOWN_SAMPLES))
     content = {"name": name, "measures": figures, "conditions": conditions}
@@ -111,7 +113,6 @@ def _conditions(bench: Workbench, shipped: Shipped, run: Run, checkpoint: Path) 
         "samples_of_each_input": NUM_SAMPLES,
         "sampling_seed": SAMPLING_SEED,
         "distance": bench.distance.name,
-        **machine(bench.root, bench.device),
     }
 
 

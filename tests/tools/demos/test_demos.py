@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,6 +22,7 @@ from demos import restoration_demo as restoration
 from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils.errors import TimError
 
+ROOT = Path(__file__).resolve().parents[3]
 SIZES = ("trunk_channels", "growth_channels", "num_blocks", "mapping_width", "mapping_layers")
 
 
@@ -88,6 +92,35 @@ def test_a_picture_is_of_the_packages_tower_and_trains_nothing(tiny_demos, tmp_p
     with pytest.raises(TimError, match="--picture: the package holds no tower for generic: see .* --list-models"):
         restoration.picture_demo("generic", tiny_demos, tmp_path / "b.jpg")
     assert not (tmp_path / "b.jpg").exists()
+
+
+def test_a_picture_replaces_one_of_a_demo_and_no_other_file(tiny_demos, tmp_path):
+    file = tmp_path / "a.jpg"
+    for content in (b"my notes", cv2.imencode(".jpg", np.zeros((9, 9, 3), np.uint8))[1].tobytes()):
+        file.write_bytes(content)
+        with pytest.raises(TimError, match="--picture .*a.jpg: is there, and no demo wrote it: give another name"):
+            restoration.picture_demo("sr4x", tiny_demos, file)
+        assert file.read_bytes() == content
+    with pytest.raises(TimError, match="is there, and no demo wrote it"):
+        restoration.picture_demo("sr4x", tiny_demos, tmp_path)
+    file.unlink()
+    for _ in range(2):
+        restoration.picture_demo("sr4x", tiny_demos, file)
+    assert cv2.imread(str(file)).shape[1] > 8 * 128
+
+
+def test_without_a_name_the_demos_are_listed(monkeypatch, capsys):
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["demo.py", *arguments])
+        runpy.run_path(str(ROOT / "tools" / "demo.py"), run_name="__main__")
+
+    command()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:-1]] == [*restoration.DEMOS, "mnist_pca"]
+    assert all(len(line.split()) > 3 for line in lines) and "tools/demo.py NAME" in lines[-1]
+    with pytest.raises(SystemExit, match="2"):
+        command("--compare")
+    assert "these options need the name of a demo: sr16x, sr8x" in capsys.readouterr().err
 
 
 def test_demo_photographs_that_are_held_out_are_not_trained_on(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torchvision
 import yaml
 
 from paper.presets import SMALL
+from paper.run_conditions import clean_machine
 from paper.workbench import Workbench
 from tim_plugin.inference import towers as pretrained
 from tim_plugin.metrics.summary import Row
@@ -75,6 +77,19 @@ def test_a_tower_is_made_measured_and_described(bench, name):
     stored = torch.load(run, weights_only=True)["params_ema"]
     for key, value in tower.state_dict().items():
         assert torch.equal(value, stored[key].half().float())
+
+
+def test_no_card_names_a_commit_that_is_not_what_the_files_are(bench):
+    git = ["git", "-C", str(bench.root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "tools"], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *command], check=True)
+    (bench.root / "docs" / "models").mkdir(parents=True)
+    assert not clean_machine(bench.root, "cpu")["commit"].endswith("-dirty")
+    file = next((bench.root / "tools" / "towers" / "options").iterdir())
+    file.write_text(file.read_text() + "# changed\n")
+    with pytest.raises(TimError, match="has changes since commit [0-9a-f]{7,}: commit them first"):
+        weights.make_weights(bench, ["sr4x-small"])
+    assert list((bench.root / "docs" / "models").iterdir()) == [] and not (bench.root / "experiments").exists()
 
 
 def test_an_unknown_tower_offers_the_nearest(bench):
