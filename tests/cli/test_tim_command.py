@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from support.command_lines import run_program
 from tim_plugin import __version__
 from tim_plugin.cli.main import COMMANDS, main
 from tim_plugin.utils import task_options, weight_headers
@@ -186,7 +187,7 @@ def test_prepare_and_evaluate_are_the_tools(tmp_path, photos, capsys):
     ("tool", "command"), [("sample", "sample"), ("train", "train"), ("test", "test"), ("evaluate", "evaluate")]
 )
 def test_tools_are_the_commands_by_another_name(tool, command):
-    done = subprocess.run([sys.executable, ROOT / "tools" / f"{tool}.py", "--help"], capture_output=True, text=True)
-    ours = subprocess.run([sys.executable, "-m", "tim_plugin", command, "--help"], capture_output=True, text=True)
+    done = run_program(ROOT / "tools" / f"{tool}.py", "--help")
+    ours = run_program("-m", "tim_plugin", command, "--help")
     options = [{word for word in printed.stdout.split() if word.startswith("-")} for printed in (done, ours)]
     assert options[0] == options[1] and len(options[0]) > 3
