@@ -127,7 +127,9 @@ def test_searches(way, tiny_tower):
     compare(f"search_{way}", {**codes, "distances": found.distances, "evaluations": torch.tensor(found.evaluations)})
 
 
-@pytest.mark.parametrize("file", ["train_tim_sr16x_consistent", "train_tim_colorization", "train_tim_decompression"])
+@pytest.mark.parametrize(
+    "file", ["train_tim_sr16x_consistent", "train_tim_colorization_variant", "train_tim_decompression_variant"]
+)
 def test_trained_weights_and_validation(file, photos, tmp_path):
     opt = json.loads(json.dumps(read_option_file(ROOT / "options" / f"{file}.yml")))
     opt["network_g"].update(SIZES)
@@ -154,7 +156,7 @@ def test_trained_weights_and_validation(file, photos, tmp_path):
     assert pictures
     pixels = torch.stack([torch.from_numpy(cv2.imread(str(path))) for path in pictures])
     weights = {key: torch.cat([one.flatten() for one in checkpoint[key].values()]) for key in ("params", "params_ema")}
-    compare(f"training_{file}", {**weights, "losses": logged, "validation": pixels})
+    compare(f"training_{file.removesuffix('_variant')}", {**weights, "losses": logged, "validation": pixels})
 
 
 def test_figures_of_evaluate(photos, tmp_path):
