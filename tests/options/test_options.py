@@ -41,7 +41,7 @@ def test_every_option_file_passes(path, photos, tmp_path):
 
 def test_the_published_file_is_the_published_configuration(opt):
     network = {key: value for key, value in opt["network_g"].items() if key != "type"}
-    assert TowerSpec(**network) == TowerSpec()
+    assert TowerSpec(**network) == TowerSpec(image_below="signed")  # by default it is ours
     assert ImleSpec(**opt["imle"]) == ImleSpec()
     assert opt["train"]["optim_g"] == {
         "type": "Adam",

@@ -39,6 +39,7 @@ COMMANDS = {
     "test": Command("sample and measure a data set by an option file", "train"),
     "evaluate": Command("how good, diverse and consistent samples are", "evaluate"),
     "prepare": Command("make a task's training data from photographs, label maps or digits", "prepare"),
+    "convert": Command("write a checkpoint, or a file of the method's authors, as safetensors", "convert"),
     "models": Command("list the towers of the package", "listing", is_light=True),
     "options": Command("print an option file of the package: tim options sr16x > my.yml", "listing", is_light=True),
 }
