@@ -165,6 +165,7 @@ def resume_options(folder, **path):
 def test_the_newest_state_is_taken_by_number_without_cuda(tmp_path):
     for iteration in (9, 10):
         torch.save({"iter": iteration, "epoch": 0, "optimizers": [], "schedulers": []}, tmp_path / f"{iteration}.state")
+        torch.save({"params": {}}, tmp_path / f"net_g_{iteration}.pth")
     (tmp_path / "notes.state").write_text("not a state")
     opt = resume_options(tmp_path)
     assert compat.load_resume_state({**opt, "network_g": {}})["iter"] == 10

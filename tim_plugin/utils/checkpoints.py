@@ -91,7 +91,7 @@ def read_state(path: Path | str, keys: Iterable[str] = tuple(STATE)) -> dict[str
     except Exception as error:
         raise TimError(
             f"path: resume_state: {path} cannot be read ({type(error).__name__}: it is damaged or not a "
-            "training state); delete it to resume from the one before"
+            "training state); give the one before, or use --auto_resume"
         ) from error
     if not isinstance(state, Mapping):
         raise TimError(
