@@ -5,29 +5,17 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
-import resource
 import signal
-from contextlib import contextmanager
 
 import pytest
 import torch
 
+from support.limits import files_of_at_most
 from tim_plugin.utils import writing
 from tim_plugin.utils.checkpoints import save_atomically
 from tim_plugin.utils.writing import appending, move, replacing, temporary_folder, write_atomically
 
 LEFT = ".tim-*.tmp"
-
-
-@contextmanager
-def files_of_at_most(size):
-    """Let no file of this process grow larger, as ``ulimit -f`` does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_is_after(tmp_path, monkeypatch):
