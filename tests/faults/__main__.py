@@ -9,11 +9,16 @@ import time
 from pathlib import Path
 
 import tim_plugin  # noqa: F401  fixes BasicSR before anything imports it
-from faults import option_files
+from faults import damaged_inputs, kills, odd, option_files
 from faults.runner import FAILURES, Suite, run
 
 # Each with the number of cases of the whole suite.
-SUITES: dict[str, tuple[Suite, int]] = {"options": (option_files.cases, 1500)}
+SUITES: dict[str, tuple[Suite, int]] = {
+    "options": (option_files.cases, 1500),
+    "inputs": (damaged_inputs.cases, 5000),
+    "odd": (odd.cases, 300),
+    "kills": (kills.cases, 200),
+}
 
 
 def main() -> int:
