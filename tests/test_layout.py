@@ -43,7 +43,7 @@ NO_TORCH += (
 )
 NO_TORCH += ("options.train_sections", "options.val_sections")
 NO_TORCH += ("options.tower_spec", "options.values", "utils.signatures", "utils.errors", "utils.names")
-NO_TORCH += ("inference.arguments",)
+NO_TORCH += ("inference.arguments", "utils.metric_names", "degradations.tasks")
 SLOW = {"torch", "torchvision", "basicsr", "cv2", "numpy"}
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -22,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from support.command_lines import run_program
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.degradations.lightness import Lightness
@@ -96,9 +95,9 @@ def folder_of_inputs(photos: Path, folder: Path) -> Path:
 )
 def test_samples_of_the_package_s_towers(model, file, photos, tmp_path):
     inputs = folder_of_inputs(photos, tmp_path / "in")
-    command = [sys.executable, ROOT / "tools" / "sample.py", "-i", inputs / file, "-o", tmp_path / "out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, "--model", model, "-n", "3", "--device", "cpu"], check=True, env=environment)
+    arguments = ("-i", inputs / file, "-o", tmp_path / "out", "--model", model, "-n", 3, "--device", "cpu")
+    done = run_program(ROOT / "tools" / "sample.py", *arguments)
+    assert done.returncode == 0, done.stderr
     written = sorted((tmp_path / "out").glob("*.png"))
     assert len(written) == 4
     found = {path.name: torch.from_numpy(cv2.imread(str(path))[::3, ::3].copy()) for path in written}
@@ -128,7 +127,9 @@ def test_searches(way, tiny_tower):
     compare(f"search_{way}", {**codes, "distances": found.distances, "evaluations": torch.tensor(found.evaluations)})
 
 
-@pytest.mark.parametrize("file", ["train_tim_sr16x_consistent", "train_tim_colorization", "train_tim_decompression"])
+@pytest.mark.parametrize(
+    "file", ["train_tim_sr16x_consistent", "train_tim_colorization_variant", "train_tim_decompression_variant"]
+)
 def test_trained_weights_and_validation(file, photos, tmp_path):
     opt = json.loads(json.dumps(read_option_file(ROOT / "options" / f"{file}.yml")))
     opt["network_g"].update(SIZES)
@@ -155,7 +156,7 @@ def test_trained_weights_and_validation(file, photos, tmp_path):
     assert pictures
     pixels = torch.stack([torch.from_numpy(cv2.imread(str(path))) for path in pictures])
     weights = {key: torch.cat([one.flatten() for one in checkpoint[key].values()]) for key in ("params", "params_ema")}
-    compare(f"training_{file}", {**weights, "losses": logged, "validation": pixels})
+    compare(f"training_{file.removesuffix('_variant')}", {**weights, "losses": logged, "validation": pixels})
 
 
 def test_figures_of_evaluate(photos, tmp_path):
@@ -168,11 +169,11 @@ def test_figures_of_evaluate(photos, tmp_path):
             cv2.imwrite(
                 str(tmp_path / "pred" / f"{path.stem}_s{j:02d}.png"), (image + noise).clip(0, 255).astype(np.uint8)
             )
-    command = [sys.executable, ROOT / "tools" / "evaluate.py", "--pred", tmp_path / "pred", "--gt", tmp_path / "gt"]
+    command = [ROOT / "tools" / "evaluate.py", "--pred", tmp_path / "pred", "--gt", tmp_path / "gt"]
     command += ["--task", "sr16x", "--metrics", "lpips,lpips_diversity,fwv,psnr,ssim,lr_psnr", "--device", "cpu"]
     command += ["--lpips-backbone", "tim_small", "--lpips-weights", "bundled", "--lpips-calibration", "bundled"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, "-o", tmp_path / "out.json"], check=True, env=environment, stdout=subprocess.DEVNULL)
+    done = run_program(*command, "-o", tmp_path / "out.json")
+    assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "out.json").read_text())["figures"]
     flat = []
 

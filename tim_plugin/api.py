@@ -34,12 +34,15 @@ def list_models() -> dict[str, str]:
     return {name: facts.what for name, facts in list_towers().items()}
 
 
-def load(name_or_path: str | Path, device: str | torch.device | None = None) -> Tower:
+def load(name_or_path: str | Path, device: str | torch.device | None = None, *, task: str | None = None) -> Tower:
     """Return a tower of the package, or that of a checkpoint, which holds what rebuilds the network.
 
     Args:
-        name_or_path: One of :func:`list_models`, or the path of a checkpoint (``net_g_latest.pth``).
+        name_or_path: One of :func:`list_models`, or the path of a checkpoint (``net_g_latest.pth``, a safetensors
+            file, or a file of the method's authors).
         device: ``cpu``, ``cuda``, ``cuda:1``; None takes CUDA where there is one.
+        task: What a file of the method's authors is for, where its keys do not say it: ``super_resolution``,
+            ``colorization``, ``decompression``, ``generic``, ``layouts``.
 
     Raises:
         TimError: There is no such tower, file or device, the file is damaged, or its network is not a tower.
@@ -50,7 +53,9 @@ def load(name_or_path: str | Path, device: str | torch.device | None = None) -> 
         tower.task, tower.scale, tower.num_levels  # ("sr16x", 16, 4)
     """
     with arguments_named():
-        network, options, file = open_network(name_or_path, choose_device(None if device is None else str(device)))
+        network, options, file = open_network(
+            name_or_path, choose_device(None if device is None else str(device)), task
+        )
     if not hasattr(network, "forward_level"):
         raise TimError(
             f"{name_or_path}: is a {options.get('type')}, whose inputs only a data set knows how to read: use "

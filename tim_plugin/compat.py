@@ -242,8 +242,9 @@ def _with_errors(items: Iterable[Any]) -> Iterator[Any]:
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Load the training state to resume from, in place of ``basicsr.train.load_resume_state``, with or without a GPU.
 
-    With ``--auto_resume`` the newest ``N.state`` below ``path: training_states`` is taken; a message is printed when
-    there is none. The state is read on the CPU with ``weights_only=True``; the optimizers move it to their device.
+    With ``--auto_resume`` the newest intact ``N.state`` below ``path: training_states`` is taken
+    (:mod:`tim_plugin.utils.training_states`); a message is printed when there is none. The state is read on the CPU
+    with ``weights_only=True``; the optimizers move it to their device.
 
     Args:
         opt: All options of the run; ``path: resume_state`` and the networks' paths are set as BasicSR sets them.
@@ -253,28 +254,29 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         starts at iteration 0.
 
     Raises:
-        TimError: ``path: resume_state`` or its network's file does not exist or cannot be read.
+        TimError: ``path: resume_state`` does not exist or cannot be read; with ``--auto_resume``: no state can.
     """
     from basicsr.utils import check_resume
 
     from tim_plugin.utils.checkpoints import read_state
+    from tim_plugin.utils.training_states import newest_intact
 
-    path = (
-        _newest_state(Path(opt["path"]["training_states"])) if opt["auto_resume"] else opt["path"].get("resume_state")
-    )
-    if path is None:
-        if opt["auto_resume"]:
+    paths = opt["path"]
+    if opt["auto_resume"]:
+        ignored = paths.get("ignore_resume_networks") or ()
+        networks = [key.replace("network", "net") for key in opt if key.startswith("network_") and key not in ignored]
+        found = newest_intact(Path(paths["training_states"]), Path(paths["models"]), networks, opt.get("rank", 0) == 0)
+        if found is None:
             print(
-                f"--auto_resume: nothing to resume below {opt['path']['training_states']}; starting at iteration 0.",
+                f"--auto_resume: nothing to resume below {paths['training_states']}; starting at iteration 0.",
                 flush=True,
             )
+            return None
+        path, state = found
+    elif (path := paths.get("resume_state")) is None:
         return None
-    state = read_state(path)
+    else:
+        state = read_state(path)
     opt["path"]["resume_state"] = str(path)
     check_resume(opt, state["iter"])
     return state
-
-
-def _newest_state(folder: Path) -> Path | None:
-    states = [path for path in folder.glob("*.state") if path.stem.isdigit()]
-    return max(states, key=lambda path: int(path.stem), default=None)

@@ -17,7 +17,7 @@ with starting():
     from tim_plugin.cli.run import run
     from tim_plugin.inference.devices import choose_device
     from tim_plugin.utils.errors import TimError
-    from tim_plugin.utils.images import make_writable, write_json
+    from tim_plugin.utils.writing import make_writable, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = {

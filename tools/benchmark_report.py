@@ -8,7 +8,7 @@ from tim_plugin.cli.start import starting  # first, since tim_plugin also fixes 
 with starting():
     from speed.report_page import page
     from tim_plugin.cli.run import run
-    from tim_plugin.utils.images import write_atomically
+    from tim_plugin.utils.writing import write_atomically
 
 
 def main() -> None:

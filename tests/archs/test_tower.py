@@ -51,6 +51,8 @@ def test_published_levels_write_32_to_256_pixels():
         {"placement": "same"},
         {"condition_every_level": True},
         {"mapping_sees_below": True},
+        {"image_below": "signed"},
+        {"image_below": "none", "placement": "same", "head_at": "trunk_below_last"},
     ],
 )
 def test_level_by_level_equals_the_whole_bit_for_bit(tiny_tower, options):
@@ -170,6 +172,8 @@ def test_projected_images_degrade_to_the_lq_at_every_level(tiny_tower):
         ("mapping_init", "pytorch"),
         ("feature_scale", 0.5),
         ("condition_every_level", True),
+        ("image_below", "signed"),
+        ("image_below", "none"),
         ("consistency", "project"),
         ("mapping", False),
         ("mapping_sees_below", True),
@@ -182,7 +186,32 @@ def test_each_option_changes_the_answer(tiny_tower, name, value):
     assert not torch.allclose(*outputs, atol=1e-6)
 
 
+@pytest.mark.parametrize("changed", [{"image_below": "none"}, {"head_at": "trunk"}, {"head_at": "trunk_below_last"}])
+def test_each_option_of_a_tower_that_keeps_the_size_changes_the_answer(tiny_tower, changed):
+    outputs = [tiny_tower(placement="same", **one) for one in ({}, changed)]
+    outputs = [tower(*inputs(tower, 32, 32))[-1] for tower in outputs]
+    assert not torch.allclose(*outputs, atol=1e-6)
+
+
+def test_an_input_of_the_images_size_is_read_at_half_of_each(tiny_tower):
+    tower = tiny_tower(
+        num_in_ch=12,
+        condition_every_level=True,
+        image_below="none",
+        degradation={"type": "labels", "palette": "camvid"},
+    )
+    lq = torch.rand(1, 12, 32, 48)
+    conditions = condition_pyramid(Observed(lq), tower.spec, tower.degradation)
+    images = tower(conditions, Latents.draw(tower.latent_shapes(2, 3), 1))
+    assert [tuple(condition.image.shape[-2:]) for condition in conditions] == [(2, 3), (4, 6), (8, 12), (16, 24)]
+    assert images[-1].shape[-2:] == lq.shape[-2:] and tower.spec.scale == 1
+
+
 def test_wrong_arguments_are_named():
+    with pytest.raises(TimError, match="head_at 'trunk' .* needs placement 'same'"):
+        TowerGenerator(head_at="trunk")
+    with pytest.raises(TimError, match="image_below 'none' with feature_scale 0"):
+        TowerGenerator(image_below="none", feature_scale=0)
     with pytest.raises(TimError, match="trunk_channels has 2 entries for 4 levels"):
         TowerGenerator(trunk_channels=[4, 4])
     with pytest.raises(TimError, match="placement 'up' is not known"):

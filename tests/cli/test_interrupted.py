@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tim_plugin.cli.main import main
 from tim_plugin.cli.run import INTERRUPTED, run
@@ -118,36 +117,17 @@ def test_exit_statuses(capsys, act, status, said):
     assert left.value.code == status and capsys.readouterr().err == f"error: {said}\n"
 
 
-def test_ctrl_c_in_training_saves_and_names_the_command_that_goes_on(tmp_path, photos, tiny_network, capsys):
+def test_ctrl_c_in_training_saves_and_names_the_command_that_goes_on(tmp_path, option_file, capsys):
     """With workers that load data, which a terminal's Ctrl-C reaches too."""
-    opt = {
-        "name": "tiny",
-        "model_type": "TIMModel",
-        "num_gpu": 0,
-        "datasets": {
-            "train": {
-                "name": "train",
-                "type": "DegradedImageDataset",
-                "task": "sr16x",
-                "dataroot_gt": str(photos),
-                "gt_size": 32,
-                "num_worker_per_gpu": 2,
-                "batch_size_per_gpu": 2,
-                "dataset_enlarge_ratio": 10,
-            },
-        },
-        "network_g": tiny_network,
-        "imle": {"samples_per_level": 2, "pool_size": 4, "reuse": 2},
-        "path": {"experiments_root": str(tmp_path / "elsewhere" / "experiments")},
-        "train": {
-            "total_iter": 10_000,
-            "optim_g": {"type": "Adam", "lr": 1.0e-3},
-            "scheduler": {"type": "MultiStepLR", "milestones": [100_000]},
-            "perceptual_opt": {"type": "PixelDistanceLoss"},
-        },
-        "logger": {"print_freq": 1, "save_checkpoint_freq": 2, "use_tb_logger": True},
-    }
-    (tmp_path / "my options.yml").write_text(yaml.safe_dump(opt))
+
+    def long(opt):
+        del opt["val"], opt["datasets"]["val"]
+        opt["datasets"]["train"] |= {"num_worker_per_gpu": 2, "dataset_enlarge_ratio": 10}
+        opt["path"]["experiments_root"] = str(tmp_path / "elsewhere" / "experiments")
+        opt["train"]["total_iter"] = 10_000
+        opt["logger"] |= {"save_checkpoint_freq": 2, "use_tb_logger": True}
+
+    option_file(long, "my options.yml")
     folder = tmp_path / "elsewhere" / "experiments" / "tiny"
     process = started(
         ROOT / "tools" / "train.py", "-opt", "my options.yml",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from support.command_lines import run_program
 from tim_plugin import __version__
 from tim_plugin.cli.main import COMMANDS, main
 from tim_plugin.utils import task_options, weight_headers
@@ -40,7 +41,13 @@ def left_with(arguments, **options):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["models"], ["options", "sr16x"], ["sample", "--help"], ["train", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["models"],
+        ["options", "sr16x"],
+        *([command, "--help"] for command in COMMANDS),
+    ],
 )
 def test_what_only_says_something_loads_nothing_heavy(arguments):
     code = f"""
@@ -172,6 +179,18 @@ def test_training_writes_below_the_current_folder(tmp_path, monkeypatch, photos,
     assert "# lr_psnr" in next(folder.glob("train_*.log")).read_text()
 
 
+def test_prepare_says_what_each_degradation_says_of_its_options(capsys):
+    for task, said in (
+        ("decompression", ["--quality N or LOW,HIGH", "the two ends of a range", "(default: 4:2:0)"]),
+        ("layouts", ["--palette PALETTE", "(default: gta)", "--void-index"]),
+        ("mnist_pca", ["--basis BASIS", "(default: 10)"]),
+        ("sr8x", ["--crop {center,whole}"]),
+    ):
+        assert left_with(["prepare", task, "--help"]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert all(words in printed for words in said), printed
+
+
 def test_prepare_and_evaluate_are_the_tools(tmp_path, photos, capsys):
     assert left_with(["prepare", "sr4x", "-i", photos, "-o", tmp_path / "data", "--size", 32, "--workers", 1]) == 0
     gts = tmp_path / "data" / "gt"
@@ -186,7 +205,7 @@ def test_prepare_and_evaluate_are_the_tools(tmp_path, photos, capsys):
     ("tool", "command"), [("sample", "sample"), ("train", "train"), ("test", "test"), ("evaluate", "evaluate")]
 )
 def test_tools_are_the_commands_by_another_name(tool, command):
-    done = subprocess.run([sys.executable, ROOT / "tools" / f"{tool}.py", "--help"], capture_output=True, text=True)
-    ours = subprocess.run([sys.executable, "-m", "tim_plugin", command, "--help"], capture_output=True, text=True)
+    done = run_program(ROOT / "tools" / f"{tool}.py", "--help")
+    ours = run_program("-m", "tim_plugin", command, "--help")
     options = [{word for word in printed.stdout.split() if word.startswith("-")} for printed in (done, ours)]
     assert options[0] == options[1] and len(options[0]) > 3

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 from basicsr.data import build_dataset
 from basicsr.utils.matlab_functions import imresize
 
+from support.command_lines import Done, run_program
 from tim_plugin.data import prepare_photographs as prepare
 from tim_plugin.data.prepare_photographs import Settings, prepare_folder
 from tim_plugin.data.rarity import Rarity
@@ -35,14 +34,8 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def command(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "prepare_data.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+def command(*arguments) -> Done:
+    return run_program(ROOT / "tools" / "prepare_data.py", *arguments)
 
 
 def state(output: Path) -> dict[str, int]:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+
+import pytest
+
+from tim_plugin.data.workers import track
+from tim_plugin.utils.errors import MachineError
 
 SCRIPT = """
 import sys
@@ -26,3 +33,16 @@ def test_workers_do_not_wait_for_threads_of_opencv(photos, label_maps):
     command = [sys.executable, "-c", SCRIPT, str(photos), str(label_maps)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.split()) == (0, ["6", "4"]), done.stderr
+
+
+def die_of(task):
+    """End the worker as the system does where memory runs out."""
+    if task == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def test_a_worker_that_is_killed_ends_the_work_and_is_not_waited_for(capsys):
+    assert track(die_of, [0, 1], 2) == [0, 1]
+    with pytest.raises(MachineError, match="^a worker process was ended by the system, .*: use fewer --workers"):
+        track(die_of, [0, 1, 2, 3], 2)

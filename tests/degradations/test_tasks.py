@@ -92,7 +92,7 @@ def test_an_option_has_its_name_type_default_and_meaning():
     assert (subsampling.default, get_args(subsampling.type)) == ("4:2:0", ("4:4:4", "4:2:2", "4:2:0"))
     assert degradation_options("pca")[0].default is NEEDED
     assert network_options("jpeg") == ()  # a file says how it was made
-    assert get_task("layouts").options == {"palette", "void", "num_classes", "void_index"}
+    assert get_task("layouts").options == {"palette", "void", "num_classes", "void_index", "cells"}
     assert {key: TowerSpec.keys()[key].default for key in ("style_dim", "head")} == {"style_dim": 128, "head": "rgb"}
 
 

@@ -8,7 +8,7 @@ import torch
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import draw_level
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
-from tim_plugin.imle.search import hierarchical, vanilla
+from tim_plugin.imle.search import hierarchical, search_by, vanilla
 from tim_plugin.losses.distance import PixelDistance
 from tim_plugin.utils.errors import NonFiniteError
 from tim_plugin.utils.trees import take
@@ -183,3 +183,12 @@ def test_a_network_of_nan_is_reported_with_its_level(problem):
         tower.levels[1].conv_last.bias.fill_(float("nan"))
     with pytest.raises(NonFiniteError, match="level 2"):
         hierarchical(tower, PixelDistance(), conditions, targets, [2] * 4, generator())
+
+
+def test_chimle_is_the_hierarchical_search_with_numbers_by_level(problem):
+    numbers = [5, 3, 2, 1]
+    found = search_by("chimle", range(4), [0.0] * 4)(problem[0], PixelDistance(), *problem[1:], numbers, generator(), 7)
+    plain = hierarchical(problem[0], PixelDistance(), *problem[1:], numbers, generator(), 7)
+    for ours, theirs in zip(plain.latents, found.latents, strict=True):
+        assert torch.equal(ours.style, theirs.style) and torch.equal(ours.noise, theirs.noise)
+    assert found.evaluations == (15, 9, 6, 3)

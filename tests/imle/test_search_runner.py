@@ -14,7 +14,7 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.imle import tower_runner
 from tim_plugin.imle.latents import LevelShape, draw_level
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
-from tim_plugin.imle.search import hierarchical, search_by, vanilla
+from tim_plugin.imle.search import hierarchical, vanilla
 from tim_plugin.imle.search_runner import SearchPlan, SearchRunner
 from tim_plugin.imle.types import Condition
 from tim_plugin.losses.distance import PerceptualDistance, PixelDistance
@@ -305,12 +305,3 @@ def test_a_single_candidate_of_nan_does_not_win(problem, perceptual):
         broken.clear()
         found = run(hierarchical, problem, distance=perceptual, runner=SearchRunner(Once(tower), plan))
         assert broken and torch.isfinite(found.distances).all()
-
-
-def test_chimle_is_the_hierarchical_search_with_numbers_by_level(problem):
-    tower, conditions, targets = problem
-    found = search_by("chimle", range(4), [0.0] * 4)(
-        tower, PixelDistance(), conditions, targets, [5, 3, 2, 1], torch.Generator().manual_seed(7), 7
-    )
-    plain = hierarchical(tower, PixelDistance(), conditions, targets, [5, 3, 2, 1], torch.Generator().manual_seed(7), 7)
-    assert same_codes(plain, found) and found.evaluations == (15, 9, 6, 3)

@@ -15,9 +15,9 @@ from tim_plugin.inference.files import sample_files
 from tim_plugin.inference.inputs import list_inputs
 from tim_plugin.inference.video import Video
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import write_atomically
 from tim_plugin.utils.names import MOST_BYTES
 from tim_plugin.utils.seeds import derive_seed
+from tim_plugin.utils.writing import write_atomically
 
 NO_TEXT = os.fsdecode(b"caf\xe9")
 

@@ -49,12 +49,13 @@ def test_bf16_stays_near_and_agrees_with_the_input(tmp_path, checkpoint, frames)
     assert all(entry["samples"][0]["lr_psnr"] >= 45 for entry in entries)
 
 
-def test_values_that_are_not_finite_are_an_error_that_names_the_image(tmp_path, checkpoint, frames):
+def test_values_that_are_not_finite_are_an_error_that_names_the_image(tmp_path, checkpoint, frames, capsys):
     content = torch.load(checkpoint, weights_only=True)
     next(iter(content["params"].values())).fill_(torch.nan)
     save_atomically(content, checkpoint)
-    with pytest.raises(TimError, match="image f0: the network gives values that are not finite"):
+    with pytest.raises(TimError, match="3 of 3 images could not be sampled"):
         sample_files(frames, tmp_path / "out", checkpoint, num_samples=1)
+    assert "f0.png: image f0: the network gives values that are not finite" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -63,13 +64,13 @@ def test_what_is_there_is_skipped_and_what_changed_is_made_anew(tmp_path, checkp
 
     def run(*extra):
         """Sample by the command line; return which inputs were computed."""
-        before = {path.name: path.stat().st_mtime_ns for path in output.glob("*.png")}
+        before = {path.name: path.stat().st_mtime_ns for path in output.glob("f*.png")}
         command = ["sample.py", "-i", frames, "-o", output, "-m", checkpoint, "-n", 2, "--skip-existing", *extra]
         monkeypatch.setattr(sys, "argv", [str(part) for part in command])
         runpy.run_path(str(ROOT / "tools" / "sample.py"), run_name="__main__")
         entries = json.loads((output / "samples.json").read_text())["images"]
         assert sorted(Path(entry["input"]).name for entry in entries) == ["f0.png", "f1.png", "f2.png"]
-        after = {path.name: path.stat().st_mtime_ns for path in output.glob("*.png")}
+        after = {path.name: path.stat().st_mtime_ns for path in output.glob("f*.png")}
         return {name[:2] for name in after if after[name] != before.get(name)}
 
     assert run() == {"f0", "f1", "f2"}

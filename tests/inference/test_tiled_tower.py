@@ -25,6 +25,8 @@ GIB = 2**30
 SAME = {"placement": "same", "num_levels": 3}
 AXES = torch.linalg.qr(torch.randn(32 * 32, 10, generator=torch.Generator().manual_seed(0))).Q.T.contiguous()
 BASIS = {"mean": torch.full((32 * 32,), 0.5), "components": AXES}
+JPEG = {"degradation": "jpeg"}
+LABELS = {"type": "labels", "palette": "indices", "num_classes": 4}
 KINDS = {  # arguments of the tower, and what degrades a picture for it
     "enlarging": ({"num_blocks": 2}, Bicubic(16).degrade),
     "consistent": ({"consistency": "project"}, Bicubic(16).degrade),
@@ -50,7 +52,19 @@ KINDS = {  # arguments of the tower, and what degrades a picture for it
         lambda gt: PrincipalComponents(**BASIS).degrade(gt[:1, :32, :32]),
     ),
     "labels": (
-        {**SAME, "num_in_ch": 4, "degradation": {"type": "labels", "palette": "indices", "num_classes": 4}},
+        {**SAME, "num_in_ch": 4, "degradation": LABELS},
+        lambda gt: Observed((gt[:1] * 4).floor().clamp(max=3).eq(torch.arange(4)[:, None, None]).float()),
+    ),
+    "signed image below": ({"image_below": "signed"}, Bicubic(16).degrade),
+    "head at the trunk": ({**SAME, "image_below": "none", "head_at": "trunk"}, Observed),
+    "head at the trunk, image below": ({**SAME, "head_at": "trunk", "consistency": "project"} | JPEG, Jpeg(20).degrade),
+    "ab over lightness": (
+        {**SAME, "num_in_ch": 1, "image_below": "none", "head_at": "trunk_below_last", "head": "ab_over_lightness"}
+        | {"degradation": "lightness"},
+        Lightness().degrade,
+    ),
+    "labels at half the size": (
+        {"num_in_ch": 4, "condition_every_level": True, "image_below": "none", "degradation": LABELS},
         lambda gt: Observed((gt[:1] * 4).floor().clamp(max=3).eq(torch.arange(4)[:, None, None]).float()),
     ),
 }
@@ -60,7 +74,7 @@ def problem(tiny_tower, kind):
     arguments, degrade = KINDS[kind]
     tower = tiny_tower(**arguments).eval().requires_grad_(False)
     gt = torch.rand(3, 48, 80, generator=torch.Generator().manual_seed(3))
-    gt = torch.nn.functional.avg_pool2d(gt, 5, 1, 2) if kind != "labels" else gt
+    gt = torch.nn.functional.avg_pool2d(gt, 5, 1, 2) if "labels" not in kind else gt
     observed = map_tensors(lambda tensor: tensor[None], degrade(gt))
     return tower, condition_pyramid(observed, tower.spec, tower.degradation)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from demos import demo_photos
 from demos.first_picture import show_shipped
 from demos.restoration_demo import DEMOS
 from paper.halved_photographs import halved
+from support.command_lines import run_program
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.inference import towers as pretrained
 from tim_plugin.inference.finishing import measure_consistency
@@ -201,11 +200,7 @@ def test_a_demo_shows_the_tower_that_the_package_holds(tmp_path, capsys):
 
 
 def test_the_command_takes_a_name_and_lists_names(tmp_path, gts):
-    def run(*arguments):
-        command = [sys.executable, ROOT / "tools" / "sample.py", *arguments]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-
+    run = partial(run_program, ROOT / "tools" / "sample.py", cwd=tmp_path)
     listed = run("--list-models")
     assert listed.returncode == 0 and "sr16x-small" in listed.stdout and "16x super-resolution" in listed.stdout
     (tmp_path / "thumbnail.png").write_bytes(encode_png(gts[0][:, ::16, ::16].contiguous()))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -16,6 +14,7 @@ from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.utils import tensor2img
 from basicsr.utils.matlab_functions import imresize
 
+from support.command_lines import run_program
 from tim_plugin.degradations.bicubic import Bicubic
 from tim_plugin.degradations.tasks import get_task
 from tim_plugin.losses.distance import PerceptualDistance
@@ -215,10 +214,9 @@ def test_two_ground_truths_of_one_name_are_refused(folders, run_tool):
 def test_others_names_are_matched_and_the_command_runs_as_a_user_runs_it(folders):
     for path in (folders / "pred").glob("*_s0*.png"):
         path.rename(path.with_name(f"{path.stem[:-4]}_sample0000{path.stem[-1]}.png"))
-    command = [sys.executable, str(TOOL), "--pred", "pred", "--gt", "gt", "--metrics", "psnr"]
-    command += ["--pattern", "{name}_sample{index}"]
-    done = subprocess.run(command, cwd=folders, capture_output=True, text=True, timeout=120)
+    command = [TOOL, "--pred", "pred", "--gt", "gt", "--metrics", "psnr", "--pattern", "{name}_sample{index}"]
+    done = run_program(*command, cwd=folders)
     assert done.returncode == 0, done.stderr
     assert "psnr of_mean_sample" in done.stdout and "samples_of_each: 3" in done.stdout and "6/6" in done.stderr
-    done = subprocess.run([*command, "--task", "sr16"], cwd=folders, capture_output=True, text=True, timeout=120)
+    done = run_program(*command, "--task", "sr16", cwd=folders)
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

@@ -6,6 +6,8 @@ import pytest
 import torch
 from basicsr.models import build_model
 
+import tim_plugin as tim
+
 BATCH = 4  # of the models whose steps are looked at
 
 
@@ -92,3 +94,28 @@ def farthest():
         return max(float((x - y).detach().abs().max()) for x, y in parameters)
 
     return largest
+
+
+@pytest.fixture
+def train(tmp_path, photos, tiny_network):
+    """Return a function that trains a tiny tower, in the folder of this name, with these options besides."""
+
+    def run(name, auto_resume=False, on_step=None, **changes):
+        overrides = {
+            "name": name,
+            "num_gpu": 0,
+            "network_g": {key: value for key, value in tiny_network.items() if key != "num_levels"} | {"num_levels": 2},
+            "datasets": {
+                "train": {"dataroot_gt": photos, "gt_size": 16, "batch_size_per_gpu": 2, "num_worker_per_gpu": 0},
+                "val": {"dataroot_gt": photos, "gt_size": None},
+            },
+            "datasets:train:dataset_enlarge_ratio": 1,  # an epoch has three iterations
+            "train": {"total_iter": 6, "perceptual_opt": {"type": "PixelDistanceLoss"}},
+            "imle": {"pool_size": 4, "reuse": 2, "samples_per_level": 2, "search_batch": 2},
+            "val": {"val_freq": 100, "num_samples": 1, "metrics": None},
+            "logger": {"use_tb_logger": False, "save_checkpoint_freq": 100},
+            **changes,
+        }
+        return tim.train("sr4x", overrides, root=tmp_path, auto_resume=auto_resume, on_step=on_step)
+
+    return run

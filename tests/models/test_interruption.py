@@ -8,38 +8,12 @@ import signal
 import pytest
 import torch
 
-import tim_plugin as tim
 from tim_plugin.models import sampling_model
 from tim_plugin.models.interruption import Interruption
 from tim_plugin.models.pool_search import PoolSearch
 from tim_plugin.utils.processes import Interrupted
 
 TOTAL = 6
-
-
-@pytest.fixture
-def train(tmp_path, photos, tiny_network):
-    """Return a function that trains a tiny tower, in the folder of this name, with these options besides."""
-
-    def run(name, auto_resume=False, on_step=None, **changes):
-        overrides = {
-            "name": name,
-            "num_gpu": 0,
-            "network_g": {key: value for key, value in tiny_network.items() if key != "num_levels"} | {"num_levels": 2},
-            "datasets": {
-                "train": {"dataroot_gt": photos, "gt_size": 16, "batch_size_per_gpu": 2, "num_worker_per_gpu": 0},
-                "val": {"dataroot_gt": photos, "gt_size": None},
-            },
-            "datasets:train:dataset_enlarge_ratio": 1,  # an epoch has three iterations
-            "train": {"total_iter": TOTAL, "perceptual_opt": {"type": "PixelDistanceLoss"}},
-            "imle": {"pool_size": 4, "reuse": 2, "samples_per_level": 2, "search_batch": 2},
-            "val": {"val_freq": 100, "num_samples": 1, "metrics": None},
-            "logger": {"use_tb_logger": False, "save_checkpoint_freq": 100},
-            **changes,
-        }
-        return tim.train("sr4x", overrides, root=tmp_path, auto_resume=auto_resume, on_step=on_step)
-
-    return run
 
 
 def send(number, times=1):

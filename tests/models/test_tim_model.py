@@ -312,7 +312,7 @@ def test_an_interrupted_save_leaves_the_old_file(options, tmp_path, monkeypatch)
     before = path.read_bytes()
 
     def fail(content, target):
-        Path(target).write_bytes(b"half")
+        target.write(b"half")
         raise OSError("No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)

@@ -88,7 +88,8 @@ def shrink(opt, photos, label_maps, network, root):
         metric.update(RANDOM if metric["type"] == "calculate_lpips" else {})
     if "train" in opt:
         if "imle" in opt:
-            opt["imle"].update(samples_per_level=2, pool_size=2, search_batch=2, max_candidates_per_batch=4)
+            samples = [2, 2, 1, 1] if opt["imle"].get("sampling") == "chimle" else 2
+            opt["imle"].update(samples_per_level=samples, pool_size=2, search_batch=2, max_candidates_per_batch=4)
         opt["train"].update(total_iter=2)
         if opt["train"].get("perceptual_opt", {}).get("type") == "PerceptualDistanceLoss":
             opt["train"]["perceptual_opt"].update(RANDOM)

@@ -18,14 +18,21 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
         load_network(tmp_path / "net.pth")
 
 
+STATE = {"epoch": 0, "iter": 1, "schedulers": []}
+
+
 @pytest.mark.parametrize(
-    ("read", "message"), [(read_checkpoint, "net.pth: cannot be read"), (read_state, "resume_state: .* cannot be read")]
+    ("read", "content", "message"),
+    [
+        (read_checkpoint, {"params": {"a": torch.arange(1000.0)}}, "net.pth: cannot be read"),
+        (read_state, {**STATE, "optimizers": [{"a": torch.arange(1000.0)}]}, "resume_state: .* cannot be read"),
+    ],
 )
-def test_a_flipped_bit_is_found(tmp_path, read, message):
+def test_a_flipped_bit_is_found(tmp_path, read, content, message):
     """torch reads what is wrong with its checksum; a run would go on from weights that nobody trained."""
     path = tmp_path / "net.pth"
-    torch.save({"params": {"a": torch.rand(1000)}}, path)
-    assert torch.is_tensor(read(path)["params"]["a"])
+    torch.save(content, path)
+    assert set(read(path)) == set(content)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4  # within the tensor, which is most of the file
     path.write_bytes(content)

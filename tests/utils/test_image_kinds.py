@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import zlib
 
@@ -13,7 +12,6 @@ from PIL import Image, ImageCms, ImageOps
 
 from tests.utils.image_makers import encoded, exif, png_16_bit, profile_like, raw_tiff, with_chunk
 from tim_plugin.utils import notes
-from tim_plugin.utils.digit_files import read_digits
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image, stored_image
 
@@ -293,14 +291,3 @@ def test_damage_is_named_and_nothing_but_that_is_said(capfd):
                 refused += str(error).startswith("x.bin: ")
     assert refused > 4 * len(contents)
     assert all(line.startswith("note: ") for line in capfd.readouterr().err.splitlines())
-
-
-def test_digits_are_unpacked_no_further_than_they_say(tmp_path):
-    header = (0x803).to_bytes(4, "big") + (1).to_bytes(4, "big") + (28).to_bytes(4, "big") * 2
-    path = tmp_path / "train-images-idx3-ubyte.gz"
-    path.write_bytes(gzip.compress(header + bytes(28 * 28 + 50_000_000)))
-    with pytest.raises(TimError, match="train-images-idx3-ubyte.gz: is truncated or damaged: 1 images"):
-        read_digits(str(path))
-    path.write_bytes(gzip.compress(header[:4] + b"\xff\xff\xff\xff" + header[8:]))
-    with pytest.raises(TimError, match="train-images-idx3-ubyte.gz: announces 4294967295 images"):
-        read_digits(str(path))

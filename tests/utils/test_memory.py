@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import pytest
 import torch
 
@@ -24,5 +25,10 @@ def test_the_peak_of_what_is_alive_is_counted():
 def test_a_lack_of_memory_is_told_from_other_errors():
     assert in_memory(lambda: torch.empty(2**60, dtype=torch.uint8)) is None
     assert in_memory(lambda: 3) == 3
+
+    def with_opencv():
+        raise cv2.error("(-4:Insufficient memory) Failed to allocate 12 bytes in function 'OutOfMemoryError'")
+
+    assert in_memory(with_opencv) is None
     with pytest.raises(RuntimeError, match="must match the size"):
         in_memory(lambda: torch.ones(2) + torch.ones(3))

@@ -20,7 +20,7 @@ from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
 from tim_plugin.options.plain_checks import require_choice
-from tim_plugin.options.tower_spec import HEADS, PLACEMENTS
+from tim_plugin.options.tower_spec import PLACEMENTS
 from tim_plugin.utils.errors import TimError
 
 _KERNEL = 5
@@ -89,7 +89,7 @@ class StackedGenerator(nn.Module):
     ) -> None:
         super().__init__()
         require_choice("network_g: placement", placement, PLACEMENTS)
-        require_choice("network_g: head", head, HEADS)
+        require_choice("network_g: head", head, ("rgb", "ab"))
         if head == "ab" and (placement, num_in_ch, num_out_ch) != ("same", 1, 3):
             raise TimError("network_g: head 'ab' needs placement: same, num_in_ch: 1 and num_out_ch: 3")
         enlarges = placement == "upsample"

@@ -2,13 +2,13 @@
 
 Differences from the paper's text, after its published code: where the tower enlarges, a level above the first reads
 the level below and not the resized input (``condition_every_level`` adds it); the image leaves through tanh, moved to
-[0, 1].
+[0, 1]. The published code's network is another one for each task: ``image_below``, ``head_at`` and ``head`` make them.
 RRDB is BasicSR's own, ``basicsr.archs.rrdbnet_arch.RRDB``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm as apply_weight_norm
 
-from tim_plugin.archs.heads import AB_MAX, with_lightness
+from tim_plugin.archs.heads import AB_MAX, divided_by_lightness, with_lightness
 from tim_plugin.archs.levels import all_levels
 from tim_plugin.archs.mapping_arch import MappingNetwork
 from tim_plugin.archs.wrapped_tower import full_precision
@@ -26,6 +26,7 @@ from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
 from tim_plugin.options.tower_spec import LevelSpec, TowerSpec
 from tim_plugin.options.values import takes_options_of
+from tim_plugin.utils import authors_files
 
 
 class TowerState(NamedTuple):
@@ -46,8 +47,8 @@ class TowerState(NamedTuple):
 class TowerGenerator(nn.Module):
     """Map a condition pyramid and latents to one image a level, coarse to fine.
 
-    The defaults are the published network that enlarges 16 times (209 M parameters). Its arguments are the
-    keys of ``network_g`` in an option file, which :class:`tim_plugin.options.tower_spec.TowerSpec` names.
+    The defaults are of the published sizes of the network that enlarges 16 times (209 M parameters). Its arguments are
+    the keys of ``network_g`` in an option file, which :class:`tim_plugin.options.tower_spec.TowerSpec` names.
 
     Raises:
         TimError: Arguments that do not fit together (see :class:`tim_plugin.options.tower_spec.TowerSpec`).
@@ -56,7 +57,8 @@ class TowerGenerator(nn.Module):
     def __init__(self, spec: TowerSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, spec.num_out_ch)
+        with torch.device("cpu"):  # also of a network that is built without memory for its weights
+            self.degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, spec.num_out_ch)
         self.levels = nn.ModuleList(TowerLevel(*level, spec) for level in enumerate(spec.levels))
         initialise(self)
         if spec.weight_norm:
@@ -92,7 +94,7 @@ class TowerGenerator(nn.Module):
         features = None
         if state is not None:
             image, features = self._to_reading_size(state, latent.noise.shape[-2:])
-            inputs.append(image)
+            inputs += self.read_below(image)
             features = features * self.spec.feature_scale if self.spec.feature_scale > 0 else None
         below = () if state is None else state.mapped
         raw, features, mapped = self.levels[level](inputs, latent, features, below)
@@ -107,20 +109,39 @@ class TowerGenerator(nn.Module):
 
         Args:
             raw: (N, C, H, W).
-            lightness: What the level reads, at the image's size; only head ``ab`` looks at it.
+            lightness: What the level reads, at the image's size; only heads that write ``ab`` look at it.
         """
-        raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
+        out = raw.to(torch.promote_types(raw.dtype, torch.float32)).tanh()
         if self.spec.head == "rgb":
-            return (raw.tanh() + 1) / 2
-        return with_lightness(raw.tanh() * AB_MAX, lightness)
+            return (out + 1) / 2
+        return (
+            with_lightness(out * AB_MAX, lightness) if self.spec.head == "ab" else divided_by_lightness(out, lightness)
+        )
+
+    def read_below(self, image: Tensor) -> list[Tensor]:
+        """Return what a level reads of an image (N, C, H, W), in [0, 1], of the level below."""
+        if self.spec.image_below == "none":
+            return []
+        return [image if self.spec.image_below == "unit" else image * 2 - 1]
 
     def _to_reading_size(self, state: TowerState, size: torch.Size) -> tuple[Tensor, Tensor]:
-        if self.spec.placement == "upsample":  # the level below wrote at this level's size already
-            return state.image, state.features
-        return (
-            F.interpolate(state.image, size, mode="bilinear", align_corners=False),
-            F.interpolate(state.features, size, mode="nearest"),
-        )
+        image, features = state.image, state.features  # a level that enlarges wrote at this level's size already
+        if image.shape[-2:] != size and self.spec.image_below != "none":
+            image = F.interpolate(image, size, mode="bilinear", align_corners=False)
+        return image, features if features.shape[-2:] == size else F.interpolate(features, size, mode="nearest")
+
+    def renamed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of a file of the method's authors by this network's keys; others as they are.
+
+        Left out is what stands behind the last level's trunk in every such file, where this network reads it for
+        nothing.
+        """
+        theirs = authors_files.without_prefix(state)
+        if theirs is None:
+            return dict(state)
+        last = f"levels.{self.spec.num_levels - 1}."
+        unused = () if self.spec.levels[-1].convolutions_behind else (f"{last}conv_up.", f"{last}conv_hr.")
+        return {key: value for key, value in authors_files.renamed(theirs).items() if not key.startswith(unused)}
 
     def portable(self) -> dict[str, Any]:
         """Return arguments that rebuild this network without the files that its own arguments may name."""
@@ -158,9 +179,10 @@ class TowerLevel(nn.Module):
             else None
         )
         self.conv_body = nn.Conv2d(channels, channels, 3, 1, 1)
-        self.conv_up = nn.Conv2d(channels, channels, 3, 1, 1) if level.upsample else None
-        self.conv_hr = nn.Conv2d(channels, channels, 3, 1, 1)
-        self.conv_last = nn.Conv2d(channels, 2 if tower.head == "ab" else tower.num_out_ch, 3, 1, 1)
+        self.upsample, self.head_at_trunk = level.upsample, level.head_at_trunk
+        self.conv_up = nn.Conv2d(channels, channels, 3, 1, 1) if level.convolutions_behind == 2 else None
+        self.conv_hr = nn.Conv2d(channels, channels, 3, 1, 1) if level.convolutions_behind else None
+        self.conv_last = nn.Conv2d(channels, 2 if tower.writes_ab else tower.num_out_ch, 3, 1, 1)
 
     def forward(
         self,
@@ -169,7 +191,7 @@ class TowerLevel(nn.Module):
         features: Tensor | None,
         mapped_below: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the head's raw values and the features at its size, for inputs at the level's reading size.
+        """Return the head's raw values and the features for the next level, for inputs at the level's reading size.
 
         The third is the mapping network's last hidden layer, (N, width); ``mapped_below`` are those of the levels
         below, where it sees them.
@@ -181,12 +203,25 @@ class TowerLevel(nn.Module):
 
     def finish(self, first: Tensor, trunk: Tensor) -> tuple[Tensor, Tensor]:
         """Return raw values and features of the shortcut and the trunk's output, both at the reading size."""
-        out = first + self.conv_body(trunk)
-        if self.conv_up is not None:
-            out = F.leaky_relu(self.conv_up(F.interpolate(out, scale_factor=2, mode="nearest")), 0.2)  # (N, C, 2H, 2W)
-        out = F.leaky_relu(self.conv_hr(out), 0.2)
-        with full_precision(out.device):  # an image is made in single precision
-            return self.conv_last(out.to(self.conv_last.bias.dtype)), out
+        total = self.total(first, trunk)
+        features = self.features_of(total)
+        return self.raw_of(total if self.head_at_trunk else features), features
+
+    def total(self, first: Tensor, trunk: Tensor) -> Tensor:
+        """Return the trunk's sum (N, C, H, W): the shortcut and the trunk's output behind its last convolution."""
+        return first + self.conv_body(trunk)
+
+    def features_of(self, total: Tensor) -> Tensor:
+        """Return the features of the trunk's sum (N, C, H, W), at twice its size where the level enlarges."""
+        out = F.interpolate(total, scale_factor=2, mode="nearest") if self.upsample else total
+        for convolution in (self.conv_up, self.conv_hr):
+            out = out if convolution is None else F.leaky_relu(convolution(out), 0.2)
+        return out
+
+    def raw_of(self, seen: Tensor) -> Tensor:
+        """Return the head's raw values; an image is made in single precision."""
+        with full_precision(seen.device):
+            return self.conv_last(seen.to(self.conv_last.bias.dtype))
 
     def _trunk(self, out: Tensor, mapped: Tensor | None) -> Tensor:
         if mapped is None:

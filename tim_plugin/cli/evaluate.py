@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tim_plugin.utils.metric_names import METRICS, PATTERN
+
 DESCRIPTION = """How good, how diverse, how consistent: measures of many images' samples.
 
 tim evaluate --pred DIR --gt DIR
@@ -14,8 +16,6 @@ tim evaluate -opt test.yml -m CHECKPOINT --metrics lpips,consistency -o out.json
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is measured, of which samples."""
-    from tim_plugin.metrics.case_measures import METRICS
-
     parser.description = DESCRIPTION
     _add_folders(parser.add_argument_group("samples of any method, as files"))
     _add_network(parser.add_argument_group("or samples of a network, computed on the way and not written"))
@@ -32,8 +32,6 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_folders(folders: argparse._ArgumentGroup) -> None:
-    from tim_plugin.metrics.cases import PATTERN
-
     folders.add_argument("--pred", type=Path, help="folder of samples")
     folders.add_argument("--gt", type=Path, help="folder of ground truths")
     folders.add_argument(

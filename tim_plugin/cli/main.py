@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 from tim_plugin import __version__
 from tim_plugin.cli.start import starting
-from tim_plugin.utils.errors import TimError
+from tim_plugin.cli.told import OURS, drop_output, sentence_and_status
 
 
 class Command(NamedTuple):
@@ -39,6 +40,7 @@ COMMANDS = {
     "test": Command("sample and measure a data set by an option file", "train"),
     "evaluate": Command("how good, diverse and consistent samples are", "evaluate"),
     "prepare": Command("make a task's training data from photographs, label maps or digits", "prepare"),
+    "convert": Command("write a checkpoint, or a file of the method's authors, as safetensors", "convert"),
     "models": Command("list the towers of the package", "listing", is_light=True),
     "options": Command("print an option file of the package: tim options sr16x > my.yml", "listing", is_light=True),
 }
@@ -117,6 +119,11 @@ def _joined(arguments: list[str]) -> list[str]:
 def _run_light(execute: partial) -> None:
     try:
         execute()
-    except TimError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.stdout.flush()
+    except Exception as error:
+        said, status = sentence_and_status(error)
+        if said is None:
+            traceback.print_exception(error)
+        drop_output()
+        print(f"error: {said or OURS}", file=sys.stderr)
+        sys.exit(status)

@@ -5,32 +5,65 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from tim_plugin.data.prepare_digits import prepare_digits
-from tim_plugin.data.prepare_photographs import CROPS, Prepared, Settings, prepare_folder
-from tim_plugin.data.rarity import BANDWIDTH
-from tim_plugin.data.rarity_scan import compute_rarity
-from tim_plugin.degradations.tasks import TASKS, get_task
+from tim_plugin.degradations.tasks import TASKS, Task, get_task
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
+
+if TYPE_CHECKING:
+    from tim_plugin.data.prepare_photographs import Prepared
 
 DESCRIPTION = """Prepare the data of a task: tim prepare sr16x -i PHOTOS -o DIR
 
 Photographs become GT and LQ files; label maps get their rarity statistics; digits become GT and LQ files."""
 
 
+class TaskParser(argparse.ArgumentParser):
+    """Gets its arguments when its task is named: they are the degradation's, which needs torch.
+
+    Attributes:
+        fill: Adds them.
+    """
+
+    fill: Callable[[], None] | None = None
+
+    def parse_known_args(self, *args: Any, **options: Any) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, once the arguments are there."""
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill()
+        return super().parse_known_args(*args, **options)
+
+
 def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a command for each task."""
     parser.description = DESCRIPTION
-    commands = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+    commands = parser.add_subparsers(dest="task", required=True, metavar="TASK", parser_class=TaskParser)
     for name, task in TASKS.items():
         arguments = commands.add_parser(name, help=task.title, description=task.title)
-        add, execute = ROADS.get(task.degradation, (_add_photographs, _prepare_photographs))
-        add(arguments)
-        for option in sorted(task.options & set(OPTIONS)):
-            arguments.add_argument(f"--{option.replace('_', '-')}", default=None, **OPTIONS[option])
-        arguments.set_defaults(execute=execute)
+        arguments.fill = partial(_add_task, arguments, task)
+
+
+def _add_task(parser: argparse.ArgumentParser, task: Task) -> None:
+    from tim_plugin.degradations.table import degradation_options
+    from tim_plugin.utils.signatures import NEEDED
+
+    add, execute = ROADS.get(task.degradation, (_add_photographs, _prepare_photographs))
+    add(parser)
+    for option in degradation_options(task.degradation):
+        told = option.default not in (None, NEEDED)
+        kinds = get_args(option.type) or (option.type,)
+        parser.add_argument(
+            f"--{option.name.replace('_', '-')}",
+            type=_numbers if any(get_origin(kind) is tuple for kind in kinds) else int if int in kinds else str,
+            metavar="N or LOW,HIGH" if any(get_origin(kind) is tuple for kind in kinds) else None,
+            help=option.sentence.replace("``", "").replace("%", "%%") + f" (default: {option.default})" * told,
+        )
+    parser.set_defaults(execute=execute)
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -38,21 +71,9 @@ def prepare(args: argparse.Namespace) -> None:
     args.execute(args)
 
 
-def _quality(text: str) -> int | list[int]:
+def _numbers(text: str) -> int | list[int]:
     ends = [int(part) for part in text.split(",")]
     return ends[0] if len(ends) == 1 else ends
-
-
-OPTIONS = {
-    "quality": {"type": _quality, "metavar": "Q or LOW,HIGH", "help": "JPEG quality (default: 1, as published)"},
-    "subsampling": {"help": "of chroma: 4:4:4, 4:2:2, 4:2:0 (default: 4:2:0)"},
-    "palette": {"help": "camvid, cityscapes, gta (default) or indices"},
-    "void": {"help": "channel (default) or mask"},
-    "num_classes": {"type": int, "help": "with --palette indices"},
-    "void_index": {"type": int, "help": "with --palette indices: which raw index is void, if there is void"},
-    "basis": {"help": "whose principal components (default: the input's; for test digits give the training digits)"},
-    "num_components": {"type": int, "help": "how many (default: 10)"},
-}
 
 
 def _options_of(args: argparse.Namespace) -> dict:
@@ -65,6 +86,8 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_photographs(parser: argparse.ArgumentParser) -> None:
+    from tim_plugin.data.prepare_photographs import CROPS
+
     parser.add_argument("-i", "--input", required=True, type=Path, help="folder of photographs (with subfolders)")
     parser.add_argument("-o", "--output", required=True, type=Path, help="gt/, lq/ and meta_info.txt are written here")
     parser.add_argument("--size", type=int, default=256, help="short side of the GT in pixels (default: 256)")
@@ -78,12 +101,16 @@ def _add_photographs(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare_photographs(args: argparse.Namespace) -> None:
+    from tim_plugin.data.prepare_photographs import Settings, prepare_folder
+
     output = args.output.expanduser()
     settings = Settings(args.task, args.size, args.crop, _options_of(args))
     _tell(prepare_folder(args.input.expanduser(), output, settings, args.workers), output, args.task)
 
 
 def _add_layouts(parser: argparse.ArgumentParser) -> None:
+    from tim_plugin.data.rarity import BANDWIDTH
+
     parser.add_argument("-i", "--input", required=True, type=Path, help="folder of images")
     parser.add_argument("--labels", required=True, type=Path, help="folder of label maps of the same names")
     parser.add_argument("-o", "--output", required=True, type=Path, help="file for the statistics, such as rarity.json")
@@ -94,6 +121,8 @@ def _add_layouts(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare_layouts(args: argparse.Namespace) -> None:
+    from tim_plugin.data.rarity_scan import compute_rarity
+
     labels = get_task(args.task).build(_options_of(args), f"task {args.task}")
     workers = (os.cpu_count() or 1) if args.workers is None else args.workers
     output = args.output.expanduser()
@@ -123,10 +152,10 @@ def _add_digits(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare_digit_files(args: argparse.Namespace) -> None:
-    num_components = 10 if args.num_components is None else args.num_components
-    made, kept = prepare_digits(
-        args.input, args.output.expanduser(), args.basis or args.input, num_components, args.workers
-    )
+    from tim_plugin.data.prepare_digits import prepare_digits
+
+    options = {"basis": args.input, **_options_of(args)}
+    made, kept = prepare_digits(args.input, args.output.expanduser(), workers=args.workers, **options)
     print(f"{made} pairs made, {kept} kept.\nwritten: {args.output / 'gt'}, {args.output / 'lq'}")
 
 

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -14,7 +15,7 @@ from typing import Any
 import tqdm.std
 from torch import distributed
 
-from tim_plugin.utils.errors import NonFiniteError, TimError
+from tim_plugin.cli.told import OURS, drop_output, sentence_and_status
 from tim_plugin.utils.processes import (
     ENDED,
     LOST,
@@ -30,7 +31,7 @@ INTERRUPTED = "interrupted; what was written stays: the same command goes on"
 
 
 def run(command: Callable[[], Any], quiet: bool = False) -> None:
-    """Run a command line tool: a user's mistake is one line on stderr and exit status 2, not a traceback.
+    """Run a command line tool: what its user can mend is one line on stderr, not a traceback.
 
     Of several processes, the first that fails says so; the launcher then ends the others.
 
@@ -39,8 +40,8 @@ def run(command: Callable[[], Any], quiet: bool = False) -> None:
         quiet: Print nothing but errors and what is left out.
 
     Raises:
-        SystemExit: With status 2 after a TimError, 1 after a loss that is not finite or where another process is gone,
-            130 after Ctrl-C, 143 after SIGTERM.
+        SystemExit: With status 2 after a TimError, 1 after a loss that is not finite, where the machine refused
+            something, where another process is gone, or after a fault of ours; 130 after Ctrl-C, 143 after SIGTERM.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
@@ -48,12 +49,9 @@ def run(command: Callable[[], Any], quiet: bool = False) -> None:
     try:
         with raising_on_sigterm(), quietly() if quiet else nullcontext():
             command()
-    except (TimError, NonFiniteError) as error:
-        sys.exit(_fail(str(error), 2 if isinstance(error, TimError) else 1))
-    except RuntimeError as error:
-        if not is_lost_connection(error):
-            raise
-        sys.exit(_fail(LOST, 1))
+            sys.stdout.flush()
+    except Exception as error:
+        sys.exit(_failed(error))
     except EndedByLauncher as ended:
         sys.exit(_fail(ENDED, ended.code))
     except KeyboardInterrupt as stop:
@@ -61,6 +59,18 @@ def run(command: Callable[[], Any], quiet: bool = False) -> None:
         sys.exit(_fail(str(told) if told.where else INTERRUPTED, 128 + told.signal))
     if distributed.is_initialized():  # not after an error: to leave in good order takes all processes
         distributed.destroy_process_group()
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong, and return the exit status."""
+    said, status = sentence_and_status(error)
+    if said is None and is_lost_connection(error):
+        said = LOST
+    if said is None:
+        traceback.print_exception(error)
+        said = OURS
+    drop_output()
+    return _fail(said, status)
 
 
 def _fail(message: str, status: int) -> int:

@@ -28,7 +28,17 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("results/samples"),
         help="folder for samples, sheets and samples.json, not that of the inputs (default: results/samples)",
     )
-    parser.add_argument("-m", "--model", help="a tower of the package by name, or a checkpoint (net_g_N.pth)")
+    parser.add_argument(
+        "-m",
+        "--model",
+        help="a tower of the package by name, or a checkpoint (net_g_N.pth, .safetensors, a file of the method's "
+        "authors)",
+    )
+    parser.add_argument(
+        "--task",
+        help="what a file of the method's authors is for, where its keys do not say it: super_resolution, "
+        "colorization, decompression, generic, layouts",
+    )
     parser.add_argument("--list-models", action="store_true", help="print the towers of the package")
     parser.add_argument(
         "-n",
@@ -116,6 +126,7 @@ def sample(args: argparse.Namespace) -> None:
         precision=args.precision,
         frames=args.frames,
         skip_existing=args.skip_existing,
+        task=args.task,
     )
 
     from tim_plugin.inference.files import sample_files

@@ -11,6 +11,8 @@ from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from tim_plugin.cli.told import STAYS, machine_sentence
+from tim_plugin.utils.errors import MachineError
 from tim_plugin.utils.task_options import find_option_file
 
 LAUNCHERS = ("none", "pytorch", "slurm")
@@ -90,11 +92,17 @@ def _quiet_log(args: argparse.Namespace) -> redirect_stderr | nullcontext:
 
 @contextmanager
 def _saying_how_to_go_on() -> Iterator[None]:
-    """Add the command that goes on to what an interrupted run says."""
+    """Add the command that goes on to what a run says that was interrupted, or that the machine stopped."""
     from tim_plugin.utils.processes import Interrupted
 
     try:
         yield
+    except (OSError, MemoryError, RuntimeError) as error:
+        said = machine_sentence(error)
+        if said is None:
+            raise
+        said = f"{said.removesuffix(STAYS)}what was saved stays: go on with: {_resuming(sys.orig_argv)}"
+        raise MachineError(said) from error
     except Interrupted as stop:
         raise Interrupted(stop.signal, f"{stop.where}. Go on with: {_resuming(sys.orig_argv)}") from None
 

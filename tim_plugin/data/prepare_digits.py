@@ -17,7 +17,8 @@ from tim_plugin.data.workers import track
 from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
-from tim_plugin.utils.images import write_atomically, write_png
+from tim_plugin.utils.images import write_png
+from tim_plugin.utils.writing import write_atomically
 
 _TOGETHER = 64  # digits that are handed to a worker at once
 

@@ -24,10 +24,11 @@ from tim_plugin.degradations.base import Degradation
 from tim_plugin.degradations.tasks import get_task
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
-from tim_plugin.utils.images import images_of, read_image, write_atomically, write_png
+from tim_plugin.utils.images import images_of, read_image, write_png
 from tim_plugin.utils.memory import in_memory
 from tim_plugin.utils.names import fitting_name
 from tim_plugin.utils.seeds import keyed_generator
+from tim_plugin.utils.writing import write_atomically
 
 CROPS = ("center", "whole")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import write_atomically
 from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.writing import write_atomically
 
 _RECORD = "prepare.json"
 

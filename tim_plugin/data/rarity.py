@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import read_bytes, write_atomically
+from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.writing import write_atomically
 
 BANDWIDTH = 0.1  # of mean colours in [0, 1]
 _SHAPE = {

@@ -16,12 +16,14 @@ from tqdm import tqdm
 
 from tim_plugin.data.pairs import pair_files
 from tim_plugin.data.rarity import BANDWIDTH, Rarity, digest_of, fingerprint_of, mean_colours, rarity_scores
-from tim_plugin.data.workers import worker_pool
+from tim_plugin.data.workers import results, worker_pool
 from tim_plugin.degradations.labels import Labels
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
-from tim_plugin.utils.images import list_images, read_bytes, write_atomically
+from tim_plugin.utils.images import list_images, read_bytes
 from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.memory import in_memory
+from tim_plugin.utils.writing import appending, write_atomically
 
 _Pair = tuple[Path, Path]
 # Mean colours (C, 3), which classes are shown (C,), digest: plain lists, since a tensor would hold a file handle of its
@@ -83,15 +85,16 @@ def _scan(
         log = None
         if progress is not None and todo:
             progress.parent.mkdir(parents=True, exist_ok=True)
-            log = stack.enter_context(progress.open("a", encoding="utf-8"))
-        results = _measured(partial(_measure, labels), [pair for pair, _ in todo], workers, stack)
-        bar = tqdm(results, total=total, initial=total - len(todo), unit="image")
+            log = stack.enter_context(appending(progress))
+        measured = _measured(partial(_measure, labels), [pair for pair, _ in todo], workers, stack)
+        bar = tqdm(measured, total=total, initial=total - len(todo), unit="image")
         for (_, mark), one in zip(todo, bar, strict=True):
             if isinstance(one, str):
                 raise TimError(one)
             found[tuple(mark)] = one
             if log is not None:
-                log.write(json.dumps({"mark": mark, "palette": labels.describe(), "found": one}) + "\n")
+                line = json.dumps({"mark": mark, "palette": labels.describe(), "found": one})
+                log.write(line.encode() + b"\n")
                 log.flush()
     return found
 
@@ -101,11 +104,16 @@ def _measured(
 ) -> Iterable[_Found | str]:
     if min(workers, len(pairs)) <= 1:
         return map(measure, pairs)
-    return stack.enter_context(worker_pool(min(workers, len(pairs)))).imap(measure, pairs)
+    return results(stack.enter_context(worker_pool(min(workers, len(pairs)))), measure, pairs)
 
 
 def _measure(labels: Labels, pair: _Pair) -> _Found | str:
     """Return what is found of a pair, or what is wrong with it."""
+    found = in_memory(partial(_measure_in_memory, labels, pair))
+    return f"{pair[0]}: does not fit into memory: use fewer --workers, or shrink it" if found is None else found
+
+
+def _measure_in_memory(labels: Labels, pair: _Pair) -> _Found | str:
     try:
         contents = [read_bytes(path) for path in pair]
         image, one_hot = decode_image(contents[0], str(pair[0])).rgb, labels.read(contents[1], str(pair[1])).lq

@@ -14,6 +14,7 @@ import cv2
 import torch
 from tqdm import tqdm
 
+from tim_plugin.utils.errors import MachineError
 from tim_plugin.utils.processes import without_ctrl_c
 
 Task = TypeVar("Task")
@@ -82,7 +83,33 @@ def track(make: Callable[[Task], Outcome], tasks: Sequence[Task], workers: int, 
     if workers == 1:
         return list(_with_bar(map(make, tasks), len(tasks)))
     with worker_pool(workers) as pool:
-        return list(_with_bar(pool.imap(make, tasks, together), len(tasks)))
+        return list(_with_bar(results(pool, make, tasks, together), len(tasks)))
+
+
+def results(pool: Pool, make: Callable[[Task], Outcome], tasks: Sequence[Task], together: int = 1) -> Iterator[Outcome]:
+    """Yield ``make(task)`` for each task, in order.
+
+    Args:
+        pool: Of :func:`worker_pool`.
+        make: Called in the worker processes.
+        tasks: Of all workers.
+        together: Tasks that are handed to a worker at once.
+
+    Raises:
+        MachineError: A worker was killed; its tasks are lost, and the pool would wait for them for ever.
+    """
+    workers, waiting = list(pool._pool), pool.imap(make, tasks, together)
+    while True:
+        try:
+            yield waiting.next(timeout=1.0)
+        except StopIteration:
+            return
+        except multiprocessing.TimeoutError:
+            if any(worker.exitcode is not None for worker in workers):
+                raise MachineError(
+                    "a worker process was ended by the system, perhaps since memory ran out: use fewer --workers; what "
+                    "was written stays, and the same command goes on"
+                ) from None
 
 
 def _with_bar(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:

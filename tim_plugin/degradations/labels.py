@@ -16,11 +16,12 @@ from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.image_decoding import stored_image
 
 Void = Literal["channel", "mask"]
-_VOIDS = get_args(Void)
+Cells = Literal["shares", "nearest"]
+_VOIDS, _CELLS = get_args(Void), get_args(Cells)
 
 
 class Labels(Degradation):
-    """The LQ is a label map, one-hot; a level reads the share of each class in each of its cells.
+    """The LQ is a label map, one-hot; a level reads the share of each class in each of its cells, or one class.
 
     A file holds class indices (one channel) or the palette's colours (three, four, or a palette of its own). No part of
     an image can be compared with its label map, so there is nothing to project.
@@ -32,6 +33,8 @@ class Labels(Degradation):
             loss leaves it out.
         num_classes: Number of classes without void, with palette ``indices``.
         void_index: Raw index that is void, if there is void, with palette ``indices``.
+        cells: What a level of a lower resolution reads in each of its cells: ``shares``: the share of each class;
+            ``nearest``: one class alone, that of the pixel at the cell's centre (the authors' networks).
 
     Raises:
         TimError: A value that is none of these.
@@ -46,9 +49,13 @@ class Labels(Degradation):
         void: Void = "channel",
         num_classes: int | None = None,
         void_index: int | None = None,
+        cells: Cells = "shares",
     ) -> None:
+        if cells not in _CELLS:
+            raise TimError(f"cells {cells!r} is not known: {did_you_mean(str(cells), _CELLS)}")
         if void not in _VOIDS:
             raise TimError(f"void {void!r} is not known: {did_you_mean(str(void), _VOIDS)}")
+        self.cells = cells
         self.palette = get_palette(palette, num_classes, void_index)
         if void == "mask" and not self.palette.has_void:
             raise TimError("void 'mask': which index is void? Give void_index (255, for instance), or leave void out")
@@ -75,7 +82,9 @@ class Labels(Degradation):
         return Observed(one_hot[: self.channels])
 
     def shrink(self, lq: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the share of each class in each cell of ``size`` (h, w), by area averaging: (N, C, h, w)."""
+        """Return the share of each class in each cell of ``size`` (h, w), or one class: (N, C, h, w)."""
+        if self.cells == "nearest":
+            return F.interpolate(lq, size, mode="nearest-exact")
         return F.adaptive_avg_pool2d(lq, size)
 
     def resize(self, observed: Observed, size: tuple[int, int]) -> Observed:

@@ -17,6 +17,7 @@ from tim_plugin.utils.digit_files import DIGIT_PX, PADDED_PX, fit_to_digits
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.images import encode_png, round_to_8_bit
+from tim_plugin.utils.weight_headers import SUFFIX
 
 _SAVING_ROUNDS = 100
 _SAVED_WELL = 1e-3  # relative error of the coordinates at which a saved image is done; rounding alone gives about this
@@ -51,7 +52,7 @@ class PrincipalComponents(Degradation):
 
         Args:
             basis: Training digits (an idx file, or ``sklearn:digits/train``) whose principal components are taken, or a
-                checkpoint (``.pth``) of a network that was trained with this degradation.
+                checkpoint (``.pth``, ``.safetensors``) of a network that was trained with this degradation.
             num_components: Number of principal components that are known of an image.
 
         Raises:
@@ -59,7 +60,7 @@ class PrincipalComponents(Degradation):
         """
         if isinstance(num_components, bool) or not isinstance(num_components, int) or num_components < 1:
             raise TimError(f"num_components {num_components!r} must be a whole number from 1")
-        if isinstance(basis, str) and basis.endswith(".pth"):
+        if isinstance(basis, str) and basis.endswith((".pth", SUFFIX)):
             stored = _stored(basis)
             if len(stored["components"]) != num_components:
                 raise TimError(
@@ -80,7 +81,7 @@ class PrincipalComponents(Degradation):
         basis = stored.get("basis")
         if not isinstance(basis, Mapping):
             return
-        ours, theirs = self.components, basis["components"]
+        ours, theirs = self.components, torch.as_tensor(basis["components"])
         if ours.shape != theirs.shape or not torch.allclose(ours, theirs, atol=1e-3):
             raise TimError(
                 f"{where}: was trained with another PCA basis ({len(theirs)} components) than network_g: degradation: "

@@ -1,4 +1,4 @@
-"""The table of tasks; the only place that names one.
+"""The table of tasks; the only place that names one. It needs no torch until a degradation is asked for.
 
 A new task is one row here, its degradation in ``degradations/``, and its option files.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tim_plugin.degradations.base import Degradation
-from tim_plugin.degradations.table import build_degradation, degradation_options
 from tim_plugin.utils.errors import TimError, did_you_mean
+
+if TYPE_CHECKING:
+    from tim_plugin.degradations.base import Degradation
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Task:
     @property
     def options(self) -> frozenset[str]:
         """Keys of a dataset's section that are the degradation's (:func:`degradation_options` says what they mean)."""
+        from tim_plugin.degradations.table import degradation_options
+
         return frozenset(option.name for option in degradation_options(self.degradation))
 
     def build(self, section: Mapping[str, Any], where: str) -> Degradation:
@@ -41,6 +44,8 @@ class Task:
         Raises:
             TimError: An option of the degradation is missing or wrong.
         """
+        from tim_plugin.degradations.table import build_degradation
+
         arguments = {key: value for key, value in section.items() if key in self.options}
         foreign = sorted(key for task in TASKS.values() for key in task.options - self.options if key in section)
         if foreign:

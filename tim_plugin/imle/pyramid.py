@@ -28,16 +28,16 @@ def condition_pyramid(observed: Observed, spec: Any, degradation: Degradation) -
 
     With placement ``upsample`` the first level reads the LQ, and levels above it the enlarged LQ if
     ``condition_every_level``; with ``same`` level k reads the LQ at 1 / 2^(L-1-k) of its size, shrunk as the
-    degradation says.
+    degradation says. A tower that enlarges and whose LQ has the GT's size reads it at half the size of each image.
 
     Args:
         observed: (N, C, h, w) and what else is given, batched.
-        spec: What the tower is: ``num_levels``, ``placement``, ``condition_every_level``, ``consistency``.
+        spec: What the tower is: ``num_levels``, ``placement``, ``scale``, ``condition_every_level``, ``consistency``.
         degradation: The tower's; what the projection needs is left out where the tower does not project.
 
     Raises:
-        TimError: ``same``, and a side of the input is not divisible by 2^(L-1); or the projection needs more than is
-            given.
+        TimError: The LQ is shrunk, and a side of it is not divisible by the largest step; or the projection needs more
+            than is given.
     """
     if spec.consistency == "project" and not degradation.is_complete(observed):
         raise TimError(
@@ -57,6 +57,8 @@ def condition_pyramid(observed: Observed, spec: Any, degradation: Degradation) -
 def _level_inputs(lq: Tensor, spec: Any, degradation: Degradation) -> list[Tensor | None]:
     if spec.placement == "same":
         return _down_pyramid(lq, spec.num_levels, degradation.shrink)
+    if spec.scale == 1:
+        return _down_pyramid(lq, spec.num_levels + 1, degradation.shrink)[:-1]
     height, width = lq.shape[-2:]
     sizes = [(height * 2**k, width * 2**k) for k in range(1, spec.num_levels)]
     return [lq, *(bicubic_resize(lq, size) if spec.condition_every_level else None for size in sizes)]

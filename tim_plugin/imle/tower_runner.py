@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -116,12 +117,21 @@ def is_sharded(tower: Any) -> bool:
     return isinstance(tower, nn.Module) and any(isinstance(module, FSDPModule) for module in tower.modules())
 
 
-def kept_weights(tower: Any) -> AbstractContextManager[None]:
+def kept_weights(tower: Any, most_bytes: float = math.inf) -> AbstractContextManager[None]:
     """Compute each weight-normalised weight once for as long as this lasts; of a sharded tower at each use.
 
     What is computed is whole: kept, it would be the whole network in each process.
+
+    Args:
+        tower: The tower, or a wrapper of it.
+        most_bytes: Of a tower with more weights nothing is kept, because that is a second copy of them.
     """
-    return nullcontext() if is_sharded(tower) else parametrize.cached()
+    network = tower
+    while not isinstance(network, nn.Module) and hasattr(network, "tower"):
+        network = network.tower
+    weights = network.parameters() if isinstance(network, nn.Module) else ()
+    is_large = sum(weight.numel() * weight.element_size() for weight in weights) >= most_bytes
+    return nullcontext() if is_large or is_sharded(tower) else parametrize.cached()
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

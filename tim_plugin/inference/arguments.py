@@ -68,6 +68,7 @@ class SampleOptions(Resources):
         frames: Write a video's samples as PNGs, frame by frame, in place of one video for each sample.
         skip_existing: Leave out files that ``samples.json`` says were sampled with the same model, content and
             options, if their PNGs exist.
+        task: What a file of the method's authors is for, see :func:`tim_plugin.utils.checkpoints.load_network`.
 
     Raises:
         TimError: A value is out of its range; the message names the command line's option.
@@ -82,6 +83,7 @@ class SampleOptions(Resources):
     with_contact_sheet: bool = True
     frames: bool = False
     skip_existing: bool = False
+    task: str | None = None
 
     def __post_init__(self) -> None:
         for name, value, minimum in (("-n", self.num_samples, 1), ("--seed", self.seed, 0)):

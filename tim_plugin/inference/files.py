@@ -136,12 +136,18 @@ def _named(sources: Sequence[Path], most: int = 3) -> str:
 def _sampled(run: Run, planned: Planned, writer: Writer, overview: Overview) -> Entry | TimError:
     """Sample one input and return its entry, which is recorded once its files are written; or what went wrong."""
     try:
-        entry = (_sample_video if planned.source.is_video else _sample_image)(run, planned, writer, overview)
+        sample = _sample_video if planned.source.is_video else _sample_image
+        entry = in_memory(partial(sample, run, planned, writer, overview))
+        if entry is None:
+            raise _UnsampledError(f"{planned.source.path}: {_TOO_LARGE}")
     except _UnsampledError as error:
         writer.end_group(lambda: None)
         return error
     writer.end_group(partial(run.record.add, entry))
     return entry
+
+
+_TOO_LARGE = "its samples do not fit into memory: lower --memory-gib or --batch"
 
 
 class _UnsampledError(TimError):
@@ -157,7 +163,7 @@ def _one_by_one(chunks: Iterator[Tensor], path: Path) -> Iterator[Tensor]:
         except TimError as error:
             raise _UnsampledError(f"{path}: {error}") from error
         if samples is None:
-            raise _UnsampledError(f"{path}: its samples do not fit into memory: lower --memory-gib or --batch")
+            raise _UnsampledError(f"{path}: {_TOO_LARGE}")
         if samples is ended:
             return
         yield samples

@@ -128,7 +128,7 @@ def one_pass(network: nn.Module, lq: Tensor, num_samples: int, seed: int, image_
 
 def _padded(observed: Observed, tower: nn.Module) -> Observed:
     """Continue the LQ to the right and below until the levels and the degradation's blocks divide its sides."""
-    if tower.spec.placement == "upsample":
+    if tower.spec.scale > 1:
         return observed
     multiple = math.lcm(tower.spec.gt_multiple, tower.degradation.crop_step)
     smallest = 2 * tower.spec.gt_multiple  # instance norm needs more than one position on the coarsest level

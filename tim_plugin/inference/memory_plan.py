@@ -65,7 +65,7 @@ def plan_for(
         at_once = resources.max_samples_per_batch or USUAL_AT_ONCE
         return Plan(_in_precision(tower, device, resources), device, at_once, 0)
     available = int(COUNTED * resources.memory_gib * GIB) - taken_bytes
-    shrunk = 1 if tower.spec.placement == "upsample" else 2 ** (tower.spec.num_levels - 1)
+    shrunk = tower.spec.gt_multiple // tower.spec.scale
     coarsest = (-(-height // shrunk), -(-width // shrunk))
     size = (tower.spec.num_out_ch, height * tower.spec.scale, width * tower.spec.scale)
     whole = activation_bytes(tower.spec, *coarsest) + _projected_by(tower).saving_bytes(*size)

@@ -17,6 +17,7 @@ from tim_plugin.utils.contact_sheet import LARGEST_TILE_PX, SheetRow, contact_sh
 from tim_plugin.utils.disk_tensors import release
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import to_pixels, write_pixels, write_png
+from tim_plugin.utils.memory import in_memory
 from tim_plugin.utils.resize import bicubic_resize
 from tim_plugin.utils.strips import is_very_large, joined
 
@@ -121,10 +122,11 @@ def write_or_say(write: Callable[..., None], path: Path, *content: Any) -> None:
     """Call ``write(path, *content)``.
 
     Raises:
-        TimError: It raised OSError.
+        TimError: It raised OSError, or memory ran out.
     """
     try:
-        write(path, *content)
+        if in_memory(lambda: (write(path, *content),)) is None:
+            raise TimError(f"{path}: cannot be written: memory ran out: lower --memory-gib or --batch")
     except OSError as error:
         raise TimError(f"{path}: cannot be written: {error.strerror or error}") from error
 

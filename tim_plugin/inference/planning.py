@@ -26,8 +26,8 @@ from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.image_headers import read_header
-from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.memory import in_memory
+from tim_plugin.utils.tensor_files import mapped_bytes
 
 SMALLEST_SIDE_PX = 2  # instance norm needs more than one position
 
@@ -81,7 +81,7 @@ def open_run(model: Path | str, folder: Path, options: SampleOptions) -> Run:
         TimError: The device, the model, ``level_seeds`` or the record is wrong.
     """
     device = choose_device(options.device)
-    tower, network_g, file = open_network(model, device)
+    tower, network_g, file = open_network(model, device, options.task)
     if not hasattr(tower, "forward_level"):
         raise TimError(
             f"{model}: is a {network_g.get('type')}, whose inputs only a data set knows how to read: use "
@@ -91,14 +91,16 @@ def open_run(model: Path | str, folder: Path, options: SampleOptions) -> Run:
     network_g = plain(network_g, lambda tensor: f"tensor of shape {tuple(tensor.shape)}")
     header = {"tim_plugin": __version__, "model": str(model), "network_g": network_g, "seed": options.seed}
     made_with = {
-        "model_sha256": sha256(read_bytes(file)),
+        "model_sha256": sha256_of_file(file),
         "seed": options.seed,
         "num_samples": options.num_samples,
         "level_seeds": options.level_seeds,
         "precision": options.precision,
+        **({} if options.task is None else {"task": options.task}),
     }
     record = SampleRecord(folder / "samples.json", header, options.skip_existing)
-    return Run(tower, device, options, folder, made_with, record, own_bytes(device))
+    taken = own_bytes(device) + (mapped_bytes(file) if device.type == "cpu" else 0)  # weights that are not read yet
+    return Run(tower, device, options, folder, made_with, record, taken)
 
 
 def _fitted(options: SampleOptions, num_levels: int) -> SampleOptions:

@@ -12,9 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from tim_plugin.utils.image_headers import PNG
-from tim_plugin.utils.images import replacing, to_pixels
+from tim_plugin.utils.images import to_pixels
 from tim_plugin.utils.resize import resizer_of_rows
 from tim_plugin.utils.strips import strips
+from tim_plugin.utils.writing import replacing
 
 COLOUR_TYPE = {1: 0, 3: 2, 4: 6}  # by channels: grey, RGB, RGB with alpha
 LEFT_NEIGHBOUR = 1  # the filter: each byte less the same channel's byte to its left
@@ -36,7 +37,7 @@ def write_png_rows(path: Path, height: int, width: int, channels: int, parts: It
     path.parent.mkdir(parents=True, exist_ok=True)
     # As OpenCV compresses: fast, and good for what the filter leaves of photographs.
     compressor = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as file:
         file.write(PNG)
         _write_chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPE[channels], 0, 0, 0))
         for rows in parts:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import write_json
 from tim_plugin.utils.json_files import NONE, parse_json
+from tim_plugin.utils.writing import appending, write_json
 
 SAVE_EVERY_S = 2.0  # rather than for each of thousands of images
 SHAPE = {"images": [{"input": str, "samples": [{"file": str}], "sheet?": (str, NONE), "made_with?": dict}]}
@@ -137,7 +137,7 @@ class SampleRecord:
         if keys:
             self._changed = True
             try:
-                with self._noted.open("ab") as noted:
+                with appending(self._noted) as noted:
                     noted.write(b"".join(os.fsencode(key) + b"\0" for key in keys))
             except OSError as error:
                 raise TimError(f"{self._noted}: cannot be written: {error.strerror or error}") from error

@@ -18,6 +18,7 @@ from tim_plugin.imle.tower_runner import kept_weights
 from tim_plugin.imle.types import Condition
 from tim_plugin.imle.types import coarsest as coarsest_of
 from tim_plugin.inference.batch_invariance import BatchInvariant
+from tim_plugin.utils.tensor_files import LARGE_BYTES
 from tim_plugin.utils.trees import map_tensors, move, take
 
 LevelSeeds = Sequence[int | None]
@@ -96,7 +97,7 @@ def sample_chunks(
     """Give the samples of one input some at a time, so that not all need be kept.
 
     What all samples share is computed once: the levels below the first whose latents differ, and each normalised
-    weight.
+    weight, except those of a network that is too large to have twice.
 
     Args:
         tower: The generator; one that has ``max_samples_per_batch`` is never given more, and one that has ``empty``
@@ -125,7 +126,7 @@ def sample_chunks(
         with BatchInvariant():
             return tower.forward_level(level, condition, move(drawn, coarsest.device), state)
 
-    with kept_weights(tower):
+    with kept_weights(tower, LARGE_BYTES):
         shared, shared_state = None, None
         for level in range(num_shared):
             shared, shared_state = run(level, [0], shared_state)

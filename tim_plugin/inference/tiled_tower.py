@@ -13,7 +13,7 @@ image before the next one begins, and its output is a map of the whole image, ke
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from tim_plugin.utils.errors import TimError
 
 FIRST_HALO_PX = 1
 RRDB_HALO_PX = 15  # three dense blocks of five 3x3 convolutions
-LAST_HALO_PX = 3  # conv_body, and behind it three 3x3 convolutions, at twice the size where the level enlarges
+LAST_HALO_PX = 3  # conv_body, and behind it two 3x3 convolutions, or three at twice the size
 NORM_EPSILON = 1e-5  # of F.instance_norm
 
 Read = Callable[[Window], Tensor]
@@ -122,15 +122,17 @@ class TiledTower(WrappedTower):
     def _reader(self, condition: Condition, latent: LevelLatent, state: TiledState | None) -> Read:
         """Return what reads a window of all that the level's first convolution sees."""
         held = [latent.noise] if state is None else [latent.noise, state.image]
-        if state is not None:
-            enlarge = tuple(state.image.shape[-2:]) != tuple(latent.noise.shape[-2:])
+        size = latent.noise.shape[-2:]
 
         def read(window: Window) -> Tensor:
             parts = [] if condition.image is None else [window.of(condition.image)]
-            if state is not None:
-                parts.append(_enlarged_image(state.image, window) if enlarge else window.of(state.image))
+            if state is not None and self.spec.image_below != "none":
+                enlarge = state.image.shape[-2:] != size
+                image = _enlarged_image(state.image, window) if enlarge else window.of(state.image)
+                parts += self.tower.read_below(image)
             parts.append(window.of(latent.noise))
             if state is not None and self.spec.feature_scale > 0:
+                enlarge = state.features.shape[1:] != size
                 features = _enlarged(state.features, window) if enlarge else state.features.read(window)
                 parts.append(features * self.spec.feature_scale)
             seen = torch.cat(parts, dim=1)
@@ -164,27 +166,37 @@ class TiledTower(WrappedTower):
         self, module: TowerLevel, first: FeatureMap, trunk: Read, condition: Condition, is_last: bool
     ) -> tuple[Tensor, FeatureMap | None]:
         """Run the convolutions behind the trunk; nobody reads the last level's features, the largest map of all."""
-        channels, height, width = first.shape
-        factor = 1 if module.conv_up is None else 2
-        image = self.empty(1, self.spec.num_out_ch, height * factor, width * factor)
-        features = None if is_last else self.maps.new(channels, height * factor, width * factor)
-        lightness = condition.image if self.spec.head == "ab" else None
-
-        def compute(both: Tensor) -> Tensor:
-            raw, out = module.finish(*both.split(channels, dim=1))
-            return torch.cat([raw, raw[:, :0] if is_last else out], dim=1)
+        channels, *size = first.shape
+        factor = 2 if module.upsample else 1
+        image_factor = 1 if module.head_at_trunk else factor
+        image = self.empty(1, self.spec.num_out_ch, *(side * image_factor for side in size))
+        features = None if is_last else self.maps.new(channels, *(side * factor for side in size))
+        halo = LAST_HALO_PX + (module.conv_up is not None and not module.upsample)
+        lightness = condition.image if self.spec.writes_ab else None
 
         def read(window: Window) -> Tensor:
             return torch.cat([first.read(window), trunk(window)], dim=1)
 
-        raw_channels = module.conv_last.out_channels
-        for window, tile in self._tiles((height, width), LAST_HALO_PX, read, compute, factor):
-            raw, out = tile[:, :raw_channels], tile[:, raw_channels:]
+        def tiles(compute: Callable[[Tensor], Tensor], factor: int) -> Iterator[tuple[Window, Tensor]]:
+            return self._tiles(
+                tuple(size), halo, read, lambda both: compute(module.total(*both.split(channels, dim=1))), factor
+            )
+
+        def both(total: Tensor) -> Tensor:
+            out = module.features_of(total)
+            raw = module.raw_of(out)
+            return torch.cat([raw, raw[:, :0] if is_last else out], dim=1)
+
+        for window, tile in tiles(module.raw_of if module.head_at_trunk else both, image_factor):
+            raw, out = tile.split([module.conv_last.out_channels, tile.shape[1] - module.conv_last.out_channels], dim=1)
             given = None if lightness is None else window.of(lightness).to(self.device)
             with full_precision(self.device):
                 window.of(image).copy_(self.tower.image_of(raw, given))
             release(image)
-            if features is not None:
+            if out.shape[1]:
+                features.write(window, out.cpu())
+        if module.head_at_trunk and features is not None:
+            for window, out in tiles(module.features_of, factor):
                 features.write(window, out.cpu())
         return image, features
 

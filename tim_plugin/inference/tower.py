@@ -20,14 +20,13 @@ from tim_plugin.inference.finishing import measure_consistency
 from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files
 from tim_plugin.inference.image_samples import sample_image_chunks
 from tim_plugin.inference.memory_plan import plan_for
-from tim_plugin.inference.record import sha256
+from tim_plugin.inference.record import sha256, sha256_of_file
 from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, kept_levels
 from tim_plugin.inference.sampler import fixed_levels
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.image_headers import read_header
-from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.strips import joined
 from tim_plugin.utils.trees import map_tensors, move
 
@@ -101,7 +100,7 @@ class Tower:
 
     @cached_property
     def _model_sha256(self) -> str | None:
-        return None if self.file is None else sha256(read_bytes(self.file))
+        return None if self.file is None else sha256_of_file(self.file)
 
     def sample(
         self,

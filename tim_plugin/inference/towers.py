@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from tim_plugin.utils import bundled, weight_headers
 from tim_plugin.utils.bundled import Weights
-from tim_plugin.utils.checkpoints import load_into, load_network, network_of, plain
+from tim_plugin.utils.checkpoints import (
+    load_into,
+    load_network,
+    network_g_of,
+    network_of,
+    parameters_of,
+    plain,
+    read_checkpoint,
+)
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.weight_headers import TOWER
+from tim_plugin.utils.writing import write_atomically
 
 
 class Opened(NamedTuple):
@@ -59,15 +70,22 @@ def load(name: str, device: torch.device | str = "cpu") -> Opened:
     return Opened(network.requires_grad_(False).to(device), weights.arguments, path_of(name))
 
 
-def open_network(model: Path | str, device: torch.device | str = "cpu") -> Opened:
+def open_network(model: Path | str, device: torch.device | str = "cpu", task: str | None = None) -> Opened:
     """Return the network of a checkpoint's path, or the tower of a name; a path has a suffix or a folder.
+
+    Args:
+        model: The path, or the name.
+        device: Where it is to be.
+        task: Of a file of the method's authors, see :func:`tim_plugin.utils.checkpoints.load_network`.
 
     Raises:
         TimError: It is neither, or the file is damaged.
     """
     path = Path(model).expanduser()
     if path.suffix or len(path.parts) > 1 or path.is_file():
-        return Opened(*load_network(path, device), path)
+        return Opened(*load_network(path, device, task=task), path)
+    if task is not None:
+        raise TimError(f"--task {task}: says what a file of the method's authors is for, and --model {model} is none")
     return load(str(model), device)
 
 
@@ -87,6 +105,34 @@ def write(name: str, network: nn.Module, options: Mapping[str, Any], what: str) 
         file = Path(folder) / name
         bundled.write_weights(file, network.state_dict(), plain(options, Tensor.tolist), {"what": what})
         bundled.bundle(name, file, bundled.FOLDER)
+
+
+def convert(model: Path | str, output: Path | str, task: str | None = None) -> dict[str, Any]:
+    """Write a checkpoint's network as a safetensors file that holds its arguments; return its ``network_g`` section.
+
+    Args:
+        model: A checkpoint, or a file of the method's authors. Where it has EMA weights, they are taken.
+        output: Of the suffix ``.safetensors``; folders are made.
+        task: Of a file of the method's authors, see :func:`tim_plugin.utils.checkpoints.load_network`.
+
+    Raises:
+        TimError: The file cannot be read, or is not complete, or ``output`` is of another suffix or the file itself.
+    """
+    model, output = Path(model).expanduser(), Path(output).expanduser()
+    if output.suffix != weight_headers.SUFFIX:
+        raise TimError(f"-o {output}: is written as {weight_headers.SUFFIX}: give a name with that suffix")
+    if output.exists() and model.exists() and output.samefile(model):
+        raise TimError(f"-o {output}: is the file that is read: give another name")
+    checkpoint = read_checkpoint(model)
+    options = plain(network_g_of(checkpoint, model, task=task), Tensor.tolist)
+    network = network_of(options, without_weights=True)
+    state = parameters_of(checkpoint, model, network=network)
+    load_into(network, state, model, assign=True)  # says what does not fit
+    header = {"arguments": json.dumps(options), "about": json.dumps({"what": f"converted from {model.name}"})}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    content = save({key: value.contiguous() for key, value in state.items()}, header)
+    write_atomically(output, content)
+    return options
 
 
 def described() -> str:

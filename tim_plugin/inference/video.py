@@ -6,6 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -14,8 +15,9 @@ import numpy as np
 
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_headers import format_of, is_video_start
-from tim_plugin.utils.images import encode_pixels, first_bytes, make_writable
+from tim_plugin.utils.images import encode_pixels, first_bytes
 from tim_plugin.utils.raw_samples import opencv_silenced
+from tim_plugin.utils.writing import make_writable, move, temporary_folder
 
 WRITTEN_SUFFIX, CODEC = ".mp4", "mp4v"  # MPEG-4 Part 2, which OpenCV's wheels bring
 LARGEST_SIDE_PX = 8191  # the format has 13 bits for it
@@ -115,9 +117,10 @@ class VideoFiles:
         self.paths, self.fps = paths, fps
         self._writers: list[cv2.VideoWriter] = []
         self._counts = [0] * len(paths)
+        self._leaving = ExitStack()
         try:
             make_writable(paths[0].parent)
-            self._folder = tempfile.TemporaryDirectory(prefix=".video_", dir=paths[0].parent)
+            self._folder = self._leaving.enter_context(temporary_folder(paths[0].parent))
         except OSError as error:
             raise TimError(f"{paths[0].parent}: cannot be written to: {error.strerror or error}") from error
 
@@ -147,7 +150,7 @@ class VideoFiles:
         return writer
 
     def _temporary(self, path: Path) -> Path:
-        return Path(self._folder.name) / f"{self.paths.index(path)}{WRITTEN_SUFFIX}"  # OpenCV takes text only
+        return self._folder / f"{self.paths.index(path)}{WRITTEN_SUFFIX}"  # OpenCV takes text only
 
     def __enter__(self) -> VideoFiles:
         return self
@@ -157,12 +160,12 @@ class VideoFiles:
     ) -> None:
         for writer in self._writers:
             writer.release()
-        with self._folder:
+        with self._leaving:
             if error is None:
                 for path, count in zip(self.paths, self._counts, strict=True):
                     self._check(path, count)
                 for path in self.paths:
-                    os.replace(self._temporary(path), path)
+                    move(self._temporary(path), path)
 
     def _check(self, path: Path, count: int) -> None:
         written = _opened(self._temporary(path)).get(cv2.CAP_PROP_FRAME_COUNT)

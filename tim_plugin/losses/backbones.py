@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from tim_plugin.losses.tim_small import SmallTrunk
 from tim_plugin.utils.bundled import Weights, read_bundled, read_weights
-from tim_plugin.utils.checkpoints import load_intact
 from tim_plugin.utils.errors import MissingWeightsError, TimError, did_you_mean
+from tim_plugin.utils.tensor_files import read_tensors
 
 TIM_SMALL = "tim_small"
 HEADS_KEY, TRUNK_KEY = "heads", "trunk."  # in the files of TIM_SMALL's weights
@@ -273,7 +273,7 @@ def _require_file(path: Path, named: tuple[str, str]) -> None:
 def _read(path: Path) -> Mapping[str, Tensor]:
     _require_file(path, ("imagenet", "random"))
     try:
-        return load_intact(path)
+        return read_tensors(path)
     except Exception as error:  # unpickling fails in many ways
         raise TimError(
             f"weights {path} cannot be read: damaged, or more than a state dict "

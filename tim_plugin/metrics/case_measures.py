@@ -38,18 +38,14 @@ from tim_plugin.metrics.sample_measures import (
     pair_mean,
     space_score,
 )
-from tim_plugin.metrics.several_samples import LEAST_SAMPLES, SPACE_SAMPLES
+from tim_plugin.metrics.several_samples import LEAST_SAMPLES
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import round_to_8_bit
+from tim_plugin.utils.metric_names import CONSISTENCY, METRICS, OF_DISTANCE, OF_PIXELS, OF_SETS, SPACE, SPACE_SAMPLES
 
-OF_SETS = ("fid", "kid", "prc")
 LEAST_IMAGES = {"fid": 2, "kid": 2, "prc": NEIGHBOURS + 1}  # in each set
-OF_DISTANCE = ("lpips", "lpips_diversity", "fwv")
-OF_PIXELS = {"psnr": calculate_psnr, "ssim": calculate_ssim}
+FUNCTIONS = dict(zip(OF_PIXELS, (calculate_psnr, calculate_ssim), strict=True))
 SSIM_WINDOW_PX = 11
-SPACE = f"s{SPACE_SAMPLES}"
-CONSISTENCY = "consistency"
-METRICS = (*OF_SETS, *OF_DISTANCE, SPACE, *OF_PIXELS, CONSISTENCY)
 Figures = dict[str, Any]
 
 
@@ -182,7 +178,7 @@ def _by_pixels(case: Case, mean: Tensor, tools: Tools) -> dict[str, Any]:
     if "ssim" in tools.metrics and min(case.gt.shape[-2:]) < SSIM_WINDOW_PX:
         size = f"{case.gt.shape[-1]}x{case.gt.shape[-2]}"
         raise TimError(f"{case.name}: is {size}; ssim needs {SSIM_WINDOW_PX}x{SSIM_WINDOW_PX} pixels or more")
-    for name, function in OF_PIXELS.items():
+    for name, function in FUNCTIONS.items():
         if name in tools.metrics:
             row[name] = [min(function(image, target, 0), EQUAL_DB) for image in images]
             row[f"{name}_of_mean"] = min(function(mean_image, target, 0), EQUAL_DB)

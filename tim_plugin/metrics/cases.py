@@ -21,9 +21,8 @@ from tim_plugin.inference.image_samples import sample_loader
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import images_of, read_bytes, read_image, round_to_8_bit
 from tim_plugin.utils.memory import in_memory
+from tim_plugin.utils.metric_names import PATTERN
 from tim_plugin.utils.trees import map_tensors
-
-PATTERN = "{name}_s{index}"
 
 
 class Case(NamedTuple):

@@ -20,12 +20,6 @@ from tim_plugin.inference.devices import choose_device
 from tim_plugin.losses.backbones import TIM_SMALL
 from tim_plugin.losses.distance import PerceptualDistance, require_distance
 from tim_plugin.metrics.case_measures import (
-    CONSISTENCY,
-    METRICS,
-    OF_DISTANCE,
-    OF_PIXELS,
-    OF_SETS,
-    SPACE,
     Tools,
     check_metrics,
     score,
@@ -38,7 +32,8 @@ from tim_plugin.options.option_file import parse_options
 from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, read_checkpoint, require_same_degradation
 from tim_plugin.utils.errors import MissingWeightsError, TimError
 from tim_plugin.utils.folder_lock import locked
-from tim_plugin.utils.images import make_writable, write_json
+from tim_plugin.utils.metric_names import CONSISTENCY, METRICS, OF_DISTANCE, OF_PIXELS, OF_SETS, SPACE
+from tim_plugin.utils.writing import make_writable, write_json
 
 BY_DEFAULT = (*OF_PIXELS, "lpips", "lpips_diversity")  # and consistency, where it can be measured
 RENAMED = {"agreement": CONSISTENCY}  # metrics, by the name that they had before

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tim_plugin.metrics.image_sets import FeatureSet
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import read_bytes, write_atomically
+from tim_plugin.utils.images import read_bytes
+from tim_plugin.utils.writing import write_atomically
 
 
 def cached_features(features: FeatureSet, gt: Tensor, cache: Path | None) -> np.ndarray:

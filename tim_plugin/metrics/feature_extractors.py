@@ -6,6 +6,7 @@ A Frechet distance on other features than Inception's is not called FID: :attr:`
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +21,9 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, Featu
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from tim_plugin.losses.backbones import Trunk, require_weights
-from tim_plugin.utils.checkpoints import load_intact
 from tim_plugin.utils.errors import MissingWeightsError, TimError
+from tim_plugin.utils.tensor_files import read_tensors
+from tim_plugin.utils.weight_headers import SUFFIX
 
 SQUEEZENET = "tim-squeezenet"
 INCEPTION = "inception-v3-compat"
@@ -119,7 +121,12 @@ def build_extractor(choice: str, option: str = "--feature-extractor", names: Seq
     kind = choice if path is None else _kind_of(path, option)
     if kind == "squeezenet":
         return _squeezenet(path, option)
-    network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        file = path
+        if path.suffix == SUFFIX:  # which torch-fidelity does not read
+            file = Path(folder) / "inception.pth"
+            torch.save(read_tensors(path), file)
+        network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=str(file))
     return Extractor(network, f"Inception v3 ({path.name}), 2048 features", "fid", "kid", _digest(network))
 
 
@@ -178,7 +185,7 @@ def _inception_file(option: str, names: Sequence[str]) -> Path:
 
 def _kind_of(path: Path, option: str) -> str:
     try:
-        state = load_intact(path)
+        state = read_tensors(path)
     except Exception as error:  # unpickling fails in many ways
         raise TimError(
             f"{option} {path}: cannot be read: damaged, or more than a state dict ({type(error).__name__})"

@@ -15,8 +15,8 @@ from torch import Tensor
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.lpips_metric import rgb_01, shared_distance
 from tim_plugin.metrics.sample_measures import distance_maps, diversity, fwv, space_score
+from tim_plugin.utils.metric_names import SPACE_SAMPLES
 
-SPACE_SAMPLES = 10
 LEAST_SAMPLES = {"calculate_lpips_diversity": 2, "calculate_fwv": 2, "calculate_s10": SPACE_SAMPLES}
 
 

@@ -13,6 +13,7 @@ import copy
 import logging
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -21,21 +22,25 @@ from typing import Any
 
 import basicsr.test
 import basicsr.train
+from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.logger import initialized_logger
 
 from tim_plugin.compat import load_resume_state
 from tim_plugin.data.keyed_sampler import KeyedSampler
 from tim_plugin.data.workers import start_loader
+from tim_plugin.models import run_logs
 from tim_plugin.models.built_ahead import LOGGER, BuiltAhead
 from tim_plugin.models.interruption import Interruption
 from tim_plugin.models.needed_files import require_files, require_networks
 from tim_plugin.models.progress import show_progress
+from tim_plugin.models.validations import Validations
 from tim_plugin.options.option_file import parse_options
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
-from tim_plugin.utils.images import write_atomically
 from tim_plugin.utils.processes import barrier, broadcast_from_rank_0
+from tim_plugin.utils.training_states import numbered_states
+from tim_plugin.utils.writing import write_atomically
 
 Observer = Callable[[int, Mapping[str, float]], None]
 
@@ -58,19 +63,22 @@ def train_pipeline(root_path: str, argv: list[str] | None = None, on_step: Obser
     """
     resumed: dict[str, int] = {}
     ahead, loop, kept, interruption = BuiltAhead(), basicsr.train, bytearray(), Interruption()
+    validations = Validations()
     loaders = partial(_create_dataloaders, loop.create_train_val_dataloader, resumed, interruption)
     with (
         _own_log_file(),
         ExitStack() as lock,
+        _replaced(threading, excepthook=partial(run_logs.thread_hook, threading.excepthook)),
         _replaced(
             loop,
             parse_options=partial(_parse, lock, kept, argv),
             load_resume_state=partial(_prepare_training, ahead, resumed, loaders, loop.build_model),
             EnlargedSampler=KeyedSampler,
             make_exp_dirs=partial(_make_folders, loop.make_exp_dirs),
+            init_tb_loggers=partial(validations.take_board, run_logs.board, loop.init_tb_loggers),
             copy_opt_file=partial(_copy_options, loop.copy_opt_file, kept),
-            create_train_val_dataloader=ahead.hand_over("loaders"),
-            build_model=partial(_build_model, ahead.hand_over("model"), resumed, interruption, on_step),
+            create_train_val_dataloader=partial(validations.take_loaders, ahead.hand_over("loaders")),
+            build_model=partial(_build_model, ahead.hand_over("model"), resumed, validations, interruption, on_step),
         ),
     ):
         interruption.guard(partial(loop.train_pipeline, root_path))
@@ -104,12 +112,13 @@ def _own_log_file() -> Iterator[None]:
     """BasicSR opens one log file a process; a second run in the same one would be logged in the first one's folder."""
     logger = logging.getLogger("basicsr")
     try:
-        yield
+        with _replaced(logging.FileHandler, handleError=run_logs.say_unwritable):
+            yield
     finally:
         initialized_logger.clear()
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
-            handler.close()
+            run_logs.close(handler)
 
 
 @contextmanager
@@ -169,7 +178,10 @@ def _resumed(build_model: Callable, opt: dict[str, Any], state: dict[str, Any] |
     model = build_model(opt)
     if state is not None:
         model.resume_training(state)
-        model.resume_training = lambda state: None  # which the loop calls again
+        states = numbered_states(Path(opt["path"]["training_states"]))
+        newer = ", ".join(str(path) for path in states if int(path.stem) > state["iter"])
+        if opt["auto_resume"] and newer:
+            get_root_logger().warning(f"Newer training states are damaged and passed over: {newer}")
     return model
 
 
@@ -235,6 +247,7 @@ def _create_dataloaders(
 def _build_model(
     original: Callable,
     resumed: dict[str, int],
+    validations: Validations,
     interruption: Interruption,
     on_step: Observer | None,
     opt: dict[str, Any],
@@ -245,5 +258,6 @@ def _build_model(
         observers.append(show_progress(opt["name"], int(opt["train"]["total_iter"]), resumed.get("iter", 0)))
     if observers and hasattr(model, "on_step"):  # BasicSR's own models have none
         model.on_step = lambda *step: [observer(*step) for observer in observers]
+    validations.watch(model, opt)
     interruption.watch(model, opt)
     return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tim_plugin.models.optimisation import OptimizerStep, Part
 from tim_plugin.models.stored_model import StoredModel
 from tim_plugin.options.schema import TrainSpec, ValSpec
 from tim_plugin.utils.errors import NonFiniteError, TimError
+from tim_plugin.utils.memory import in_memory
 from tim_plugin.utils.processes import require_gpus
 from tim_plugin.utils.trees import move
 
@@ -245,7 +247,8 @@ class SamplingModel(StoredModel):
             bar.update()
 
         with self._evaluating() as network:
-            rows = evaluate(
+            measured = partial(
+                evaluate,
                 network,
                 loader,
                 self.metrics,
@@ -257,7 +260,13 @@ class SamplingModel(StoredModel):
                 callback=on_image,
                 indices=indices,
             )
+            rows = in_memory(measured)
         bar.close()
+        if rows is None:
+            raise TimError(
+                f"data set {dataset_name}: an image does not fit into memory with its samples: use a smaller val: "
+                "max_samples_per_batch or num_samples, or smaller images"
+            )
         return rows[:own]
 
     def _own_share(self, dataloader: Any) -> tuple[Any, list[int] | None, int]:

@@ -89,6 +89,7 @@ class StoredModel(SRModel):
         if current_iter == -1:
             return
         state = {"epoch": epoch, "iter": current_iter, "processes": self.opt.get("world_size", 1), **self.own_state()}
+        state["best_metric_results"] = checkpoints.plain(getattr(self, "best_metric_results", {}))
         if self.opt["rank"] == 0 or self.train_spec.fsdp:
             optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
             if self.train_spec.fsdp:
@@ -102,7 +103,7 @@ class StoredModel(SRModel):
         checkpoints.save_atomically(state, folder / name)
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Restore optimizers, schedulers and :meth:`own_state`.
+        """Restore optimizers, schedulers, the best figures of validation and :meth:`own_state`.
 
         With another number of processes than before, :meth:`own_state` is left out, and each begins with an empty pool.
 
@@ -120,6 +121,8 @@ class StoredModel(SRModel):
                 f"path: resume_state: {self.opt['path']['resume_state']}: does not fit this run's optimizers or "
                 f"schedulers ({error}): use the options that it was written with"
             ) from error
+        if resume_state.get("best_metric_results"):
+            self.best_metric_results = resume_state["best_metric_results"]
         if resume_state.get("processes", 1) != self.opt.get("world_size", 1):
             get_root_logger().info("Another number of processes than before: each begins with an empty pool.")
             return

@@ -170,8 +170,9 @@ def _check_search(imle: ImleSpec, spec: TowerSpec | None) -> None:
 def _check_scale(opt: Mapping[str, Any], spec: TowerSpec | None) -> None:
     if spec is None or opt.get("scale") in (None, spec.scale):
         return
-    if spec.placement == "same":
-        raise TimError(f"scale {opt['scale']}: a tower with placement 'same' keeps the size: use scale: 1")
+    if spec.keeps_size:
+        why = "placement 'same'" if spec.placement == "same" else f"degradation '{spec.degradation['type']}'"
+        raise TimError(f"scale {opt['scale']}: a tower with {why} keeps the size: use scale: 1")
     raise TimError(
         f"scale {opt['scale']} is not what the tower makes: network_g: num_levels {spec.num_levels} doubles "
         f"the size {spec.num_levels} times, to {spec.scale}x: use scale: {spec.scale}, or other levels"

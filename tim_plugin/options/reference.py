@@ -29,6 +29,7 @@ from tim_plugin.options.train_sections import OptimizerSection, TrainSection
 from tim_plugin.options.val_sections import METRICS, ValSection
 from tim_plugin.options.values import Section, kinds_of
 from tim_plugin.utils.signatures import NEEDED, Option
+from tim_plugin.utils.writing import write_atomically
 
 NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text", Any: "anything"}
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -61,7 +62,7 @@ HEAD = ("| Key | Type | Default | Meaning |", "|---|---|---|---|")
 def write(folder: Path) -> None:
     """Write both files into a folder (``docs``)."""
     for name, text in texts().items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_atomically(folder / name, text.encode())
 
 
 def texts() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The ``network_g`` section of a TowerGenerator, and what each of its levels is made of; no torch until one is built.
 
-The defaults are the published configuration for 16x super-resolution.
+The defaults are of the published sizes for 16x super-resolution.
 """
 
 from __future__ import annotations
@@ -15,13 +15,21 @@ from tim_plugin.utils.errors import TimError
 
 Placement = Literal["upsample", "same"]
 MappingInit = Literal["pytorch", "he"]
-Head = Literal["rgb", "ab"]
+Head = Literal["rgb", "ab", "ab_over_lightness"]
+HeadAt = Literal["features", "trunk", "trunk_below_last"]
 PLACEMENTS, MAPPING_INITS, HEADS = get_args(Placement), get_args(MappingInit), get_args(Head)
+OF_LQ_SIZE = ("bicubic", "unknown")  # degradations whose LQ is smaller than the GT where the tower enlarges
 
 
 @dataclass(frozen=True, kw_only=True)
 class LevelSpec:
-    """What one module of the tower is made of; :attr:`TowerSpec.levels` makes them."""
+    """What one module of the tower is made of; :attr:`TowerSpec.levels` makes them.
+
+    Attributes:
+        upsample: Whether the features are enlarged twice behind the trunk, before the convolutions there.
+        convolutions_behind: How many convolutions, each with LeakyReLU, make the features of the trunk's sum.
+        head_at_trunk: Whether the image is made of the trunk's sum, and not of the features.
+    """
 
     trunk_channels: int
     growth_channels: int
@@ -31,11 +39,18 @@ class LevelSpec:
     noise_channels: int
     style_dim: int
     upsample: bool
+    convolutions_behind: int
+    head_at_trunk: bool
 
     @property
     def in_channels(self) -> int:
         """Channels of the level's first convolution: images, noise map, features of the level below."""
         return self.image_channels + self.noise_channels + self.feature_channels
+
+    @property
+    def image_factor(self) -> int:
+        """Size of the level's image over the size that it reads."""
+        return 2 if self.upsample and not self.head_at_trunk else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +94,22 @@ class TowerSpec(Section):
     condition_every_level: bool = option(
         False, "Where the tower enlarges, feed the enlarged LQ to the levels above the first too."
     )
+    image_below: Literal["unit", "signed", "none"] = option(
+        "unit",
+        "How a level above the first reads the image of the level below: in [0, 1], in [-1, 1] (the authors' "
+        "super-resolution), or not at all (their other tasks), so that it reads the features only.",
+    )
+    head_at: HeadAt = option(
+        "features",
+        "What a level's image is made of: the features, which the convolutions behind the trunk give; or the trunk's "
+        "sum, so that those convolutions make the next level's features only, enlarged twice (the authors' "
+        "decompression); or that below the last level, which has two convolutions before its image (their "
+        "colourisation).",
+    )
     head: Head = option(
-        "rgb", "What a level writes: RGB, or a and b of Lab, which are joined to the lightness that it reads."
+        "rgb",
+        "What a level writes: RGB; or a and b of Lab, which are joined to the lightness that it reads; or those times "
+        "the lightness (the authors' colourisation).",
     )
     degradation: str | Mapping[str, Any] | None = option(
         None,
@@ -108,6 +137,7 @@ class TowerSpec(Section):
             raise TimError("network_g: mapping_sees_below needs mapping: true and mapping_layers of at least 2")
         object.__setattr__(self, "degradation", self._degradation_section())
         self._check_degradation()
+        self._check_levels()
 
     def _degradation_section(self) -> dict[str, Any]:
         from tim_plugin.degradations.table import DEGRADATIONS, network_options  # loads torch
@@ -134,20 +164,46 @@ class TowerSpec(Section):
             )
         if kind == "bicubic" and self.placement != "upsample":
             raise TimError("network_g: degradation 'bicubic' is super-resolution's: it needs placement 'upsample'")
-        if kind not in ("bicubic", "unknown") and self.placement != "same":
-            raise TimError(f"network_g: degradation '{kind}' keeps the size: it needs placement 'same'")
+        halves = self.condition_every_level and self.consistency == "off"  # of what is given of the GT's size
+        if kind not in OF_LQ_SIZE and self.placement != "same" and not halves:
+            raise TimError(
+                f"network_g: degradation '{kind}' keeps the size: it needs placement 'same', or "
+                "condition_every_level: true without consistency, by which each level reads it at half its image's size"
+            )
         if self.consistency == "project" and kind == "bicubic" and self.num_in_ch != self.num_out_ch:
             raise TimError("network_g: consistency 'project' of super-resolution needs as many channels out as in")
-        if self.head == "ab" and (self.placement, self.num_in_ch, self.num_out_ch) != ("same", 1, 3):
+        if self.writes_ab and (self.placement, self.num_in_ch, self.num_out_ch) != ("same", 1, 3):
             raise TimError(
-                "network_g: head 'ab' joins colour to the given lightness: it needs placement: same, num_in_ch: 1 "
-                "and num_out_ch: 3"
+                f"network_g: head '{self.head}' joins colour to the given lightness: it needs placement: same, "
+                "num_in_ch: 1 and num_out_ch: 3"
             )
+
+    def _check_levels(self) -> None:
+        if self.head_at != "features" and self.placement != "same":
+            raise TimError(
+                f"network_g: head_at '{self.head_at}' makes images of the size that a level reads: it needs placement "
+                "'same'"
+            )
+        if self.image_below == "none" and not self.feature_scale and self.num_levels > 1:
+            raise TimError(
+                "network_g: image_below 'none' with feature_scale 0: levels would read nothing of the level below: use "
+                "a feature_scale above 0"
+            )
+
+    @property
+    def writes_ab(self) -> bool:
+        """Whether a level writes a and b of Lab, for the lightness that it reads."""
+        return self.head != "rgb"
+
+    @property
+    def keeps_size(self) -> bool:
+        """Whether the LQ has the size of the last level's image."""
+        return self.placement == "same" or self.degradation["type"] not in OF_LQ_SIZE
 
     @property
     def scale(self) -> int:
         """Size of the last level's image over the size of the LQ."""
-        return 2**self.num_levels if self.placement == "upsample" else 1
+        return 1 if self.keeps_size else 2**self.num_levels
 
     @property
     def gt_multiple(self) -> int:
@@ -161,13 +217,18 @@ class TowerSpec(Section):
 
     def _level(self, k: int) -> LevelSpec:
         reads_condition = k == 0 or self.placement == "same" or self.condition_every_level
+        reads_image_below = k > 0 and self.image_below != "none"
+        is_last = k == self.num_levels - 1
+        upsample = self.placement == "upsample" or (self.head_at != "features" and not is_last)
         return LevelSpec(
             trunk_channels=self.trunk_channels[k],
             growth_channels=self.growth_channels[k],
             num_blocks=self.num_blocks,
-            image_channels=self.num_in_ch * reads_condition + self.num_out_ch * (k > 0),
+            image_channels=self.num_in_ch * reads_condition + self.num_out_ch * reads_image_below,
             feature_channels=self.trunk_channels[k - 1] if k > 0 and self.feature_scale > 0 else 0,
             noise_channels=self.noise_channels,
             style_dim=self.style_dim,
-            upsample=self.placement == "upsample",
+            upsample=upsample,
+            convolutions_behind=2 if upsample else {"features": 1, "trunk": 0, "trunk_below_last": 2}[self.head_at],
+            head_at_trunk=self.head_at == "trunk" or (self.head_at == "trunk_below_last" and not is_last),
         )

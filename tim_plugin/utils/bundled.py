@@ -18,8 +18,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from tim_plugin.utils.errors import TimError, did_you_mean
-from tim_plugin.utils.images import read_bytes, write_atomically, write_json
+from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.weight_headers import CHECKSUMS, FOLDER, HEADER_SIZE, SUFFIX, read_checksums
+from tim_plugin.utils.writing import write_atomically, write_json
 
 
 class Weights(NamedTuple):

@@ -2,23 +2,28 @@
 
 A checkpoint is ``{'params': ..., 'params_ema': ..., 'network_g': {'type': ..., arguments}}``. BasicSR reads it as its
 own; :func:`load_network` rebuilds the network from it without an option file. Flat state dicts and files with only
-``params`` or ``params_ema`` load too.
+``params`` or ``params_ema`` load too, safetensors files whose header has the arguments, and the files of the method's
+authors (:mod:`tim_plugin.utils.authors_files`).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor, nn
 
+from tim_plugin.utils import authors_files
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.tensor_files import load_intact, read_tensors
+from tim_plugin.utils.weight_headers import SUFFIX, TOWER, read_header
+from tim_plugin.utils.writing import replacing
 
-_PARAM_KEYS = ("params_ema", "params")
+_PARAM_KEYS = ("params_ema", "params", "state_dict", "model")
 _SHOWN_KEYS = 5
 STATE = {"epoch": int, "iter": int, "optimizers": list, "schedulers": list}  # what BasicSR resumes from
 
@@ -29,17 +34,17 @@ def save_atomically(content: Any, path: Path | str) -> None:
     Raises:
         OSError: The file cannot be written; what was at ``path`` is untouched.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(content, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(Path(path)) as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch says 'unexpected pos', and why is lost
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
-    """Read a checkpoint on the CPU with ``weights_only=True``.
+    """Read a checkpoint (``.pth``, ``.safetensors``) on the CPU; nothing in it is run.
 
     Raises:
         TimError: There is no such file, or it is damaged, or it holds more than tensors and plain values.
@@ -49,7 +54,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
             f"{path}: there is no such checkpoint; give a .pth file, such as experiments/NAME/models/net_g_latest.pth"
         )
     try:
-        content = load_intact(path)
+        content = read_tensors(path)
     except Exception as error:
         raise TimError(
             f"{path}: cannot be read as a checkpoint: it is damaged, no PyTorch file, or holds more than "
@@ -57,17 +62,16 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         ) from error
     if not isinstance(content, Mapping):
         raise TimError(f"{path}: holds a {type(content).__name__}, not a dictionary of parameters")
-    return dict(content)
+    return _with_arguments(content, Path(path)) if Path(path).suffix == SUFFIX else dict(content)
 
 
-def load_intact(path: Path | str) -> Any:
-    """Load what :func:`torch.save` wrote, if it is as it was written: torch itself compares no checksum."""
-    if is_zipfile(path):  # not what torch before 1.6 wrote, which has no checksums
-        with ZipFile(path) as records:
-            damaged = records.testzip()
-        if damaged is not None:
-            raise BadZipFile(f"{damaged}: wrong checksum")
-    return torch.load(path, map_location="cpu", weights_only=True)
+def _with_arguments(state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+    """Return a safetensors file's content in a checkpoint's layout: its header may hold the network's arguments."""
+    try:
+        arguments = parse_json(read_header(path).get("__metadata__", {}).get("arguments", "{}"), {"type?": str})
+    except ValueError as error:
+        raise TimError(f"{path}: 'arguments' of its header: {error}; they are a network's, as JSON") from error
+    return {"params": dict(state)} | ({"network_g": arguments} if "type" in arguments else {})
 
 
 def read_state(path: Path | str, keys: Iterable[str] = tuple(STATE)) -> dict[str, Any]:
@@ -87,7 +91,7 @@ def read_state(path: Path | str, keys: Iterable[str] = tuple(STATE)) -> dict[str
     except Exception as error:
         raise TimError(
             f"path: resume_state: {path} cannot be read ({type(error).__name__}: it is damaged or not a "
-            "training state); delete it to resume from the one before"
+            "training state); give the one before, or use --auto_resume"
         ) from error
     if not isinstance(state, Mapping):
         raise TimError(
@@ -113,7 +117,7 @@ def parameters_of(
         checkpoint: What :func:`read_checkpoint` gave.
         path: For errors.
         param_key: ``params`` or ``params_ema``; where the file has not got it, or for None, the other is taken
-            (EMA first), and last the file itself if it is flat.
+            (EMA first), then ``state_dict`` or ``model``, and last the file itself if it is flat.
         network: If it has ``renamed``, a public file's keys become its own by that.
 
     Raises:
@@ -139,7 +143,9 @@ def parameters_of(
     return network.renamed(state) if hasattr(network, "renamed") else state
 
 
-def load_into(network: nn.Module, state: Mapping[str, Tensor], path: Path | str, strict: bool = True) -> list[str]:
+def load_into(
+    network: nn.Module, state: Mapping[str, Tensor], path: Path | str, strict: bool = True, assign: bool = False
+) -> list[str]:
     """Load a state dict, and on a mismatch say which keys differ first.
 
     Args:
@@ -147,6 +153,7 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], path: Path | str,
         state: Its parameters.
         path: For errors.
         strict: False loads what fits.
+        assign: The network takes the tensors themselves, and not a copy.
 
     Returns:
         With ``strict: False``, one line for each key that did not fit.
@@ -154,7 +161,8 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], path: Path | str,
     Raises:
         TimError: ``strict`` and something is missing, unknown or of another shape.
     """
-    differences = _differences(network.state_dict(), state)
+    own = network.state_dict()
+    differences = _differences(own, state)
     if differences and strict:
         shown = "; ".join(differences[:_SHOWN_KEYS])
         more = f"; and {len(differences) - _SHOWN_KEYS} more" if len(differences) > _SHOWN_KEYS else ""
@@ -162,10 +170,10 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], path: Path | str,
             f"{path} does not fit the network: {shown}{more}. Use the network_g that it was trained with, or "
             "strict_load_g: false to load what fits"
         )
-    own = network.state_dict()
-    network.load_state_dict(
-        {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}, strict=False
-    )
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if assign:
+        fitting = {key: value.to(own[key].dtype) for key, value in fitting.items()}
+    network.load_state_dict(fitting, strict=False, assign=assign)
     return differences
 
 
@@ -183,14 +191,21 @@ def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list
 
 
 def load_network(
-    path: Path | str, device: torch.device | str = "cpu", options: Mapping[str, Any] | None = None
+    path: Path | str,
+    device: torch.device | str = "cpu",
+    options: Mapping[str, Any] | None = None,
+    task: str | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Rebuild a network from its checkpoint alone, with the EMA weights where it has them, in eval mode.
+
+    A tower takes the tensors that were read, so that there is no second copy of them.
 
     Args:
         path: Of the checkpoint.
         device: Where the network is to be.
         options: A ``network_g`` section for a checkpoint that holds none (BasicSR's own, or another project's).
+        task: What a file of the method's authors is for, where its keys do not say it
+            (:func:`tim_plugin.utils.authors_files.network_g_of`).
 
     Returns:
         The network and the checkpoint's ``network_g`` section.
@@ -199,15 +214,40 @@ def load_network(
         TimError: The file cannot be read, does not hold its network's arguments, or does not fit them.
     """
     checkpoint = read_checkpoint(path)
-    options = checkpoint.get("network_g", options)
-    if not isinstance(options, Mapping):
+    options = network_g_of(checkpoint, path, options, task)
+    network = network_of(options, without_weights=options.get("type") == TOWER)
+    load_into(network, parameters_of(checkpoint, path, network=network), path, assign=options.get("type") == TOWER)
+    return network.requires_grad_(False).to(device), dict(options)
+
+
+def network_g_of(
+    checkpoint: Mapping[str, Any], path: Path | str, options: Mapping[str, Any] | None = None, task: str | None = None
+) -> Mapping[str, Any]:
+    """Return the ``network_g`` section that a checkpoint holds, or that the shapes of an authors' file say.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` gave.
+        path: For errors.
+        options: Of a checkpoint that says nothing.
+        task: See :func:`load_network`.
+
+    Raises:
+        TimError: There is none.
+    """
+    found = checkpoint.get("network_g", options)
+    if isinstance(found, Mapping):
+        if task is not None:
+            raise TimError(f"task {task!r}: {path} says itself what it is for; leave task out")
+        return found
+    theirs = authors_files.without_prefix(parameters_of(checkpoint, path)) if checkpoint else None
+    if theirs is None:
+        keys = ", ".join(map(str, list(parameters_of(checkpoint, path))[:_SHOWN_KEYS])) if checkpoint else "none"
         raise TimError(
             f"{path}: does not hold its network's arguments ('network_g'); checkpoints written by tim_plugin "
-            "do. Use tools/test.py with an option file that has the network_g section instead"
+            f"do, and the keys of this one ({keys}, ...) are not those of the method's authors. Use tools/test.py "
+            "with an option file that has the network_g section instead"
         )
-    network = network_of(options)
-    load_into(network, parameters_of(checkpoint, path, network=network), path)
-    return network.requires_grad_(False).to(device), dict(options)
+    return authors_files.network_g_of(theirs, path, task)
 
 
 def require_same_degradation(network: nn.Module, checkpoint: Mapping[str, Any], path: Path | str) -> None:
@@ -218,12 +258,18 @@ def require_same_degradation(network: nn.Module, checkpoint: Mapping[str, Any], 
         network.degradation.require_same(section if isinstance(section, Mapping) else {}, str(path))
 
 
-def network_of(options: Mapping[str, Any]) -> nn.Module:
-    """Build the network of a ``network_g`` section (``type`` and the network's arguments), untrained, in eval mode."""
+def network_of(options: Mapping[str, Any], without_weights: bool = False) -> nn.Module:
+    """Build the network of a ``network_g`` section (``type`` and the network's arguments), untrained, in eval mode.
+
+    Args:
+        options: The section.
+        without_weights: Its weights take no memory until :func:`load_into` assigns them.
+    """
     from basicsr.archs import ARCH_REGISTRY  # and not build_network, which logs to the console
 
     arguments = {key: value for key, value in options.items() if key != "type"}
-    return ARCH_REGISTRY.get(options["type"])(**arguments).eval()
+    with torch.device("meta") if without_weights else nullcontext():
+        return ARCH_REGISTRY.get(options["type"])(**arguments).eval()
 
 
 def plain(options: Any, of_tensor: Callable[[Tensor], Any] = lambda tensor: tensor) -> Any:

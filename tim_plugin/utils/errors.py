@@ -25,6 +25,29 @@ class NonFiniteError(FloatingPointError):
     """A loss or a gradient became NaN or infinite; raised before the optimizer touches the weights."""
 
 
+class MachineError(RuntimeError):
+    """The machine refused what was right to ask for: a disk is full, a process was ended; exit status 1."""
+
+
+_NO_MEMORY = (  # torch's CPU allocator (Linux, Windows), CUDA and its libraries, C++, OpenCV, the system
+    "DefaultCPUAllocator",
+    "not enough memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "bad_alloc",
+    "Insufficient memory",
+    "Cannot allocate memory",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out; most libraries have no class of their own for it."""
+    if isinstance(error, TimError):
+        return False
+    named = any(one.__name__ in ("MemoryError", "OutOfMemoryError") for one in type(error).__mro__)
+    return named or any(part in str(error) for part in _NO_MEMORY)
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Return a phrase for an error message: up to two valid names that resemble ``name``, or all where none does."""
     valid = sorted(valid)

@@ -1,17 +1,13 @@
-"""Image files: found in folders, read as RGB tensors in [0, 1]; files written whole or not at all."""
+"""Image files: found in folders, read as RGB tensors in [0, 1], written whole or not at all."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
-import secrets
 import stat
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import cv2
 import numpy as np
@@ -22,6 +18,7 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import LoadedImage, decode_image
 from tim_plugin.utils.image_headers import SNIFFED_BYTES, format_of, is_video_start
 from tim_plugin.utils.notes import say_once
+from tim_plugin.utils.writing import write_atomically
 
 _IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -200,44 +197,3 @@ def encode_pixels(pixels: np.ndarray, suffix: str = ".png", options: Sequence[in
     if not encoded:
         raise OSError("OpenCV could not encode the image")
     return content.tobytes()
-
-
-def make_writable(folder: Path) -> None:
-    """Make a folder and check that files can be written to it, so that hours of computing are not lost at their end.
-
-    Raises:
-        OSError: It cannot be made or written to.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        OSError: It cannot be written; what was there is untouched.
-    """
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``, which is renamed to ``path`` at the end, or removed after an error."""
-    temporary = path.with_name(f".{secrets.token_hex(4)}.tmp")  # not longer than the longest names
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file whole or not at all; folders are made.
-
-    Raises:
-        OSError: It cannot be written; what was there is untouched.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())

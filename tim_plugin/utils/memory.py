@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tim_plugin.utils.errors import is_out_of_memory
+
 Result = TypeVar("Result")
 
 
@@ -75,8 +77,8 @@ def in_memory(work: Callable[[], Result]) -> Result | None:
     """Return what a function returns, or None where memory ran out: once this returns, what it held is free."""
     try:
         return work()
-    except (RuntimeError, MemoryError) as error:  # a CPU's allocator has no error of its own
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error):
+    except Exception as error:
+        if is_out_of_memory(error):
             return None
         raise
 

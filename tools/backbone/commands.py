@@ -24,7 +24,7 @@ from tim_plugin.losses.backbones import TIM_SMALL
 from tim_plugin.losses.distance import PerceptualDistance, PixelDistance
 from tim_plugin.utils.bundled import SUFFIX, bundle, path_of, read_bundled, read_weights, write_weights
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import write_atomically, write_json
+from tim_plugin.utils.writing import write_atomically, write_json
 
 
 def train_backbone(root: Path, args: argparse.Namespace) -> None:

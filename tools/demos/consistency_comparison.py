@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from demos.demo_runs import Demo, measure, train
-from tim_plugin.utils.images import write_json
+from tim_plugin.utils.writing import write_json
 
 
 def compare_consistency(

@@ -28,7 +28,8 @@ from tim_plugin.inference.outputs import sheet_row
 from tim_plugin.metrics.summary import Row
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.digit_files import fit_to_digits, read_digits
-from tim_plugin.utils.images import write_json, write_png
+from tim_plugin.utils.images import write_png
+from tim_plugin.utils.writing import replacing, write_json
 
 DEMO = Demo("demo_mnist_pca.yml", "digits from their first ten principal components", num_samples=8, shown_samples=8)
 MNIST_FILES = {"train": "train-images-idx3-ubyte.gz", "val": "t10k-images-idx3-ubyte.gz"}
@@ -185,7 +186,8 @@ def _draw(planes: Sequence[Plane], quantiles: Sequence[float], path: Path) -> No
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=9)
     figure.supxlabel("11th coordinate", fontsize=10)
     figure.supylabel("12th coordinate", fontsize=10)
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file)
 
 
 def _draw_plane(axes: Axes, plane: Plane) -> None:

@@ -19,15 +19,8 @@ from tim_plugin.inference.outputs import sheet_row
 from tim_plugin.metrics.summary import Row
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import (
-    encode_pixels,
-    read_bytes,
-    read_image,
-    to_pixels,
-    write_atomically,
-    write_json,
-    write_png,
-)
+from tim_plugin.utils.images import encode_pixels, read_bytes, read_image, to_pixels, write_png
+from tim_plugin.utils.writing import write_atomically, write_json
 
 COMMENT = b"written by tools/demo.py --picture"
 MARK = b"\xff\xfe" + (2 + len(COMMENT)).to_bytes(2, "big") + COMMENT  # a JPEG's comment segment

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from tim_plugin.utils.contact_sheet import GAP_PX, text_line
 from tim_plugin.utils.images import read_image, write_png
+from tim_plugin.utils.writing import replacing
 
 Samples = list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]  # input, sample, GT
 
@@ -29,7 +30,8 @@ def draw_variants(tasks: Mapping[str, Any], frechet: str, path: Path) -> None:
         axes.tick_params(axis="x", rotation=20)
         axes.set_xticks(axes.get_xticks(), axes.get_xticklabels(), horizontalalignment="right")
         axes.legend(fontsize=8)
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file)
 
 
 def draw_samples(variants: Mapping[str, Samples], path: Path) -> None:
@@ -43,7 +45,8 @@ def draw_samples(variants: Mapping[str, Samples], path: Path) -> None:
             axes.imshow(tile.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
             axes.set_axis_off()
             axes.set_title("" if index else title, fontsize=9)
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file)
 
 
 def stack_samples(folder: Path, files: Mapping[str, str], path: Path) -> None:

@@ -12,7 +12,7 @@ from paper.run_conditions import MACHINE, machine
 from tim_plugin.models.pipeline import Observer, train_pipeline
 from tim_plugin.options.option_file import read_with_overrides
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import write_json
+from tim_plugin.utils.writing import write_json
 
 OF_FILES = ("dataroot_gt", "dataroot_lq", "weights")
 NOT_HASHED = ("name", "logger", "path")  # what changes no weight

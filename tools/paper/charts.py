@@ -7,6 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from tim_plugin.utils.writing import replacing
+
 
 def draw_bars(tasks: Mapping[str, Mapping[str, float]], first: str, label: str, path: Path) -> None:
     """Write a chart with a bar for each system, from top to bottom as they are given.
@@ -31,4 +33,5 @@ def draw_bars(tasks: Mapping[str, Mapping[str, float]], first: str, label: str, 
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(label, fontsize=9)
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file)

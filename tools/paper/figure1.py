@@ -16,7 +16,8 @@ from paper.presets import Preset
 from paper.run_conditions import machine, trained_at
 from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import read_bytes, write_atomically
+from tim_plugin.utils.images import read_bytes
+from tim_plugin.utils.writing import write_atomically
 
 TASK = "mnist_pca"
 LABEL = "reproduce_mnist_pca"

@@ -17,6 +17,7 @@ from paper.sample_efficiency import CRITERIA, Efficiency, measure_efficiency
 from paper.workbench import Workbench
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images, read_image
+from tim_plugin.utils.writing import replacing
 
 TASK = "sr16x"
 COUNTS = (2, 4, 8, 16)
@@ -131,4 +132,5 @@ def _draw(figures: Mapping[str, Any], path: Path) -> None:
     axes.set_xlabel("samples a level, hierarchical")
     axes.set_ylabel("vanilla samples needed, relative")
     axes.legend(fontsize=8)
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tim_plugin.utils.images import write_atomically, write_json
+from tim_plugin.utils.writing import write_atomically, write_json
 
 MUST_AGREE = (  # conditions that are one for all tasks of a page
     "data_set",

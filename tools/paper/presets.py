@@ -270,9 +270,11 @@ GPU_SEARCH = {
 
 
 def _on_gpu(system: System) -> System:
-    """A system of the paper's preset with smaller outputs and a smaller tower; other networks are as published."""
+    """A system of the paper's preset with smaller outputs and our tower, smaller; other networks are as published."""
     if not system.trained:
         return system
+    if system.option_file.startswith("options/train_tim_"):
+        system = replace(system, option_file=system.option_file.replace(".yml", "_variant.yml"))
     kind, overrides = system.option_file.rsplit("/", 1)[-1], dict(GPU_SIZES)
     if kind.startswith(("train_tim_", "train_regression_")):
         overrides |= GPU_TOWER | GPU_DISTANCE
