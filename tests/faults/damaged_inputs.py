@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import random
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -60,7 +61,9 @@ def _read(kind: Kind, folder: Path, content: bytes) -> Any:
     path.write_bytes(content)
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            return kind.read(path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what Pillow tells
+                return kind.read(path)
     finally:
         for file in folder.iterdir():
             file.unlink()

@@ -137,13 +137,13 @@ def _read_progress(path: Path, labels: Labels) -> dict[tuple[Any, ...], _Found]:
         write_atomically(path, whole)
     for line in whole.split(b"\n")[:-1]:
         try:
-            content = parse_json(line, _SHAPE)
-            means, present, digest = content["found"]
-            of_this_palette = content["palette"] == labels.describe()
+            entry = parse_json(line, _SHAPE)
+            means, present, digest = entry["found"]
+            of_this_palette = entry["palette"] == labels.describe()
             if of_this_palette and {len(means), len(present)} != {labels.channels}:
                 raise ValueError(f"has {len(means)} colours, not {labels.channels}")
         except ValueError as error:
             raise TimError(f"{path}: is damaged ({error}); delete it to begin anew") from error
         if of_this_palette:
-            found[tuple(content["mark"])] = (means, present, digest)
+            found[tuple(entry["mark"])] = (means, present, digest)
     return found
