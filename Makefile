@@ -1,7 +1,7 @@
 # make demo: install into .venv, train a small tower on real photographs, write samples and measures.
 # make demo-mnist, demo-colorization, demo-decompression: the same for other tasks.
 # make test: install into .venv, run the tests.
-# make faults: the fault suite, some 15 minutes: mutated option files, damaged inputs; fails on any traceback or nonsense.
+# make faults: the fault suite, half an hour: mutated option files, damaged inputs, kills, odd surroundings; fails on any traceback or nonsense.
 # make docs: the guide, into docs/_build/html; a warning is an error.
 # PYTHON=python3.11 make demo  chooses the interpreter (3.10 to 3.14).
 

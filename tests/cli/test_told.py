@@ -52,6 +52,7 @@ REFUSED = {
     "no further thread could be started: allow more processes": RuntimeError("can't start new thread"),
     "a process that loads data was ended by": RuntimeError("DataLoader worker (pid 3) is killed by signal: Killed."),
     "what reads the output has ended": BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)),
+    "a path begins with ~, and there is no such user's home": RuntimeError("Could not determine home directory."),
     "a loss is NaN": NonFiniteError("a loss is NaN"),
     "a worker was ended": MachineError("a worker was ended"),
 }
@@ -151,3 +152,23 @@ def test_preparing_on_a_full_disk(tmp_path, image, capsys):
     assert f"error: -o {tmp_path / 'pairs'}: cannot be written: [Errno 27] File too large" in said
     assert not [name for name in files_of(tmp_path / "pairs") if name.endswith(".tmp")]
     assert left_with(main, [*photographs, "--workers", "1"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [["sample", "--help"], ["models"], ["options"]])
+def test_a_closed_output_is_no_fault(arguments, tmp_path):
+    """As ``tim models | head -1`` and ``tim models >&-`` leave it."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as nobody_reads, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", nobody_reads)
+        status, closed = left_with(main, arguments), None
+        patch.setattr("sys.stdout", closed)
+        assert left_with(main, arguments) == 0
+    assert status in (0, 1)
+
+
+def test_an_option_file_that_is_none_is_not_read(tmp_path, capsys):
+    (tmp_path / "latin.yml").write_bytes(b"caf\xe9")
+    for given, said in (("/dev/zero", "is no regular file"), (tmp_path / "latin.yml", "is not UTF-8 in line 1")):
+        assert left_with(main, ["options", str(given)]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {given}: {said}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -181,9 +182,22 @@ def test_a_scan_that_was_cut_off_goes_on(folders, tmp_path, monkeypatch, workers
 
 
 def test_a_damaged_scan_is_named(folders, tmp_path):
-    (tmp_path / "x.partial").write_text('{"means": 3}\n')
-    with pytest.raises(TimError, match="x.partial: is damaged .*; delete it"):
-        compute_rarity(*folders, LABELS, progress=tmp_path / "x.partial")
+    progress, second = tmp_path / "x.partial", folders[1] / "photo01.png"
+    second.write_bytes(second.read_bytes()[:-20])
+    with pytest.raises(TimError, match="photo01.png: is truncated"):
+        compute_rarity(*folders, LABELS, progress=progress)
+    line = progress.read_bytes()
+    few = json.loads(line)
+    few["found"][0].pop()
+    for content in (
+        b'{"means": 3}\n',
+        b"caf\xe9\n",
+        line.replace(b"[[", b"[[0, ", 1),
+        json.dumps(few).encode() + b"\n",
+    ):
+        progress.write_bytes(content)
+        with pytest.raises(TimError, match="x.partial: is damaged .*; delete it"):
+            compute_rarity(*folders, LABELS, progress=progress)
     with pytest.raises(TimError, match="--workers 0: must be 1 or more"):
         compute_rarity(*folders, LABELS, workers=0)
 

@@ -70,7 +70,7 @@ def cases(root: Path, count: int, seed: int) -> Iterator[Case]:
         for index in range(4):
             pixels = np.random.default_rng(index).integers(0, 256, (side, side, 3), np.uint8)
             cv2.imwrite(str(root / name / f"{index}.png"), pixels)
-    bases = [make(root) for make in (_tower, _paired, _baseline)]
+    bases = [make(root) for make in (tower_options, _paired, _baseline)]
     for number in range(count):
         generator = random.Random(f"{seed}-{number}")
         opt = copy.deepcopy(bases[number % len(bases)])
@@ -82,7 +82,7 @@ def cases(root: Path, count: int, seed: int) -> Iterator[Case]:
 # the base files -------------------------------------------------------------------------------------------------------
 
 
-def _tower(root: Path) -> dict[str, Any]:
+def tower_options(root: Path) -> dict[str, Any]:
     data = {"type": "DegradedImageDataset", "task": "sr4x", "dataroot_gt": str(root / "gt"), "gt_size": 32}
     crops = {"resize": "none", "use_hflip": True, "use_rot": True, "seed": 1, "max_images": 3, "prefetch_mode": None}
     loader = {"num_worker_per_gpu": 0, "batch_size_per_gpu": 2, "dataset_enlarge_ratio": 2, "pin_memory": False}
@@ -128,7 +128,7 @@ def _tower(root: Path) -> dict[str, Any]:
 
 
 def _paired(root: Path) -> dict[str, Any]:
-    opt = _tower(root)
+    opt = tower_options(root)
     for phase, dataset in opt["datasets"].items():
         for key in ("task", "resize", "seed", "max_images", *(("gt_size",) if phase == "val" else ())):
             dataset.pop(key, None)

@@ -2,7 +2,8 @@
 
 A suite is a function of (folder, number, seed) that yields cases; ``__main__`` lists them. A case runs the program's
 own code and returns ``accepted`` or raises. TimError and NonFiniteError of one line are refusals. Anything else is a
-failure: a traceback, a hang (an alarm), or silent nonsense, which the case reports by raising :class:`Silent`.
+failure: a traceback, a hang (an alarm), or what the case reports: :class:`Silent` nonsense, or an :class:`Unclear`
+refusal.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ Suite = Callable[[Path, int, int], Iterable[Case]]
 
 class Silent(Exception):
     """Nonsense was taken without a word."""
+
+
+class Unclear(Exception):
+    """A refusal does not say what it is about."""
 
 
 class Hang(BaseException):
@@ -73,8 +78,8 @@ def outcome_of(case: Case) -> tuple[str, str]:
     except (TimError, NonFiniteError) as error:
         unclear = "\n" in str(error) or not str(error).strip()
         return ("unclear" if unclear else "refused"), str(error)
-    except Silent as error:
-        return "silent", str(error)
+    except (Silent, Unclear) as error:
+        return type(error).__name__.lower(), str(error)
     except Hang as error:
         return "hang", f"{error}\n{traceback.format_exc(limit=-4)}"
     except Exception as error:

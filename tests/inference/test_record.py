@@ -35,6 +35,10 @@ def test_a_record_that_is_damaged_is_named_and_made_anew_where_nothing_is_to_be_
         with pytest.raises(TimError, match="samples.json: cannot be read: remove it"):
             sample_files(frames, tmp_path / "out", checkpoint, num_samples=1, skip_existing=True)
         assert record.read_text() == content
+    for name in ("x" * 300, "a\0b", "\ud800"):  # no names of files
+        record.write_text(json.dumps({"overview": name, "images": [{"input": "x", "samples": [{"file": name}]}]}))
+        sample_files(frames, tmp_path / "out", checkpoint, num_samples=1, skip_existing=True)
+        assert inputs_of(tmp_path / "out") == ["f0.png", "f1.png", "f2.png"]
     sample_files(frames, tmp_path / "out", checkpoint, num_samples=1)
     assert inputs_of(tmp_path / "out") == ["f0.png", "f1.png", "f2.png"]
 

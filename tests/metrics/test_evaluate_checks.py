@@ -203,6 +203,13 @@ def test_methods_that_give_one_answer_are_evaluated(pattern, folders, evaluate):
         evaluate(*FOLDERS, "--pattern", pattern, "--metrics", "fwv")
 
 
+def test_names_may_hold_a_line_break(folders, evaluate):
+    before = evaluate(*FOLDERS, "--metrics", "psnr")["figures"]
+    for path in [*(folders / "pred").iterdir(), *(folders / "gt").iterdir()]:
+        path.rename(path.with_name(f"a\n{path.name}"))
+    assert evaluate(*FOLDERS, "--metrics", "psnr")["figures"] == before
+
+
 def test_a_folder_for_each_input_is_read(folders, evaluate):
     before = evaluate(*FOLDERS, "--metrics", "psnr")
     renamed(folders, lambda name, index: f"{name}/{index:03d}.png")

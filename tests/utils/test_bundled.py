@@ -10,6 +10,7 @@ import torch
 from tim_plugin.utils import bundled
 from tim_plugin.utils.bundled import bundle, known, read_bundled, read_weights, write_weights
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.weight_headers import list_towers
 
 STATE = {"a.weight": torch.tensor([[0.1, -2.0], [3e-5, 60000.0]]), "b": torch.arange(3.0)}
 
@@ -69,6 +70,14 @@ def test_a_missing_file_is_named(folder):
     (folder / "mine.safetensors").unlink()
     with pytest.raises(TimError, match=r"mine.safetensors: cannot be read"):
         read_bundled("mine", folder)
+
+
+@pytest.mark.parametrize("change", [(b'"shape":', b'"shapf":'), (b"arguments", b"argumentz"), (b"2,2]", b'2,"x"]')])
+def test_a_header_that_is_damaged_is_named(folder, change):
+    path = folder / "mine.safetensors"
+    path.write_bytes(path.read_bytes().replace(*change))
+    with pytest.raises(TimError, match=r"mine.safetensors: its header is damaged \(.*\); install tim_plugin again"):
+        list_towers(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", b"\x08\0\0\0\0\0\0\0{}      "])

@@ -134,7 +134,16 @@ def test_what_cannot_be_locked_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("no folder")
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / NAME).symlink_to(tmp_path / "file")
-    for target in (tmp_path / "file", tmp_path / "file" / "out", tmp_path / "linked", "/proc/out"):
+    (tmp_path / "piped").mkdir()
+    os.mkfifo(tmp_path / "piped" / NAME)
+    for target in (tmp_path / "file", tmp_path / "file" / "out", tmp_path / "linked", tmp_path / "piped", "/proc/out"):
         with pytest.raises(TimError, match="^-o out: cannot be written to: "), locked(target, "-o out"):
             pass
+    loop = tmp_path / "loop" / "x"
+    loop.parent.symlink_to("loop")
+    with (
+        pytest.raises(TimError, match="^-o x: cannot be written to: "),
+        locked(tmp_path / "loop/x", "-o x", beside=True),
+    ):
+        pass
     assert (tmp_path / "file").read_text() == "no folder"

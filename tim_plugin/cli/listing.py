@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tim_plugin.utils.task_options import find_option_file, option_files
+from tim_plugin.utils.texts import read_text
 from tim_plugin.utils.weight_headers import described
 
 
@@ -29,10 +30,11 @@ def options(args: argparse.Namespace) -> None:
     """Print the file, or the names of all.
 
     Raises:
-        TimError: There is none of that name.
+        TimError: There is none of that name, or it is no text.
     """
     phase = "test" if args.test else "train"
     if args.name is None:
         print("\n".join(option_files(phase)))
     else:
-        print(find_option_file(args.name, phase).read_text(encoding="utf-8"), end="")
+        path = find_option_file(args.name, phase)
+        print(read_text(path, str(path)), end="")

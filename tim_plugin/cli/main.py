@@ -7,6 +7,7 @@ names that BasicSR's users type.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -58,14 +59,26 @@ def main(argv: Sequence[str] | None = None, command: str | None = None, root: Pa
     Raises:
         SystemExit: With status 1 after a failure, 2 after a mistake; not where all went well.
     """
-    with starting():
-        chosen, args, execute = _parsed(list(sys.argv[1:] if argv is None else argv), command, root)
-        if not chosen.is_light:
-            from tim_plugin.cli.run import run
+    _replace_closed_streams()
+    try:
+        with starting():
+            chosen, args, execute = _parsed(list(sys.argv[1:] if argv is None else argv), command, root)
+            if not chosen.is_light:
+                from tim_plugin.cli.run import run
+    except SystemExit:  # after --help, whose reader may have ended
+        drop_output()
+        raise
     if chosen.is_light:
         _run_light(execute)
     else:
         run(execute, quiet=args.quiet)
+
+
+def _replace_closed_streams() -> None:
+    """Let what is printed to a closed stream (``>&-``), which Python has as None, go nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
 
 
 def _parsed(

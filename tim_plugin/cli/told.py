@@ -34,7 +34,8 @@ ADVICE = {
     errno.EMFILE: "allow more open files (ulimit -n)",
     errno.EAGAIN: "allow more processes (ulimit -u), or end others",
 }
-_OF_TORCH = {  # what it raises as a RuntimeError, by a part of its message
+_OF_RUNTIME = {  # what torch and Python raise as a RuntimeError, by a part of its message
+    "Could not determine home directory": "a path begins with ~, and there is no such user's home: write it out",
     "DataLoader worker (pid": "a process that loads data was ended by the system, perhaps since memory ran out: use a "
     f"smaller num_worker_per_gpu; {STAYS}",
     "received 0 items of ancdata": f"too many files are open: {ADVICE[errno.EMFILE]}; {STAYS}",
@@ -54,7 +55,7 @@ def machine_sentence(error: BaseException) -> str | None:
         advice = f": {ADVICE[error.errno]}" if error.errno in ADVICE else ""
         return f"{what}: cannot be written or read: {error.strerror}{advice}; {STAYS}"
     if isinstance(error, RuntimeError):
-        return next((sentence for part, sentence in _OF_TORCH.items() if part in str(error)), None)
+        return next((sentence for part, sentence in _OF_RUNTIME.items() if part in str(error)), None)
     return None
 
 

@@ -107,7 +107,7 @@ def _check_list(where: str, path: Path, folders: Mapping[str, Path], template: s
     for number, line in enumerate(lines, 1):
         name = line.strip().split(" ")[0]  # as BasicSR takes it
         for folder, file in ((folders["gt"], name), (folders["lq"], _lq_name(name, template))):
-            if not name or not (folder / file).is_file():
+            if not name or not os.path.isfile(folder / file):  # False also where it is no name
                 raise TimError(
                     f"{where}: meta-info file {path}: line {number} names {file!r}, which is no file of {folder} "
                     "(a name ends at its first space)"

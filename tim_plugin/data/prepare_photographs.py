@@ -160,7 +160,7 @@ def _prepare(photos: Path, output: Path, settings: Settings, workers: int | None
 def _check_folders(photos: Path, output: Path, workers: int | None) -> None:
     if not photos.is_dir():
         raise TimError(f"-i {photos}: there is no such folder; give the folder that holds the photographs")
-    source, target = photos.resolve(), output.resolve()
+    source, target = (Path(os.path.realpath(path)) for path in (photos, output))
     if target.is_relative_to(source):
         raise TimError(
             f"-o {output}: lies in the folder of photographs ({photos}) and would be read as photographs in "

@@ -31,7 +31,7 @@ _Pair = tuple[Path, Path]
 _Found = tuple[list, list, str]
 _SHAPE = {
     "palette": dict,
-    "found": [list, list, str],
+    "found": [[[float, float, float]], [bool], str],
     "mark": [str, int, str, int, float, float],
 }
 
@@ -131,16 +131,19 @@ def _read_progress(path: Path, labels: Labels) -> dict[tuple[Any, ...], _Found]:
     found: dict[tuple[Any, ...], _Found] = {}
     if not path.exists():
         return found
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_atomically(path, whole.encode())
-    for line in whole.splitlines():
+    content = read_bytes(path)
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        write_atomically(path, whole)
+    for line in whole.split(b"\n")[:-1]:
         try:
-            content = parse_json(line, _SHAPE)
+            entry = parse_json(line, _SHAPE)
+            means, present, digest = entry["found"]
+            of_this_palette = entry["palette"] == labels.describe()
+            if of_this_palette and {len(means), len(present)} != {labels.channels}:
+                raise ValueError(f"has {len(means)} colours, not {labels.channels}")
         except ValueError as error:
             raise TimError(f"{path}: is damaged ({error}); delete it to begin anew") from error
-        if content["palette"] == labels.describe():
-            means, present, digest = content["found"]
-            found[tuple(content["mark"])] = (means, present, digest)
+        if of_this_palette:
+            found[tuple(entry["mark"])] = (means, present, digest)
     return found

@@ -93,7 +93,7 @@ class SampleRecord:
             if not resume:
                 return []
             raise TimError(f"{self.path}: cannot be read: remove it, or leave out --skip-existing ({error})") from error
-        if isinstance(overview, str) and (self.path.parent / overview).is_file():
+        if isinstance(overview, str) and os.path.isfile(self.path.parent / overview):
             self._overview = overview
         gone = {os.fsdecode(name) for name in noted}
         count = Counter(name for files, _ in names for name in files)  # earlier versions let two entries name one file
@@ -102,7 +102,7 @@ class SampleRecord:
             for entry, (files, _) in zip(entries, names, strict=True)
             if files[0] not in gone
             and all(count[name] == 1 for name in files)
-            and any((self.path.parent / name).is_file() for name in files)
+            and any(os.path.isfile(self.path.parent / name) for name in files)  # False also where it is no name
         ]
 
     def _put(self, entry: Mapping[str, Any]) -> None:

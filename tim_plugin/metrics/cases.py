@@ -204,7 +204,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise TimError(f"--pattern {pattern}: must hold {{name}} once, as in {PATTERN}")
     if pattern.count("{index}") > 1:
         raise TimError(f"--pattern {pattern}: must hold {{index}} once, or not at all for one sample of each")
-    return re.compile(re.escape(pattern).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{index\}", r"(?P<index>\d+)"))
+    parts = re.escape(pattern).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{index\}", r"(?P<index>\d+)")
+    return re.compile(parts, re.DOTALL)  # names may hold a line break
 
 
 def _grouped(files: Sequence[Path], pattern: str, names: set[str], pred: Path) -> dict[str, list[Path]]:

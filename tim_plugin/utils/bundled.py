@@ -53,7 +53,8 @@ def read_bundled(name: str, folder: Path = FOLDER) -> Weights:
     """
     checksums = read_checksums(folder)
     if name not in checksums:
-        raise TimError(f"bundled weights {name!r} are not known: {did_you_mean(str(name), checksums)}")
+        offer = did_you_mean(str(name), checksums)
+        raise TimError(f"bundled weights {name!r} are not known: {offer} ({folder / CHECKSUMS})")
     path = path_of(name, folder)
     content = _content(path)
     found = hashlib.sha256(content).hexdigest()

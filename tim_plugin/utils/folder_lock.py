@@ -8,8 +8,10 @@ file's time says it, which the holder renews every few seconds.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -50,7 +52,7 @@ def locked(path: Path | str, where: str, *, beside: bool = False) -> Iterator[No
         TimError: Another process (or another thread of this one) holds the lock, or no file can be written there.
     """
     path = Path(path).absolute()
-    file = path.parent.resolve() / f".{path.name}.lock" if beside else path / NAME
+    file = Path(os.path.realpath(path.parent)) / f".{path.name}.lock" if beside else path / NAME
     made = [folder for folder in file.parents if not folder.exists()]
     try:
         descriptor = _acquire(file, where)
@@ -88,6 +90,8 @@ def _try(file: Path, where: str) -> int | None:
     except FileExistsError:
         descriptor, is_new = os.open(file, _FLAGS), False
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, f"{file.name} is no regular file")
         by_kernel, owner = _flock(descriptor), _owner(descriptor)
         if by_kernel is False:
             raise TimError(_in_use(where, owner))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +32,7 @@ def read_header(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            return json.loads(file.read(int.from_bytes(file.read(HEADER_SIZE), "little")))
+            return parse_json(file.read(int.from_bytes(file.read(HEADER_SIZE), "little")), dict)
     except OSError as error:
         raise TimError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, OverflowError, MemoryError) as error:
@@ -59,15 +58,18 @@ def list_towers(folder: Path = FOLDER) -> dict[str, TowerFacts]:
     Raises:
         TimError: A file cannot be read.
     """
-    headers = {name: read_header(folder / f"{name}{SUFFIX}") for name in sorted(read_checksums(folder))}
-    facts = {name: _facts(header) for name, header in headers.items()}
+    facts = {name: _facts(folder / f"{name}{SUFFIX}") for name in sorted(read_checksums(folder))}
     return {name: one for name, one in facts.items() if one.arguments.get("type") == TOWER}
 
 
-def _facts(header: dict[str, Any]) -> TowerFacts:
-    arguments, about = (json.loads(header["__metadata__"][key]) for key in ("arguments", "about"))
-    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-    return TowerFacts(sum(math.prod(shape) for shape in shapes), about.get("what", ""), arguments)
+def _facts(path: Path) -> TowerFacts:
+    header = read_header(path)
+    try:
+        arguments, about = (parse_json(header["__metadata__"][key], dict) for key in ("arguments", "about"))
+        shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+        return TowerFacts(sum(math.prod(shape) for shape in shapes), str(about.get("what", "")), arguments)
+    except (ValueError, LookupError, TypeError) as error:
+        raise TimError(f"{path}: its header is damaged ({error}); install tim_plugin again") from error
 
 
 def described(folder: Path = FOLDER) -> str:
