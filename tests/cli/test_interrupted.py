@@ -37,7 +37,7 @@ for file in list(sys.argv[1:]):
     os.environ.pop("GOMP_SPINCOUNT", None)
     os.environ.pop("KMP_BLOCKTIME", None)
     sys.path.insert(0, str(Path(file).parent))
-    listing = {"__main__": ["sample", "--list-models"], "sample": ["--list-models"]}
+    listing = {"__main__": ["sample", "--list-models"], "sample": ["--list-models"], "evaluate": ["--pred", "a"]}
     sys.argv[1:] = listing.get(Path(file).stem, ["my.yml"])
     try:
         runpy.run_path(file, run_name="__main__")

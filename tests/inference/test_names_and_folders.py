@@ -57,7 +57,8 @@ def test_a_video_is_known_by_its_content_whatever_it_is_called(tmp_path):
     write_video(tmp_path / "clip.avi", 2)
     for name in ("clip.wmv", "clip.dat", "clip.txt", f"{NO_TEXT}.flv"):
         (tmp_path / name).write_bytes((tmp_path / "clip.avi").read_bytes())
-        assert len(list_inputs([tmp_path / name], tmp_path / "out", "")) == 2
+        (found,) = list_inputs([tmp_path / name], tmp_path / "out", "")
+        assert len(found.video.frames) == 2
     video = Video(tmp_path / f"{NO_TEXT}.flv")
     assert video.read(video.frames[1]).startswith(b"\x89PNG")
 

@@ -85,14 +85,15 @@ def test_what_a_run_that_ends_on_the_way_has_overwritten_is_made_anew(tmp_path, 
     assert [path.name for path in output.iterdir() if path.suffix not in (".png", ".json")] == []
 
 
-def test_a_sample_that_is_not_finite_takes_no_entry_away(tmp_path, checkpoint, frames):
+def test_a_sample_that_is_not_finite_takes_no_entry_away(tmp_path, checkpoint, frames, capsys):
     sample_files(frames, tmp_path / "out", checkpoint, num_samples=1)
     broken = torch.load(checkpoint, weights_only=True)
     next(iter(broken["params"].values())).fill_(torch.nan)
     save_atomically(broken, tmp_path / "broken.pth")
     before = contents(tmp_path / "out")
-    with pytest.raises(TimError, match="not finite"):
+    with pytest.raises(TimError, match="3 of 3 images could not be sampled"):
         sample_files(frames, tmp_path / "out", tmp_path / "broken.pth", num_samples=1)
+    assert capsys.readouterr().err.count("gives values that are not finite") == 3
     assert contents(tmp_path / "out") == before and len(entries_of(tmp_path / "out")) == 3
 
 
