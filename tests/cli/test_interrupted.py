@@ -38,6 +38,7 @@ for file in list(sys.argv[1:]):
     os.environ.pop("KMP_BLOCKTIME", None)
     sys.path.insert(0, str(Path(file).parent))
     listing = {"__main__": ["sample", "--list-models"], "sample": ["--list-models"], "evaluate": ["--pred", "a"]}
+    listing["prepare_data"] = ["sr4x", "--help"]
     sys.argv[1:] = listing.get(Path(file).stem, ["my.yml"])
     try:
         runpy.run_path(file, run_name="__main__")
