@@ -43,6 +43,6 @@ def die_of(task):
 
 
 def test_a_worker_that_is_killed_ends_the_work_and_is_not_waited_for(capsys):
-    assert track(die_of, [0, 1], 2) == [0, 1]
+    assert track(die_of, [0, 1], 2) == [0, 1] and track(die_of, [0, 1, 3, 4, 5], 2, together=2) == [0, 1, 3, 4, 5]
     with pytest.raises(MachineError, match="^a worker process was ended by the system, .*: use fewer --workers"):
         track(die_of, [0, 1, 2, 3], 2)

@@ -161,6 +161,15 @@ def test_a_full_disk_ends_a_run_in_one_line_and_it_can_be_resumed(command, tmp_p
     after = left(folder)[1]
     assert after.keys() == before.keys() and all(same(after[name], before[name]) for name in before)
     assert not list(folder.rglob("*.tmp")) and not (folder / "training_states" / "2.state").exists()
+    options = (folder / "tiny.yml").read_text()
+    with files_of_at_most(len(options) - 1):
+        assert command("full", 2, "--auto_resume") == 1
+    assert "Logging error" not in capsys.readouterr().err and (folder / "tiny.yml").read_text() == options
+    with files_of_at_most(len(options) + 500):
+        assert command("full", 2, "--auto_resume") == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and "Logging error" not in said and said.count("error: ") == 1
+    assert said.count(".log: cannot be written: File too large; the run goes on") == 1
     assert command("full", 2, "--auto_resume") == 0
     latest = [left(tmp_path / "experiments" / name)[1]["net_g_latest.pth"] for name in ("unbroken", "full")]
     assert same(*latest)

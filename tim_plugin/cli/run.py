@@ -16,6 +16,7 @@ import tqdm.std
 from torch import distributed
 
 from tim_plugin.cli.told import OURS, drop_output, sentence_and_status
+from tim_plugin.utils.errors import MachineError, NonFiniteError, TimError
 from tim_plugin.utils.processes import (
     ENDED,
     LOST,
@@ -64,7 +65,8 @@ def run(command: Callable[[], Any], quiet: bool = False) -> None:
 def _failed(error: Exception) -> int:
     """Say what went wrong, and return the exit status."""
     said, status = sentence_and_status(error)
-    if said is None and is_lost_connection(error):
+    ours = isinstance(error, (TimError, NonFiniteError, MachineError))
+    if not ours and isinstance(error, (RuntimeError, ConnectionError)) and is_lost_connection(error):
         said = LOST
     if said is None:
         traceback.print_exception(error)

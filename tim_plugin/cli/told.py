@@ -50,7 +50,7 @@ def machine_sentence(error: BaseException) -> str | None:
         return MEMORY
     if isinstance(error, BrokenPipeError):
         return "what reads the output has ended"
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
         what = "what is printed" if error.filename is None else os.fsdecode(error.filename)
         advice = f": {ADVICE[error.errno]}" if error.errno in ADVICE else ""
         return f"{what}: cannot be written or read: {error.strerror}{advice}; {STAYS}"

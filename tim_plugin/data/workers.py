@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.pool import Pool
 from typing import TypeVar
 
@@ -98,10 +99,11 @@ def results(pool: Pool, make: Callable[[Task], Outcome], tasks: Sequence[Task], 
     Raises:
         MachineError: A worker was killed; its tasks are lost, and the pool would wait for them for ever.
     """
-    workers, waiting = list(pool._pool), pool.imap(make, tasks, together)
+    parts = [tasks[start : start + together] for start in range(0, len(tasks), together)]
+    workers, waiting = list(pool._pool), pool.imap(partial(_all, make), parts)
     while True:
         try:
-            yield waiting.next(timeout=1.0)
+            yield from waiting.next(timeout=1.0)
         except StopIteration:
             return
         except multiprocessing.TimeoutError:
@@ -110,6 +112,10 @@ def results(pool: Pool, make: Callable[[Task], Outcome], tasks: Sequence[Task], 
                     "a worker process was ended by the system, perhaps since memory ran out: use fewer --workers; what "
                     "was written stays, and the same command goes on"
                 ) from None
+
+
+def _all(make: Callable[[Task], Outcome], tasks: Sequence[Task]) -> list[Outcome]:
+    return [make(task) for task in tasks]
 
 
 def _with_bar(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:

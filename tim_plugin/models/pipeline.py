@@ -13,7 +13,9 @@ import copy
 import logging
 import math
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -76,7 +78,7 @@ def train_pipeline(root_path: str, argv: list[str] | None = None, on_step: Obser
             EnlargedSampler=KeyedSampler,
             make_exp_dirs=partial(_make_folders, loop.make_exp_dirs),
             init_tb_loggers=partial(validations.take_board, run_logs.board, loop.init_tb_loggers),
-            copy_opt_file=partial(_copy_options, loop.copy_opt_file, kept),
+            copy_opt_file=partial(_copy_options, kept),
             create_train_val_dataloader=partial(validations.take_loaders, ahead.hand_over("loaders")),
             build_model=partial(_build_model, ahead.hand_over("model"), resumed, validations, interruption, on_step),
         ),
@@ -209,16 +211,19 @@ def _make_folders(original: Callable, opt: dict[str, Any]) -> None:
     barrier()
 
 
-def _copy_options(original: Callable, content: bytearray, file: str, folder: str) -> None:
-    """Copy the option file into the run's folder; one that lay there has gone with an earlier run, or stays."""
+def _copy_options(content: bytearray, file: str, folder: str) -> None:
+    """Copy the option file into the run's folder, below the lines that BasicSR adds, whole or not at all.
+
+    One that lay there has gone with an earlier run, or stays; it has these lines.
+    """
     if get_dist_info()[0] != 0:
         return
     for part in (folder, *(os.path.join(folder, name) for name in ("models", "training_states", "visualization"))):
         os.makedirs(part, exist_ok=True)  # of a resumed run, from which some may have been removed
-    if not os.path.exists(file):
-        write_atomically(Path(folder, os.path.basename(file)), bytes(content))
-    elif Path(file).resolve().parent != Path(folder).resolve():
-        original(file, folder)
+    if os.path.exists(file) and Path(file).resolve().parent == Path(folder).resolve():
+        return
+    said = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {' '.join(sys.argv)}\n\n" if os.path.exists(file) else ""
+    write_atomically(Path(folder, os.path.basename(file)), os.fsencode(said) + bytes(content))
 
 
 def _create_dataloaders(
