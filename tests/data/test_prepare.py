@@ -165,8 +165,13 @@ def test_other_settings_are_refused(folder):
     prepare_folder(folder / "photos", folder / "out", SMALL, workers=1)
     with pytest.raises(TimError, match="size 32.*not .*size 48"):
         prepare_folder(folder / "photos", folder / "out", Settings("sr16x", 48))
-    (folder / "out" / "prepare.json").write_text("{")
+    record = folder / "out" / "prepare.json"
+    record.write_text("{")
     with pytest.raises(TimError, match="prepare.json: is damaged"):
+        prepare_folder(folder / "photos", folder / "out", SMALL)
+    record.unlink()
+    os.mkfifo(record)
+    with pytest.raises(TimError, match="prepare.json: is damaged .*named pipe"):
         prepare_folder(folder / "photos", folder / "out", SMALL)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from tim_plugin.inference.files import sample_files
+from tim_plugin.inference.inputs import list_inputs
+from tim_plugin.inference.record import written_files
 from tim_plugin.utils.checkpoints import save_atomically
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_pixels
@@ -41,6 +44,12 @@ def test_a_record_that_is_damaged_is_named_and_made_anew_where_nothing_is_to_be_
         assert inputs_of(tmp_path / "out") == ["f0.png", "f1.png", "f2.png"]
     sample_files(frames, tmp_path / "out", checkpoint, num_samples=1)
     assert inputs_of(tmp_path / "out") == ["f0.png", "f1.png", "f2.png"]
+
+
+def test_a_pipe_in_the_place_of_the_record_is_not_waited_for(tmp_path, frames):
+    os.mkfifo(frames / "samples.json")
+    assert written_files(frames / "samples.json") == set()
+    assert len(list_inputs([frames], tmp_path / "out", "")) == 3
 
 
 def test_what_another_input_has_overwritten_is_made_anew(tmp_path, checkpoint, frames):
@@ -91,7 +100,7 @@ def test_a_sample_that_is_not_finite_takes_no_entry_away(tmp_path, checkpoint, f
     next(iter(broken["params"].values())).fill_(torch.nan)
     save_atomically(broken, tmp_path / "broken.pth")
     before = contents(tmp_path / "out")
-    with pytest.raises(TimError, match="3 of 3 images could not be sampled"):
+    with pytest.raises(TimError, match="3 of 3 images could not be sampled"):  # each is left out by name
         sample_files(frames, tmp_path / "out", tmp_path / "broken.pth", num_samples=1)
     assert capsys.readouterr().err.count("gives values that are not finite") == 3
     assert contents(tmp_path / "out") == before and len(entries_of(tmp_path / "out")) == 3

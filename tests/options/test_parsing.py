@@ -51,6 +51,11 @@ def test_force_yml_sets_values_without_evaluating_them(opt):
         set_option(opt, "train:ema_decay")
 
 
+def test_force_yml_of_bytes_that_are_no_text_is_refused():
+    with pytest.raises(TimError, match="--force_yml name=.*is not a YAML value"):
+        set_option({"name": "a"}, "name=\udce9")
+
+
 def test_force_yml_adds_a_section_that_is_valid_and_absent(opt):
     del opt["val"], opt["train"]["scheduler"]
     for entry in (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.json_files import parse_json
 from tim_plugin.utils.writing import write_atomically
 
@@ -28,7 +29,7 @@ def read_record(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        record = parse_json(path.read_bytes(), {"settings": dict, "sources": {str: [str, int, int]}})
+        record = parse_json(read_bytes(path), {"settings": dict, "sources": {str: [str, int, int]}})
         before, sources = record["settings"], record["sources"]
     except (OSError, ValueError) as error:
         raise TimError(f"{path}: is damaged ({error}); delete it to prepare {output} anew") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.json_files import NONE, parse_json
 from tim_plugin.utils.writing import appending, write_json
 
@@ -186,7 +187,7 @@ def written_files(path: Path) -> set[str]:
     None where there is no such file.
     """
     try:
-        content = parse_json(path.read_bytes(), SHAPE)
+        content = parse_json(read_bytes(path), SHAPE)  # of a regular file: a pipe would be waited for
         names = {unnumbered(name) for entry in content["images"] for name in _files(entry)}
         overview = content.get("overview")
         return names | {overview} if isinstance(overview, str) else names

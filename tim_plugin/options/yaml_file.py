@@ -78,7 +78,10 @@ def load(text: str) -> Any:
         yaml.YAMLError: It is not YAML.
         TimError: It is nested too deep, has too many values, a key twice, or a value that its tag does not allow.
     """
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except UnicodeEncodeError as error:  # from a command line of bytes
+        raise TimError("holds bytes that are no text") from error
     try:
         node = loader.get_single_node()
         if node is None:
