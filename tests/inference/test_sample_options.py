@@ -30,6 +30,7 @@ def test_mistakes_in_resources_are_named(options, message):
     ("options", "message"),
     [
         ({"num_samples": 0}, "-n 0: must be at least 1"),
+        ({"num_samples": 10**30}, f"-n {10**30}: at most 100000; another --seed gives more"),
         ({"seed": -1}, "--seed -1: must be at least 0"),
         ({"level_seeds": [0, None, -2]}, "--level-seeds .*: a sample's number is at least 0"),
         ({"suffix": "a/b"}, "--suffix a/b: must not hold / or"),

@@ -15,6 +15,8 @@ from tim_plugin.utils.names import check_name
 GIB = 2**30
 PRECISIONS = ("fp32", "bf16")
 
+MOST_SAMPLES = 100_000  # of an image in one run; names and lists of more are of no use
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -54,7 +56,7 @@ class SampleOptions(Resources):
     """How a user's files are sampled; :class:`Resources` has the options of memory and speed, which change no sample.
 
     Attributes:
-        num_samples: Samples of each image, at least 1.
+        num_samples: Samples of each image, 1 to :data:`MOST_SAMPLES`.
         seed: From 0. Sample j of an image depends on (seed, the file's name, j) alone; sample j of each frame of a
             video has the same latents.
         level_seeds: Coarse to fine, from which sample (0, 1, ...) all samples take a level's latents; None, or no entry
@@ -89,6 +91,8 @@ class SampleOptions(Resources):
         for name, value, minimum in (("-n", self.num_samples, 1), ("--seed", self.seed, 0)):
             if value < minimum:
                 raise TimError(f"{name} {value}: must be at least {minimum}")
+        if self.num_samples > MOST_SAMPLES:
+            raise TimError(f"-n {self.num_samples}: at most {MOST_SAMPLES}; another --seed gives more")
         if any(one is not None and one < 0 for one in self.level_seeds or ()):
             raise TimError(
                 f"--level-seeds {self.level_seeds}: a sample's number is at least 0; None leaves a level free"
