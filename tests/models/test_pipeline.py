@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 import yaml
+from basicsr.utils import get_root_logger
 
 from tim_plugin.models.pipeline import test_pipeline as run_test
 from tim_plugin.models.pipeline import train_pipeline as run_training
@@ -49,8 +50,9 @@ def option_file(tmp_path_factory, photos):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, option_file):
-    """The folder in which a run has ended."""
+    """The folder in which a run has ended, in a program that has logged something before."""
     root = tmp_path_factory.mktemp("finished")
+    get_root_logger().info("before")
     run_training(str(root), ["-opt", str(option_file)])
     return root
 

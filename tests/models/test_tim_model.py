@@ -362,9 +362,9 @@ def test_validation_saves_samples_and_logs_mean_and_best(options, photos, tmp_pa
     [
         (
             {"type": "calculate_pnsr"},
-            "val: metrics: x: type 'calculate_pnsr' is not registered: did you mean 'calculate_psnr'",
+            "val: metrics: x: type 'calculate_pnsr' is not known: did you mean 'calculate_psnr'",
         ),
-        ({"type": "calculate_psnr", "crop_boarder": 0}, "'val: metrics: x: crop_boarder': did you mean 'crop_border'"),
+        ({"type": "calculate_psnr", "crop_boarder": 0}, "x: crop_border is missing; is 'crop_boarder' a misspelling"),
         (
             {"type": "calculate_lpips", "bacbone": "alexnet"},
             "val: metrics: x: unknown key 'bacbone': did you mean 'backbone'",

@@ -111,16 +111,23 @@ def test_pipeline(root_path: str, argv: list[str] | None = None) -> dict[str, An
 
 @contextmanager
 def _own_log_file() -> Iterator[None]:
-    """BasicSR opens one log file a process; a second run in the same one would be logged in the first one's folder."""
-    logger = logging.getLogger("basicsr")
+    """BasicSR opens one log file a process, and none after anything was logged; each run is to have its own."""
+    _end_logs()
     try:
         with _replaced(logging.FileHandler, handleError=run_logs.say_unwritable):
             yield
     finally:
-        initialized_logger.clear()
-        for handler in list(logger.handlers):
-            logger.removeHandler(handler)
-            run_logs.close(handler)
+        _end_logs()
+
+
+def _end_logs() -> None:
+    if not initialized_logger:
+        return  # what a program has set up by itself
+    initialized_logger.clear()
+    logger = logging.getLogger("basicsr")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        run_logs.close(handler)
 
 
 @contextmanager
