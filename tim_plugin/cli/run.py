@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -76,6 +77,8 @@ def _failed(error: Exception) -> int:
 
 
 def _fail(message: str, status: int) -> int:
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else torch calls it a failure that a loader's workers are ended
     if is_first_to_report():
         tqdm.std.tqdm.write(f"error: {rank_prefix()}{message}", file=sys.stderr)  # not behind a bar that is open
     return status
