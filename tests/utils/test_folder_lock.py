@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tim_plugin.utils import folder_lock
+from tim_plugin.utils import folder_lock, kernel_lock
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import NAME, locked
 
@@ -59,7 +59,7 @@ def test_the_lock_goes_with_what_it_made_also_after_an_error(tmp_path, beside):
 @pytest.mark.parametrize("kernel", [True, False])
 def test_a_second_process_is_refused_by_name(tmp_path, holder, kernel, monkeypatch):
     if not kernel:
-        monkeypatch.setattr(folder_lock, "fcntl", None)
+        monkeypatch.setattr(kernel_lock, "fcntl", None)
     message = f"^-o out: is in use by process {holder.pid} on {socket.gethostname()}: let it end, or write elsewhere"
     with pytest.raises(TimError, match=message), locked(tmp_path / "out", "-o out"):
         pass
@@ -72,7 +72,7 @@ def test_a_second_process_is_refused_by_name(tmp_path, holder, kernel, monkeypat
 @pytest.mark.parametrize("kernel", [True, False])
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, holder, kernel, monkeypatch):
     if not kernel:
-        monkeypatch.setattr(folder_lock, "fcntl", None)
+        monkeypatch.setattr(kernel_lock, "fcntl", None)
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert (tmp_path / "out" / NAME).is_file()
@@ -85,7 +85,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, holder, kernel, mo
 @pytest.mark.parametrize("kernel", [True, False])
 def test_a_process_of_another_host_is_watched(tmp_path, quick, kernel, monkeypatch):
     if not kernel:
-        monkeypatch.setattr(folder_lock, "fcntl", None)
+        monkeypatch.setattr(kernel_lock, "fcntl", None)
     with locked(tmp_path, "-o out"):
         own = tmp_path / NAME
         other = tmp_path / "another"
@@ -95,7 +95,7 @@ def test_a_process_of_another_host_is_watched(tmp_path, quick, kernel, monkeypat
             pass
         os.link(own, other / NAME)  # it is: as seen through a file system that hides the lock of the kernel
         own.write_text("7 elsewhere\n")
-        monkeypatch.setattr(folder_lock, "fcntl", None)
+        monkeypatch.setattr(kernel_lock, "fcntl", None)
         message = f"in use by process 7 on elsewhere: .*; if that is gone, remove {other / NAME}$"
         with pytest.raises(TimError, match=message), locked(other, "-o out"):
             pass

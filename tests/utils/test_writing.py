@@ -112,7 +112,7 @@ def test_what_a_killed_process_has_left_goes_and_what_a_living_one_writes_stays(
 
 
 def test_who_tidies_up_between_making_and_locking_takes_no_file_away(tmp_path, monkeypatch):
-    lock, calls = writing._lock, []
+    lock, calls = writing.try_lock, []
 
     def tidied(descriptor):
         if not calls:
@@ -121,7 +121,7 @@ def test_who_tidies_up_between_making_and_locking_takes_no_file_away(tmp_path, m
                 writing._remove_if_left(path)
         return lock(descriptor)
 
-    monkeypatch.setattr(writing, "_lock", tidied)
+    monkeypatch.setattr(writing, "try_lock", tidied)
     write_atomically(tmp_path / "a", b"content")
     assert calls and [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"content"

@@ -156,17 +156,10 @@ class _UnsampledError(TimError):
 
 def _one_by_one(chunks: Iterator[Tensor], path: Path) -> Iterator[Tensor]:
     """Give what the network gives, or name the input that it fails for."""
-    ended = torch.empty(0)
-    while True:
-        try:
-            samples = in_memory(lambda: next(chunks, ended))
-        except TimError as error:
-            raise _UnsampledError(f"{path}: {error}") from error
-        if samples is None:
-            raise _UnsampledError(f"{path}: {_TOO_LARGE}")
-        if samples is ended:
-            return
-        yield samples
+    try:
+        yield from chunks
+    except TimError as error:
+        raise _UnsampledError(f"{path}: {error}") from error
 
 
 def _samples(run: Run, planned: Planned, observed: Observed, consistency: dict[str, list[float]]) -> Iterator[Tensor]:

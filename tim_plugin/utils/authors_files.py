@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.tensor_files import differences, first_of, shapes_of
 
 _FIRST = "level_1_feat.0.weight_v"  # every file has it, maybe behind a prefix
 _CONVOLUTION = ("weight_g", "weight_v", "bias")
-_SHOWN_KEYS = 5
 _UNTRAINED = 1e-5  # relative difference of weight_g and the norm of weight_v: equal until a step has changed them
 _NAMES = (  # theirs -> ours, within a level
     (r"feat\.0", "conv_first"),
@@ -231,23 +231,9 @@ def expected_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
 
 
 def _require_complete(state: Mapping[str, Tensor], sizes: Sizes, path: Path | str) -> None:
-    expected = expected_shapes(sizes)
-    shapes = {key: tuple(value.shape) for key, value in state.items()}
-    differences = [
-        *(
-            f"{key} is {shapes[key]} instead of {shape}"
-            for key, shape in expected.items()
-            if shapes.get(key, shape) != shape
-        ),
-        *(f"{key} is missing" for key in expected if key not in shapes),
-        *(f"{key} is unknown" for key in shapes if key not in expected),
-    ]
-    if differences:
-        shown, more = "; ".join(differences[:_SHOWN_KEYS]), len(differences) - _SHOWN_KEYS
-        raise TimError(
-            f"{path} is like a file of the method's authors, but differs: {shown}"
-            + (f"; and {more} more" if more > 0 else "")
-        )
+    found = differences(expected_shapes(sizes), shapes_of(state))
+    if found:
+        raise TimError(f"{path} is like a file of the method's authors, but differs: {first_of(found)}")
 
 
 def _fitting(task: str, sizes: Sizes, path: Path | str) -> str:

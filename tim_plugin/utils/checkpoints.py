@@ -19,12 +19,11 @@ from torch import Tensor, nn
 from tim_plugin.utils import authors_files
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.json_files import parse_json
-from tim_plugin.utils.tensor_files import load_intact, read_tensors
+from tim_plugin.utils.tensor_files import SHOWN_KEYS, differences, first_of, load_intact, read_tensors, shapes_of
 from tim_plugin.utils.weight_headers import SUFFIX, TOWER, read_header
 from tim_plugin.utils.writing import replacing
 
 _PARAM_KEYS = ("params_ema", "params", "state_dict", "model")
-_SHOWN_KEYS = 5
 STATE = {"epoch": int, "iter": int, "optimizers": list, "schedulers": list}  # what BasicSR resumes from
 
 
@@ -126,7 +125,7 @@ def parameters_of(
     if param_key and param_key not in (*_PARAM_KEYS, *checkpoint):
         raise TimError(
             f"{path}: has no parameters by the name {param_key!r} (path: param_key_g): it has "
-            f"{', '.join(list(checkpoint)[:_SHOWN_KEYS])}"
+            f"{', '.join(list(checkpoint)[:SHOWN_KEYS])}"
         )
     for key in ([param_key] if param_key else []) + list(_PARAM_KEYS):
         if isinstance(checkpoint.get(key), Mapping):
@@ -138,7 +137,7 @@ def parameters_of(
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise TimError(
             f"{path}: has no parameters: expected 'params', 'params_ema' or a flat state dict, "
-            f"found the keys {list(checkpoint)[:_SHOWN_KEYS]}"
+            f"found the keys {list(checkpoint)[:SHOWN_KEYS]}"
         )
     return network.renamed(state) if hasattr(network, "renamed") else state
 
@@ -162,32 +161,17 @@ def load_into(
         TimError: ``strict`` and something is missing, unknown or of another shape.
     """
     own = network.state_dict()
-    differences = _differences(own, state)
-    if differences and strict:
-        shown = "; ".join(differences[:_SHOWN_KEYS])
-        more = f"; and {len(differences) - _SHOWN_KEYS} more" if len(differences) > _SHOWN_KEYS else ""
+    found = differences(shapes_of(own), shapes_of(state))
+    if found and strict:
         raise TimError(
-            f"{path} does not fit the network: {shown}{more}. Use the network_g that it was trained with, or "
+            f"{path} does not fit the network: {first_of(found)}. Use the network_g that it was trained with, or "
             "strict_load_g: false to load what fits"
         )
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     if assign:
         fitting = {key: value.to(own[key].dtype) for key, value in fitting.items()}
     network.load_state_dict(fitting, strict=False, assign=assign)
-    return differences
-
-
-def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    # Batch norm's counter of batches is no weight, and files from before PyTorch 0.4.1 have none.
-    counter = "num_batches_tracked"
-    missing = [f"{key} is missing" for key in own if key not in state and not key.endswith(counter)]
-    unknown = [f"{key} is unknown" for key in state if key not in own]
-    shapes = [
-        f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in state and own[key].shape != state[key].shape
-    ]
-    return shapes + missing + unknown
+    return found
 
 
 def load_network(
@@ -241,7 +225,7 @@ def network_g_of(
         return found
     theirs = authors_files.without_prefix(parameters_of(checkpoint, path)) if checkpoint else None
     if theirs is None:
-        keys = ", ".join(map(str, list(parameters_of(checkpoint, path))[:_SHOWN_KEYS])) if checkpoint else "none"
+        keys = ", ".join(map(str, list(parameters_of(checkpoint, path))[:SHOWN_KEYS])) if checkpoint else "none"
         raise TimError(
             f"{path}: does not hold its network's arguments ('network_g'); checkpoints written by tim_plugin "
             f"do, and the keys of this one ({keys}, ...) are not those of the method's authors. Use tools/test.py "

@@ -20,11 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tim_plugin.utils.errors import TimError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from tim_plugin.utils.kernel_lock import try_lock
 
 NAME = ".tim.lock"
 RENEW_S = 3.0
@@ -92,7 +88,7 @@ def _try(file: Path, where: str) -> int | None:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, f"{file.name} is no regular file")
-        by_kernel, owner = _flock(descriptor), _owner(descriptor)
+        by_kernel, owner = try_lock(descriptor), _owner(descriptor)
         if by_kernel is False:
             raise TimError(_in_use(where, owner))
         if not is_new and _lives(file, owner, bool(by_kernel)):
@@ -109,19 +105,6 @@ def _try(file: Path, where: str) -> int | None:
     if not by_kernel:
         file.unlink()
     return None
-
-
-def _flock(descriptor: int) -> bool | None:
-    """Return whether the kernel's lock was free, and is held now; None where there is none."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:  # this file system has none
-        return None
-    return True
 
 
 def _owner(descriptor: int) -> _Owner | None:

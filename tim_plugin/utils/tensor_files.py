@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from tim_plugin.utils.weight_headers import SUFFIX
 
+SHOWN_KEYS = 5  # of a file, in an error
 LARGE_BYTES = 2**28  # from here on a second copy of a network's weights is not made
 
 
@@ -27,6 +30,35 @@ def read_tensors(path: Path | str) -> Any:
         tensors = load_file(path)  # mapped, and not aligned as torch's own, by which convolutions round
         return tensors if is_mapped else {key: value.clone() for key, value in tensors.items()}
     return load_intact(path, is_mapped)
+
+
+def differences(expected: Mapping[str, Sequence[int]], found: Mapping[str, Sequence[int]]) -> list[str]:
+    """Return a line for each key whose shape is another, that is missing or that is unknown, in this order.
+
+    Args:
+        expected: Shapes, by key.
+        found: Likewise.
+    """
+    # Batch norm's counter of batches is no weight, and files from before PyTorch 0.4.1 have none.
+    counter = "num_batches_tracked"
+    shapes = [
+        f"{key} is {tuple(found[key])} instead of {tuple(shape)}"
+        for key, shape in expected.items()
+        if key in found and tuple(found[key]) != tuple(shape)
+    ]
+    missing = [f"{key} is missing" for key in expected if key not in found and not key.endswith(counter)]
+    return shapes + missing + [f"{key} is unknown" for key in found if key not in expected]
+
+
+def first_of(lines: Sequence[str]) -> str:
+    """Return the first few of :func:`differences`, and how many more there are."""
+    more = len(lines) - SHOWN_KEYS
+    return "; ".join(lines[:SHOWN_KEYS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of a state dict."""
+    return {key: tuple(value.shape) for key, value in state.items()}
 
 
 def mapped_bytes(path: Path | str) -> int:

@@ -20,10 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from tim_plugin.utils.kernel_lock import try_lock
 
 PREFIX, SUFFIX = ".tim-", ".tmp"  # of temporary names, which are not longer than the longest names
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -96,9 +93,9 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
     folder, descriptor = _new_name(parent), None
     folder.mkdir(mode=0o700)
     try:
-        if fcntl is not None:
+        if os.name == "posix":  # elsewhere a folder cannot be opened
             descriptor = os.open(folder, os.O_RDONLY | _NO_LINK)
-            _lock(descriptor)
+            try_lock(descriptor)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -164,23 +161,10 @@ def _new_file(folder: Path) -> tuple[Path, int]:
             descriptor = os.open(path, _NEW, 0o666)
         except FileExistsError:
             continue
-        if _lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
+        if try_lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
             return path, descriptor
         os.close(descriptor)  # another process has just taken it for one that was left, and removes it
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
-
-
-def _lock(descriptor: int) -> bool | None:
-    """Return whether the lock was free, and is held now; None where there are no locks."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:  # this file system has none
-        return None
-    return True
 
 
 def _tidy(folder: Path) -> None:
@@ -198,7 +182,7 @@ def _tidy(folder: Path) -> None:
 def _remove_if_left(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | _NO_LINK | getattr(os, "O_NONBLOCK", 0))
     try:
-        status, is_free = os.fstat(descriptor), _lock(descriptor)
+        status, is_free = os.fstat(descriptor), try_lock(descriptor)
         if is_free is False or (is_free is None and time.time() - status.st_mtime < _OLD_S):
             return
         if stat.S_ISDIR(status.st_mode):
