@@ -14,7 +14,6 @@ from tim_plugin.inference.files import sample_files as sample
 from tim_plugin.inference.sample_set import Samples
 from tim_plugin.inference.tower import Tower, arguments_named
 from tim_plugin.inference.towers import open_network
-from tim_plugin.models.pipeline import test_pipeline, train_pipeline
 from tim_plugin.options.option_file import read_option_file, read_with_overrides
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.task_options import find_option_file
@@ -97,6 +96,8 @@ def train(
     """
     opt, argv = _with_overrides(options, overrides, "train")
     root = Path.cwd() if root is None else Path(root).expanduser()
+    from tim_plugin.models.pipeline import train_pipeline  # here: it imports BasicSR
+
     train_pipeline(str(root), [*argv, "--auto_resume"] if auto_resume else argv, on_step)
     return _folder_of(opt, root, "experiments")
 
@@ -121,6 +122,8 @@ def test(options: str | Path, overrides: Mapping[str, Any] | None = None, *, roo
     """
     opt, argv = _with_overrides(options, overrides, "test")
     root = Path.cwd() if root is None else Path(root).expanduser()
+    from tim_plugin.models.pipeline import test_pipeline  # here: it imports BasicSR
+
     test_pipeline(str(root), argv)
     return _folder_of(opt, root, "results")
 
