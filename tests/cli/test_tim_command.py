@@ -41,11 +41,11 @@ def left_with(arguments, **options):
 
 def test_sampling_loads_neither_basicsr_nor_torchvision(images):
     """Their import takes as long as torch's own."""
-    code = f"""
+    code = """
 import sys
 from tim_plugin.cli.main import main
 main(["sample", "-m", "sr4x-small", "-i", "a.png", "-o", "out", "-n", "2", "--quiet"])
-assert not {{"basicsr", "torchvision", "scipy", "torch.distributed.fsdp", "torch._dynamo"}} & set(sys.modules)
+assert not {"basicsr", "torchvision", "scipy", "torch.distributed.fsdp", "torch._dynamo"} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=images, timeout=120)
     assert done.returncode == 0, done.stderr
