@@ -13,6 +13,7 @@ from typing import Any
 
 from basicsr.utils import get_root_logger
 
+from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.json_files import parse_json
 from tim_plugin.utils.processes import broadcast_from_rank_0
 from tim_plugin.utils.writing import write_json
@@ -22,6 +23,27 @@ SHAPE = {
     "done": {str: [str]},  # data sets, by the iteration
     "best": {str: {str: {"better": str, "val": (float, str), "iter": int}}},
 }
+
+
+def tell_left_out(dataset_name: str, problems: Sequence[str], measured: int) -> None:
+    """Warn of images that were left out of a validation.
+
+    Args:
+        dataset_name: Of the data set.
+        problems: Why, a sentence for each image.
+        measured: How many images were not left out.
+
+    Raises:
+        TimError: All were.
+    """
+    if not problems:
+        return
+    if not measured:
+        raise TimError(f"{problems[0]}; of the {len(problems)} image(s) of data set {dataset_name} none can be used")
+    for problem in problems:
+        get_root_logger().warning(f"Left out: {problem}")
+    of_all = f"{len(problems)} of {len(problems) + measured} images"
+    get_root_logger().warning(f"{dataset_name}: {of_all} are left out, and the figures are of the others.")
 
 
 class Validations:
