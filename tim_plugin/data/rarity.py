@@ -82,7 +82,8 @@ class Rarity:
 
     Attributes:
         scores: (M, C) of :func:`rarity_scores`.
-        sources: For each pair [image name, bytes, label map name, bytes, digest of both contents].
+        sources: For each pair [image name, bytes, label map name, bytes, digest of both contents]; the digest is empty
+            and the scores are 0 where the pair could not be measured.
         palette: The kind of label maps, as :meth:`tim_plugin.degradations.labels.Labels.describe` returns it.
         computed_at: When, in seconds since 1970: contents of files that are older are not read to see whether they have
             changed.
