@@ -199,9 +199,10 @@ def _records(root: Path) -> Iterator[Kind]:
 
     yield Kind("samples.json resumed", "samples.json", record, lambda path: resumed(path, True))
     yield Kind("samples.json overwritten", "samples.json", record, lambda path: resumed(path, False))
-    prepared = json.dumps({"settings": {"task": "sr4x"}, "sources": {"a.png": ["b.png", 3, 4]}}).encode()
+    prepare_record.write_record(root, {"task": "sr4x"}, {"a.png": ["b.png", 3, 4]})
+    prepared = (root / "prepare.json").read_bytes()
     read = lambda path: prepare_record.read_record(path.parent, {"task": "sr4x"})  # noqa: E731
-    yield Kind("prepare.json", "prepare.json", prepared, read, "delete this one")
+    yield Kind("prepare.json", "prepare.json", prepared, read, "delete this one", is_checked=True)
     yield from _rarity(root)
     features = FeatureSet(Extractor(_Means(), "means", "frechet", "kid", "0"))
     gt = torch.linspace(0, 1, 3 * 6 * 6).mul(255).round().div(255).view(3, 6, 6)
@@ -231,8 +232,8 @@ def _rarity(root: Path) -> Iterator[Kind]:
         done = compute_rarity(images, maps, labels, progress=path)
         return done.scores, done.sources
 
-    yield Kind("rarity.json", "rarity.json", (root / "rarity.json").read_bytes(), load, "rarity: is stale")
-    yield Kind("progress", "r.json.partial", progress.read_bytes(), go_on, is_text=True)
+    yield Kind("rarity.json", "rarity.json", (root / "rarity.json").read_bytes(), load, "rarity: is stale", True)
+    yield Kind("progress", "r.json.partial", progress.read_bytes(), go_on, is_checked=True, is_text=True)
 
 
 # lists, option files, videos ------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from tim_plugin.degradations.labels import Labels
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.images import list_images, read_bytes
-from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.json_files import parse_checked, with_checksum
 from tim_plugin.utils.memory import in_memory
 from tim_plugin.utils.writing import appending, write_atomically
 
@@ -115,8 +115,8 @@ def _scan(
                 one = [[0.0] * 3] * labels.channels, [False] * labels.channels, ""
             found[tuple(mark)] = one
             if one[2] and log is not None:
-                line = json.dumps({"mark": mark, "palette": labels.describe(), "found": one})
-                log.write(line.encode() + b"\n")
+                line = with_checksum({"mark": mark, "palette": labels.describe(), "found": one})
+                log.write(json.dumps(line).encode() + b"\n")
                 log.flush()
     return found
 
@@ -159,7 +159,7 @@ def _read_progress(path: Path, labels: Labels) -> dict[tuple[Any, ...], _Found]:
         write_atomically(path, whole)
     for line in whole.split(b"\n")[:-1]:
         try:
-            entry = parse_json(line, _SHAPE)
+            entry = parse_checked(line, _SHAPE)
             means, present, digest = entry["found"]
             of_this_palette = entry["palette"] == labels.describe()
             if of_this_palette and {len(means), len(present)} != {labels.channels}:

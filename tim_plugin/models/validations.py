@@ -14,7 +14,7 @@ from typing import Any
 from basicsr.utils import get_root_logger
 
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.json_files import parse_checked, with_checksum
 from tim_plugin.utils.processes import broadcast_from_rank_0
 from tim_plugin.utils.writing import write_json
 
@@ -79,7 +79,7 @@ class Validations:
             self._done.setdefault(current_iter, []).append(loader.dataset.opt["name"])
             if opt["rank"] == 0:
                 best = {name: _plain(found) for name, found in getattr(model, "best_metric_results", {}).items()}
-                write_json(path, {"done": self._done, "best": best})
+                write_json(path, with_checksum({"done": self._done, "best": best}))
 
         model.validation = validation
         model.resume_training = lambda state: self._make_up(model, opt, state["iter"], path)
@@ -113,7 +113,7 @@ def _read(path: Path) -> tuple[dict[int, list[str]], dict[str, Any]]:
     if not path.exists():
         return {}, {}
     try:
-        record = parse_json(path.read_bytes(), SHAPE)
+        record = parse_checked(path.read_bytes(), SHAPE)
         best = {
             name: {metric: {**one, "val": float(one["val"])} for metric, one in found.items()}
             for name, found in record["best"].items()
