@@ -31,7 +31,16 @@ def folded(tower: Any) -> Any:
         wrapper.tower = folded(tower.tower)
         return wrapper
     size = sum(weight.numel() * weight.element_size() for weight in tower.parameters())
-    return tower if size >= LARGE_BYTES or is_sharded(tower) else _folded(tower)
+    is_done = not any(map(_changes, tower.modules()))
+    return tower if is_done or size >= LARGE_BYTES or is_sharded(tower) else _folded(tower)
+
+
+def _changes(module: nn.Module) -> bool:
+    return parametrize.is_parametrized(module) or (
+        isinstance(module, nn.Conv2d)
+        and module.weight.device.type == "cpu"
+        and not module.weight.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 def _folded(module: nn.Module) -> nn.Module:
