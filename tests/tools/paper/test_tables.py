@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from paper import ablation, step_time
+from paper import ablation, networks, step_time
 from paper import parallel_runs as training
 from paper import system_tables as comparison
 from paper.presets import ABLATIONS, SMALL
@@ -86,6 +86,26 @@ def test_table_5_and_figure_9(bench, monkeypatch):
     monkeypatch.setattr(training, "_trained", no_training)
     assert ablation.reproduce_table5(bench, ["sr16x"])["tasks"] == content["tasks"]
     assert reproduce_samples(bench, "fig6")["images"] and (folder / "fig6.png").stat().st_size > 5000
+
+
+def test_the_authors_network_stands_beside_ours_of_table_5(bench, monkeypatch):
+    monkeypatch.setattr(ablation, "kept_step_seconds", lambda runs, root: dict.fromkeys(runs, 1.0))
+    folder = bench.root / "docs" / "results" / "small"
+    content = networks.reproduce_networks(bench, ["sr16x"])
+    theirs = content["tasks"]["sr16x"][networks.THEIRS]
+    assert theirs["equal_iterations"][0]["frechet_squeezenet"] > 0 and theirs["iterations"] == 2
+    options = bench.run(bench.preset.tim("sr16x"), 0, networks.CHANGES["sr16x"]).options()
+    assert options["network_g"]["image_below"] == "signed"
+    assert networks.OURS + " |" not in (folder / "networks.md").read_text()  # nobody made table 5 here
+    ours = {**theirs, "equal_iterations": theirs["equal_iterations"] * 3}
+    (folder / "table5.json").write_text(json.dumps({"tasks": {"sr16x": {"full": ours}}, "conditions": {}}))
+    monkeypatch.setattr(training, "_trained", no_training)
+    networks.reproduce_networks(bench, ["sr16x"])
+    lines = (folder / "networks.md").read_text().splitlines()
+    first, second = (
+        next(line for line in lines if line.startswith(f"| {name} |")) for name in (networks.OURS, networks.THEIRS)
+    )
+    assert " +- 0.000" in first and "| 3 |" in first and "+-" not in second and "| 1 |" in second
 
 
 def test_variants_are_cumulative():
