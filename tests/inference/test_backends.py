@@ -16,7 +16,6 @@ from tim_plugin.inference import graph_cache
 from tim_plugin.inference.arguments import Resources
 from tim_plugin.inference.backends import Backends
 from tim_plugin.inference.engines import ENGINES, installed, named_with_version
-from tim_plugin.inference.memory_plan import plan_for
 from tim_plugin.inference.sampler import sample
 from tim_plugin.inference.tower import Tower
 from tim_plugin.inference.towers import load
@@ -42,9 +41,7 @@ def unmade(*_):
 
 
 def applied(network, size, **resources):
-    resources = Resources(**resources)
-    plan = plan_for(network, *size, CPU, resources, 0)
-    return Backends(network).applied(plan, CPU, resources)
+    return Backends(network).plan(*size, CPU, Resources(**resources), 0)
 
 
 @pytest.mark.parametrize("engine", ENGINE)
@@ -159,6 +156,7 @@ def test_the_cache_keeps_what_was_used_last(monkeypatch):
     [
         ({"precision": "bf16"}, "computes in fp32, and not in bf16"),
         ({"tile": 64}, "computes no tiles"),
+        ({"memory_gib": 0.1}, "computes no tiles"),  # whole by torch, with less memory
     ],
 )
 def test_what_an_engine_cannot_is_refused_and_torch_s_with_auto(arguments, said, tiny_tower):

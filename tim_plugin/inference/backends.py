@@ -6,10 +6,10 @@ Latents, mapping networks, images, projections and all that follows stay torch's
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import NamedTuple
 
@@ -19,14 +19,17 @@ from torch import Tensor, nn
 from tim_plugin import __version__
 from tim_plugin.archs.tower_arch import TowerGenerator, TowerLevel
 from tim_plugin.imle.latents import LevelLatent
-from tim_plugin.inference.arguments import Resources
+from tim_plugin.inference.arguments import GIB, Resources
 from tim_plugin.inference.engines import Engine, installed, named_with_version, open_engine, require_installed
 from tim_plugin.inference.graph_cache import kept
 from tim_plugin.inference.graphs import OPSET, level_graph
-from tim_plugin.inference.memory_plan import Plan
+from tim_plugin.inference.memory_plan import COUNTED, Plan, plan_for
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.notes import say_once
 from tim_plugin.utils.tensor_files import LARGE_BYTES
+
+_OF_TORCHS_BYTES = 1.5  # what an engine takes for an image, over what torch takes
+_OWN_BYTES = 2**27  # what it takes beside that
 
 
 class EngineLevel(nn.Module):
@@ -97,24 +100,33 @@ class Backends:
             return f"computes on the processor, and not on {device}"
         return None if resources.precision == "fp32" else f"computes in fp32, and not in {resources.precision}"
 
-    def applied(self, plan: Plan, device: torch.device, resources: Resources) -> tuple[Plan, str]:
-        """Return a plan that computes by the chosen backend, and that backend with its version, for the record.
+    def plan(
+        self, height: int, width: int, device: torch.device, resources: Resources, taken_bytes: int
+    ) -> tuple[Plan, str]:
+        """Plan an image for the chosen backend; return that backend with its version too, for the record.
+
+        Args:
+            height: See :func:`tim_plugin.inference.memory_plan.plan_for`, as for the others.
+            width: Likewise.
+            device: Likewise.
+            resources: Likewise, with the backend that is asked for.
+            taken_bytes: Likewise.
 
         Raises:
-            TimError: See :meth:`choose`; or the image is computed in tiles, which only torch does.
+            TimError: As there, see :meth:`choose`; or the image needs tiles, which only torch computes.
         """
         chosen = self.choose(device, resources)
-        if chosen != "torch" and plan.tile_px:
-            if resources.backend != "auto":
+        if chosen != "torch":
+            plan = _plan_of_engine(self.network, height, width, device, resources, taken_bytes)
+            if plan is None and resources.backend != "auto":
                 raise TimError(
                     f"--backend {chosen}: computes no tiles, which this image needs: use torch or auto, or allow "
                     "more by --memory-gib"
                 )
-            chosen = "torch"
-        tower = None if chosen == "torch" else self._tower(chosen, resources.backend == "auto")
-        if tower is None:
-            return plan, named_with_version("torch")
-        return plan._replace(tower=tower), named_with_version(chosen)
+            tower = None if plan is None else self._tower(chosen, resources.backend == "auto")
+            if tower is not None:
+                return plan._replace(tower=tower), named_with_version(chosen)
+        return plan_for(self.network, height, width, device, resources, taken_bytes), named_with_version("torch")
 
     def _tower(self, engine: str, may_fail: bool) -> TowerGenerator | None:
         digests = [_digest(*level, self.network) for level in enumerate(self.network.levels)]
@@ -130,6 +142,21 @@ class Backends:
                 return None
             self._built[engine] = there
         return there.tower
+
+
+def _plan_of_engine(
+    network: nn.Module, height: int, width: int, device: torch.device, resources: Resources, taken_bytes: int
+) -> Plan | None:
+    """Plan an image for an engine, which takes more memory than torch; None where it does not fit without tiles."""
+    left = COUNTED * resources.memory_gib * GIB - taken_bytes - _OWN_BYTES
+    if left <= 0:
+        return None
+    smaller = dataclasses.replace(resources, memory_gib=(left / _OF_TORCHS_BYTES + taken_bytes) / COUNTED / GIB)
+    try:
+        plan = plan_for(network, height, width, device, smaller, taken_bytes)
+    except TimError:  # not even tiles fit; whether they do for torch is said by its own plan
+        return None
+    return plan if plan.tile_px == 0 else None
 
 
 def on_engine(network: TowerGenerator, engine: str, digests: Sequence[str]) -> TowerGenerator:
@@ -153,7 +180,14 @@ def on_engine(network: TowerGenerator, engine: str, digests: Sequence[str]) -> T
 def _digest(k: int, level: TowerLevel, network: TowerGenerator) -> str:
     """Return a digest of all that a level's graph depends on."""
     spec = network.spec
-    made_of = [__version__, OPSET, torch.__version__, asdict(spec.levels[k]), k == spec.num_levels - 1, spec.normalise]
+    made_of = [
+        __version__,
+        OPSET,
+        torch.__version__,
+        dataclasses.asdict(spec.levels[k]),
+        k == spec.num_levels - 1,
+        spec.normalise,
+    ]
     digest = hashlib.sha256(json.dumps(made_of).encode())
     for name, value in level.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)}".encode())

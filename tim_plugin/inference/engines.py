@@ -46,7 +46,7 @@ def _open_openvino(content: bytes, threads: int) -> Engine:
     return run
 
 
-_OPENERS = {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino}  # the faster one first, as measured
+_OPENERS = {"openvino": _open_openvino, "onnxruntime": _open_onnxruntime}  # the faster one first, as measured
 ENGINES = tuple(_OPENERS)
 
 

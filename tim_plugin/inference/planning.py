@@ -142,8 +142,7 @@ def _planned(run: Run, source: Input, content: bytes, made_with: Mapping[str, An
     height, width = observed.lq.shape[-2:]
     _check_size(source.path, height, width, run.tower.spec.scale, run.options.max_megapixels)
     try:
-        plan = plan_for(run.tower, height, width, run.device, run.options, run.taken_bytes)
-        plan, backend = run.backends.applied(plan, run.device, run.options)
+        plan, backend = run.backends.plan(height, width, run.device, run.options, run.taken_bytes)
     except TimError as error:
         raise TimError(f"{source.path}: {error}") from error
     alpha = decode_image(content, str(source.path)).alpha if degradation.keeps_alpha else None

@@ -20,7 +20,6 @@ from tim_plugin.inference.backends import Backends
 from tim_plugin.inference.finishing import measure_consistency
 from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files
 from tim_plugin.inference.image_samples import sample_image_chunks
-from tim_plugin.inference.memory_plan import plan_for
 from tim_plugin.inference.record import sha256, sha256_of_file
 from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, kept_levels
 from tim_plugin.inference.sampler import fixed_levels
@@ -202,8 +201,7 @@ class Tower:
         observed = degradation.read(file.content, file.source)
         height, width = observed.lq.shape[-2:]
         self._check_size(file.source, height, width, max_megapixels)
-        plan = plan_for(self.network, height, width, self.device, resources, 0)
-        plan, backend = self._backends.applied(plan, self.device, resources)
+        plan, backend = self._backends.plan(height, width, self.device, resources, 0)
         batch = map_tensors(lambda tensor: tensor[None], observed)
         images, consistency = [], {}
         for part in sample_image_chunks(
