@@ -69,6 +69,18 @@ def photos(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def partly_damaged(tmp_path_factory, photos) -> Path:
+    """A folder of four photographs of which two can be read; the second is cut off, the last is not finite."""
+    folder = tmp_path_factory.mktemp("partly_damaged")
+    files = sorted(photos.iterdir())
+    for name, source in (("a.png", files[0]), ("c.png", files[1])):
+        shutil.copy(source, folder / name)
+    (folder / "b.png").write_bytes(files[2].read_bytes()[:-100])
+    cv2.imwrite(str(folder / "d.tif"), np.full((64, 80, 3), np.nan, np.float32))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def label_maps(tmp_path_factory, photos) -> Path:
     """A label map (CamVid's class indices, void included) for each of the photographs."""
     folder, generator = tmp_path_factory.mktemp("labels"), torch.Generator().manual_seed(0)

@@ -21,6 +21,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
+from tim_plugin.utils.errors import TimError
+
 BASICSR = "basicsr"
 VENDORED = Path(__file__).parent / "_vendor"
 
@@ -232,11 +234,16 @@ def _fix_imports_of_workers() -> None:
 
 
 def _with_errors(items: Iterable[Any]) -> Iterator[Any]:
-    """Yield the items, and an error as the last one."""
-    try:
-        yield from items
-    except Exception as error:
-        yield error
+    """Yield the items; in place of one that cannot be read its error, and any other error as the last one."""
+    items, going_on = iter(items), True
+    while going_on:
+        try:
+            yield next(items)
+        except StopIteration:
+            return
+        except Exception as error:
+            going_on = isinstance(error, TimError)
+            yield error
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:

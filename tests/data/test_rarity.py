@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tim_plugin.cli.main import main
 from tim_plugin.data import rarity as module
 from tim_plugin.data import rarity_scan
 from tim_plugin.data.pairs import pair_files
@@ -200,6 +201,39 @@ def test_a_damaged_scan_is_named(folders, tmp_path):
             compute_rarity(*folders, LABELS, progress=progress)
     with pytest.raises(TimError, match="--workers 0: must be 1 or more"):
         compute_rarity(*folders, LABELS, workers=0)
+
+
+def test_a_damaged_pair_is_left_out_by_name_and_never_drawn(folders, tmp_path, capsys):
+    images, labels = folders
+    contents = [(path, path.read_bytes()) for path in (images / "photo01.png", labels / "photo10.png")]
+    for path, content in contents:
+        path.write_bytes(content[:-20])
+    output, command = tmp_path / "rarity.json", ["-i", images, "--labels", labels, "-o", tmp_path / "rarity.json"]
+    arguments = ["layouts", *map(str, command), "--palette", "camvid", "--workers", "1"]
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments, "prepare")
+    said = capsys.readouterr()
+    assert "error: 2 pairs could not be measured, see above, and are never drawn; the others are done" in said.err
+    assert said.err.count("skipped: ") == 2 and all(f"{path}: is truncated" in said.err for path, _ in contents)
+    assert said.out.startswith("4 images; ")
+    found = Rarity.load(output)
+    assert (found.probabilities == 0).tolist() == [False, True, True, False, False, False]
+    assert found.probabilities.sum() == pytest.approx(1)
+    found.check(pairs_of(images, labels), LABELS.describe())
+    for path, content in contents:
+        path.write_bytes(content)
+    with pytest.raises(TimError, match="is stale: photo01.png .* is new or has changed"):
+        found.check(pairs_of(images, labels), LABELS.describe())
+    main(arguments, "prepare")
+    whole = compute_rarity(images, labels, LABELS)
+    assert torch.equal(Rarity.load(output).scores, whole.scores) and not list(tmp_path.glob("*.partial"))
+
+
+def test_pairs_that_are_all_damaged_are_one_error(folders):
+    for path in folders[1].iterdir():
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(TimError, match="photo00.png: is truncated.*; none of the 6 pairs of .*images can be measured"):
+        compute_rarity(*folders, LABELS, leave_out=print)
 
 
 def touch(folder: Path, *names: str) -> Path:

@@ -230,3 +230,19 @@ def test_files_that_cannot_be_used_are_refused_by_name(photo, make, message):
 def test_wrong_options_are_named(arguments, message):
     with pytest.raises(TimError, match=message):
         Jpeg(**arguments)
+
+
+def test_the_lines_of_libjpeg_do_not_stand_beside_ours(photo, capfd):
+    stream, generator = io.BytesIO(), np.random.default_rng(0)
+    Image.fromarray((photo.permute(1, 2, 0).numpy() * 255).astype(np.uint8)).save(stream, "JPEG", quality=50)
+    for _ in range(20):
+        broken = bytearray(stream.getvalue())
+        for position in generator.integers(len(broken) // 3, len(broken) - 2, size=5):
+            broken[position] ^= 1 << int(generator.integers(8))
+        try:
+            read_jpeg(bytes(broken), "x.jpg")
+        except TimError as error:
+            assert str(error).startswith("x.jpg: ")
+    assert capfd.readouterr().err == ""
+    with pytest.raises(TimError, match="x.jpg: "):
+        read_jpeg(b"\xff\xd8\xff\xd9", "x.jpg")

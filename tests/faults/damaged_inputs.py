@@ -23,6 +23,7 @@ from faults.runner import Case, Silent, Unclear
 from tim_plugin.utils.errors import TimError
 
 NESTED = b"[" * 100_000
+_OF_STATES = 0.3  # of a state dict's damages
 VALUES = [None, True, -1, 2.5, 10**400, "", "x" * 1000, [], {}, [[]], {"a": 1}, "\ud800", "../../x", "a\0b"]
 
 
@@ -38,10 +39,11 @@ def cases(root: Path, count: int, seed: int) -> Iterator[Case]:
             whole[kind.name] = _print_of(_read(kind, root / "whole", kind.content))
         content, what, may_differ = _damage(kind, found, generator)
         label = f"{number} ({kind.name}): {what}"
-        yield Case(label, partial(_run, kind, root / str(number), content, whole[kind.name], may_differ))
+        is_told = may_differ is None or (kind.is_checked and not may_differ)
+        yield Case(label, partial(_run, kind, root / str(number), content, whole[kind.name], is_told))
 
 
-def _run(kind: Kind, folder: Path, content: bytes, whole: str, may_differ: bool) -> str:
+def _run(kind: Kind, folder: Path, content: bytes, whole: str, is_told: bool) -> str:
     try:
         got = _print_of(_read(kind, folder, content))
     except TimError as error:
@@ -50,8 +52,8 @@ def _run(kind: Kind, folder: Path, content: bytes, whole: str, may_differ: bool)
         raise
     if got == whole:
         return "accepted"
-    if kind.is_checked and not may_differ:
-        raise Silent("was accepted, though a checksum tells that it has changed")
+    if is_told:
+        raise Silent("was accepted, though a checksum, a key or a shape tells that it has changed")
     return "changed"
 
 
@@ -101,10 +103,12 @@ def _add(digest: Any, value: Any) -> None:
 # damage ---------------------------------------------------------------------------------------------------------------
 
 
-def _damage(kind: Kind, others: list[Kind], generator: random.Random) -> tuple[bytes, str, bool]:
-    """Return a changed content, what was done, and whether it may be another file that is whole."""
+def _damage(kind: Kind, others: list[Kind], generator: random.Random) -> tuple[bytes, str, bool | None]:
+    """Return a changed content, what was done, and whether it may be another whole file; None: certainly not."""
     content = kind.content
     ways = ["bit", "bit", "bits", "cut", "insert", "head", "zero", "remove", "swap", "empty", "other", "tail"]
+    if kind.state is not None and generator.random() < _OF_STATES:
+        return *_changed_state(kind, generator), None
     way = generator.choice([*ways, *["json"] * 12] if kind.is_json else [*ways, "packed"])
     place = generator.randrange(len(content))
     if way == "bit":
@@ -147,6 +151,19 @@ def _flipped(content: bytes, places: list[int], generator: random.Random) -> byt
     for place in places:
         changed[place] ^= 1 << generator.randrange(8)
     return bytes(changed)
+
+
+def _changed_state(kind: Kind, generator: random.Random) -> tuple[bytes, str]:
+    """Take a tensor away, or give it another shape, or add one."""
+    state = dict(kind.state)
+    key, way = generator.choice(list(state)), generator.choice(["without", "cut", "turned", "added"])
+    if way == "without" or state[key].dim() == 0:
+        del state[key]
+    elif way == "added":
+        state["more.weight"] = state[key].clone()
+    else:
+        state[key] = state[key][:-1].contiguous() if way == "cut" else state[key][..., None].contiguous()
+    return kind.save(state), f"{key}: {way}"
 
 
 def _changed_value(value: Any, generator: random.Random) -> str:

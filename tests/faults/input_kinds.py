@@ -6,11 +6,13 @@ import gzip
 import io
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -29,6 +31,7 @@ from tim_plugin.metrics.feature_extractors import Extractor
 from tim_plugin.metrics.image_sets import FeatureSet
 from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils import bundled, weight_headers
+from tim_plugin.utils.authors_files import without_prefix
 from tim_plugin.utils.checkpoints import load_network, network_of, read_checkpoint, read_state
 from tim_plugin.utils.digit_files import read_digits
 from tim_plugin.utils.images import read_image, write_png
@@ -46,6 +49,8 @@ class Kind(NamedTuple):
         is_checked: A checksum covers what is read.
         is_text: A shorter text may be a whole one.
         is_slow: It is tried less often.
+        state: Tensors of which one may be taken away or be of another shape; None: they are not a network's.
+        save: Writes such a state dict.
     """
 
     name: str
@@ -56,6 +61,8 @@ class Kind(NamedTuple):
     is_checked: bool = False
     is_text: bool = False
     is_slow: bool = False
+    state: dict[str, Tensor] | None = None
+    save: Callable[[dict[str, Tensor]], bytes] = safetensors.torch.save
 
     @property
     def is_json(self) -> bool:
@@ -144,7 +151,9 @@ def _weights(root: Path) -> Iterator[Kind]:
     checkpoint = small_checkpoint()
     section, network = checkpoint["network_g"], network_of(checkpoint["network_g"])
     rebuilt = lambda path: load_network(path)  # noqa: E731
-    yield Kind("checkpoint", "net_g_5.pth", _saved(checkpoint), rebuilt, is_checked=True)
+    saved = lambda state: _saved({**checkpoint, "params_ema": state})  # noqa: E731
+    as_zip = {"is_checked": True, "state": checkpoint["params_ema"], "save": saved}
+    yield Kind("checkpoint", "net_g_5.pth", _saved(checkpoint), rebuilt, **as_zip)
     old = _saved(checkpoint, _use_new_zipfile_serialization=False)
     yield Kind("checkpoint of old", "net_g_5.pth", old, rebuilt)
     yield Kind("flat checkpoint", "a.pth", _saved(network.state_dict()), read_checkpoint, is_checked=True)
@@ -173,9 +182,24 @@ def _weights(root: Path) -> Iterator[Kind]:
         return bundled.known(path.parent), tuple(bundled.read_bundled("a", path.parent))
 
     yield Kind("table of checksums", weight_headers.CHECKSUMS, sums, read_table)
+    yield from _authors_weights()
     small = (weight_headers.FOLDER / "tim_small.safetensors").read_bytes()
     distance = lambda path: PerceptualDistance("tim_small", weights=str(path), calibration="none")  # noqa: E731
     yield Kind("backbone", "b.safetensors", small, distance, is_slow=True)
+
+
+def _authors_weights() -> Iterator[Kind]:
+    """A file of the method's authors as they wrote it, before and since torch wrote checksums, and as safetensors."""
+    path = Path(__file__).resolve().parents[1] / "parity" / "hyperrim_decompression.safetensors"
+    read, state = lambda path: load_network(path)[0], without_prefix(safetensors.torch.load_file(path))
+    old = partial(_saved, _use_new_zipfile_serialization=False)
+    for name, called, save in (
+        ("", "9_G.pth", _saved),
+        (" of old", "9_G.pth", old),
+        (" as safetensors", "a.safetensors", None),
+    ):
+        save = save or safetensors.torch.save
+        yield Kind(f"authors' file{name}", called, save(state), read, None, save is _saved, False, True, state, save)
 
 
 # records --------------------------------------------------------------------------------------------------------------
@@ -199,9 +223,10 @@ def _records(root: Path) -> Iterator[Kind]:
 
     yield Kind("samples.json resumed", "samples.json", record, lambda path: resumed(path, True))
     yield Kind("samples.json overwritten", "samples.json", record, lambda path: resumed(path, False))
-    prepared = json.dumps({"settings": {"task": "sr4x"}, "sources": {"a.png": ["b.png", 3, 4]}}).encode()
+    prepare_record.write_record(root, {"task": "sr4x"}, {"a.png": ["b.png", 3, 4]})
+    prepared = (root / "prepare.json").read_bytes()
     read = lambda path: prepare_record.read_record(path.parent, {"task": "sr4x"})  # noqa: E731
-    yield Kind("prepare.json", "prepare.json", prepared, read, "delete this one")
+    yield Kind("prepare.json", "prepare.json", prepared, read, "delete this one", is_checked=True)
     yield from _rarity(root)
     features = FeatureSet(Extractor(_Means(), "means", "frechet", "kid", "0"))
     gt = torch.linspace(0, 1, 3 * 6 * 6).mul(255).round().div(255).view(3, 6, 6)
@@ -231,8 +256,8 @@ def _rarity(root: Path) -> Iterator[Kind]:
         done = compute_rarity(images, maps, labels, progress=path)
         return done.scores, done.sources
 
-    yield Kind("rarity.json", "rarity.json", (root / "rarity.json").read_bytes(), load, "rarity: is stale")
-    yield Kind("progress", "r.json.partial", progress.read_bytes(), go_on, is_text=True)
+    yield Kind("rarity.json", "rarity.json", (root / "rarity.json").read_bytes(), load, "rarity: is stale", True)
+    yield Kind("progress", "r.json.partial", progress.read_bytes(), go_on, is_checked=True, is_text=True)
 
 
 # lists, option files, videos ------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,23 @@ def test_an_override_of_the_network_is_applied_and_printed(evaluate, capsys):
     assert plain["figures"]["lr_psnr"]["worst"] < 40 < projected["figures"]["lr_psnr"]["worst"]
     assert projected["conditions"]["forced"] == "network_g:consistency=project"
     assert "forced: network_g:consistency=project" in capsys.readouterr().out
+
+
+def test_an_image_that_cannot_be_read_is_left_out_by_name(evaluate, partly_damaged, tmp_path, capsys):
+    folder = tmp_path / "some"
+    shutil.copytree(partly_damaged, folder)
+    overrides = (f"datasets:test_1:dataroot_gt={folder}", "datasets:test_1:max_images=9")
+    with pytest.raises(TimError, match=r"^.*b.png: .*; 2 of 4 inputs are left out, and the figures are of the others$"):
+        evaluate(*overrides)
+    said = capsys.readouterr().err
+    assert "skipped: " in said and "b.png" in said and "d.tif" in said
+    written = json.loads((tmp_path / "f.json").read_text())
+    assert written["conditions"]["inputs"] == 2 and written["conditions"]["left_out"] == "2 of 4 inputs"
+    (folder / "d.tif").rename(folder / "0.tif")  # also the first one
+    for name in ("a.png", "c.png"):
+        (folder / name).write_bytes(b"")
+    with pytest.raises(TimError, match="^.*0.tif: holds values that are NaN"):
+        evaluate(*overrides)
 
 
 def test_weights_of_measures_are_looked_for_before_the_network_is(evaluate, run_tool, tmp_path):

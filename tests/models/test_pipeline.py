@@ -197,6 +197,38 @@ def test_a_mistake_in_a_test_leaves_an_earlier_ones_results(tmp_path, test_file)
     assert contents(root) == before
 
 
+def test_a_test_leaves_out_an_image_that_cannot_be_read(tmp_path, test_file, partly_damaged):
+    forced = [f"datasets:test_{number}:dataroot_gt={partly_damaged}" for number in (1, 2)]
+    with pytest.raises(TimError, match=r"b.png: .*; 4 images are left out, see above, and the figures are of the othe"):
+        run_test(str(tmp_path / "root"), ["-opt", str(test_file), "--force_yml", *forced])
+    results = tmp_path / "root" / "results" / "tiny"
+    (log,) = results.glob("test_*.log")
+    for name in ("first", "second"):
+        assert {path.name[0] for path in (results / "visualization" / name).iterdir()} == {"a", "c"}
+        assert f"{name}: 2 of 4 images are left out, and the figures are of the others." in log.read_text()
+    assert log.read_text().count("Left out: ") == 4 and str(partly_damaged / "d.tif") in log.read_text()
+
+
+@pytest.mark.parametrize("prefetch", [None, "cpu"])
+def test_a_validation_leaves_out_an_image_that_cannot_be_read(tmp_path, option_file, partly_damaged, prefetch):
+    opt = yaml.safe_load(option_file.read_text())
+    data = {key: value for key, value in opt["datasets"]["train"].items() if not key.endswith(("_gpu", "_size"))}
+    opt["datasets"]["val"] = {**data, "name": "v", "dataroot_gt": str(partly_damaged), "prefetch_mode": prefetch}
+    opt["val"] = {"val_freq": 2, "save_img": True, "num_samples": 1, "metrics": {"p": {"type": "calculate_psnr"}}}
+    opt["val"]["metrics"]["p"]["crop_border"] = 0
+    file = tmp_path / "val.yml"
+    file.write_text(yaml.safe_dump(opt))
+    train(tmp_path / "root", file)
+    run = tmp_path / "root" / "experiments" / "tiny"
+    assert {path.name for path in (run / "visualization").iterdir()} == {"a", "c"}
+    log = next(run.glob("train_*.log")).read_text()
+    assert "v: 2 of 4 images are left out, and the figures are of the others." in log and "# p: " in log
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "e.png").touch()
+    with pytest.raises(TimError, match="^.*e.png: is an empty file; of the 1 image.s. of data set v none can be used"):
+        train(tmp_path / "root", file, f"datasets:val:dataroot_gt={tmp_path / 'empty'}", "name=other")
+
+
 STATES = {
     "models/net_g_2.pth": "net_g_2.pth: is a network's file, no training state; give one of training_states, such as 1",
     "a list": "state: holds a list, no training state",

@@ -14,7 +14,7 @@ from tim_plugin.degradations.labels import Labels
 from tim_plugin.inference.record import SampleRecord
 from tim_plugin.utils.bundled import read_bundled
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.json_files import NONE, parse_json
+from tim_plugin.utils.json_files import NONE, parse_json, with_checksum
 from tim_plugin.utils.weight_headers import FOLDER, list_towers
 
 LABELS = Labels("camvid")
@@ -88,6 +88,7 @@ def rarity_file(tmp_path):
     def read():
         rarity = Rarity.load(tmp_path / "rarity.json")
         assert rarity.probabilities.shape == (len(rarity.sources),)
+        return rarity
 
     return tmp_path / "rarity.json", content, read
 
@@ -125,3 +126,25 @@ def test_a_record_of_other_contents_is_one_sentence_that_names_it(record, reques
             assert len(str(error).splitlines()) == 1
             refused += 1
     assert refused > len(everything) // 3
+
+
+@pytest.mark.parametrize("record", ["prepare_record", "rarity_file", "rarity_progress"])
+def test_a_record_with_any_flipped_bit_is_refused_and_one_of_old_has_no_checksum(record, request):
+    path, content, read = request.getfixturevalue(record)
+    content.pop("checksum", None)
+    if record == "rarity_progress":
+        content["found"] = [[[0.0] * 3] * LABELS.channels, [True] * LABELS.channels, "digest"]
+    for whole in (content, with_checksum(content)):
+        text = json.dumps(whole).encode() + b"\n"
+        path.write_bytes(text)
+        expected = read()
+    for position in range(0, len(text) - 1, 3):  # the last byte ends the line
+        path.write_bytes(text[:position] + bytes([text[position] ^ 1 << position % 8]) + text[position + 1 :])
+        with pytest.raises(TimError, match=f"{path.name}: is damaged|{path.name} is damaged"):
+            read()
+    path.write_bytes(text)
+    assert _plain(read()) == _plain(expected)
+
+
+def _plain(value):
+    return value.scores.tolist() if isinstance(value, Rarity) else value

@@ -16,6 +16,7 @@ from tim_plugin.utils.folder_lock import locked
 
 if TYPE_CHECKING:
     from tim_plugin.data.prepare_photographs import Prepared
+    from tim_plugin.data.rarity import Rarity
 
 DESCRIPTION = """Prepare the data of a task: tim prepare sr16x -i PHOTOS -o DIR
 
@@ -128,19 +129,30 @@ def _prepare_layouts(args: argparse.Namespace) -> None:
     output = args.output.expanduser()
     if output.is_dir():
         raise TimError(f"-o {output}: is a folder; give a file, such as {output / 'rarity.json'}")
-    progress = output.with_name(f"{output.name}.partial")
+    progress, problems = output.with_name(f"{output.name}.partial"), list[str]()
     with locked(output, f"-o {output}", beside=True):
-        rarity = compute_rarity(
-            args.input.expanduser(), args.labels.expanduser(), labels, args.bandwidth, workers, progress
-        )
+        folders = args.input.expanduser(), args.labels.expanduser()
+        rarity = compute_rarity(*folders, labels, args.bandwidth, workers, progress, problems.append)
         rarity.save(output)
-        progress.unlink(missing_ok=True)
+        if not problems:  # else the next run measures only what was mended
+            progress.unlink(missing_ok=True)
+    for problem in problems:
+        print(f"skipped: {problem}", file=sys.stderr)
+    _tell_rarity(rarity, output, args.output)
+    if problems:
+        raise TimError(
+            f"{len(problems)} pairs could not be measured, see above, and are never drawn; the others are done"
+        )
+
+
+def _tell_rarity(rarity: Rarity, output: Path, named: Path) -> None:
     likely = rarity.probabilities * len(rarity.sources)
+    drawn = likely[[bool(digest) for *_, digest in rarity.sources]]
     rarest = rarity.sources[int(likely.argmax())][0]
     print(
-        f"{len(rarity.sources)} images; resampled, each is drawn {likely.min():.2f} to {likely.max():.2f} times as "
+        f"{len(drawn)} images; resampled, each is drawn {drawn.min():.2f} to {drawn.max():.2f} times as "
         f"often as without; most often {rarest}.\nwritten: {output}\nTo train with it:\n    rarity:\n"
-        f"      file: {args.output}\n"
+        f"      file: {named}\n"
         "      resample: true\n      weight: true"
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_bytes
-from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.json_files import parse_checked, with_checksum
 from tim_plugin.utils.writing import write_atomically
 
 _RECORD = "prepare.json"
@@ -29,7 +29,7 @@ def read_record(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        record = parse_json(read_bytes(path), {"settings": dict, "sources": {str: [str, int, int]}})
+        record = parse_checked(read_bytes(path), {"settings": dict, "sources": {str: [str, int, int]}})
         before, sources = record["settings"], record["sources"]
     except (OSError, ValueError) as error:
         raise TimError(f"{path}: is damaged ({error}); delete it to prepare {output} anew") from error
@@ -48,8 +48,8 @@ def write_record(output: Path, settings: Mapping[str, Any], sources: Mapping[str
         OSError: It cannot be written.
     """
     output.mkdir(parents=True, exist_ok=True)
-    content = json.dumps({"settings": dict(settings), "sources": dict(sources)}, indent=1)
-    write_atomically(output / _RECORD, content.encode())
+    content = with_checksum({"settings": dict(settings), "sources": dict(sources)})
+    write_atomically(output / _RECORD, json.dumps(content, indent=1).encode())
 
 
 def _shown(settings: Mapping[str, Any]) -> str:

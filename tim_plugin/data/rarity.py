@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_bytes
-from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.json_files import parse_checked, with_checksum
 from tim_plugin.utils.writing import write_atomically
 
 BANDWIDTH = 0.1  # of mean colours in [0, 1]
@@ -82,7 +82,8 @@ class Rarity:
 
     Attributes:
         scores: (M, C) of :func:`rarity_scores`.
-        sources: For each pair [image name, bytes, label map name, bytes, digest of both contents].
+        sources: For each pair [image name, bytes, label map name, bytes, digest of both contents]; the digest is empty
+            and the scores are 0 where the pair could not be measured.
         palette: The kind of label maps, as :meth:`tim_plugin.degradations.labels.Labels.describe` returns it.
         computed_at: When, in seconds since 1970: contents of files that are older are not read to see whether they have
             changed.
@@ -120,7 +121,7 @@ class Rarity:
         content["scores"] = self.scores.tolist()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, (json.dumps(content) + "\n").encode())
+            write_atomically(path, (json.dumps(with_checksum(content)) + "\n").encode())
         except OSError as error:
             raise TimError(f"{path}: cannot be written: {error}") from error
 
@@ -134,7 +135,7 @@ class Rarity:
         if not path.is_file():
             raise TimError(f"rarity: file {path}: there is no such file; {_COMMAND} writes it")
         try:
-            content = parse_json(path.read_bytes(), _SHAPE)
+            content = parse_checked(path.read_bytes(), _SHAPE)
             scores = torch.tensor(content["scores"], dtype=torch.float64)
             if scores.ndim != 2 or len(scores) != len(content["sources"]):
                 raise ValueError(f"has scores of {len(scores)} images for {len(content['sources'])}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from tim_plugin.degradations.labels import Labels
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.images import list_images, read_bytes
-from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.json_files import parse_checked, with_checksum
 from tim_plugin.utils.memory import in_memory
 from tim_plugin.utils.writing import appending, write_atomically
 
@@ -43,6 +43,7 @@ def compute_rarity(
     bandwidth: float = BANDWIDTH,
     workers: int = 1,
     progress: Path | None = None,
+    leave_out: Callable[[str], None] | None = None,
 ) -> Rarity:
     """Compute the rarity scores of all images of a folder, in parallel, with a progress bar.
 
@@ -54,10 +55,13 @@ def compute_rarity(
         workers: Processes.
         progress: File that keeps what is done until all is: a later run of the same palette takes from it the images
             that have not changed. None keeps nothing.
+        leave_out: Told what is wrong with a pair that cannot be measured, whose scores are 0: it is never drawn. None
+            leaves none out.
 
     Raises:
-        TimError: A file is missing or damaged, a label map has another size than its photograph, or ``progress`` is
-            damaged.
+        TimError: A file is missing, or ``progress`` is damaged; or a file is damaged or a label map has another size
+            than its photograph, and ``leave_out`` is None or no pair is left; or no class is
+            shown.
     """
     if workers < 1:
         raise TimError(f"--workers {workers}: must be 1 or more")
@@ -68,18 +72,33 @@ def compute_rarity(
     marks = [fingerprint_of(*pair) for pair in pairs]
     found = {} if progress is None else _read_progress(progress, labels)
     todo = [(pair, mark) for pair, mark in zip(pairs, marks, strict=True) if tuple(mark) not in found]
-    found |= _scan(labels, todo, len(pairs), workers, progress)
+    problems: list[str] = []
+    found |= _scan(labels, todo, len(pairs), workers, progress, problems if leave_out else None)
+    if problems and len(problems) == len(pairs):
+        raise TimError(f"{problems[0]}; none of the {len(pairs)} pairs of {images} can be measured")
+    for problem in problems:
+        leave_out(problem)
     ordered = [found[tuple(mark)] for mark in marks]
     means = torch.tensor([one[0] for one in ordered], dtype=torch.float64)  # (M, C, 3)
     present = torch.tensor([one[1] for one in ordered])  # (M, C)
+    if not present.any():
+        raise TimError(f"{maps}: no label map shows a class")
     sources = [[*mark[:4], one[2]] for mark, one in zip(marks, ordered, strict=True)]
     return Rarity(rarity_scores(means, present, bandwidth), sources, labels.describe(), started)
 
 
 def _scan(
-    labels: Labels, todo: Sequence[tuple[_Pair, list[Any]]], total: int, workers: int, progress: Path | None
+    labels: Labels,
+    todo: Sequence[tuple[_Pair, list[Any]]],
+    total: int,
+    workers: int,
+    progress: Path | None,
+    problems: list[str] | None,
 ) -> dict[tuple[Any, ...], _Found]:
-    """Measure the pairs that are left, of ``total``; each result is appended to ``progress`` as soon as it is there."""
+    """Measure the pairs that are left, of ``total``; each result is appended to ``progress`` as soon as it is there.
+
+    ``problems`` gets what is wrong with a pair, which shows no class then; where it is None the first one is raised.
+    """
     found: dict[tuple[Any, ...], _Found] = {}
     with ExitStack() as stack:
         log = None
@@ -90,11 +109,14 @@ def _scan(
         bar = tqdm(measured, total=total, initial=total - len(todo), unit="image")
         for (_, mark), one in zip(todo, bar, strict=True):
             if isinstance(one, str):
-                raise TimError(one)
+                if problems is None:
+                    raise TimError(one)
+                problems.append(one)
+                one = [[0.0] * 3] * labels.channels, [False] * labels.channels, ""
             found[tuple(mark)] = one
-            if log is not None:
-                line = json.dumps({"mark": mark, "palette": labels.describe(), "found": one})
-                log.write(line.encode() + b"\n")
+            if one[2] and log is not None:
+                line = with_checksum({"mark": mark, "palette": labels.describe(), "found": one})
+                log.write(json.dumps(line).encode() + b"\n")
                 log.flush()
     return found
 
@@ -137,7 +159,7 @@ def _read_progress(path: Path, labels: Labels) -> dict[tuple[Any, ...], _Found]:
         write_atomically(path, whole)
     for line in whole.split(b"\n")[:-1]:
         try:
-            entry = parse_json(line, _SHAPE)
+            entry = parse_checked(line, _SHAPE)
             means, present, digest = entry["found"]
             of_this_palette = entry["palette"] == labels.describe()
             if of_this_palette and {len(means), len(present)} != {labels.channels}:

@@ -15,6 +15,7 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.image_headers import JPEG, Header, read_header, require_whole
 from tim_plugin.utils.notes import say_once
+from tim_plugin.utils.raw_samples import stderr_silenced
 
 _SMALLEST_PX = 16  # one block of sub-sampled chroma; below it the sub-sampling cannot be told from the blocks
 _FACTORS = (1, 2)
@@ -63,8 +64,9 @@ def _coefficients(content: bytes, name: str) -> dict[str, Tensor]:
         path = Path(folder) / "image.jpg"
         path.write_bytes(content)
         try:
-            image = jpeglib.read_dct(str(path))
-            parts = [image.Y, *([image.Cb, image.Cr] if image.has_chrominance else [])]
+            with stderr_silenced():
+                image = jpeglib.read_dct(str(path))
+                parts = [image.Y, *([image.Cb, image.Cr] if image.has_chrominance else [])]
         except (OSError, RuntimeError, ValueError) as error:
             raise TimError(f"{name}: its coefficients cannot be read: {error}") from error
     if image.jpeg_color_space.name not in ("JCS_YCbCr", "JCS_GRAYSCALE"):

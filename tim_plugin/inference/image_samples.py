@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,6 +145,7 @@ def sample_loader(
     max_samples_per_batch: int = 4,
     consistency: str | None = None,
     indices: Iterable[int] | None = None,
+    leave_out: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[SampledImage, dict[str, list[float]]]]:
     """Sample one image of a loader after the other.
 
@@ -157,21 +158,41 @@ def sample_loader(
         max_samples_per_batch: Samples computed at once.
         consistency: See :func:`tim_plugin.inference.finishing.finish`.
         indices: Of the loader's images, where it gives some of the images only; None counts from 0.
+        leave_out: Told why an image that cannot be read or sampled is left out; None leaves none out.
 
     Yields:
         The samples, and how consistent each is with the input, by measure.
+
+    Raises:
+        TimError: An image cannot be read or sampled, and ``leave_out`` is None.
     """
     dataset = getattr(loader, "dataset", None)
     degradation, name = degradation_of(tower, dataset), _Names(dataset)
-    for index, data in zip(count() if indices is None else indices, loader, strict=False):
+
+    def sampled(index: int, data: Mapping[str, Any]) -> tuple[SampledImage, dict[str, list[float]]]:
         observed = Observed(data["lq"], data.get("given", {}))
         samples = sample_image(
             tower, move(observed, device), num_samples, seed, index, None, max_samples_per_batch, consistency
         )
         gt = data["gt"][0] if "gt" in data else None
         picture = degradation.picture(data["lq"][0])
-        sampled = SampledImage(name(index, data["lq_path"][0]), picture, samples, gt)
-        yield sampled, measure_consistency(degradation, samples, observed)
+        image = SampledImage(name(index, data["lq_path"][0]), picture, samples, gt)
+        return image, measure_consistency(degradation, samples, observed)
+
+    items, indices = iter(loader), count() if indices is None else indices
+    for index in indices:
+        data = None
+        try:
+            data = next(items, None)  # the loader goes on behind an item that cannot be read
+            found = None if data is None else sampled(index, data)
+        except TimError as error:
+            if leave_out is None:
+                raise
+            leave_out(str(error) if data is None else f"{data['lq_path'][0]}: {error}")
+            continue
+        if found is None:
+            return
+        yield found
 
 
 class _Names:

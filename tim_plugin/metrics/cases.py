@@ -260,22 +260,34 @@ class NetworkCases(Cases):
         self.dataset = build_dataset(dict(dataset))
         self.network = network.to(device)
         self.num_samples, self.seed, self.device, self.at_once = num_samples, seed, device, max_samples_per_batch
-        first = self.dataset[0]
+        first = self._first()
         degradation = degradation_of(network, self.dataset)
         complete = degradation.is_complete(Observed(first["lq"], first.get("given", {})))
         self.measured: Mapping[str, Measure] = degradation.measured if complete else {}
+
+    def _first(self) -> Mapping[str, Any]:
+        """Return the first input that can be read."""
+        problems = []
+        for index in range(len(self)):
+            try:
+                return self.dataset[index]
+            except TimError as error:
+                problems.append(error)
+        raise problems[0]
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[Case]:
-        """Sample one input after the other.
+        """Sample one input after the other; one with a file that cannot be read or sampled is left out.
 
         Raises:
             TimError: An input has no GT.
         """
         loader = torch.utils.data.DataLoader(self.dataset)
-        sampled = sample_loader(self.network, loader, self.num_samples, self.seed, self.device, self.at_once)
+        sampled = sample_loader(
+            self.network, loader, self.num_samples, self.seed, self.device, self.at_once, leave_out=self.leave_out
+        )
         for image, consistency in sampled:
             if image.gt is None:
                 raise TimError(f"{image.name}: has no ground truth to compare with: use a data set with GT")

@@ -31,6 +31,7 @@ def evaluate(
     callback: Callable[[SampledImage, Row], None] | None = None,
     consistency: str | None = None,
     indices: Iterable[int] | None = None,
+    leave_out: Callable[[str], None] | None = None,
 ) -> list[Row]:
     """Sample and measure each image of a loader.
 
@@ -46,15 +47,27 @@ def evaluate(
         callback: Called with each image's samples and measures, for saving and progress.
         consistency: See :func:`tim_plugin.inference.finishing.finish`.
         indices: Of the loader's images, where it gives some of the images only; None counts from 0.
+        leave_out: Told why an image that cannot be read, sampled or measured is left out; None leaves none out.
 
     Returns:
-        One row for each image. The scores also hold the degradation's measures of consistency with the input, such as
-        ``lr_psnr`` (dB) in super-resolution.
+        One row for each image that is not left out. The scores also hold the degradation's measures of consistency with
+        the input, such as ``lr_psnr`` (dB) in super-resolution.
+
+    Raises:
+        TimError: An image cannot be read, sampled or measured, and ``leave_out`` is None.
     """
     rows = []
-    images = sample_loader(tower, loader, num_samples, seed, device, max_samples_per_batch, consistency, indices)
+    images = sample_loader(
+        tower, loader, num_samples, seed, device, max_samples_per_batch, consistency, indices, leave_out
+    )
     for sampled, consistent in images:
-        row = measure(sampled, metrics, distance, device)
+        try:
+            row = measure(sampled, metrics, distance, device)
+        except TimError as error:
+            if leave_out is None:
+                raise
+            leave_out(str(error))
+            continue
         row.scores.update(consistent)
         rows.append(row)
         if callback is not None:

@@ -18,15 +18,21 @@ LOGGER = "basicsr"
 
 
 class BuiltAhead:
-    """Results by the name of the function that the loop is going to call, in the order of the calls."""
+    """Results by the name of the function that the loop is going to call, in the order of the calls.
+
+    Attributes:
+        last: The last result of each function.
+    """
 
     def __init__(self) -> None:
+        self.last: dict[str, Any] = {}
         self._waiting: dict[str, deque[tuple[Any, list[logging.LogRecord]]]] = {}
 
     def build(self, name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Call a function, keep its result and what it logs, and return the result."""
         with _held_back() as records:
             result = function(*args, **options)
+        self.last[name] = result
         self._waiting.setdefault(name, deque()).append((result, records))
         return result
 

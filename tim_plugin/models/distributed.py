@@ -13,6 +13,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 from tim_plugin.utils.errors import TimError
 
@@ -101,6 +102,22 @@ def average_into(average: nn.Module, network: nn.Module, decay: float) -> None:
 def share(count: int, rank: int, processes: int) -> list[int]:
     """Return the items of a process: every ``processes``-th one."""
     return list(range(rank, count, processes))
+
+
+def own_share(dataloader: Any, rank: int, processes: int, is_sharded: bool) -> tuple[DataLoader, list[int], int]:
+    """Return a loader of a process's share of the images, their indices, and how many of them count.
+
+    Args:
+        dataloader: Of all images.
+        rank: The process.
+        processes: How many there are.
+        is_sharded: The network, which runs in all processes or in none: surplus images do not count.
+    """
+    count, indices = len(dataloader), share(len(dataloader), rank, processes)
+    own = len(indices)
+    if is_sharded:
+        indices += [0] * (-(-count // processes) - own)
+    return DataLoader(dataloader.dataset, batch_size=1, sampler=indices), indices, own
 
 
 def gather(part: Sequence[Any]) -> list[Any]:

@@ -92,6 +92,9 @@ def test_pipeline(root_path: str, argv: list[str] | None = None) -> dict[str, An
 
     Returns:
         All options of the run; ``path`` has its folders.
+
+    Raises:
+        TimError: An option, a folder or a file is wrong; or images were left out, and all others are done.
     """
     ahead, loop, found = BuiltAhead(), basicsr.test, dict[str, Any]()
     functions = {name: getattr(loop, name) for name in ("build_dataset", "build_dataloader", "build_model")}
@@ -106,6 +109,11 @@ def test_pipeline(root_path: str, argv: list[str] | None = None) -> dict[str, An
         ),
     ):
         loop.test_pipeline(root_path)
+    left_out = getattr(ahead.last["build_model"], "left_out", ())  # BasicSR's own models have none
+    if left_out:
+        raise TimError(
+            f"{left_out[0]}; {len(left_out)} images are left out, see above, and the figures are of the others"
+        )
     return found
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from basicsr.models.lr_scheduler import MultiStepRestartLR
 from torch import nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tim_plugin.archs.levels import checkpoint_levels, compile_levels
@@ -26,6 +25,7 @@ from tim_plugin.metrics.validation import evaluate
 from tim_plugin.models import distributed
 from tim_plugin.models.optimisation import OptimizerStep, Part
 from tim_plugin.models.stored_model import StoredModel
+from tim_plugin.models.validations import tell_left_out
 from tim_plugin.options.schema import TrainSpec, ValSpec
 from tim_plugin.utils.errors import NonFiniteError, TimError
 from tim_plugin.utils.memory import in_memory
@@ -50,6 +50,7 @@ class SamplingModel(StoredModel):
     Attributes:
         on_step: Called after each iteration with its number and what it logs; None calls nothing.
         distance: Measured in validation where it is not None.
+        left_out: Why images were left out of the last validation, or of all tests.
 
     Raises:
         TimError: An option is wrong.
@@ -67,6 +68,7 @@ class SamplingModel(StoredModel):
         self.metrics = metrics_from_options((opt.get("val") or {}).get("metrics"), self.val_spec.num_samples)
         self.on_step: Callable[[int, Mapping[str, float]], None] | None = None
         self.distance = None
+        self.left_out: list[str] = []
         super().__init__(opt)
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
@@ -215,11 +217,18 @@ class SamplingModel(StoredModel):
         """Sample each image, save the samples and a contact sheet, and log each metric's mean and best of n.
 
         Files: ``visualization/IMAGE/IMAGE_ITER_s00.png`` in training, ``visualization/DATASET/IMAGE_s00.png`` in test.
+        Images that cannot be read, sampled or measured are left out, which a warning says; not where the network is
+        sharded, which has to run in all processes or in none.
+
+        Raises:
+            TimError: All had to be left out; or one, and the network is sharded.
         """
         dataset_name = dataloader.dataset.opt["name"]
-        rows = self._validated_rows(dataloader, current_iter, save_img)
+        rows, problems = self._validated_rows(dataloader, current_iter, save_img)
         if self.opt["dist"]:
-            rows = distributed.gather(rows)
+            rows, problems = distributed.gather(rows), distributed.gather(problems)
+        tell_left_out(dataset_name, problems, len(rows))
+        self.left_out = problems if self.is_train else self.left_out + problems
         consistency = degradation_of(self._network_for_test(), dataloader.dataset).measured
         better = {name: metric.better for name, metric in self.metrics.items()} | {"distance": "lower"}
         better |= {name: measure.better for name, measure in consistency.items()}
@@ -229,10 +238,14 @@ class SamplingModel(StoredModel):
         if self.metric_results and self.opt["rank"] == 0:
             self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
 
-    def _validated_rows(self, dataloader: Any, current_iter: int | str, save_img: bool) -> list[Row]:
-        """Sample, measure and save this process's share of the images."""
-        dataset_name = dataloader.dataset.opt["name"]
-        loader, indices, own = self._own_share(dataloader)
+    def _validated_rows(self, dataloader: Any, current_iter: int | str, save_img: bool) -> tuple[list[Row], list[str]]:
+        """Sample, measure and save this process's share of the images; say why some are left out."""
+        dataset_name, is_sharded, problems = dataloader.dataset.opt["name"], self.train_spec.fsdp, list[str]()
+        loader, indices, own = dataloader, None, len(dataloader)
+        if self.opt["dist"]:
+            loader, indices, own = distributed.own_share(
+                dataloader, self.opt["rank"], self.opt["world_size"], is_sharded
+            )
         pbar = self.opt["val"].get("pbar", False) and self.opt["rank"] == 0
         bar = tqdm(total=own, unit="image", desc=dataset_name, disable=not pbar)
         to_save = iter(range(own if save_img else 0))
@@ -259,6 +272,7 @@ class SamplingModel(StoredModel):
                 max_samples_per_batch=self.val_spec.max_samples_per_batch,
                 callback=on_image,
                 indices=indices,
+                leave_out=None if is_sharded else problems.append,
             )
             rows = in_memory(measured)
         bar.close()
@@ -267,19 +281,7 @@ class SamplingModel(StoredModel):
                 f"data set {dataset_name}: an image does not fit into memory with its samples: use a smaller val: "
                 "max_samples_per_batch or num_samples, or smaller images"
             )
-        return rows[:own]
-
-    def _own_share(self, dataloader: Any) -> tuple[Any, list[int] | None, int]:
-        """Return a loader of this process's share of the images, their indices (None: all), and how many count."""
-        count = len(dataloader)
-        if not self.opt["dist"]:
-            return dataloader, None, count
-        processes = self.opt["world_size"]
-        indices = distributed.share(count, self.opt["rank"], processes)
-        own = len(indices)
-        if self.train_spec.fsdp:  # a sharded network runs in all processes or in none: surplus rows do not count
-            indices += [0] * (-(-count // processes) - own)
-        return DataLoader(dataloader.dataset, batch_size=1, sampler=indices), indices, own
+        return rows[:own], problems
 
     def _place(self, name: str, dataset_name: str, current_iter: int | str) -> tuple[Path, str]:
         """Folder and stem of an image's samples."""

@@ -13,7 +13,8 @@ from typing import Any
 
 from basicsr.utils import get_root_logger
 
-from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.json_files import parse_checked, with_checksum
 from tim_plugin.utils.processes import broadcast_from_rank_0
 from tim_plugin.utils.writing import write_json
 
@@ -22,6 +23,27 @@ SHAPE = {
     "done": {str: [str]},  # data sets, by the iteration
     "best": {str: {str: {"better": str, "val": (float, str), "iter": int}}},
 }
+
+
+def tell_left_out(dataset_name: str, problems: Sequence[str], measured: int) -> None:
+    """Warn of images that were left out of a validation.
+
+    Args:
+        dataset_name: Of the data set.
+        problems: Why, a sentence for each image.
+        measured: How many images were not left out.
+
+    Raises:
+        TimError: All were.
+    """
+    if not problems:
+        return
+    if not measured:
+        raise TimError(f"{problems[0]}; of the {len(problems)} image(s) of data set {dataset_name} none can be used")
+    for problem in problems:
+        get_root_logger().warning(f"Left out: {problem}")
+    of_all = f"{len(problems)} of {len(problems) + measured} images"
+    get_root_logger().warning(f"{dataset_name}: {of_all} are left out, and the figures are of the others.")
 
 
 class Validations:
@@ -57,7 +79,7 @@ class Validations:
             self._done.setdefault(current_iter, []).append(loader.dataset.opt["name"])
             if opt["rank"] == 0:
                 best = {name: _plain(found) for name, found in getattr(model, "best_metric_results", {}).items()}
-                write_json(path, {"done": self._done, "best": best})
+                write_json(path, with_checksum({"done": self._done, "best": best}))
 
         model.validation = validation
         model.resume_training = lambda state: self._make_up(model, opt, state["iter"], path)
@@ -91,7 +113,7 @@ def _read(path: Path) -> tuple[dict[int, list[str]], dict[str, Any]]:
     if not path.exists():
         return {}, {}
     try:
-        record = parse_json(path.read_bytes(), SHAPE)
+        record = parse_checked(path.read_bytes(), SHAPE)
         best = {
             name: {metric: {**one, "val": float(one["val"])} for metric, one in found.items()}
             for name, found in record["best"].items()

@@ -6,6 +6,9 @@ It cuts colours of 16 bits to 8 and knows no floating-point ones, so OpenCV give
 
 from __future__ import annotations
 
+import ctypes
+import functools
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -82,7 +85,7 @@ def stored_image(content: bytes, name: str) -> Image.Image:
     _require_memory(header, name)
     try:
         image = open_lazily(header.content, header.kind) if header.image is None else header.image
-        image.load()
+        _load(image)
     except MemoryError as error:
         raise TimError(f"{name}: does not fit into memory") from error
     except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
@@ -135,12 +138,30 @@ def _turned(pixels: Pixels, orientation: int) -> Pixels:
     return pixels._replace(colour=turn(pixels.colour), alpha=None if pixels.alpha is None else turn(pixels.alpha))
 
 
+def _load(image: Image.Image) -> None:
+    if image.format == "TIFF":
+        _silence_libtiff()
+    image.load()
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Keep the lines of Pillow's libtiff from standard error; what they tell is an error of ours.
+
+    Pillow silences its warnings alone. Where it has libtiff within itself, as on Windows, the lines stay.
+    """
+    with suppress(AttributeError, OSError):
+        set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+        set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        set_handler(None)
+
+
 # 8 bits a channel -----------------------------------------------------------------------------------------------------
 
 
 def _decoded_by_pillow(header: Header, name: str) -> Pixels:
     image = header.image
-    image.load()
+    _load(image)
     clear = image.info.get("transparency")
     if header.kind == "PNG" and image.mode in ("1", "L", "RGB") and clear is not None:
         stored = np.asarray(image.convert("L") if image.mode == "1" else image)

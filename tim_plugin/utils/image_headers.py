@@ -181,7 +181,7 @@ def _read_png(content: bytes, kind: str) -> Header:
 
 def open_lazily(content: bytes, kind: str) -> Image.Image:
     """Open a file as Pillow does, without its limit of size, which warns at first and then is no user's error."""
-    Image.init()
+    (Image.preinit if kind in ("PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF") else Image.init)()  # all readers take long
     return Image.OPEN[kind][0](io.BytesIO(content), "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 NONE = type(None)
 LARGEST = sys.float_info.max
+_CHECKSUM = "checksum"
 
 
 def parse_json(content: str | bytes, shape: Any) -> Any:
@@ -30,6 +32,35 @@ def parse_json(content: str | bytes, shape: Any) -> Any:
         raise ValueError("is nested too deeply") from error
     _compare(value, shape, "")
     return value
+
+
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with its checksum, for :func:`parse_checked`."""
+    return {**content, _CHECKSUM: _checksum(json.loads(json.dumps(content)))}  # keys as they are read: text
+
+
+def parse_checked(content: str | bytes, shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Parse a record that was written :func:`with_checksum`, or before records had one.
+
+    Args:
+        content: The file's.
+        shape: As for :func:`parse_json`; names all keys.
+
+    Raises:
+        ValueError: As :func:`parse_json`; or it has changed since it was written, or holds an unknown key.
+    """
+    value = parse_json(content, {**shape, f"{_CHECKSUM}?": str})
+    checksum = value.pop(_CHECKSUM, None)
+    unknown = next((key for key in value if key not in shape), None)
+    if unknown is not None:
+        raise ValueError(f"{json.dumps(unknown)[:30]} is no key of it")
+    if checksum not in (None, _checksum(value)):
+        raise ValueError("its checksum is another")
+    return value
+
+
+def _checksum(content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _refuse(constant: str) -> None:
