@@ -92,7 +92,7 @@ setup(
         "test": [
             "pytest>=8",
             "jsonschema",
-            "pytest-xdist>=3.5",
+            "pytest-xdist>=3.7",
             "setuptools>=77",  # builds the wheel that tests try
             "ruff>=0.6",
             "scikit-image>=0.22",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,32 @@ TINY_TOWER = {
     "mapping_layers": 2,
     "mapping_init": "he",
 }
+
+
+LONG_FILES = (  # each of them has trainings or process groups of half a minute and more
+    "models/test_distributed.py",
+    "tools/paper/test_tables.py",
+    "cli/test_commands.py",
+    "tools/demos/test_demos.py",
+    "tools/paper/test_figure1.py",
+    "test_compat.py",
+    "inference/test_towers.py",
+    "tools/speed/test_benchmark_steps.py",
+    "test_method.py",
+    "data/test_prepare.py",
+)
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs that are tested, also where a shell in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process is left alone with one of them at the end."""
+    order = {str(Path(__file__).parent / name): index for index, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: order.get(str(item.path), len(order)))
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from tim_plugin.inference.files import sample_files as sample
 from tim_plugin.inference.sample_set import Samples
 from tim_plugin.inference.tower import Tower, arguments_named
 from tim_plugin.inference.towers import open_network
-from tim_plugin.models.pipeline import test_pipeline, train_pipeline
 from tim_plugin.options.option_file import read_option_file, read_with_overrides
+from tim_plugin.utils.allocator import keep_freed_memory
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.task_options import find_option_file
 from tim_plugin.utils.weight_headers import list_towers
@@ -44,6 +44,8 @@ def load(name_or_path: str | Path, device: str | torch.device | None = None, *, 
         task: What a file of the method's authors is for, where its keys do not say it: ``super_resolution``,
             ``colorization``, ``decompression``, ``generic``, ``layouts``.
 
+    On Linux, memory that this process frees is kept from now on (:mod:`tim_plugin.utils.allocator`).
+
     Raises:
         TimError: There is no such tower, file or device, the file is damaged, or its network is not a tower.
 
@@ -52,6 +54,7 @@ def load(name_or_path: str | Path, device: str | torch.device | None = None, *, 
         tower = tim_plugin.load("sr16x-small", device="cpu")
         tower.task, tower.scale, tower.num_levels  # ("sr16x", 16, 4)
     """
+    keep_freed_memory()
     with arguments_named():
         network, options, file = open_network(
             name_or_path, choose_device(None if device is None else str(device)), task
@@ -97,6 +100,8 @@ def train(
     """
     opt, argv = _with_overrides(options, overrides, "train")
     root = Path.cwd() if root is None else Path(root).expanduser()
+    from tim_plugin.models.pipeline import train_pipeline  # here: it imports BasicSR
+
     train_pipeline(str(root), [*argv, "--auto_resume"] if auto_resume else argv, on_step)
     return _folder_of(opt, root, "experiments")
 
@@ -121,6 +126,8 @@ def test(options: str | Path, overrides: Mapping[str, Any] | None = None, *, roo
     """
     opt, argv = _with_overrides(options, overrides, "test")
     root = Path.cwd() if root is None else Path(root).expanduser()
+    from tim_plugin.models.pipeline import test_pipeline  # here: it imports BasicSR
+
     test_pipeline(str(root), argv)
     return _folder_of(opt, root, "results")
 

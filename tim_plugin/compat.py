@@ -21,6 +21,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
+from tim_plugin.utils.basicsr_blocks import put_back, put_in_packages
 from tim_plugin.utils.errors import TimError
 
 BASICSR = "basicsr"
@@ -94,8 +95,14 @@ def _import_basicsr() -> None:
     importlib.import_module(BASICSR)
 
 
+def before_blocks() -> None:
+    """Provide what the files of BasicSR import that :mod:`tim_plugin.utils.basicsr_blocks` runs alone."""
+    _provide_distutils_version()
+
+
 def _before_import() -> None:
     """Provide what BasicSR's own imports need."""
+    put_back()
     _provide_functional_tensor()
     _provide_scipy_filters()
     _provide_distutils_version()
@@ -104,6 +111,7 @@ def _before_import() -> None:
 
 def _after_import() -> None:
     """Fix what is wrong in BasicSR, once it is imported."""
+    put_in_packages()
     _fix_resume()
     _fix_file_client()
     _fix_prefetch()

@@ -39,6 +39,19 @@ def left_with(arguments, **options):
     return 0
 
 
+def test_sampling_loads_neither_basicsr_nor_torchvision(images):
+    """Their import takes as long as torch's own."""
+    code = """
+import sys
+from tim_plugin.cli.main import main
+main(["sample", "-m", "sr4x-small", "-i", "a.png", "-o", "out", "-n", "2", "--quiet"])
+assert not {"basicsr", "torchvision", "scipy", "torch.distributed.fsdp", "torch._dynamo"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=images, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (images / "out" / "samples.json").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

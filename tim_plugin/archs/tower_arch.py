@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from basicsr.archs.rrdbnet_arch import RRDB
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm as apply_weight_norm
@@ -27,6 +26,7 @@ from tim_plugin.imle.types import Condition
 from tim_plugin.options.tower_spec import LevelSpec, TowerSpec
 from tim_plugin.options.values import takes_options_of
 from tim_plugin.utils import authors_files
+from tim_plugin.utils.basicsr_blocks import rrdb
 
 
 class TowerState(NamedTuple):
@@ -164,7 +164,7 @@ class TowerLevel(nn.Module):
         channels = level.trunk_channels
         self.normalise = tower.normalise
         self.conv_first = nn.Conv2d(level.in_channels, channels, 3, 1, 1)
-        self.blocks = nn.ModuleList(RRDB(channels, level.growth_channels) for _ in range(level.num_blocks))
+        self.blocks = nn.ModuleList(rrdb()(channels, level.growth_channels) for _ in range(level.num_blocks))
         self.mapping = (
             MappingNetwork(
                 style_dim=level.style_dim,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
@@ -114,7 +114,9 @@ class PlannedTower:
 
 def is_sharded(tower: Any) -> bool:
     """Return whether a tower's weights are sharded over processes (FSDP), each level whole only while it runs."""
-    return isinstance(tower, nn.Module) and any(isinstance(module, FSDPModule) for module in tower.modules())
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # slow to import; whatever shards a tower has imported it
+    modules = tower.modules() if fsdp is not None and isinstance(tower, nn.Module) else ()
+    return any(isinstance(module, fsdp.FSDPModule) for module in modules)
 
 
 def kept_weights(tower: Any, most_bytes: float = math.inf) -> AbstractContextManager[None]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tim_plugin.archs.folded import folded
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.pyramid import condition_pyramid
 from tim_plugin.inference.batch_invariance import BatchInvariant
@@ -168,6 +169,7 @@ def sample_loader(
     """
     dataset = getattr(loader, "dataset", None)
     degradation, name = degradation_of(tower, dataset), _Names(dataset)
+    tower = folded(tower)  # once for all images
 
     def sampled(index: int, data: Mapping[str, Any]) -> tuple[SampledImage, dict[str, list[float]]]:
         observed = Observed(data["lq"], data.get("given", {}))

@@ -15,7 +15,6 @@ from torch import Tensor
 from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.outputs import OutputFiles, SampleWriter, output_files, sheet_row
 from tim_plugin.inference.record import Entry, SampleRecord
-from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.background import Writer
 from tim_plugin.utils.contact_sheet import contact_sheet
 from tim_plugin.utils.errors import TimError
@@ -269,6 +268,8 @@ def kept_levels(
 @torch.no_grad()
 def _distances(images: Tensor) -> Tensor:
     """(n, n) distances of samples (n, C, H, W) to one another."""
+    from tim_plugin.losses.distance import PerceptualDistance  # here: it imports torchvision
+
     distance = PerceptualDistance("tim_small")
     features = [distance.features(one[None]) for one in images]
     found = torch.zeros(len(images), len(images))

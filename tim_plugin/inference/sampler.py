@@ -12,13 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tim_plugin.archs.folded import folded
 from tim_plugin.imle.latents import Empty, Latents, LevelLatent, LevelShape
 from tim_plugin.imle.search import TowerLike
-from tim_plugin.imle.tower_runner import kept_weights
 from tim_plugin.imle.types import Condition
 from tim_plugin.imle.types import coarsest as coarsest_of
 from tim_plugin.inference.batch_invariance import BatchInvariant
-from tim_plugin.utils.tensor_files import LARGE_BYTES
 from tim_plugin.utils.trees import map_tensors, move, take
 
 LevelSeeds = Sequence[int | None]
@@ -126,16 +125,16 @@ def sample_chunks(
         with BatchInvariant():
             return tower.forward_level(level, condition, move(drawn, coarsest.device), state)
 
-    with kept_weights(tower, LARGE_BYTES):
-        shared, shared_state = None, None
-        for level in range(num_shared):
-            shared, shared_state = run(level, [0], shared_state)
-        for start in range(0, num_samples, at_once):
-            numbers = range(start, min(start + at_once, num_samples))
-            image, state = (_repeated(one, len(numbers)) for one in (shared, shared_state))
-            for level in range(num_shared, len(shapes)):
-                image, state = run(level, numbers, state)
-            yield image
+    tower = folded(tower)
+    shared, shared_state = None, None
+    for level in range(num_shared):
+        shared, shared_state = run(level, [0], shared_state)
+    for start in range(0, num_samples, at_once):
+        numbers = range(start, min(start + at_once, num_samples))
+        image, state = (_repeated(one, len(numbers)) for one in (shared, shared_state))
+        for level in range(num_shared, len(shapes)):
+            image, state = run(level, numbers, state)
+        yield image
 
 
 def _repeated(tree: Any, count: int) -> Any:

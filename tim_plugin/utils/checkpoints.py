@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from tim_plugin.utils.json_files import parse_json
 from tim_plugin.utils.tensor_files import SHOWN_KEYS, differences, first_of, load_intact, read_tensors, shapes_of
 from tim_plugin.utils.weight_headers import SUFFIX, TOWER, read_header
 from tim_plugin.utils.writing import replacing
+
+TOWER_MODULE = "tim_plugin.archs.tower_arch"  # by name: networks stand above this folder
 
 _PARAM_KEYS = ("params_ema", "params", "state_dict", "model")
 STATE = {"epoch": int, "iter": int, "optimizers": list, "schedulers": list}  # what BasicSR resumes from
@@ -249,11 +252,17 @@ def network_of(options: Mapping[str, Any], without_weights: bool = False) -> nn.
         options: The section.
         without_weights: Its weights take no memory until :func:`load_into` assigns them.
     """
-    from basicsr.archs import ARCH_REGISTRY  # and not build_network, which logs to the console
-
     arguments = {key: value for key, value in options.items() if key != "type"}
     with torch.device("meta") if without_weights else nullcontext():
-        return ARCH_REGISTRY.get(options["type"])(**arguments).eval()
+        return _network_class(options["type"])(**arguments).eval()
+
+
+def _network_class(name: str) -> type[nn.Module]:
+    if name == TOWER:  # known without BasicSR, whose import takes seconds
+        return import_module(TOWER_MODULE).TowerGenerator
+    from basicsr.archs import ARCH_REGISTRY  # and not build_network, which logs to the console
+
+    return ARCH_REGISTRY.get(name)
 
 
 def plain(options: Any, of_tensor: Callable[[Tensor], Any] = lambda tensor: tensor) -> Any:

@@ -36,6 +36,8 @@ def tiny_demos(project_copy, tiny_network):
         opt["imle"].update(samples_per_level=2, pool_size=8, reuse=2)
         opt["train"]["total_iter"] = 3
         opt["datasets"]["train"]["gt_size"] = 32
+        if "max_images" in opt["datasets"]["val"]:  # of the digits' 256
+            opt["datasets"]["val"]["max_images"] = 9
         opt["logger"].update(save_checkpoint_freq=3)
         path.write_text(yaml.safe_dump(opt, sort_keys=False))
     return project_copy

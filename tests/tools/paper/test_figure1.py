@@ -24,6 +24,7 @@ def asked(project_copy, arguments, tiny_network, monkeypatch):
     opt = json.loads(json.dumps(read_option_file(path)))
     opt["network_g"].update({key: tiny_network[key] for key in SIZES})
     opt["imle"].update(samples_per_level=2, pool_size=8, reuse=2)
+    opt["datasets"]["val"]["max_images"] = 9
     opt["train"]["total_iter"] = 3
     opt["logger"].update(save_checkpoint_freq=1, progress_bar=False)
     path.write_text(yaml.safe_dump(opt, sort_keys=False))
