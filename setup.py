@@ -76,6 +76,10 @@ setup(
     ],
     extras_require={
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3", "matplotlib"],
+        # Graphs are made by onnx, which torch's exporter asks for. Both engines have wheels for Python 3.10 to 3.14.
+        "onnxruntime": ["onnxruntime>=1.19", "onnx>=1.16"],
+        "openvino": ["openvino>=2024.6", "onnx>=1.16"],
+        "export": ["onnx>=1.16", "onnxruntime>=1.19"],
         "docs": [
             "sphinx>=8",
             "myst-parser>=4",

@@ -96,6 +96,7 @@ def folder_of_inputs(photos: Path, folder: Path) -> Path:
 def test_samples_of_the_package_s_towers(model, file, photos, tmp_path):
     inputs = folder_of_inputs(photos, tmp_path / "in")
     arguments = ("-i", inputs / file, "-o", tmp_path / "out", "--model", model, "-n", 3, "--device", "cpu")
+    arguments += ("--backend", "torch")
     done = run_program(ROOT / "tools" / "sample.py", *arguments)
     assert done.returncode == 0, done.stderr
     written = sorted((tmp_path / "out").glob("*.png"))

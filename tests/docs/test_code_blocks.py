@@ -13,6 +13,8 @@ import sys
 import pytest
 
 from tests.docs.pages import DOCS, ROOT, blocks, commands, pages
+from tim_plugin.cli.main import main
+from tim_plugin.inference.engines import is_installed
 
 PAGES = pages()
 WITH_PYTHON = [path for path in PAGES if blocks(path.read_text(), "python")]
@@ -27,6 +29,10 @@ def name_of(path):
 def test_python_blocks_run(path, inputs, monkeypatch):
     """A page's blocks, one after the other in one namespace, in a folder with the inputs that they name."""
     monkeypatch.chdir(inputs)
+    if "tower.onnx" in path.read_text():
+        if not is_installed("onnxruntime"):
+            pytest.skip("onnxruntime and onnx are not installed")
+        main(["sr16x-small", "-o", "tower.onnx", "--with-projection"], "export")
     before = set(inputs.iterdir())
     namespace = {"__name__": "a_page_of_the_guide"}
     for number, block in enumerate(blocks(path.read_text(), "python")):

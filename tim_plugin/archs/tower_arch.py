@@ -199,7 +199,8 @@ class TowerLevel(nn.Module):
         below = [] if features is None else [features]
         mapped = None if self.mapping is None else self.mapping.mapped(latent.style, mapped_below)
         first = self.conv_first(torch.cat([*images, latent.noise, *below], dim=1))  # (N, C, H, W)
-        return *self.finish(first, self._trunk(first, mapped)), mapped
+        modulation = None if mapped is None else self.mapping.modulation(mapped)
+        return *self.finish(first, self.trunk(first, modulation)), mapped
 
     def finish(self, first: Tensor, trunk: Tensor) -> tuple[Tensor, Tensor]:
         """Return raw values and features of the shortcut and the trunk's output, both at the reading size."""
@@ -223,12 +224,13 @@ class TowerLevel(nn.Module):
         with full_precision(seen.device):
             return self.conv_last(seen.to(self.conv_last.bias.dtype))
 
-    def _trunk(self, out: Tensor, mapped: Tensor | None) -> Tensor:
-        if mapped is None:
+    def trunk(self, out: Tensor, modulation: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Return what the RRDBs make of (N, C, H, W); ``modulation`` is the mapping network's, (N, K, C) each."""
+        if modulation is None:
             for block in self.blocks:
                 out = block(out)
             return out
-        scales, offsets = self.mapping.modulation(mapped)  # (N, K, C) each
+        scales, offsets = modulation
         for index, block in enumerate(self.blocks):
             out = block(out)
             out = F.instance_norm(out) if self.normalise else out

@@ -42,6 +42,7 @@ COMMANDS = {
     "evaluate": Command("how good, diverse and consistent samples are", "evaluate"),
     "prepare": Command("make a task's training data from photographs, label maps or digits", "prepare"),
     "convert": Command("write a checkpoint, or a file of the method's authors, as safetensors", "convert"),
+    "export": Command("write a tower as ONNX, for OpenVINO, or as safetensors", "export"),
     "models": Command("list the towers of the package", "listing", is_light=True),
     "options": Command("print an option file of the package: tim options sr16x > my.yml", "listing", is_light=True),
 }

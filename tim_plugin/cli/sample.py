@@ -94,6 +94,12 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         help="bf16: the network's convolutions only (default: %(default)s)",
     )
     parser.add_argument(
+        "--backend",
+        default=SampleOptions.backend,
+        metavar="auto|torch|onnxruntime|openvino",
+        help="what computes the convolutions; auto: the fastest that is installed and can (default: %(default)s)",
+    )
+    parser.add_argument(
         "--max-megapixels",
         type=float,
         default=SampleOptions.max_megapixels,
@@ -124,6 +130,7 @@ def sample(args: argparse.Namespace) -> None:
         memory_gib=args.memory_gib,
         tile=args.tile,
         precision=args.precision,
+        backend=args.backend,
         frames=args.frames,
         skip_existing=args.skip_existing,
         task=args.task,

@@ -5,6 +5,8 @@ With A the (separable) down-sampling and A+ its pseudo-inverse, the projection o
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -121,7 +123,17 @@ def _project_plane(
 def _pseudo_inverse(in_px: int, out_px: int) -> Tensor:
     """A+ = A^T (A A^T)^-1, (in_px, out_px) float64: A has full row rank."""
     matrix = bicubic_matrix(in_px, out_px)
+    if torch.jit.is_tracing():  # no exchange format has a solver
+        return matrix.T @ _inverse_by_cosines(matrix @ matrix.T, out_px)
     return torch.linalg.solve(matrix @ matrix.T, matrix).T.contiguous()
+
+
+def _inverse_by_cosines(square: Tensor, px: int) -> Tensor:
+    """Invert A A^T (px, px): lines are continued symmetrically, so that the DCT-II's basis diagonalises it."""
+    count = torch.arange(px)
+    phase = count[:, None] * (2 * count[None] + 1) % (4 * px)  # whole numbers: no digits are lost at large sizes
+    cosines = torch.cos(phase.to(square) * (math.pi / 2) / px)  # (frequency, position)
+    return (cosines / ((cosines @ square) * cosines).sum(dim=1, keepdim=True)).T @ cosines
 
 
 def _to_8_bit(images: Tensor) -> Tensor:

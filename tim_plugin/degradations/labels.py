@@ -83,6 +83,10 @@ class Labels(Degradation):
 
     def shrink(self, lq: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the share of each class in each cell of ``size`` (h, w), or one class: (N, C, h, w)."""
+        if torch.jit.is_tracing():  # of a graph for any size, which has neither operation
+            step = int(lq.shape[-1]) // int(size[-1])
+            nearest = self.cells == "nearest"
+            return lq[..., step // 2 :: step, step // 2 :: step] if nearest else F.avg_pool2d(lq, step)
         if self.cells == "nearest":
             return F.interpolate(lq, size, mode="nearest-exact")
         return F.adaptive_avg_pool2d(lq, size)

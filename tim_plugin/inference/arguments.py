@@ -14,6 +14,7 @@ from tim_plugin.utils.names import check_name
 
 GIB = 2**30
 PRECISIONS = ("fp32", "bf16")
+BACKENDS = ("auto", "torch", "onnxruntime", "openvino")
 
 MOST_SAMPLES = 100_000  # of an image in one run; names and lists of more are of no use
 
@@ -26,6 +27,8 @@ class Resources:
         memory_gib: For the whole process; on CUDA, for what lies on the device.
         tile: ``auto`` computes in tiles what would not fit whole; a number is a tile's side in pixels; 0 never tiles.
         precision: ``fp32``, or ``bf16`` by autocast.
+        backend: What computes the convolutions: ``torch``, or on a processor ``onnxruntime`` or ``openvino``; ``auto``
+            takes the fastest that is installed and can. Their samples agree to 1e-4 before they are rounded.
         max_samples_per_batch: Samples computed at once, if the memory holds as many; None: as many as it holds, at
             most 16.
 
@@ -36,6 +39,7 @@ class Resources:
     memory_gib: float = 4.0
     tile: str | int = "auto"
     precision: str = "fp32"
+    backend: str = "auto"
     max_samples_per_batch: int | None = None
 
     def __post_init__(self) -> None:
@@ -47,6 +51,8 @@ class Resources:
             object.__setattr__(self, "tile", int(self.tile))
         if self.precision not in PRECISIONS:
             raise TimError(f"--precision {self.precision} is not known: {did_you_mean(self.precision, PRECISIONS)}")
+        if self.backend not in BACKENDS:
+            raise TimError(f"--backend {self.backend} is not known: {did_you_mean(str(self.backend), BACKENDS)}")
         if self.max_samples_per_batch is not None and self.max_samples_per_batch < 1:
             raise TimError(f"--batch {self.max_samples_per_batch}: must be at least 1")
 

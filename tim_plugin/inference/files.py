@@ -194,7 +194,7 @@ def _sample_image(run: Run, planned: Planned, writer: Writer, overview: Overview
         _say_if_not_all_are_shown(files, shown)
         if source.video is None:
             overview.add(shown)
-    return _entry(source.path, planned.made_with, files, consistency)
+    return _entry(planned, consistency)
 
 
 def _say_if_not_all_are_shown(files: OutputFiles, shown: SampledImage) -> None:
@@ -219,13 +219,12 @@ def _sample_video(run: Run, planned: Planned, writer: Writer, _: Overview) -> En
         shown = sampled.first._replace(name=planned.source.name)
         writer.write(write_or_say, write_png, files.sheet, contact_sheet([sheet_row(shown)]))
         _say_if_not_all_are_shown(files, shown)
-    return _entry(planned.source.path, planned.made_with, files, sampled.consistency)
+    return _entry(planned, sampled.consistency)
 
 
-def _entry(
-    path: Path, made_with: Mapping[str, Any], files: OutputFiles, consistency: Mapping[str, Sequence[float]]
-) -> Entry:
+def _entry(planned: Planned, consistency: Mapping[str, Sequence[float]]) -> Entry:
     """An image's entry of samples.json: each sample's seeds, and how well it degrades to its input."""
+    made_with, files = planned.made_with, planned.files
     samples = [
         {
             "file": file.name,
@@ -236,4 +235,5 @@ def _entry(
         for j, file in enumerate(files.samples)
     ]
     sheet = None if files.sheet is None else files.sheet.name
-    return {"input": str(path), "made_with": dict(made_with), "samples": samples, "sheet": sheet}
+    about = {"input": str(planned.source.path), "made_with": dict(made_with), "backend": planned.backend}
+    return {**about, "samples": samples, "sheet": sheet}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tim_plugin import __version__
 from tim_plugin.degradations.base import Observed
 from tim_plugin.inference.arguments import SampleOptions
+from tim_plugin.inference.backends import Backends
 from tim_plugin.inference.devices import choose_device, own_bytes
 from tim_plugin.inference.inputs import Input
 from tim_plugin.inference.memory_plan import Plan, plan_for
@@ -42,6 +43,7 @@ class Run(NamedTuple):
         folder: For what is written.
         made_with: What a sample depends on beside its input, as the entries of ``samples.json`` have it.
         record: Of what was sampled.
+        backends: What can compute the tower.
         taken_bytes: What the process took before the first image.
     """
 
@@ -51,6 +53,7 @@ class Run(NamedTuple):
     folder: Path
     made_with: Mapping[str, Any]
     record: SampleRecord
+    backends: Backends
     taken_bytes: int
 
 
@@ -64,6 +67,7 @@ class Planned(NamedTuple):
         alpha: (1, h, w) in [0, 1], where the file has one that its samples get back.
         plan: Whole or in tiles, and how many samples at once.
         files: What will be written.
+        backend: What computes it, with its version.
     """
 
     source: Input
@@ -72,6 +76,7 @@ class Planned(NamedTuple):
     alpha: Tensor | None
     plan: Plan
     files: OutputFiles
+    backend: str
 
 
 def open_run(model: Path | str, folder: Path, options: SampleOptions) -> Run:
@@ -87,7 +92,8 @@ def open_run(model: Path | str, folder: Path, options: SampleOptions) -> Run:
             f"{model}: is a {network_g.get('type')}, whose inputs only a data set knows how to read: use "
             "tools/test.py or tools/evaluate.py with its option file"
         )
-    options = _fitted(options, tower.spec.num_levels)
+    options, backends = _fitted(options, tower.spec.num_levels), Backends(tower)
+    backends.choose(device, options)  # says what cannot be, before anything is read
     network_g = plain(network_g, lambda tensor: f"tensor of shape {tuple(tensor.shape)}")
     header = {"tim_plugin": __version__, "model": str(model), "network_g": network_g, "seed": options.seed}
     made_with = {
@@ -100,7 +106,7 @@ def open_run(model: Path | str, folder: Path, options: SampleOptions) -> Run:
     }
     record = SampleRecord(folder / "samples.json", header, options.skip_existing)
     taken = own_bytes(device) + (mapped_bytes(file) if device.type == "cpu" else 0)  # weights that are not read yet
-    return Run(tower, device, options, folder, made_with, record, taken)
+    return Run(tower, device, options, folder, made_with, record, backends, taken)
 
 
 def _fitted(options: SampleOptions, num_levels: int) -> SampleOptions:
@@ -136,11 +142,11 @@ def _planned(run: Run, source: Input, content: bytes, made_with: Mapping[str, An
     height, width = observed.lq.shape[-2:]
     _check_size(source.path, height, width, run.tower.spec.scale, run.options.max_megapixels)
     try:
-        plan = plan_for(run.tower, height, width, run.device, run.options, run.taken_bytes)
+        plan, backend = run.backends.plan(height, width, run.device, run.options, run.taken_bytes)
     except TimError as error:
         raise TimError(f"{source.path}: {error}") from error
     alpha = decode_image(content, str(source.path)).alpha if degradation.keeps_alpha else None
-    return Planned(source, made_with, observed, alpha, plan, files)
+    return Planned(source, made_with, observed, alpha, plan, files, backend)
 
 
 def _check_size(path: Path, height: int, width: int, scale: int, max_megapixels: float) -> None:

@@ -50,6 +50,7 @@ class InputSamples(NamedTuple):
         images: (n, C, H, W) in [0, 1], on the 8-bit grid.
         alpha: (1, h, w) in [0, 1] that the saved files get back; or None.
         consistency: How well each degrades to the input, (n,) by measure.
+        backend: What computed them, with its version, for the record.
     """
 
     key: str
@@ -59,6 +60,7 @@ class InputSamples(NamedTuple):
     images: Tensor
     alpha: Tensor | None
     consistency: Mapping[str, Tensor]
+    backend: str
 
 
 class Samples:
@@ -224,7 +226,8 @@ class Samples:
         ]
         made_with = {**self.drawn_from.made_with, "input_sha256": one.sha256}
         sheet = None if files.sheet is None else files.sheet.name
-        return {"input": one.source, "made_with": made_with, "samples": samples, "sheet": sheet}
+        about = {"input": one.source, "made_with": made_with, "backend": one.backend}
+        return {**about, "samples": samples, "sheet": sheet}
 
 
 def kept_levels(

@@ -16,10 +16,10 @@ from tim_plugin import __version__
 from tim_plugin.degradations.base import Degradation
 from tim_plugin.degradations.tasks import TASKS
 from tim_plugin.inference.arguments import Resources
+from tim_plugin.inference.backends import Backends
 from tim_plugin.inference.finishing import measure_consistency
 from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files
 from tim_plugin.inference.image_samples import sample_image_chunks
-from tim_plugin.inference.memory_plan import plan_for
 from tim_plugin.inference.record import sha256, sha256_of_file
 from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, kept_levels
 from tim_plugin.inference.sampler import fixed_levels
@@ -62,6 +62,7 @@ class Tower:
         file: Path | None = None,
     ) -> None:
         self.network, self.name, self.options, self.file = network, name, dict(options or {}), file
+        self._backends = Backends(network)
 
     def __repr__(self) -> str:
         return f"Tower({self.name!r}, task={self.task!r}, scale={self.scale}, num_levels={self.num_levels})"
@@ -115,6 +116,7 @@ class Tower:
         memory_gib: float = 4.0,
         tile: str | int = "auto",
         precision: str = "fp32",
+        backend: str = "auto",
         max_megapixels: float = 100.0,
     ) -> Samples:
         """Draw samples for an input, or for each of a batch; for a path those that ``tim sample`` writes, to the pixel.
@@ -137,6 +139,8 @@ class Tower:
             memory_gib: What this may take beside what the process has.
             tile: ``auto`` computes in tiles what would not fit; a number is a tile's side in pixels; 0 never tiles.
             precision: ``fp32``, or ``bf16`` for the network's convolutions.
+            backend: What computes them: ``torch``, or on a processor ``onnxruntime`` or ``openvino``; ``auto`` takes
+                the fastest that is installed and can.
             max_megapixels: A larger output is refused.
 
         Returns:
@@ -151,7 +155,7 @@ class Tower:
         seed, fixed = self._fixed(files, seed, keep, levels, level_seeds)
         n = n if None in fixed else 1
         with arguments_named():
-            resources = Resources(memory_gib=memory_gib, tile=tile, precision=precision)
+            resources = Resources(memory_gib=memory_gib, tile=tile, precision=precision, backend=backend)
             inputs = [self._sample_file(file, n, seed, fixed, resources, max_megapixels) for file in files]
         network_g = plain(self.options, lambda tensor: f"tensor of shape {tuple(tensor.shape)}")
         header = {"tim_plugin": __version__, "model": self.name, "network_g": network_g, "seed": seed}
@@ -197,7 +201,7 @@ class Tower:
         observed = degradation.read(file.content, file.source)
         height, width = observed.lq.shape[-2:]
         self._check_size(file.source, height, width, max_megapixels)
-        plan = plan_for(self.network, height, width, self.device, resources, 0)
+        plan, backend = self._backends.plan(height, width, self.device, resources, 0)
         batch = map_tensors(lambda tensor: tensor[None], observed)
         images, consistency = [], {}
         for part in sample_image_chunks(
@@ -209,7 +213,9 @@ class Tower:
         alpha = decode_image(file.content, file.source).alpha if degradation.keeps_alpha else None
         measured = {measure: torch.tensor(values) for measure, values in consistency.items()}
         picture = degradation.picture(observed.lq)
-        return InputSamples(file.key, file.source, sha256(file.content), picture, joined(images), alpha, measured)
+        return InputSamples(
+            file.key, file.source, sha256(file.content), picture, joined(images), alpha, measured, backend
+        )
 
     def _check_size(self, source: str, height: int, width: int, max_megapixels: float) -> None:
         if min(height, width) < SMALLEST_SIDE_PX:

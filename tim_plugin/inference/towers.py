@@ -82,11 +82,21 @@ def open_network(model: Path | str, device: torch.device | str = "cpu", task: st
         TimError: It is neither, or the file is damaged.
     """
     path = Path(model).expanduser()
-    if path.suffix or len(path.parts) > 1 or path.is_file():
+    if _is_path(path):
         return Opened(*load_network(path, device, task=task), path)
     if task is not None:
         raise TimError(f"--task {task}: says what a file of the method's authors is for, and --model {model} is none")
     return load(str(model), device)
+
+
+def _is_path(model: Path) -> bool:
+    return bool(model.suffix) or len(model.parts) > 1 or model.is_file()
+
+
+def file_of(model: Path | str) -> Path:
+    """Return a checkpoint's path, or that of the file of a tower's name; a path has a suffix or a folder."""
+    path = Path(model).expanduser()
+    return path_of(str(model)) if not _is_path(path) and str(model) in bundled.known(bundled.FOLDER) else path
 
 
 def write(name: str, network: nn.Module, options: Mapping[str, Any], what: str) -> None:
@@ -111,14 +121,15 @@ def convert(model: Path | str, output: Path | str, task: str | None = None) -> d
     """Write a checkpoint's network as a safetensors file that holds its arguments; return its ``network_g`` section.
 
     Args:
-        model: A checkpoint, or a file of the method's authors. Where it has EMA weights, they are taken.
+        model: A checkpoint, a file of the method's authors, or a tower's name. Where it has EMA weights, they are
+            taken.
         output: Of the suffix ``.safetensors``; folders are made.
         task: Of a file of the method's authors, see :func:`tim_plugin.utils.checkpoints.load_network`.
 
     Raises:
         TimError: The file cannot be read, or is not complete, or ``output`` is of another suffix or the file itself.
     """
-    model, output = Path(model).expanduser(), Path(output).expanduser()
+    model, output = file_of(model), Path(output).expanduser()
     if output.suffix != weight_headers.SUFFIX:
         raise TimError(f"-o {output}: is written as {weight_headers.SUFFIX}: give a name with that suffix")
     if output.exists() and model.exists() and output.samefile(model):

@@ -74,6 +74,8 @@ def kept_matrices(build: _Builder, in_px: Sequence[int], out_px: Sequence[int], 
 
 def _kept_matrix(build: _Builder, in_px: int, out_px: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return ``build(in_px, out_px)`` as ``dtype`` on ``device``, kept for the next call unless it is large."""
+    if torch.jit.is_tracing():  # of a graph for any size, in which sizes are tensors
+        return build(in_px, out_px).to(device, dtype)
     make = _kept if in_px * out_px <= _LARGEST_KEPT else _kept.__wrapped__
     return make(build, in_px, out_px, dtype, device)
 
