@@ -156,6 +156,23 @@ def test_a_network_of_basicsr_is_asked_what_it_takes(opt, network, message):
     assert re.search(message, refusal(opt, f"network_g={network}"))
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("network_g={type: DnCNN, num_in_ch: 2}", "network_g: num_in_ch 2 does not fit datasets: .*: use num_in_ch: 3"),
+        ("network_g={type: RRDBNet, num_in_ch: 3, num_out_ch: 4}", "num_out_ch 4 does not fit .*: use num_out_ch: 3"),
+    ],
+)
+def test_other_networks_have_the_images_channels(opt, entry, message):
+    del opt["imle"], opt["train"]["optim_g"]["mapping_lr_mult"]
+    assert re.search(message, refusal(opt, "model_type=BaselineModel", entry))
+
+
+def test_a_size_of_one_side_is_told_and_not_measured_by(opt):
+    opt["val"]["metrics"] = {"ssim": {"type": "calculate_ssim", "crop_border": 0}}
+    assert "val: gt_size [32] must be a side in pixels, or [height, width]" in refusal(opt, "datasets:val:gt_size=[32]")
+
+
 def test_a_projects_own_types_keep_their_own_keys(opt):
     opt["datasets"]["val"] = {"type": "REDSDataset", "name": "mine", "my_key": [1, {"a": None}]}
     check_options(opt)

@@ -111,11 +111,25 @@ def check_degradations(opt: Mapping[str, Any]) -> None:
     for section, dataset in datasets:
         if dataset.get("type") == "DegradedImageDataset":
             given = {"scale": opt["scale"], **dataset} if "scale" in opt else dataset  # as BasicSR hands it on
-            _check_files(section, given, *check_degraded(section, given, section.startswith("datasets: train")))
+            task, made_by = check_degraded(section, given, section.startswith("datasets: train"))
+            _check_files(section, given, task, made_by)
+            if not is_tower:
+                _check_channels(section, network, made_by)
         if dataset.get("type") in ("PairedImageDataset", "SingleImageDataset"):
             check_paired_options(section, dataset, opt.get("scale"), section.startswith("datasets: train"))
             if is_tower:
                 _check_paired(section, spec, degradation)
+
+
+def _check_channels(section: str, network: Mapping[str, Any], degradation: Degradation) -> None:
+    """Compare what a network that is no tower reads and writes with the data set's images."""
+    for key, needed in (("num_in_ch", degradation.channels), ("num_out_ch", degradation.image_channels)):
+        given = network.get(key)
+        if isinstance(given, int) and given != needed:
+            raise TimError(
+                f"network_g: {key} {given} does not fit {section}, whose images have {needed} channels: use "
+                f"{key}: {needed}"
+            )
 
 
 def _compare(section: str, dataset: Mapping[str, Any], spec: TowerSpec) -> None:

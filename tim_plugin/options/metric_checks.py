@@ -32,8 +32,10 @@ def check_metrics(opt: Mapping[str, Any]) -> None:
             )
         for phase, dataset in section_of(opt, "datasets").items():
             size = dataset.get("gt_size") if isinstance(dataset, Mapping) else None
-            if size and not str(phase).startswith("train") and dataset.get("type") == "DegradedImageDataset":
-                check_size(name, metric, *(size if isinstance(size, (list, tuple)) else (size, size)))
+            sides = size if isinstance(size, (list, tuple)) else [size] * 2
+            is_size = len(sides) == 2 and all(isinstance(side, int) and side for side in sides)  # else it is told below
+            if is_size and not str(phase).startswith("train") and dataset.get("type") == "DegradedImageDataset":
+                check_size(name, metric, *sides)
 
 
 def check_size(name: str, metric: Mapping[str, Any], height: int, width: int, where: str = "") -> None:
