@@ -192,7 +192,7 @@ def _content(path: Path) -> Any:
     if path.suffix in (".pth", ".state"):  # the archive holds the name of the temporary file
         return _plain(whole)
     if path.name in OURS_WITH_TIMES:
-        return {key: value for key, value in whole.items() if key != "computed_at"}
+        return {key: value for key, value in whole.items() if key not in ("computed_at", "checksum")}
     return path.read_bytes()
 
 

@@ -245,7 +245,7 @@ def _surroundings() -> Iterator[Odd]:
         yield Odd("LC_ALL=C", words, environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
         yield Odd("read-only folder", words, first=partial(read_only, "."))
         yield Odd("twice at once", words, times=2)
-        for size in (12_000, 30_000):  # what is printed goes to a file, too
+        for size in (24_000, 30_000):  # what is printed goes to a file, too
             yield Odd(f"no file above {size} bytes", words, first=partial(small_files_only, size))
     for words in (["models"], ["options"], ["options", "sr4x"], ["sample", "--list-models"], ["sample", "--help"]):
         yield Odd("nobody reads what is printed", words, first=into_closed_pipe)
