@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from pathlib import Path
+
 import pytest
 import torch
 from basicsr.models import build_model
@@ -119,3 +122,49 @@ def train(tmp_path, photos, tiny_network):
         return tim.train("sr4x", overrides, root=tmp_path, auto_resume=auto_resume, on_step=on_step)
 
     return run
+
+
+@pytest.fixture
+def options(tmp_path, photos, tiny_network):
+    """Return a function that gives complete options, as BasicSR's parser would."""
+
+    def build(**imle):
+        paths = {name: str(tmp_path / name) for name in ("models", "training_states", "visualization")}
+        for path in paths.values():
+            Path(path).mkdir(exist_ok=True)
+        return OrderedDict(
+            name="tiny",
+            model_type="TIMModel",
+            scale=16,
+            num_gpu=0,
+            manual_seed=0,
+            is_train=True,
+            dist=False,
+            rank=0,
+            world_size=1,
+            path=paths,
+            datasets={
+                "train": {
+                    "name": "t",
+                    "type": "DegradedImageDataset",
+                    "task": "sr16x",
+                    "dataroot_gt": str(photos),
+                    "gt_size": 32,
+                    "batch_size_per_gpu": 2,
+                    "num_worker_per_gpu": 0,
+                }
+            },
+            network_g=dict(tiny_network),
+            imle={"samples_per_level": 3, "pool_size": 4, "reuse": 2, "search_batch": 2, **imle},
+            train={
+                "ema_decay": 0.9,
+                "total_iter": 100,
+                "optim_g": {"type": "Adam", "lr": 1e-2, "betas": [0.9, 0.99]},
+                "scheduler": {"type": "MultiStepLR", "milestones": [4], "gamma": 0.5},
+                "perceptual_opt": {"type": "PixelDistanceLoss"},
+            },
+            val={"val_freq": 10, "save_img": True, "num_samples": 3},
+            logger={"print_freq": 1, "save_checkpoint_freq": 1, "use_tb_logger": False},
+        )
+
+    return build
