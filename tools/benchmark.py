@@ -8,6 +8,7 @@ from tim_plugin.cli.start import starting  # first, since tim_plugin also fixes 
 with starting():
     from speed.ahead import benchmark_ahead
     from speed.backend_speed import benchmark_backends
+    from speed.earlier_commit import benchmark_earlier
     from speed.sampling_speed import benchmark_inference
     from speed.scaling import benchmark_scaling
     from speed.search_speed import ROWS, benchmark_selection
@@ -29,16 +30,18 @@ BENCHMARKS = {
     "scaling": benchmark_scaling,
     "ahead": benchmark_ahead,
 }
+OF_THE_PACKAGE = {"backends": benchmark_backends, "earlier": benchmark_earlier}  # its towers, on a processor
 WHAT = (
     "selection: the search for the nearest candidate; inference: many samples, tiles; "
     "training: ways to take an optimizer step; memory: of a step, computed; scaling: two processes against one; "
-    "ahead: training with search_ahead; backends: sampling by each installed engine, on a processor"
+    "ahead: training with search_ahead; backends: sampling by each installed engine, on a processor; "
+    "earlier: sampling, training and start against an earlier commit"
 )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=[*BENCHMARKS, "backends"], help=WHAT)
+    parser.add_argument("what", choices=[*BENCHMARKS, *OF_THE_PACKAGE], help=WHAT)
     parser.add_argument("--network", choices=list(SETTINGS), nargs="+", default=DEFAULT)
     parser.add_argument("--repeats", type=int, default=5, help="pairs that are timed (default: 5)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
@@ -61,8 +64,8 @@ def main() -> None:
         raise TimError(f"--device {device}: use cpu or cuda (and CUDA_VISIBLE_DEVICES for which of several)")
     if args.json is not None:
         require_room(args.json)
-    if args.what == "backends":
-        results = benchmark_backends(args.repeats)
+    if args.what in OF_THE_PACKAGE:
+        results = OF_THE_PACKAGE[args.what](args.repeats)
     else:
         results = [one for name in args.network for one in BENCHMARKS[args.what](name, args.repeats, device, **chosen)]
     print("\n".join(described(one) for one in results))
