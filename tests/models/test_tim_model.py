@@ -86,6 +86,20 @@ def test_each_search_option_changes_the_training(options, change):
     assert not same(weights(base.net_g), weights(other.net_g))
 
 
+@pytest.mark.parametrize("image_below", ["signed", "none"])
+def test_the_authors_networks_train_without_supervision_of_lower_levels(options, image_below):
+    opt = options(intermediate_supervision=False)
+    opt["network_g"]["image_below"] = image_below
+    model = build(opt)
+    before = weights(model.net_g)
+    train(model, 1, 2)
+    assert set(model.get_current_log()) >= {"l_total", "l_level4"} and "l_level1" not in model.get_current_log()
+    changed = {name for name, value in weights(model.net_g).items() if not torch.equal(value, before[name])}
+    assert any(name.startswith("levels.0.conv_first") for name in changed)  # the last level's loss reaches the first
+    heads = any(name.startswith("levels.0.conv_last") for name in changed)  # and the first's head where it is read
+    assert heads == (image_below == "signed")
+
+
 def test_chunks_of_the_search_do_not_change_the_training(options):
     base, other = build(options()), build(options(max_candidates_per_batch=2))
     train(base, 1, 4)
