@@ -52,7 +52,7 @@ def test_an_image_that_the_memory_does_not_hold_stops_no_other(tmp_path, frames,
             raise TimError("--memory-gib 4: 144x144 pixels in tiles of 64 need 5.00 GiB")
         return plan_for(tower, height, width, *others)
 
-    monkeypatch.setattr("tim_plugin.inference.planning.plan_for", plan)
+    monkeypatch.setattr("tim_plugin.inference.backends.plan_for", plan)
     write_png(frames / "a.png", torch.rand(3, 9, 9))
     status, _, errors = command()
     assert status == 2 and f"skipped: {frames / 'a.png'}: --memory-gib 4: 144x144 pixels in" in errors

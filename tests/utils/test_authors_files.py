@@ -15,11 +15,11 @@ import torch
 
 import tim_plugin as tim
 from tests.parity.reference import TASKS, file, largest_differences, weights
+from tim_plugin.archs import folded
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.cli.main import main
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.types import Condition
-from tim_plugin.inference import sampler
 from tim_plugin.inference.files import sample_files
 from tim_plugin.inference.memory_use import activation_bytes
 from tim_plugin.inference.towers import convert
@@ -198,7 +198,7 @@ def test_a_large_file_is_mapped_and_samples_nearly_the_same(suffix, tmp_path, mo
     path, lq = tmp_path / f"N_G{suffix}", torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0))
     small = tim.load(path, device="cpu")
     monkeypatch.setattr(tensor_files, "LARGE_BYTES", 1)
-    monkeypatch.setattr(sampler, "LARGE_BYTES", 1)
+    monkeypatch.setattr(folded, "LARGE_BYTES", 1)
     large = tim.load(path, device="cpu")
     assert mapped_bytes(path) == path.stat().st_size
     assert max(largest_differences(large.network, "camnet_super_resolution")) < 1e-5

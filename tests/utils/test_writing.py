@@ -125,3 +125,15 @@ def test_who_tidies_up_between_making_and_locking_takes_no_file_away(tmp_path, m
     write_atomically(tmp_path / "a", b"content")
     assert calls and [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("write", ["write_atomically", "move"])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path, write):
+    """As root, /dev/null would be gone for every program of the machine."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "other").write_bytes(b"x")
+    act = {"write_atomically": lambda: write_atomically(tmp_path / "pipe", b"x")}
+    act["move"] = lambda: move(tmp_path / "other", tmp_path / "pipe")
+    with pytest.raises(OSError, match="Is a device or a named pipe, and no file.*pipe"):
+        act[write]()
+    assert (tmp_path / "pipe").is_fifo() and sorted(path.name for path in tmp_path.iterdir()) == ["other", "pipe"]

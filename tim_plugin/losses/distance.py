@@ -8,7 +8,6 @@ are enlarged bilinearly to it.
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -208,8 +207,10 @@ def _heads(backbone: str, weights: str, calibration: str, own: Tensor | None) ->
 
 def _lpips_heads(backbone: str) -> Tensor:
     """All layers' channel weights, one after the other."""
+    import lpips  # here: it imports torchvision's models
+
     facts = BACKBONES[backbone]
-    path = Path(find_spec("lpips").origin).parent / "weights" / "v0.1" / f"{facts.heads}.pth"
+    path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{facts.heads}.pth"
     state = torch.load(path, map_location="cpu", weights_only=True)
     return torch.cat([state[f"lin{index}.model.1.weight"].flatten() for index in range(len(facts.channels))])
 

@@ -38,6 +38,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         OSError: It cannot be written, and names ``path``; what was there is untouched.
     """
     with naming(path):
+        _require_file(path)
         _tidy(path.parent)
         temporary, descriptor = _new_file(path.parent)
         try:
@@ -106,6 +107,7 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 def move(temporary: Path, path: Path) -> None:
     """Put a file that another library has written into its place, once it is on the disk."""
     with naming(path):
+        _require_file(path)
         descriptor = os.open(temporary, os.O_RDWR | _NO_LINK)
         try:
             os.fsync(descriptor)
@@ -113,6 +115,14 @@ def move(temporary: Path, path: Path) -> None:
             os.close(descriptor)
         os.replace(temporary, path)
         sync_folder(path.parent)
+
+
+def _require_file(path: Path) -> None:
+    """Raise OSError where a file would take the place of a device, such as /dev/null, or of a named pipe."""
+    with suppress(FileNotFoundError):
+        mode = os.lstat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):  # a folder is refused by the system
+            raise OSError(errno.EINVAL, "Is a device or a named pipe, and no file", str(path))
 
 
 def make_writable(folder: Path) -> None:

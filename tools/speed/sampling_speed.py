@@ -31,12 +31,16 @@ class _Counter(WrappedTower):
 
     def __init__(self, tower: TowerGenerator) -> None:
         super().__init__(tower)
-        self.calls, self.evaluations = 0, [0] * tower.spec.num_levels
+        self.numbers, self.evaluations = [0], [0] * tower.spec.num_levels  # lists, which its copies share
+
+    @property
+    def calls(self) -> int:
+        return self.numbers[0]
 
     def forward_level(
         self, level: int, condition: Condition, latent: LevelLatent, state: Any = None
     ) -> tuple[Tensor, Any]:
-        self.calls += 1
+        self.numbers[0] += 1
         self.evaluations[level] += len(latent.style)
         return super().forward_level(level, condition, latent, state)
 
