@@ -39,6 +39,19 @@ import basicsr, torchvision
 assert ARCH_REGISTRY.get("RRDBNet") is basicsr.archs.rrdbnet_arch.RRDBNet and basicsr.archs.rrdbnet_arch.RRDB is block
 assert basicsr.archs.arch_util.torchvision.__version__ == torchvision.__version__
 """,
+    "a BasicSR whose block needs more than its own file": """
+from tim_plugin.utils import basicsr_blocks
+import tim_plugin.archs.tower_arch
+basicsr_blocks.MODULE = "basicsr.archs.not_there"
+try:
+    basicsr_blocks.rrdb()
+except ImportError as error:
+    assert "not_there" in str(error)
+import sys
+assert "basicsr" in sys.modules and not basicsr_blocks._loaded  # it looked for it in all of BasicSR
+basicsr_blocks.MODULE = "basicsr.archs.rrdbnet_arch"
+assert basicsr_blocks.rrdb().__name__ == "RRDB"
+""",
     "a module of BasicSR, whose loader stays its own": """
 import tim_plugin
 import basicsr.archs.rrdbnet_arch, basicsr

@@ -31,7 +31,10 @@ def rrdb() -> type[nn.Module]:
         if "basicsr" in sys.modules:
             return import_module(MODULE).RRDB
         if MODULE not in _loaded:
-            _load()
+            try:
+                _load()
+            except ImportError:  # another version of BasicSR, whose file needs more: all of it
+                return import_module(MODULE).RRDB
         return _loaded[MODULE].RRDB
 
 
