@@ -58,7 +58,10 @@ def _load() -> None:
     from tim_plugin.compat import before_blocks  # here: it imports this module
 
     before_blocks()
-    folder = find_spec("basicsr").submodule_search_locations[0]  # runs none of its files
+    found = find_spec("basicsr")  # runs none of its files
+    if found is None:
+        raise ModuleNotFoundError("No module named 'basicsr'", name="basicsr")
+    folder = found.submodule_search_locations[0]
     placed = {name: _package(name, folder + name.removeprefix("basicsr").replace(".", "/")) for name in PACKAGES}
     if "torchvision" not in sys.modules:  # BasicSR's file asks for its version when a deformable convolution runs
         placed["torchvision"] = _module("torchvision", lambda name: getattr(import_module("torchvision"), name))

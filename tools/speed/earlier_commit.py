@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 
 from speed.timing import Comparison, Side, require_repeats
+from tim_plugin.compat import VENDORED
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_png
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EARLIER = "12bc970"  # before sampling folded its weights and kept its memory
 
 # Each prints a line of JSON: processor seconds of what is timed, and the largest size of the process in MiB. The child
-# finds the version that it measures by PYTHONPATH, and uses what both versions have.
+# finds the version that it measures by PYTHONPATH (its folder is TREE), and uses what both versions have.
 END = """
 print(json.dumps([spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
@@ -43,7 +44,7 @@ spent = time.process_time() - started
 """
 TRAINING = """
 import json, os, resource, sys, time
-sys.path.insert(0, os.path.join(os.environ["PYTHONPATH"], "tools"))
+sys.path.insert(0, os.path.join(os.environ["TREE"], "tools"))
 from tim_plugin.cli.start import starting
 with starting():
     import torch
@@ -129,7 +130,8 @@ def _measured(case: Case, tree: Path) -> tuple[float, float]:
         if "PICTURE" in case.arguments:
             write_png(picture, torch.full((3, 8, 8), 0.5))
         words = [str(picture) if word == "PICTURE" else word for word in case.arguments]
-        environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+        found = os.pathsep.join([str(tree), str(VENDORED)])  # BasicSR, where it is beside this version alone
+        environment = {**os.environ, "PYTHONPATH": found, "TREE": str(tree), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [sys.executable, "-c", case.program + END, *words],
             cwd=folder,
