@@ -30,6 +30,12 @@ from basicsr.utils.registry import ARCH_REGISTRY
 ARCH_REGISTRY.get('TowerGenerator')
 """,
     "the list of what is registered first": "import tim_plugin.register",
+    "a compared system's module first": """
+from tim_plugin.archs.reference_archs import RepeatedRRDBNet
+assert RepeatedRRDBNet().network.__class__.__name__ == "RRDBNet"
+from basicsr.utils.registry import ARCH_REGISTRY
+assert ARCH_REGISTRY.get("RepeatedRRDBNet") is RepeatedRRDBNet
+""",
     "a tower before BasicSR": """
 import sys, tim_plugin
 block = type(tim_plugin.load("sr4x-small").network.levels[0].blocks[0])
@@ -141,6 +147,7 @@ def test_nothing_that_is_registered_meets_itself_half_imported():
     needed = {name for name in closure("tim_plugin.register") if name.count(".") > 1}
     users = tuple(f"tim_plugin.{user}" for user in tim_plugin.USERS_OF_BASICSR)
     assert any(name.startswith("tim_plugin.utils.") for name in needed)
+    assert all((PACKAGE / user).is_dir() for user in tim_plugin.USERS_OF_BASICSR)  # a module would meet itself
     for name in needed:
         if name.startswith("tim_plugin.") and not name.startswith(users):
             assert [one for one in closure(name) if one.startswith(("basicsr", *users))] == [], name

@@ -41,7 +41,7 @@ __all__ = [
     "train",
 ]
 
-USERS_OF_BASICSR = ("archs.reference_archs", "data", "metrics", "models")
+USERS_OF_BASICSR = ("data", "metrics", "models")
 FOLDERS = ("imle", "losses", "metrics")  # whose names are used as tim.losses.PerceptualDistance
 
 

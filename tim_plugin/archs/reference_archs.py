@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from basicsr.archs.rrdbnet_arch import RRDBNet
 from torch import Tensor, nn
 
 from tim_plugin.utils.resize import bicubic_resize
@@ -50,6 +49,8 @@ class RepeatedRRDBNet(nn.Module):
         num_block: int = 23,
         num_grow_ch: int = 32,
     ) -> None:
+        from basicsr.archs.rrdbnet_arch import RRDBNet  # here: BasicSR's import registers this module's networks
+
         super().__init__()
         self.times = times
         self.network = RRDBNet(num_in_ch, num_in_ch, scale, num_feat, num_block, num_grow_ch)
