@@ -32,7 +32,7 @@ def folded(tower: Any) -> Any:
         return wrapper
     size = sum(weight.numel() * weight.element_size() for weight in tower.parameters())
     is_done = not any(map(_changes, tower.modules()))
-    return tower if is_done or size >= LARGE_BYTES or is_sharded(tower) else _folded(tower)
+    return tower if is_done or size >= LARGE_BYTES or is_sharded(tower) else with_plain_weights(tower)
 
 
 def _changes(module: nn.Module) -> bool:
@@ -43,14 +43,15 @@ def _changes(module: nn.Module) -> bool:
     )
 
 
-def _folded(module: nn.Module) -> nn.Module:
+def with_plain_weights(module: nn.Module) -> nn.Module:
+    """Return a network as :func:`folded` does, of any size; what is not changed is shared with the given one."""
     # Not copy.deepcopy with remove_parametrizations: copies share the class that it would change.
     is_parametrised = parametrize.is_parametrized(module)
     clone = object.__new__(type(module).__bases__[0] if is_parametrised else type(module))
     clone.__dict__.update(module.__dict__)
     clone._parameters = dict(module._parameters)
     clone._modules = {
-        name: None if child is None else _folded(child)
+        name: None if child is None else with_plain_weights(child)
         for name, child in module._modules.items()
         if not (is_parametrised and name == "parametrizations")
     }

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
+from tim_plugin.archs.folded import with_plain_weights
 from tim_plugin.archs.tower_arch import TowerGenerator, TowerLevel
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import Latents, LevelLatent
@@ -28,28 +28,9 @@ _TRACED_PX = (6, 5)  # of the coarsest level: sides that no constant of a networ
 _MODULATION = ("scales", "offsets")
 
 
-def folded(network: nn.Module) -> nn.Module:
-    """Return a copy in float32 on the CPU, in eval mode, whose convolutions' weights are plain tensors."""
-    network = copy.deepcopy(network).to("cpu", torch.float32).eval().requires_grad_(False)
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if parametrize.is_parametrized(child):
-                setattr(module, name, _plain_convolution(child))
-    return network
-
-
-def _plain_convolution(normalised: nn.Conv2d) -> nn.Conv2d:
-    """Return a convolution of the same weights; removing the parametrisation would change the class of its copies."""
-    plain = nn.Conv2d(
-        normalised.in_channels,
-        normalised.out_channels,
-        normalised.kernel_size,
-        padding=normalised.padding,
-        device="meta",
-    ).eval()
-    state = {"weight": normalised.weight.detach(), "bias": normalised.bias.detach()}
-    plain.load_state_dict(state, assign=True)
-    return plain.requires_grad_(False)
+def _for_tracing(network: nn.Module) -> nn.Module:
+    """Return a copy in float32 on the CPU, in eval mode, whose weights are plain tensors, however large it is."""
+    return with_plain_weights(copy.deepcopy(network).to("cpu", torch.float32).eval().requires_grad_(False))
 
 
 class _LevelNetwork(nn.Module):
@@ -73,7 +54,7 @@ def level_graph(level: TowerLevel, spec: LevelSpec, is_last: bool) -> bytes:
         spec: The level's.
         is_last: Whether nothing reads its features.
     """
-    module = _LevelNetwork(folded(level), is_last).eval()
+    module = _LevelNetwork(_for_tracing(level), is_last).eval()
     shape = (2, spec.num_blocks, spec.trunk_channels)
     inputs = {"read": torch.zeros(2, spec.in_channels, *_TRACED_PX)}
     inputs |= {} if level.mapping is None else {name: torch.zeros(shape) for name in _MODULATION}
@@ -96,7 +77,7 @@ class _TowerNetwork(nn.Module):
 
 def tower_network(tower: TowerGenerator, with_projection: bool) -> nn.Module:
     """Return what :func:`tower_graph` is traced of: a function of the graph's inputs, in their order."""
-    tower = folded(tower)
+    tower = _for_tracing(tower)
     tower.spec = dataclasses.replace(tower.spec, consistency="project" if with_projection else "off")
     return _TowerNetwork(tower).eval()
 
