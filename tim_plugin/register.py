@@ -11,8 +11,10 @@ from basicsr.utils.registry import (
     Registry,
 )
 
+from tim_plugin.archs.conditional_arch import RegressionUNet
 from tim_plugin.archs.crn_arch import CRN, CRNGenerator
 from tim_plugin.archs.dncnn_arch import DnCNN
+from tim_plugin.archs.flow_arch import RectifiedFlow
 from tim_plugin.archs.iizuka_arch import Iizuka2016
 from tim_plugin.archs.larsson_arch import Larsson2016
 from tim_plugin.archs.mapping_arch import MappingNetwork
@@ -41,6 +43,8 @@ REGISTERED: tuple[tuple[Registry, object], ...] = (
     (ARCH_REGISTRY, Zhang2016),
     (ARCH_REGISTRY, Iizuka2016),
     (ARCH_REGISTRY, Larsson2016),
+    (ARCH_REGISTRY, RegressionUNet),
+    (ARCH_REGISTRY, RectifiedFlow),
     (MODEL_REGISTRY, TIMModel),
     (MODEL_REGISTRY, BaselineModel),
     (DATASET_REGISTRY, DegradedImageDataset),

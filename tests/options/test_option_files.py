@@ -40,8 +40,10 @@ BASELINE_SIZES = {
     "Zhang2016": {"widths": [4, 4, 8, 8]},
     "Iizuka2016": {"width": 4, "global_px": 32},
     "Larsson2016": {"stage_channels": [2, 2, 4, 4, 4], "fc_channels": 4, "fc_kernel": 3, "hidden": 8},
+    "RegressionUNet": {"widths": [4, 8]},
+    "RectifiedFlow": {"widths": [4, 8], "steps": 2},
 }
-ONE_ANSWER = {"RFBESRGAN", "RepeatedRRDBNet", "DnCNN", "Iizuka2016", "Larsson2016"}
+ONE_ANSWER = {"RFBESRGAN", "RepeatedRRDBNet", "DnCNN", "Iizuka2016", "Larsson2016", "RegressionUNet"}
 RANDOM = {"backbone": "squeezenet1_1", "weights": "random", "calibration": "none"}
 
 

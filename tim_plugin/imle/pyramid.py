@@ -39,11 +39,8 @@ def condition_pyramid(observed: Observed, spec: Any, degradation: Degradation) -
         TimError: The LQ is shrunk, and a side of it is not divisible by the largest step; or the projection needs more
             than is given.
     """
-    if spec.consistency == "project" and not degradation.is_complete(observed):
-        raise TimError(
-            f"network_g: consistency 'project' needs {', '.join(degradation.needs)} of each input, which this dataset "
-            "does not give: use DegradedImageDataset, or consistency: off"
-        )
+    if spec.consistency == "project":
+        degradation.require_complete(observed)
     images = _level_inputs(observed.lq, spec, degradation)
     last = spec.num_levels - 1
     return [

@@ -26,6 +26,7 @@ from tim_plugin.options.sections import LoggerSection, OptionFile
 from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.options.train_checks import check_optimizer, check_schedule, check_steps
 from tim_plugin.options.train_sections import TrainSection
+from tim_plugin.options.unet_spec import UNETS
 from tim_plugin.options.val_sections import ValSection
 from tim_plugin.options.values import build_spec, check_section, check_value
 from tim_plugin.utils.errors import TimError
@@ -124,6 +125,7 @@ def _check_tim(opt: Mapping[str, Any], training: bool) -> None:
 
 
 def _check_baseline(opt: Mapping[str, Any], training: bool) -> None:
+    _check_unet_scale(opt)
     check_datasets(section_of(opt, "datasets"), training, None)
     if training and opt.get("imle") is not None:
         raise TimError("imle: only TIMModel searches: leave the section out, or use model_type: TIMModel")
@@ -177,6 +179,13 @@ def _check_scale(opt: Mapping[str, Any], spec: TowerSpec | None) -> None:
         f"scale {opt['scale']} is not what the tower makes: network_g: num_levels {spec.num_levels} doubles "
         f"the size {spec.num_levels} times, to {spec.scale}x: use scale: {spec.scale}, or other levels"
     )
+
+
+def _check_unet_scale(opt: Mapping[str, Any]) -> None:
+    network = section_of(opt, "network_g")
+    scale = network.get("scale", 1)
+    if network.get("type") in UNETS and opt.get("scale") not in (None, scale):
+        raise TimError(f"scale {opt['scale']} is not what the network makes: network_g: scale {scale}: use one number")
 
 
 def _check_pool(opt: Mapping[str, Any], imle: ImleSpec) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, get_origin
 from tim_plugin.options.schema import ImleSpec
 from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.options.train_sections import TrainSection
+from tim_plugin.options.unet_spec import UNETS
 from tim_plugin.options.val_sections import ValSection
 from tim_plugin.options.values import Section, basicsr, kinds_of, option
 from tim_plugin.utils.signatures import Option
@@ -186,7 +187,7 @@ class OptionFile(Section):
     manual_seed: int | None = basicsr("Of all random choices.", least=0, most=2**31 - 1)
     datasets: Mapping[str, Any] | None = basicsr("The datasets by phase: `train`, `val`, `val_2`, `test_1`.")
     network_g: Mapping[str, Any] | None = basicsr(
-        "The network: its `type` and its arguments.", by_type={"TowerGenerator": TowerSpec}
+        "The network: its `type` and its arguments.", by_type={"TowerGenerator": TowerSpec, **UNETS}
     )
     imle: ImleSpec | None = option(None, "How latents are searched.")
     path: PathSection | None = basicsr("Checkpoints to begin with, and folders for results.")
