@@ -28,6 +28,7 @@ from tim_plugin.losses.perceptual_loss import PerceptualDistanceLoss, PixelDista
 from tim_plugin.metrics.lpips_metric import calculate_lpips
 from tim_plugin.metrics.several_samples import calculate_fwv, calculate_lpips_diversity, calculate_s10
 from tim_plugin.models.baseline_model import BaselineModel
+from tim_plugin.models.energy_score_model import EnergyScoreModel
 from tim_plugin.models.tim_model import TIMModel
 
 REGISTERED: tuple[tuple[Registry, object], ...] = (
@@ -47,6 +48,7 @@ REGISTERED: tuple[tuple[Registry, object], ...] = (
     (ARCH_REGISTRY, RectifiedFlow),
     (MODEL_REGISTRY, TIMModel),
     (MODEL_REGISTRY, BaselineModel),
+    (MODEL_REGISTRY, EnergyScoreModel),
     (DATASET_REGISTRY, DegradedImageDataset),
     (LOSS_REGISTRY, PerceptualDistanceLoss),
     (LOSS_REGISTRY, PixelDistanceLoss),

@@ -144,7 +144,11 @@ def test_option_file_runs(path, tmp_path, photos, label_maps, tiny_network):
     models = tmp_path / "experiments" / opt["name"] / "models"
     names = {"net_g_2.pth", "net_g_latest.pth"} | ({"net_d_2.pth", "net_d_latest.pth"} if "network_d" in opt else set())
     assert {file.name for file in models.iterdir()} == names
-    own = opt["model_type"] in ("TIMModel", "BaselineModel")  # BasicSR's own models do not write the arguments
+    own = opt["model_type"] in (
+        "TIMModel",
+        "BaselineModel",
+        "EnergyScoreModel",
+    )  # BasicSR's own models do not write the arguments
     tower, arguments = load_network(models / "net_g_latest.pth", options=None if own else opt["network_g"])
     assert {key: value for key, value in arguments.items() if key != "degradation"} == {
         key: value for key, value in opt["network_g"].items() if key != "degradation"

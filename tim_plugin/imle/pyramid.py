@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -21,6 +21,20 @@ class Pyramids(NamedTuple):
 
     conditions: list[Condition]
     targets: list[Tensor | Weighted]
+
+
+def pyramids_of(batch: Mapping[str, Any], tower: Any) -> Pyramids:
+    """Return the condition and the target of each level for the examples of a batch.
+
+    Args:
+        batch: ``lq`` and ``gt``, and maybe ``given`` and ``weight`` (see DegradedImageDataset).
+        tower: With ``spec`` and ``degradation``.
+    """
+    observed = Observed(batch["lq"], batch.get("given", {}))
+    return Pyramids(
+        condition_pyramid(observed, tower.spec, tower.degradation),
+        target_pyramid(batch["gt"], tower.spec.num_levels, batch.get("weight")),
+    )
 
 
 def condition_pyramid(observed: Observed, spec: Any, degradation: Degradation) -> list[Condition]:
