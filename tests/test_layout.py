@@ -105,7 +105,7 @@ def test_no_task_is_named_in(folder):
 
 
 def test_everything_in_the_list_is_registered():
-    assert len({entry.__name__ for _, entry in REGISTERED}) == len(REGISTERED) == 24
+    assert len({entry.__name__ for _, entry in REGISTERED}) == len(REGISTERED) == 26
     for registry, entry in REGISTERED:
         assert registry.get(entry.__name__) is entry
 

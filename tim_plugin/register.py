@@ -14,10 +14,12 @@ from basicsr.utils.registry import (
 from tim_plugin.archs.conditional_arch import RegressionUNet
 from tim_plugin.archs.crn_arch import CRN, CRNGenerator
 from tim_plugin.archs.dncnn_arch import DnCNN
+from tim_plugin.archs.edm_arch import ConditionalEDM
 from tim_plugin.archs.flow_arch import RectifiedFlow
 from tim_plugin.archs.iizuka_arch import Iizuka2016
 from tim_plugin.archs.larsson_arch import Larsson2016
 from tim_plugin.archs.mapping_arch import MappingNetwork
+from tim_plugin.archs.rcgan_arch import RcGAN
 from tim_plugin.archs.reference_archs import BicubicUpsampler, RepeatedRRDBNet
 from tim_plugin.archs.rfb_esrgan_arch import RFBESRGAN
 from tim_plugin.archs.stacked_arch import StackedGenerator
@@ -46,6 +48,8 @@ REGISTERED: tuple[tuple[Registry, object], ...] = (
     (ARCH_REGISTRY, Larsson2016),
     (ARCH_REGISTRY, RegressionUNet),
     (ARCH_REGISTRY, RectifiedFlow),
+    (ARCH_REGISTRY, ConditionalEDM),
+    (ARCH_REGISTRY, RcGAN),
     (MODEL_REGISTRY, TIMModel),
     (MODEL_REGISTRY, BaselineModel),
     (MODEL_REGISTRY, EnergyScoreModel),

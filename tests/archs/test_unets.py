@@ -7,7 +7,9 @@ import torch
 from basicsr.archs import build_network
 
 from tim_plugin.archs.conditional_arch import AB_UNIT
+from tim_plugin.archs.edm_arch import heun, noise_levels, preconditioning
 from tim_plugin.archs.flow_arch import euler
+from tim_plugin.archs.rcgan_arch import mean_and_deviation
 from tim_plugin.archs.unet import UNet
 from tim_plugin.degradations.base import Observed
 from tim_plugin.inference.image_samples import sample_image
@@ -15,7 +17,7 @@ from tim_plugin.utils.color import rgb_to_lab
 from tim_plugin.utils.errors import TimError
 
 COLOUR = {"num_in_ch": 1, "head": "ab", "degradation": "lightness"}
-NAMES = ("RegressionUNet", "RectifiedFlow")
+NAMES = ("RegressionUNet", "RectifiedFlow", "ConditionalEDM", "RcGAN")
 DRAWING = set(NAMES) - {"RegressionUNet"}
 
 
@@ -117,6 +119,73 @@ def test_the_flow_begins_at_the_mean_and_is_trained_on_the_line_to_the_gt(monkey
     assert torch.allclose(values, start + time[:, None, None, None] * (end - start), atol=1e-6)
     assert float(found["l_flow"]) == pytest.approx(float((end - start).square().mean()), rel=1e-5)
     assert float(found["l_mean"]) == pytest.approx(float((network.mean(condition) - end).square().mean()), rel=1e-5)
+
+
+def test_the_preconditioning_keeps_unit_variance_and_its_limits():
+    """Table 1: input and training target of the network have variance 1 at every noise level."""
+    sigma, data = torch.tensor([0.002, 0.5, 3.0, 80.0], dtype=torch.float64), 0.5
+    scales = preconditioning(sigma, data)
+    assert torch.allclose(scales.input.square() * (data**2 + sigma**2), torch.ones(4).double())
+    target = ((1 - scales.skip) * data).square() + (scales.skip * sigma).square()  # variance of clean - skip * noisy
+    assert torch.allclose(target / scales.out.square(), torch.ones(4).double())
+    assert scales.skip[0] > 0.9999 and scales.skip[-1] < 1e-4 and torch.allclose(scales.time, sigma.log() / 4)
+    levels = noise_levels(5)
+    assert (
+        levels[0] == pytest.approx(80) and levels[-2:] == pytest.approx([0.002, 0]) and levels == sorted(levels)[::-1]
+    )
+
+
+def test_heun_is_exact_where_the_path_is_straight_and_near_a_gaussian_in_18_steps():
+    noise = torch.randn(20_000, 1, generator=generator())
+    place, calls = torch.full_like(noise, 0.3), []
+    found = heun(lambda values, level: calls.append(level) or place, noise, noise_levels(5))
+    assert torch.allclose(found, place, atol=1e-5) and len(calls) == 2 * 5 - 1
+    mean, deviation = 0.3, 0.5  # of N(0.3, 0.5^2): D in closed form, and the ODE's own solution
+    exact = mean + (noise * 80.0 - mean) * deviation / (deviation**2 + 80.0**2) ** 0.5
+
+    def denoise(values, level):
+        return (deviation**2 * values + level**2 * mean) / (deviation**2 + level**2)
+
+    errors = [float((heun(denoise, noise, noise_levels(steps)) - exact).abs().max()) for steps in (5, 18, 36)]
+    assert errors[0] > errors[1] > 3 * errors[2] and errors[2] < 0.03  # second order: a quarter by twice the steps
+
+
+def test_diffusion_is_trained_on_what_the_scales_say(monkeypatch):
+    network, gt = made("ConditionalEDM"), torch.rand(2, 3, 8, 8, generator=generator())
+    monkeypatch.setattr(network.unet, "forward", lambda maps, time: torch.zeros(2, 3, 8, 8))
+    found = network.losses(gt, gt, None, generator=generator(1))["l_denoise"]
+    drawing, clean = generator(1), 2 * gt - 1
+    sigma = (-1.2 + 1.2 * torch.randn(2, generator=drawing)).exp()[:, None, None, None]
+    noisy = clean + sigma * torch.randn(clean.shape, generator=drawing)
+    skip, weight = 0.25 / (sigma**2 + 0.25), (sigma**2 + 0.25) / (0.5 * sigma) ** 2
+    assert float(found) == pytest.approx(float((weight * (skip * noisy - clean).square()).mean()), rel=1e-4)
+
+
+def test_rcgan_s_regularisation_is_lowest_at_the_true_mean_and_deviation():
+    """Proposition 3.1 for N(1, 0.5^2) and two samples."""
+    truth, normal = (torch.randn(size, generator=generator(k)) for k, size in enumerate([(200_000,), (2, 200_000)]))
+    truth = 1 + 0.5 * truth
+
+    def total(place, deviation):
+        error, reward = mean_and_deviation(place + deviation * normal, truth)
+        return float(error - reward)
+
+    best = total(1.0, 0.5)
+    assert all(best < total(1.0, other) for other in (0.0, 0.35, 0.65, 1.0))
+    assert all(best < total(other, 0.5) for other in (0.9, 1.1))
+
+
+def test_the_generators_losses_move_the_critic_not_and_the_critics_not_the_generator():
+    network, lq, gt = made("RcGAN"), torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    for names, moved, still in (
+        (("l_adversarial", "l_mean", "l_deviation"), network.unet, network.critic),
+        (("l_critic", "l_penalty"), network.critic, network.unet),
+    ):
+        network.zero_grad()
+        found = losses(network, lq, gt)
+        sum(found[name] for name in names).backward()
+        assert all(one.grad is None for one in still.parameters())
+        assert any(one.grad is not None and one.grad.abs().sum() > 0 for one in moved.parameters())
 
 
 @pytest.mark.parametrize("name", NAMES)

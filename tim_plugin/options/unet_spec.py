@@ -71,4 +71,31 @@ class FlowSpec(UNetSpec):
     steps: int = option(25, "Euler steps of a sample, each one evaluation of the velocity.", least=1, most=10_000)
 
 
-UNETS: dict[str, type[UNetSpec]] = {"RegressionUNet": UNetSpec, "RectifiedFlow": FlowSpec}
+@dataclass(frozen=True, kw_only=True)
+class DiffusionSpec(UNetSpec):
+    """A U-Net that removes noise of any level (EDM)."""
+
+    steps: int = option(
+        18,
+        "Steps of Heun's rule for a sample, of two evaluations of the network each; the last has one.",
+        least=1,
+        most=10_000,
+    )
+    data: float = option(0.5, "Deviation of the images' values, in [-1, 1].", above=0, most=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GanSpec(UNetSpec):
+    """A U-Net that also reads noise, and its critic."""
+
+    adversarial_weight: float = option(
+        0.005, "Weight of the critic's opinion beside the L1 error of the mean.", least=0, most=1000
+    )
+
+
+UNETS: dict[str, type[UNetSpec]] = {
+    "RegressionUNet": UNetSpec,
+    "RectifiedFlow": FlowSpec,
+    "ConditionalEDM": DiffusionSpec,
+    "RcGAN": GanSpec,
+}
