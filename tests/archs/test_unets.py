@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import yaml
 from basicsr.archs import build_network
 
 from tim_plugin.archs.conditional_arch import AB_UNIT
@@ -13,8 +14,10 @@ from tim_plugin.archs.rcgan_arch import mean_and_deviation
 from tim_plugin.archs.unet import UNet
 from tim_plugin.degradations.base import Observed
 from tim_plugin.inference.image_samples import sample_image
+from tim_plugin.models.pipeline import test_pipeline as run_test_pipeline
 from tim_plugin.utils.color import rgb_to_lab
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import read_image
 
 COLOUR = {"num_in_ch": 1, "head": "ab", "degradation": "lightness"}
 NAMES = ("RegressionUNet", "RectifiedFlow", "ConditionalEDM", "RcGAN")
@@ -197,6 +200,32 @@ def test_samples_are_projected_if_asked_for(name):
         samples = sample_image(network, lq, 2, seed=0, image_key="a")
         psnr[consistency] = network.degradation.measure(samples, Observed(lq.expand(2, -1, -1, -1)))["lr_psnr"].min()
     assert psnr["project"] >= 45 > psnr["off"]
+
+
+def test_a_test_may_have_other_steps_and_the_projection(tmp_path, photos):
+    network = made("RectifiedFlow", scale=4)
+    arguments = {"type": "RectifiedFlow", "widths": [4, 8], "scale": 4}
+    torch.save({"params_ema": network.state_dict(), "network_g": arguments}, tmp_path / "net.pth")
+    data = {"name": "held_out", "type": "DegradedImageDataset", "task": "sr4x", "dataroot_gt": str(photos)}
+    opt = {
+        "name": "flow",
+        "model_type": "BaselineModel",
+        "scale": 4,
+        "num_gpu": 0,
+        "manual_seed": 0,
+        "datasets": {"test_1": {**data, "max_images": 1}},
+        "network_g": {**arguments, "steps": 2, "consistency": "project"},
+        "path": {"pretrain_network_g": str(tmp_path / "net.pth"), "results_root": str(tmp_path)},
+        "val": {"save_img": True, "num_samples": 2},
+    }
+    (tmp_path / "x.yml").write_text(yaml.safe_dump(opt))
+    run_test_pipeline(str(tmp_path), ["-opt", str(tmp_path / "x.yml")])
+    files = sorted(tmp_path.rglob("*_s0?.png"))
+    assert len(files) == 2
+    gt = read_image(sorted(photos.iterdir())[0]).rgb[None]
+    lq = network.degradation.degrade(gt[0]).lq[None]
+    for file in files:
+        assert network.degradation.measure(read_image(file).rgb[None], Observed(lq))["lr_psnr"] >= 45
 
 
 @pytest.mark.parametrize("name", NAMES)

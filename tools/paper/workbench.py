@@ -109,9 +109,14 @@ class Workbench:
 
     def network(self, system: System, checkpoint: Path | None) -> nn.Module:
         """Return a trained network, or one that needs no training."""
-        if checkpoint is not None:
-            return load_network(checkpoint, self.device)[0]
-        return network_of(self._options(system)["network_g"]).to(self.device)
+        if checkpoint is None:
+            return network_of(self._options(system)["network_g"]).to(self.device)
+        network, arguments = load_network(checkpoint, self.device)
+        if not system.sampling:
+            return network
+        changed = network_of({**arguments, **system.sampling})
+        changed.load_state_dict(network.state_dict())
+        return changed.requires_grad_(False).to(self.device)
 
     def dataset(self, system: System) -> dict[str, Any]:
         """Return the section of the data set that a system is measured on."""
@@ -171,6 +176,7 @@ class Workbench:
             "weights": content_of(Path(self.weights)) if Path(self.weights).is_file() else self.weights,
             "seed": SAMPLING_SEED,
             "version": __version__,
+            **({"sampling": dict(system.sampling)} if system.sampling else {}),
         }
 
     def _measured(self, system: System, checkpoint: Path | None, count: int) -> dict[str, Any]:
