@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from paper import parallel_runs as training
-from paper import rivals, sampling_cost
+from paper import rivals, sampling_cost, step_time
 from paper.presets import PRESETS
 from paper.sampling_cost import parameters_of
 from paper.workbench import Workbench
@@ -68,7 +68,6 @@ def test_the_rivals_are_trained_for_equal_time_and_measured_once(small_bench, mo
     monkeypatch.setattr(training, "_trained", no_training)
     monkeypatch.setattr("paper.workbench.score", no_training)
     monkeypatch.setattr(rivals, "sampling_cost", no_training)
-    monkeypatch.setattr(sampling_cost, "REPEATS", 1)
     monkeypatch.setattr(rivals, "step_seconds", no_training)
     assert rivals.reproduce_rivals(small_bench, ["sr16x"]) == content
     assert not rivals._is_stale(small_bench, "sr16x", rows)
@@ -87,6 +86,8 @@ def test_the_rivals_of_a_preset_are_of_tims_size(project_copy, photos, preset, t
         opt, _ = read_with_overrides(project_copy / system.option_file, {**system.overrides, **data})
         check_options(opt)
         assert opt["train"]["total_iter"] == bench.run(bench.preset.tim(task), 0).iterations()
+        searches = name in (rivals.TIM, "TIM + consistency")
+        assert (step_time._steps(opt) == (step_time.SKIPPED_STEPS, step_time.TIMED_STEPS)) != searches
         if preset != "paper":  # whose networks have their own sizes
             with torch.device("meta"):
                 sizes[name] = parameters_of(network_of(opt["network_g"]))
