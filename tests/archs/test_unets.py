@@ -15,6 +15,7 @@ from tim_plugin.archs.unet import UNet
 from tim_plugin.degradations.base import Observed
 from tim_plugin.inference.image_samples import sample_image
 from tim_plugin.models.pipeline import test_pipeline as run_test_pipeline
+from tim_plugin.options.checks import check_options
 from tim_plugin.utils.color import rgb_to_lab
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image
@@ -200,6 +201,24 @@ def test_samples_are_projected_if_asked_for(name):
         samples = sample_image(network, lq, 2, seed=0, image_key="a")
         psnr[consistency] = network.degradation.measure(samples, Observed(lq.expand(2, -1, -1, -1)))["lr_psnr"].min()
     assert psnr["project"] >= 45 > psnr["off"]
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "message"),
+    [
+        ("colorization", {}, "network_g: num_in_ch 3 does not fit datasets: test_1, whose images have 1 channels"),
+        (
+            "mnist_pca",
+            {"basis": "sklearn:digits/train"},
+            "a RectifiedFlow writes 3 channels, and the images of datasets: test_1 have 1",
+        ),
+    ],
+)
+def test_data_of_other_channels_are_named(photos, task, data, message):
+    data = {"name": "a", "type": "DegradedImageDataset", "task": task, "dataroot_gt": str(photos), **data}
+    opt = {"name": "a", "model_type": "BaselineModel", "num_gpu": 0, "datasets": {"test_1": data}}
+    with pytest.raises(TimError, match=message):
+        check_options({**opt, "network_g": {"type": "RectifiedFlow"}, "path": {}, "val": {"save_img": False}})
 
 
 def test_a_test_may_have_other_steps_and_the_projection(tmp_path, photos):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tim_plugin.archs.heads import AB_MAX, with_lightness
 from tim_plugin.archs.unet import UNet
 from tim_plugin.degradations.table import build_for_tower
-from tim_plugin.options.unet_spec import UNetSpec
+from tim_plugin.options.unet_spec import WRITTEN, UNetSpec
 from tim_plugin.options.values import takes_options_of
 from tim_plugin.utils.color import rgb_to_lab
 
@@ -36,8 +36,8 @@ class ConditionalNetwork(nn.Module):
         super().__init__()
         self.spec = spec
         with torch.device("cpu"):  # also of a network that is built without memory for its weights
-            self.degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, 3)
-        self.num_values = 2 if spec.head == "ab" else 3
+            self.degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, WRITTEN)
+        self.num_values = 2 if spec.head == "ab" else WRITTEN
         self.adds_to_lq = spec.head == "rgb" and spec.num_in_ch == self.num_values
 
     def from_noise(self, condition: Tensor, noise: Tensor) -> Tensor:

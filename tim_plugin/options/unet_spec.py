@@ -10,6 +10,8 @@ from tim_plugin.options.tower_spec import OF_LQ_SIZE, degradation_section
 from tim_plugin.options.values import Section, option
 from tim_plugin.utils.errors import TimError
 
+WRITTEN = 3  # channels of the images
+
 
 @dataclass(frozen=True, kw_only=True)
 class UNetSpec(Section):
@@ -55,7 +57,7 @@ class UNetSpec(Section):
                 f"network_g: consistency 'project': there is nothing to project for degradation '{kind}': use "
                 "consistency: off, or name the degradation that made the input"
             )
-        if self.consistency == "project" and kind == "bicubic" and self.num_in_ch != 3:
+        if self.consistency == "project" and kind == "bicubic" and self.num_in_ch != WRITTEN:
             raise TimError("network_g: consistency 'project' of super-resolution needs num_in_ch: 3")
         if self.head == "ab" and (self.scale, self.num_in_ch) != (1, 1):
             raise TimError("network_g: head 'ab' joins colour to the given lightness: it needs scale: 1, num_in_ch: 1")
