@@ -24,7 +24,7 @@ TO_REFUSE = [
     (("--metrics", "psnr", "-o", "file/figures.json"), "^-o file/figures.json: cannot be written to: "),
     (("--metrics", "psnr", "-o", "/proc/figures.json"), "^-o /proc/figures.json: cannot be written to: "),
     (("--metrics", "fid", "--cache", "file/cache"), "--cache file/cache: is no folder that files can be written to"),
-    (("--metrics", "psnr,prc"), "--metrics prc: takes 4 ground truths, and there are 3"),
+    (("--metrics", "psnr,prc"), "--metrics prc: takes 6 ground truths, and there are 3"),
     (("--metrics", ""), "--metrics: names none: give some of fid, kid"),
     (("--metrics", " ,"), "--metrics: names none: give some of fid, kid"),
 ]
