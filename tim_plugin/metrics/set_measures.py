@@ -94,10 +94,14 @@ class Sets:
         each = self.generated.count // self.real.count
         result = self._measures(self.generated, each)
         images = {"samples": self.generated.count, "ground_truths": self.real.count, "samples_of_each": each}
-        return {**result, "images_in_sets": images, **({} if self.others is None else {"floor": self._floor()})}
+        return {**result, "images_in_sets": images, **({} if self.others is None else {"floor": self.floor()})}
 
-    def _floor(self) -> dict[str, Any]:
-        """Measure other real images in the samples' place, as many as ground truths; Frechet over several choices."""
+    def floor(self) -> dict[str, Any]:
+        """Measure other real images in the samples' place, as many as ground truths; Frechet over several choices.
+
+        Raises:
+            TimError: There are too few images.
+        """
         subsets = random_subsets(self.others, self.real.count)
         result = self._measures(subsets[0], 1)
         if "fid" in self.wanted and len(subsets) > 1:
