@@ -121,6 +121,16 @@ def test_of_one_distribution_infinitely_many_images_are_much_nearer_than_few():
     assert abs(infinitely_many) < few / 5
 
 
+def test_the_deviation_of_the_kernel_distance_is_that_over_new_draws():
+    generator, found = np.random.default_rng(2), []
+    for _ in range(24):
+        drawn = of(generator.normal(size=(60, 6)).astype(np.float32) + 0.5), of(generator.normal(size=(60, 6)))
+        mean = image_sets.kernel_distance(*drawn, finite_sets.SUBSETS)["mean"]
+        found.append((mean, finite_sets.kernel_deviation(*drawn, 1)))
+    means, deviations = np.array(found).T
+    assert 0.7 < np.mean(deviations) / np.std(means, ddof=1) < 1.4
+
+
 def cases(count, samples=2):
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(count, samples + 1, 3, 4, 4, generator=generator).mul(255).round() / 255
@@ -137,7 +147,7 @@ def test_the_floor_measures_other_real_images_in_the_samples_place():
     assert found["images_in_sets"] == {"samples": 40, "ground_truths": 20, "samples_of_each": 2}
     floor = found.pop("floor")
     assert floor.pop("images") == 20 and floor.pop("frechet_std") > 0
-    assert set(floor) == set(found) - {"images_in_sets"} and "std" in floor["kernel"]
+    assert set(floor) == set(found) - {"images_in_sets"} and floor["kernel"]["deviation"] > 0
     subsets = finite_sets.random_subsets(sets.others, 20)
     assert len(subsets) == finite_sets.SUBSETS and {one.count for one in subsets} == {20}
     real = sets.real.features().numpy()

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tim_plugin.metrics.image_sets import SEED, FeatureSet, frechet_parts
+from tim_plugin.metrics.image_sets import SEED, FeatureSet, frechet_parts, kernel_distance
 
 LEAST_INPUTS = 16  # of which half still makes a set
 SIZES, REPEATS = 5, 3  # from half of the inputs to all; random choices of each size but the whole
+HALVES = 12  # of inputs, for the kernel distance's deviation
+LEAST_HALVED = 4  # inputs
 SUBSETS = 5  # of other real images, for the deviation of the floor
 
 
@@ -36,7 +38,7 @@ def extrapolate(generated: FeatureSet, real: FeatureSet, samples_of_each: int) -
     for size in np.linspace(real.count / 2, real.count, SIZES).round().astype(int):
         for _ in range(REPEATS if size < real.count else 1):
             chosen = generator.permutation(real.count)[:size]
-            rows = (chosen[:, None] * samples_of_each + np.arange(samples_of_each)).ravel()
+            rows = _samples_of(chosen, samples_of_each)
             points.append([int(size), distance_of(frechet_parts(generated.subset(rows), real.subset(chosen)))])
     sizes, distances = np.array(points).T
     slope, intercept = np.polyfit(1 / sizes, distances, 1)
@@ -47,6 +49,30 @@ def extrapolate(generated: FeatureSet, real: FeatureSet, samples_of_each: int) -
         "to_inputs": int(sizes.max()),
         "points": points,
     }
+
+
+def kernel_deviation(generated: FeatureSet, real: FeatureSet, samples_of_each: int) -> float:
+    """Return the standard error of the kernel distance: its deviation over random halves of the inputs.
+
+    A half, drawn without replacement, differs from the whole as much as the whole does from all there could be (the
+    delete-half jackknife).
+
+    Args:
+        generated: The samples, as for :func:`extrapolate`.
+        real: One ground truth of each input; four or more.
+        samples_of_each: Of each input.
+    """
+    generator, found = np.random.default_rng(SEED), []
+    for _ in range(HALVES):
+        chosen = generator.permutation(real.count)[: real.count // 2]
+        samples = generated.subset(_samples_of(chosen, samples_of_each))
+        found.append(kernel_distance(samples, real.subset(chosen), SUBSETS)["mean"])
+    return float(np.std(found, ddof=1))
+
+
+def _samples_of(chosen: np.ndarray, samples_of_each: int) -> np.ndarray:
+    """Return the places of the samples of some inputs."""
+    return (chosen[:, None] * samples_of_each + np.arange(samples_of_each)).ravel()
 
 
 def random_subsets(images: FeatureSet, count: int) -> list[FeatureSet]:

@@ -123,8 +123,11 @@ def _trace_of_root(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.sqrt(np.linalg.eigvalsh(factor.T @ first @ factor).clip(0)).sum())
 
 
-def kernel_distance(generated: FeatureSet, real: FeatureSet) -> dict[str, float]:
+def kernel_distance(generated: FeatureSet, real: FeatureSet, subsets: int = KID_SUBSETS) -> dict[str, float]:
     """Return ``mean`` and ``std`` over subsets of the kernel distance (KID on Inception features), and their size.
+
+    Subsets of nearly all images hardly differ, so that ``std`` is then no measure of how sure the mean is; see
+    :func:`tim_plugin.metrics.finite_sets.kernel_deviation`.
 
     Raises:
         TimError: A set has fewer than two images.
@@ -135,7 +138,7 @@ def kernel_distance(generated: FeatureSet, real: FeatureSet) -> dict[str, float]
     found = kid_features_to_metric(
         generated.features(),
         real.features(),
-        kid_subsets=KID_SUBSETS,
+        kid_subsets=subsets,
         kid_subset_size=size,
         rng_seed=SEED,
         verbose=False,

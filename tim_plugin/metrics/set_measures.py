@@ -13,7 +13,14 @@ from torch import Tensor
 from tim_plugin.metrics.cases import Case, listed
 from tim_plugin.metrics.feature_cache import cached_features
 from tim_plugin.metrics.feature_extractors import Extractor
-from tim_plugin.metrics.finite_sets import LEAST_INPUTS, distance_of, extrapolate, random_subsets
+from tim_plugin.metrics.finite_sets import (
+    LEAST_HALVED,
+    LEAST_INPUTS,
+    distance_of,
+    extrapolate,
+    kernel_deviation,
+    random_subsets,
+)
 from tim_plugin.metrics.image_sets import (
     FeatureSet,
     density_coverage,
@@ -120,6 +127,8 @@ class Sets:
                 result[f"{extractor.frechet}_extrapolated"] = extrapolate(generated, self.real, each)
         if "kid" in self.wanted:
             result[extractor.kid] = kernel_distance(generated, self.real)
+            if self.real.count >= LEAST_HALVED:
+                result[extractor.kid]["deviation"] = kernel_deviation(generated, self.real, each)
         if "prc" in self.wanted:
             result["prc"] = precision_recall(generated, self.real)
             result["coverage"] = density_coverage(generated, self.real)

@@ -27,9 +27,9 @@ WANTED = ("fid", "kid", "prc")
 FLOOR = "real images"
 ABOUT = f"""All samples of all inputs against all ground truths. The distance is the sum of that of the means and that
 of the spreads; traces are those of the covariances, of samples and of ground truths; at infinity: extrapolated to
-infinitely many inputs, from the least to the most that were taken. +- is the deviation over seeds, in brackets that
-over subsets, and of {FLOOR} that over several choices. These are of the training photographs and stand in the samples'
-place, one for each ground truth or as many as there are: they are how near a set can come."""
+infinitely many inputs, from the least to the most that were taken. +- is the deviation over seeds, in brackets that of
+one over halves of the inputs, and of {FLOOR} that over several choices. These are of the training photographs and
+stand in the samples' place, one for each ground truth or as many as there are: they are how near a set can come."""
 MOST_OTHERS = 4  # times as many as ground truths: floors are of as many as these
 Row = Mapping[str, Any]
 
@@ -150,7 +150,7 @@ def _cells(judge: str, seeds: Sequence[Row]) -> list[str]:
         spread([one["spreads"] for one in parts]),
         ", ".join(spread([one[f"trace_of_{which}"] for one in parts]) for which in ("samples", "ground_truths")),
         spread([one[line]["intercept"] for one in seeds if line in one]) + ends,
-        f"{spread([one['mean'] for one in kernel])} ({spread([kernel[0]['std']])})",
+        f"{spread([one['mean'] for one in kernel])} ({spread([kernel[0]['deviation']])})",
         ", ".join(spread([one["prc"][which] for one in seeds]) for which in ("precision", "recall")),
         ", ".join(spread([one["coverage"][which] for one in seeds]) for which in ("density", "coverage")),
     ]
