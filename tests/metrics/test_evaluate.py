@@ -38,6 +38,7 @@ WRONG = [
     (("--pred", "pred", "--gt", "gt", "--task", "decompression"), "needs the inputs themselves: give --lq"),
     (("--pred", "pred", "--gt", "gt", "--metrics", "psnrr"), "psnrr: is not known: .*psnr"),
     (("--pred", "pred", "--gt", "gt", "--metrics", "lr_psnr"), "say which --task made it"),
+    (("--pred", "pred", "--gt", "gt", "--metrics", "coverge"), "coverge: is not known: .*coverage"),
     (("--pred", "pred", "--gt", "gt", "--metrics", "s10"), "takes 10 samples of each input, and there are 3"),
     (("--pred", "pred", "--gt", "gt", "--samples-in-sets", "0"), "must be 1 or more"),
     (("--pred", "pred", "--gt", "gt", "-m", "x.pth"), "-m: goes with -opt FILE"),

@@ -95,6 +95,7 @@ class Extractor(NamedTuple):
         frechet: ``fid``, or ``frechet_squeezenet``.
         kid: ``kid``, or ``kid_squeezenet``.
         digest: Of the weights, for caches.
+        width: D, the number of features.
     """
 
     network: FeatureExtractorBase
@@ -102,6 +103,12 @@ class Extractor(NamedTuple):
     frechet: str
     kid: str
     digest: str
+    width: int
+
+    @property
+    def cfid(self) -> str:
+        """``cfid``, or ``cfid_squeezenet``."""
+        return self.kid.replace("kid", "cfid")
 
 
 def build_extractor(choice: str, option: str = "--feature-extractor", names: Sequence[str] = KNOWN) -> Extractor:
@@ -127,7 +134,7 @@ def build_extractor(choice: str, option: str = "--feature-extractor", names: Seq
             file = Path(folder) / "inception.pth"
             torch.save(read_tensors(path), file)
         network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=str(file))
-    return Extractor(network, f"Inception v3 ({path.name}), 2048 features", "fid", "kid", _digest(network))
+    return Extractor(network, f"Inception v3 ({path.name}), 2048 features", "fid", "kid", _digest(network), 2048)
 
 
 def require_extractor(choice: str, option: str = "--feature-extractor", names: Sequence[str] = KNOWN) -> Path | None:
@@ -161,7 +168,7 @@ def _squeezenet(path: Path | None, option: str) -> Extractor:
     with _naming(option):
         network = SqueezeNetFeatures(SQUEEZENET, ["512"], None if path is None else str(path))
     name = f"squeezenet1_1 ({'torchvision' if path is None else path.name}), last map, 512 features"
-    return Extractor(network, name, "frechet_squeezenet", "kid_squeezenet", _digest(network))
+    return Extractor(network, name, "frechet_squeezenet", "kid_squeezenet", _digest(network), 512)
 
 
 @contextmanager
