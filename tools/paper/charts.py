@@ -1,9 +1,10 @@
-"""Bar charts of the compared systems, a panel for each task."""
+"""Charts: bars of the compared systems, a panel for each task; and how a system's samples are distributed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -33,5 +34,41 @@ def draw_bars(tasks: Mapping[str, Mapping[str, float]], first: str, label: str, 
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(label, fontsize=9)
+    with replacing(path) as file:
+        figure.savefig(file)
+
+
+def draw_calibration(systems: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Write a chart of coverage by level, of the best of n by n, and of distance against diversity.
+
+    Args:
+        systems: By name ``levels``, ``coverage`` by space, ``best_of``, ``distance`` and ``diversity``.
+        path: Of the picture.
+    """
+    figure = Figure(figsize=(11, 3.6), dpi=120, layout="constrained")
+    covered, best, fidelity = figure.subplots(1, 3)
+    covered.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    for name, one in systems.items():
+        (line,) = covered.plot(one["levels"], one["coverage"]["pixels"], label=name)
+        covered.plot(one["levels"], one["coverage"]["features"], color=line.get_color(), linestyle="--")
+        counts = range(1, len(one["best_of"]) + 1)
+        best.plot(counts, [value / one["best_of"][0] for value in one["best_of"]], color=line.get_color())
+        fidelity.plot(one["diversity"], one["distance"], "o", color=line.get_color())
+        fidelity.annotate(
+            name,
+            (one["diversity"], one["distance"]),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    covered.set(xlabel="level of the central interval", ylabel="truths within it (dashed: features)")
+    covered.legend(fontsize=8)
+    best.set(xlabel="n", ylabel="expected best of n, of best of 1", xscale="log")
+    ticks = [2**power for power in range(len(best.lines[0].get_xdata()).bit_length())]
+    best.set_xticks(ticks, [str(one) for one in ticks], minor=False)
+    best.minorticks_off()
+    fidelity.set(xlabel="diversity", ylabel="mean distance to the truth")
+    fidelity.margins(0.25)
     with replacing(path) as file:
         figure.savefig(file)

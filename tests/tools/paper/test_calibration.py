@@ -1,0 +1,34 @@
+"""The page of the package's towers' calibration: measured once, with all figures of the table in it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from paper import calibration
+
+
+def no_measuring(*arguments):
+    raise AssertionError("measured again")
+
+
+def test_towers_are_measured_once_and_stand_on_one_page(bench, monkeypatch):
+    monkeypatch.setattr(calibration, "INPUTS", 2)
+    monkeypatch.setattr(calibration, "NUM_SAMPLES", 9)
+    content = calibration.reproduce_calibration(bench, ["sr16x"])
+    folder = bench.root / "docs" / "results" / "small"
+    assert json.loads((folder / "calibration.json").read_text()) == content
+    found = content["tasks"]["sr16x"]
+    assert found["images"] == 2 and found["energy_score"]["pixels"] > 0
+    assert 0 < found["coverage"]["pixels"]["50%"] <= found["coverage"]["pixels"]["80%"] < 1
+    page = (folder / "calibration.md").read_text()
+    best = [found["lpips"]["best_of_curve"][count - 1] for count in (1, 8, 9)]
+    assert "| `sr16x-small` |" in page and " | ".join(f"{one:.3f}" for one in best) in page
+    assert "- data set: data, halved; tiles of val" in page and "![Coverage" in page
+    assert (folder / "calibration.png").stat().st_size > 5000
+    monkeypatch.setattr(calibration, "_measured", no_measuring)
+    assert calibration.reproduce_calibration(bench, ["sr16x"])["tasks"] == content["tasks"]
+    monkeypatch.setattr(calibration, "NUM_SAMPLES", 10)
+    with pytest.raises(AssertionError, match="measured again"):
+        calibration.reproduce_calibration(bench, ["sr16x"])
