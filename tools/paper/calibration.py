@@ -37,7 +37,7 @@ INPUTS = 40
 NUM_SAMPLES = 32
 TILE_PX = 64
 METRICS = ("lpips", "lpips_diversity", *OF_POSTERIOR, VARIATION)
-ABOUT = f"""{NUM_SAMPLES} samples of each of {INPUTS} tiles that no tower was trained on. For samples that are
+ABOUT = f"""{NUM_SAMPLES} samples of each of evenly spread tiles that no tower was trained on. For samples that are
 distributed like the truth the spread over the error is 1 and the coverage of an interval is its level; below, they are
 too much alike for how far off they are. Energy score, CRPS and best of k: less is better. G-STD is the deviation over
 samples of the PSNR (dB), L-STD that of each pixel (in [0, 1]): how much samples differ, whether that is right or not.
@@ -59,7 +59,8 @@ def reproduce_calibration(bench: Workbench, tasks: Sequence[str] = TASKS) -> dic
     """
     folder = folder_of(bench.root, bench.preset.name)
     measured = {task: _figures(bench, TOWER_OF[task]) for task in tasks}
-    content = {"tasks": measured, "conditions": dict.fromkeys(tasks, _conditions(bench))}
+    conditions = {task: _conditions(bench, one["images"]) for task, one in measured.items()}
+    content = {"tasks": measured, "conditions": conditions}
 
     def stale(task: str, kept: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
         return kept["weights"] != content_of(pretrained.path_of(TOWER_OF[task]))
@@ -103,10 +104,11 @@ def _measured(bench: Workbench, name: str, section: Mapping[str, Any]) -> dict[s
     return {"images": len(cases), **score(cases, Tools(METRICS, bench.distance, device=bench.device), {}, len(cases))}
 
 
-def _conditions(bench: Workbench) -> dict[str, Any]:
+def _conditions(bench: Workbench, images: int) -> dict[str, Any]:
     return {
         "data_set": f"{bench.data.resolve().name}, halved; tiles of val",
         "output_px": TILE_PX,
+        "images_measured": images,
         "samples_of_each_input": NUM_SAMPLES,
         "sampling_seed": SAMPLING_SEED,
         "distance": bench.distance.name,
