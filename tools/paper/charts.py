@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from tim_plugin.utils.writing import replacing
 
 
+def where_matplotlib_is(draw: Callable[..., None]) -> Callable[..., None]:
+    """Draw, or say that there is no picture, where matplotlib is not installed: numbers and pages need none.
+
+    Args:
+        draw: Its last argument is the picture's path; it imports matplotlib itself.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*arguments: Any) -> None:
+        try:
+            draw(*arguments)
+        except ModuleNotFoundError as error:
+            if str(error.name).split(".")[0] != "matplotlib":
+                raise
+            print(
+                f"{arguments[-1]}: is not drawn, since matplotlib is not installed; all else is there", file=sys.stderr
+            )
+
+    return drawn
+
+
+@where_matplotlib_is
 def draw_bars(tasks: Mapping[str, Mapping[str, float]], first: str, label: str, path: Path) -> None:
     """Write a chart with a bar for each system, from top to bottom as they are given.
 
@@ -20,6 +42,8 @@ def draw_bars(tasks: Mapping[str, Mapping[str, float]], first: str, label: str, 
         label: What the figures are.
         path: Of the picture.
     """
+    from matplotlib.figure import Figure
+
     counts = [len(systems) for systems in tasks.values()]
     size = (7.0, 0.5 + sum(0.65 + 0.3 * count for count in counts))
     figure = Figure(figsize=size, dpi=120, layout="constrained")
@@ -38,6 +62,7 @@ def draw_bars(tasks: Mapping[str, Mapping[str, float]], first: str, label: str, 
         figure.savefig(file)
 
 
+@where_matplotlib_is
 def draw_calibration(systems: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Write a chart of coverage by level, of the best of n by n, and of distance against diversity.
 
@@ -45,6 +70,8 @@ def draw_calibration(systems: Mapping[str, Mapping[str, Any]], path: Path) -> No
         systems: By name ``levels``, ``coverage`` by space, ``best_of``, ``distance`` and ``diversity``.
         path: Of the picture.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 3.6), dpi=120, layout="constrained")
     covered, best, fidelity = figure.subplots(1, 3)
     covered.plot([0, 1], [0, 1], color="0.6", linewidth=1)
