@@ -81,14 +81,6 @@ def draw_calibration(systems: Mapping[str, Mapping[str, Any]], path: Path) -> No
         counts = range(1, len(one["best_of"]) + 1)
         best.plot(counts, [value / one["best_of"][0] for value in one["best_of"]], color=line.get_color())
         fidelity.plot(one["diversity"], one["distance"], "o", color=line.get_color())
-        fidelity.annotate(
-            name,
-            (one["diversity"], one["distance"]),
-            xytext=(0, 6),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
     covered.set(xlabel="level of the central interval", ylabel="truths within it (dashed: features)")
     covered.legend(fontsize=8)
     best.set(xlabel="n", ylabel="expected best of n, of best of 1", xscale="log")
@@ -96,6 +88,6 @@ def draw_calibration(systems: Mapping[str, Mapping[str, Any]], path: Path) -> No
     best.set_xticks(ticks, [str(one) for one in ticks], minor=False)
     best.minorticks_off()
     fidelity.set(xlabel="diversity", ylabel="mean distance to the truth")
-    fidelity.margins(0.25)
+    fidelity.margins(0.15)
     with replacing(path) as file:
         figure.savefig(file)
