@@ -228,7 +228,7 @@ def _records(root: Path) -> Iterator[Kind]:
     read = lambda path: prepare_record.read_record(path.parent, {"task": "sr4x"})  # noqa: E731
     yield Kind("prepare.json", "prepare.json", prepared, read, "delete this one", is_checked=True)
     yield from _rarity(root)
-    features = FeatureSet(Extractor(_Means(), "means", "frechet", "kid", "0"))
+    features = FeatureSet(Extractor(_Means(), "means", "frechet", "kid", "0", 3))
     gt = torch.linspace(0, 1, 3 * 6 * 6).mul(255).round().div(255).view(3, 6, 6)
     cached_features(features, gt, root / "cache")
     (path,) = (root / "cache").iterdir()

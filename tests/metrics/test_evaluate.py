@@ -38,6 +38,7 @@ WRONG = [
     (("--pred", "pred", "--gt", "gt", "--task", "decompression"), "needs the inputs themselves: give --lq"),
     (("--pred", "pred", "--gt", "gt", "--metrics", "psnrr"), "psnrr: is not known: .*psnr"),
     (("--pred", "pred", "--gt", "gt", "--metrics", "lr_psnr"), "say which --task made it"),
+    (("--pred", "pred", "--gt", "gt", "--metrics", "coverge"), "coverge: is not known: .*coverage"),
     (("--pred", "pred", "--gt", "gt", "--metrics", "s10"), "takes 10 samples of each input, and there are 3"),
     (("--pred", "pred", "--gt", "gt", "--samples-in-sets", "0"), "must be 1 or more"),
     (("--pred", "pred", "--gt", "gt", "-m", "x.pth"), "-m: goes with -opt FILE"),
@@ -145,7 +146,8 @@ def test_sets_count_all_samples_or_so_many(folders, run_tool, tmp_path, capsys):
     assert figures[None]["images_in_sets"] == {"samples": 18, "ground_truths": 6, "samples_of_each": 3}
     assert figures[1]["images_in_sets"] == {"samples": 6, "ground_truths": 6, "samples_of_each": 1}
     assert figures[None]["frechet_squeezenet"] != figures[1]["frechet_squeezenet"]
-    names = {"frechet_squeezenet", "frechet_squeezenet_parts", "kid_squeezenet", "prc", "coverage", "images_in_sets"}
+    names = {"frechet_squeezenet", "frechet_squeezenet_parts", "kid_squeezenet", "prc", "density_coverage"}}
+    names |= {"images_in_sets"}
     assert set(figures[None]) == set(figures[1]) == names
     parts = figures[None]["frechet_squeezenet_parts"]
     assert parts["means"] + parts["spreads"] == pytest.approx(figures[None]["frechet_squeezenet"], rel=1e-3)

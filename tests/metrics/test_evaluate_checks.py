@@ -43,9 +43,9 @@ MISSING = [
     (
         ("--metrics", "fid", "--feature-extractor", "squeezenet"),
         "^--feature-extractor squeezenet: squeezenet1_1-b8a52dc0.pth is not in .* of your copy as --feature-extractor "
-        "PATH; the measures other than fid, kid and prc need no such file$",
+        "PATH; the measures other than fid, kid, prc and cfid need no such file$",
     ),
-    (("--metrics", "fid"), "^--feature-extractor inception: .*; the measures other than fid, kid and prc need no such"),
+    (("--metrics", "fid"), "^--feature-extractor inception: .*; the measures other than fid, kid, prc and cfid need"),
     (
         ("--metrics", "fid", "--feature-extractor", "efficientnet_lite0"),
         "^--feature-extractor efficientnet_lite0: .* 'tim_plugin.evaluate.', .* the measures other than fid",

@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy
 import torch
 import torch_fidelity
 import torchvision
@@ -50,19 +51,16 @@ def test_measures_equal_torch_fidelity(squeezenet, images):
     extractor = feature_extractors.build_extractor(str(squeezenet))
     first, second = of(extractor, images[:12]), of(extractor, images[12:])
     kid = image_sets.kernel_distance(first, second)
-    direct = torch_fidelity.calculate_metrics(
-        input1=dataset(images[:12]),
-        input2=dataset(images[12:]),
-        feature_extractor=feature_extractors.SQUEEZENET,
-        feature_extractor_weights_path=str(squeezenet),
-        fid=True,
-        kid=True,
-        prc=True,
-        kid_subset_size=12,
-        cuda=False,
-        verbose=False,
-        cache=False,
-    )
+    common = {
+        "input1": dataset(images[:12]),
+        "input2": dataset(images[12:]),
+        "feature_extractor": feature_extractors.SQUEEZENET,
+        "feature_extractor_weights_path": str(squeezenet),
+        "cuda": False,
+        "verbose": False,
+        "cache": False,
+    }
+    direct = torch_fidelity.calculate_metrics(fid=True, kid=True, prc=True, kid_subset_size=12, **common)
     frechet = image_sets.frechet_distance(first, second)
     assert frechet == pytest.approx(direct["frechet_inception_distance"], rel=1e-3)
     assert kid["mean"] == pytest.approx(direct["kernel_inception_distance_mean"], rel=1e-3)
@@ -116,6 +114,42 @@ def test_missing_and_foreign_weights_are_named(tmp_path, monkeypatch):
     (tmp_path / "evil.pth").write_bytes(pickle.dumps({"features.0.weight": json.JSONDecoder}))
     with pytest.raises(TimError, match="evil.pth: cannot be read: damaged, or more than a state dict"):
         feature_extractors.build_extractor(str(tmp_path / "evil.pth"))
+
+
+def pairs_of(inputs, images):
+    features = image_sets.FeatureSet(feature_extractors.Extractor(torch.nn.Identity(), "none", "fid", "kid", "0", 3))
+    for part in np.array_split(np.concatenate([inputs, images], axis=1), 3):
+        features.take(part)
+    return features
+
+
+def test_the_conditional_distance_is_its_formula():
+    random = np.random.default_rng(0)
+    given = random.normal(size=(40, 3)).astype(np.float32)
+    images, real = (
+        (given @ random.normal(size=(3, 3)) + random.normal(size=(40, 3))).astype(np.float32) for _ in range(2)
+    )
+    found = image_sets.conditional_frechet_distance(pairs_of(given, images), pairs_of(given, real))
+    x, y, t = (one.astype(np.float64) - one.astype(np.float64).mean(axis=0) for one in (given, images, real))
+    inverse = np.linalg.inv(x.T @ x / 40)
+    left, left_r = (one.T @ one / 40 - one.T @ x @ inverse @ x.T @ one / 1600 for one in (y, t))
+    told = (y - t).T @ x / 40
+    expected = ((images.astype(np.float64).mean(axis=0) - real.astype(np.float64).mean(axis=0)) ** 2).sum()
+    expected += np.trace(told @ inverse @ told.T)
+    expected += np.trace(left + left_r - 2 * scipy.linalg.sqrtm(left @ left_r).real)
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_conditional_distance_sees_what_the_input_tells_and_leaves_open():
+    random = np.random.default_rng(0)
+    given, noise, other, third = random.normal(size=(4, 40_000, 1)).astype(np.float32)
+    real = pairs_of(given, given + noise)
+    made = {"itself": given + noise, "new": given + other, "mean": given, "of other inputs": other + third}
+    # the marginal distribution of the last is right: (1 - 0)^2 of what is told and (sqrt(2) - 1)^2 of what is left
+    expected = {"itself": 0, "new": 0, "mean": 1, "of other inputs": 1 + (np.sqrt(2) - 1) ** 2}
+    for name, images in made.items():
+        found = image_sets.conditional_frechet_distance(pairs_of(given, images), real)
+        assert found == pytest.approx(expected[name], abs=0.08), name
 
 
 def test_too_few_images_are_an_error(squeezenet, images):

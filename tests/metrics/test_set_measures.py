@@ -29,7 +29,7 @@ class Means(torch.nn.Module):
 
 
 def of(features):
-    found = FeatureSet(Extractor(Means(), "means", "frechet", "kernel", "0"))
+    found = FeatureSet(Extractor(Means(), "means", "frechet", "kernel", "0", 6))
     for part in np.array_split(features, 3):
         found.take(part)
     return found
@@ -138,7 +138,7 @@ def cases(count, samples=2):
 
 
 def test_the_floor_measures_other_real_images_in_the_samples_place():
-    extractor = Extractor(Means(), "means", "frechet", "kernel", "0")
+    extractor = Extractor(Means(), "means", "frechet", "kernel", "0", 6)
     others = [case.gt for case in cases(30, 0)]
     sets = Sets(extractor, ("fid", "kid", "prc"), at_infinity=True, floor=others)
     for case in cases(20):

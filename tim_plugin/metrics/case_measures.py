@@ -17,9 +17,11 @@ from tqdm import tqdm
 from tim_plugin.degradations.base import Measure
 from tim_plugin.degradations.bicubic import EQUAL_DB
 from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.metrics import calibration
 from tim_plugin.metrics.cases import Case, Cases
 from tim_plugin.metrics.feature_extractors import Extractor
 from tim_plugin.metrics.image_sets import COVERAGE_NEIGHBOURS
+from tim_plugin.metrics.posterior import local_deviation
 from tim_plugin.metrics.sample_measures import (
     FWV_SIGMAS,
     best_of_curve,
@@ -35,9 +37,22 @@ from tim_plugin.metrics.set_measures import Sets
 from tim_plugin.metrics.several_samples import LEAST_SAMPLES
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import round_to_8_bit
-from tim_plugin.utils.metric_names import CONSISTENCY, METRICS, OF_DISTANCE, OF_PIXELS, OF_SETS, SPACE, SPACE_SAMPLES
+from tim_plugin.utils.metric_names import (
+    CONDITIONAL,
+    CONSISTENCY,
+    METRICS,
+    OF_DISTANCE,
+    OF_PIXELS,
+    OF_POSTERIOR,
+    OF_SETS,
+    SPACE,
+    SPACE_SAMPLES,
+    VARIATION,
+)
 
 LEAST_IMAGES = {"fid": 2, "kid": 2, "prc": COVERAGE_NEIGHBOURS + 1}  # in each set
+LEAST = {name.removeprefix("calculate_"): count for name, count in LEAST_SAMPLES.items()}
+LEAST |= {**dict.fromkeys((*OF_POSTERIOR, VARIATION), 2), "coverage": calibration.LEAST_SAMPLES}
 FUNCTIONS = dict(zip(OF_PIXELS, (calculate_psnr, calculate_ssim), strict=True))
 SSIM_WINDOW_PX = 11
 Figures = dict[str, Any]
@@ -49,7 +64,7 @@ class Tools:
 
     Attributes:
         metrics: Of :data:`METRICS`, or measures of consistency by name (``lr_psnr``).
-        distance: For ``lpips``, ``lpips_diversity`` and ``fwv``.
+        distance: For what is measured by a distance or in its features.
         space_distance: For the NTIRE score.
         extractor: For measures of sets.
         device: Where samples are measured.
@@ -107,9 +122,8 @@ def check_metrics(
             raise TimError(f"--metrics {name}: compares samples with their input: say which --task made it")
         if name not in METRICS and name not in measured:
             raise TimError(f"--metrics {name}: is not known: {did_you_mean(name, [*METRICS, *measured])}")
-        least = LEAST_SAMPLES.get(f"calculate_{name}", 1)
-        if num_samples < least:
-            raise TimError(f"--metrics {name}: takes {least} samples of each input, and there are {num_samples}")
+        if num_samples < LEAST.get(name, 1):
+            raise TimError(f"--metrics {name}: takes {LEAST[name]} samples of each input, and there are {num_samples}")
         if num_inputs < LEAST_IMAGES.get(name, 1):
             raise TimError(f"--metrics {name}: takes {LEAST_IMAGES[name]} ground truths, and there are {num_inputs}")
     return names
@@ -131,6 +145,7 @@ def score(cases: Cases, tools: Tools, measured: Mapping[str, Measure], total: in
     Raises:
         TimError: Every input had to be left out, or there are too few images for a measure.
     """
+    _check_conditional(cases, tools, total)
     sets = tools.sets()
     rows: list[dict[str, Any]] = []
     for case in tqdm(cases, total=total, unit="image"):
@@ -146,6 +161,17 @@ def score(cases: Cases, tools: Tools, measured: Mapping[str, Measure], total: in
     return {**_summary(rows, tools, measured), **({} if sets is None else sets.figures())}
 
 
+def _check_conditional(cases: Cases, tools: Tools, total: int) -> None:
+    if CONDITIONAL not in tools.metrics:
+        return
+    if not cases.has_inputs:
+        raise TimError(f"--metrics {CONDITIONAL}: measures samples with their input: say which --task made it")
+    width = tools.extractor.width
+    if total < width + 2:  # the features of so few inputs tell those of the images whole: no spread would be left
+        what = f"{width + 2} ground truths with {width} features, and there are {total}"
+        raise TimError(f"--metrics {CONDITIONAL}: takes {what}")
+
+
 # of one input's samples -----------------------------------------------------------------------------------------------
 
 
@@ -156,7 +182,9 @@ def _row(case: Case, tools: Tools) -> dict[str, Any]:
         row |= _by_distance(samples, gt, tools)
     if SPACE in tools.metrics:
         row["space"] = space_score(distance_maps(tools.space_distance, samples[:SPACE_SAMPLES], gt))
-    if tools.measures_any(OF_PIXELS):
+    if VARIATION in tools.metrics:
+        row["l_std"] = local_deviation(samples)
+    if tools.measures_any((*OF_PIXELS, VARIATION)):
         row |= _by_pixels(case, samples.mean(dim=0), tools)
     return row
 
@@ -164,9 +192,15 @@ def _row(case: Case, tools: Tools) -> dict[str, Any]:
 def _by_distance(samples: Tensor, gt: Tensor, tools: Tools) -> dict[str, Any]:
     """Measure samples (n, 3, H, W) and their GT (1, 3, H, W) by the distance."""
     distance, features = tools.distance, features_of_each(tools.distance, samples)
-    row: dict[str, Any] = {"to_gt": distances_to(distance, features, distance.features(gt))}
+    target, between = distance.features(gt), None
+    row: dict[str, Any] = {"to_gt": distances_to(distance, features, target)}
+    if tools.measures_any(("lpips_diversity", "energy_score")):
+        between = pair_distances(distance, features)
     if "lpips_diversity" in tools.metrics:
-        row["diversity"] = pair_mean(pair_distances(distance, features))
+        row["diversity"] = pair_mean(between)
+    if tools.measures_any(OF_POSTERIOR):
+        found = (samples, gt), (features, target), (row["to_gt"], between)
+        row["posterior"] = calibration.posterior_row(tools.metrics, *found)
     if "fwv" in tools.metrics:
         to_mean = distances_to(distance, features, distance.features(samples.mean(dim=0, keepdim=True)))
         scaled = (row["to_gt"] / tools.fwv_scale, to_mean / tools.fwv_scale)
@@ -184,7 +218,7 @@ def _by_pixels(case: Case, mean: Tensor, tools: Tools) -> dict[str, Any]:
         size = f"{case.gt.shape[-1]}x{case.gt.shape[-2]}"
         raise TimError(f"{case.name}: is {size}; ssim needs {SSIM_WINDOW_PX}x{SSIM_WINDOW_PX} pixels or more")
     for name, function in FUNCTIONS.items():
-        if name in tools.metrics:
+        if name in tools.metrics or (name == "psnr" and VARIATION in tools.metrics):
             row[name] = [min(function(image, target, 0), EQUAL_DB) for image in images]
             row[f"{name}_of_mean"] = min(function(mean_image, target, 0), EQUAL_DB)
     return row
@@ -202,6 +236,12 @@ def _summary(rows: list[dict[str, Any]], tools: Tools, measured: Mapping[str, Me
         result["lpips_diversity"] = _mean(row["diversity"] for row in rows)
     if "fwv" in tools.metrics:
         result["fwv"] = {str(sigma): _mean(row["fwv"][at] for row in rows) for at, sigma in enumerate(FWV_SIGMAS)}
+    if tools.measures_any(OF_POSTERIOR):
+        result |= calibration.posterior_figures([row["posterior"] for row in rows], tools.metrics)
+    if VARIATION in tools.metrics:  # G-STD and L-STD as in CCSR's code: deviations over samples with 1 / n
+        keys = {"psnr": "psnr", "lpips": "to_gt"}
+        g_std = {name: _mean(np.asarray(row[key]).std() for row in rows) for name, key in keys.items()}
+        result[VARIATION] = {"g_std": g_std, "l_std": _mean(row["l_std"] for row in rows)}
     if SPACE in tools.metrics:
         result[SPACE] = _mean(row["space"] for row in rows)
     for name in OF_PIXELS:

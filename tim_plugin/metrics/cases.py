@@ -33,12 +33,14 @@ class Case(NamedTuple):
         samples: (n, 3, H, W) in [0, 1], on the 8-bit grid.
         gt: (3, H, W) in [0, 1].
         consistency: Measures of consistency with the input, a value for each sample; empty where the input is unknown.
+        lq: The input as a picture, (3, h, w) in [0, 1]; None where it is unknown.
     """
 
     name: str
     samples: Tensor
     gt: Tensor
     consistency: Mapping[str, list[float]]
+    lq: Tensor | None = None
 
 
 class Cases:
@@ -46,7 +48,10 @@ class Cases:
 
     Attributes:
         left_out: Why an input was left out, with the name of its file.
+        has_inputs: Whether the cases have their ``lq``.
     """
+
+    has_inputs = True
 
     def __init__(self) -> None:
         self.left_out: list[str] = []
@@ -82,7 +87,7 @@ class FolderCases(Cases):
         lq: Path | None = None,
     ) -> None:
         super().__init__()
-        self.degradation = degradation
+        self.degradation, self.has_inputs = degradation, degradation is not None
         self.gts = _by_stem(listed(gt, "--gt"), gt)
         self.samples = _grouped(listed(pred, "--pred", pattern.count("/")), pattern, set(self.gts), pred)
         self.num_samples = self._samples_of_each(pred, pattern)
@@ -137,7 +142,12 @@ class FolderCases(Cases):
         gt = self._cut(whole, path)
         samples = [self._fitting(file, gt, whole, path) for file in self.samples[name]]
         batch = round_to_8_bit(torch.stack(samples))
-        return Case(name, batch, gt, self._consistency(name, batch, gt))
+        if self.degradation is None:
+            return Case(name, batch, gt, {})
+        observed = self._observed(name, gt[: self.degradation.image_channels])
+        known = map_tensors(lambda tensor: tensor[None], observed)
+        consistency = measure_consistency(self.degradation, batch[:, : self.degradation.image_channels], known)
+        return Case(name, batch, gt, consistency, self.degradation.picture(observed.lq))
 
     def _cut(self, gt: Tensor, path: Path) -> Tensor:
         scale = 1 if self.degradation is None else self.degradation.scale
@@ -152,13 +162,6 @@ class FolderCases(Cases):
         if any(not low <= side <= high for low, side, high in zip(gt.shape, sample.shape, whole.shape, strict=True)):
             raise TimError(f"{file}: is {_size(sample)} pixels large, its ground truth {path.name} {_size(whole)}")
         return sample[..., : gt.shape[-2], : gt.shape[-1]]
-
-    def _consistency(self, name: str, samples: Tensor, gt: Tensor) -> Mapping[str, list[float]]:
-        if self.degradation is None:
-            return {}
-        observed = self._observed(name, gt[: self.degradation.image_channels])
-        batch = map_tensors(lambda tensor: tensor[None], observed)
-        return measure_consistency(self.degradation, samples[:, : self.degradation.image_channels], batch)
 
     def _observed(self, name: str, gt: Tensor) -> Observed:
         """Read the input of a GT, or make it where there is no folder of inputs."""
@@ -291,4 +294,5 @@ class NetworkCases(Cases):
         for image, consistency in sampled:
             if image.gt is None:
                 raise TimError(f"{image.name}: has no ground truth to compare with: use a data set with GT")
-            yield Case(image.name, image.samples.expand(-1, 3, -1, -1), image.gt.expand(3, -1, -1), consistency)
+            samples, gt = image.samples.expand(-1, 3, -1, -1), image.gt.expand(3, -1, -1)
+            yield Case(image.name, samples, gt, consistency, image.lq)

@@ -19,11 +19,8 @@ from tim_plugin.degradations.tasks import get_task
 from tim_plugin.inference.devices import choose_device
 from tim_plugin.losses.backbones import TIM_SMALL
 from tim_plugin.losses.distance import PerceptualDistance, require_distance
-from tim_plugin.metrics.case_measures import (
-    Tools,
-    check_metrics,
-    score,
-)
+from tim_plugin.metrics import calibration
+from tim_plugin.metrics.case_measures import Tools, check_metrics, score
 from tim_plugin.metrics.cases import FolderCases, NetworkCases
 from tim_plugin.metrics.feature_extractors import Extractor, build_extractor, default_extractor, require_extractor
 from tim_plugin.metrics.report import table, without_infinities
@@ -34,12 +31,21 @@ from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, r
 from tim_plugin.utils.errors import MissingWeightsError, TimError
 from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import read_image
-from tim_plugin.utils.metric_names import CONSISTENCY, METRICS, OF_DISTANCE, OF_PIXELS, OF_SETS, SPACE
+from tim_plugin.utils.metric_names import (
+    CALIBRATION,
+    CONSISTENCY,
+    METRICS,
+    OF_DISTANCE,
+    OF_PIXELS,
+    OF_POSTERIOR,
+    OF_SETS,
+    SPACE,
+)
 from tim_plugin.utils.writing import make_writable, write_json
 
 BY_DEFAULT = (*OF_PIXELS, "lpips", "lpips_diversity")  # and consistency, where it can be measured
 RENAMED = {"agreement": CONSISTENCY}  # metrics, by the name that they had before
-NO_LPIPS = "; --lpips-backbone tim_small needs no such file, nor do fid, kid, prc, psnr, ssim and consistency"
+NO_LPIPS = "; --lpips-backbone tim_small needs no such file, nor do fid, kid, prc, cfid, psnr, ssim and consistency"
 
 
 def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
@@ -101,7 +107,8 @@ def _wanted(metrics: str) -> list[str]:
     for old, new in RENAMED.items():
         if old in names:
             print(f"note: --metrics {old} is called {new} now", file=sys.stderr, flush=True)
-    return list(dict.fromkeys(RENAMED.get(name, name) for name in names))
+    names = [RENAMED.get(name, name) for name in names]
+    return list(dict.fromkeys(one for name in names for one in (OF_POSTERIOR if name == CALIBRATION else (name,))))
 
 
 def _require_weights(args: argparse.Namespace, wanted: Iterable[str]) -> None:
@@ -127,6 +134,7 @@ def _conditions(args: argparse.Namespace, cases: FolderCases | NetworkCases, too
         "samples_in_sets": "all" if args.samples_in_sets is None else args.samples_in_sets,
         "floor": None if args.floor is None else str(args.floor),
         "fwv": _fwv(args) if "fwv" in tools.metrics else None,
+        CALIBRATION: calibration.ABOUT if tools.measures_any(OF_POSTERIOR) else None,
         "device": str(tools.device),
         "versions": f"tim_plugin {__version__}, torch {torch.__version__}",
     }

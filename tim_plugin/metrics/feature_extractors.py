@@ -21,6 +21,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, Featu
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from tim_plugin.losses.backbones import require_weights
+from tim_plugin.metrics.efficientnet_lite import FEATURES
 from tim_plugin.metrics.feature_networks import EfficientNetFeatures, SqueezeNetFeatures
 from tim_plugin.utils.errors import MissingWeightsError, TimError
 from tim_plugin.utils.tensor_files import read_tensors
@@ -48,6 +49,7 @@ class Extractor(NamedTuple):
         frechet: ``fid``, ``frechet_squeezenet`` or ``frechet_efficientnet``.
         kid: ``kid``, ``kid_squeezenet`` or ``kid_efficientnet``.
         digest: Of the weights, for caches.
+        width: D, the number of features.
     """
 
     network: FeatureExtractorBase
@@ -55,6 +57,12 @@ class Extractor(NamedTuple):
     frechet: str
     kid: str
     digest: str
+    width: int
+
+    @property
+    def cfid(self) -> str:
+        """``cfid``, ``cfid_squeezenet`` or ``cfid_efficientnet``."""
+        return self.kid.replace("kid", "cfid")
 
 
 def build_extractor(choice: str, option: str = "--feature-extractor", names: Sequence[str] = KNOWN) -> Extractor:
@@ -82,7 +90,7 @@ def build_extractor(choice: str, option: str = "--feature-extractor", names: Seq
             file = Path(folder) / "inception.pth"
             torch.save(read_tensors(path), file)
         network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=str(file))
-    return Extractor(network, f"Inception v3 ({path.name}), 2048 features", "fid", "kid", _digest(network))
+    return Extractor(network, f"Inception v3 ({path.name}), 2048 features", "fid", "kid", _digest(network), 2048)
 
 
 def require_extractor(choice: str, option: str = "--feature-extractor", names: Sequence[str] = KNOWN) -> Path | None:
@@ -129,7 +137,7 @@ def _efficientnet(path: Path) -> Extractor:
         register_feature_extractor(EFFICIENTNET, EfficientNetFeatures)
     network = EfficientNetFeatures(EFFICIENTNET, [EfficientNetFeatures.LAYER], str(path))
     name = f"EfficientNet-Lite0 ({path.name}), last map, {EfficientNetFeatures.LAYER} features"
-    return Extractor(network, name, "frechet_efficientnet", "kid_efficientnet", _digest(network))
+    return Extractor(network, name, "frechet_efficientnet", "kid_efficientnet", _digest(network), FEATURES)
 
 
 def _efficientnet_file(option: str, names: Sequence[str]) -> Path:
@@ -146,7 +154,7 @@ def _squeezenet(path: Path | None, option: str) -> Extractor:
     with _naming(option):
         network = SqueezeNetFeatures(SQUEEZENET, ["512"], None if path is None else str(path))
     name = f"squeezenet1_1 ({'torchvision' if path is None else path.name}), last map, 512 features"
-    return Extractor(network, name, "frechet_squeezenet", "kid_squeezenet", _digest(network))
+    return Extractor(network, name, "frechet_squeezenet", "kid_squeezenet", _digest(network), 512)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Distances between two sets of images: FID, KID, k-NN precision and recall by torch-fidelity, density and coverage.
+"""Distances between two sets of images: FID, KID, k-NN precision and recall by torch-fidelity; density, coverage, CFID.
 
 Features are kept in a file, so that memory does not grow with the number of images; mean and covariance are summed up
 in double precision as images come.
@@ -144,6 +144,40 @@ def kernel_distance(generated: FeatureSet, real: FeatureSet, subsets: int = KID_
         verbose=False,
     )
     return {"mean": found[KEY_METRIC_KID_MEAN], "std": found[KEY_METRIC_KID_STD], "subset_size": size}
+
+
+def conditional_frechet_distance(generated: FeatureSet, real: FeatureSet) -> float:
+    """Return the conditional Frechet distance (CFID, Soloveitchik et al. 2021) of pairs of input and image.
+
+    The squared difference of the images' means, that of what the input tells of the image, and the Frechet distance of
+    what it leaves open, all as if pairs were normally distributed. Covariances are divided by N, as in the paper.
+
+    Args:
+        generated: N pairs: the D features of an input, then the D of its sample.
+        real: The same inputs' features, then those of their ground truths. N is more than D + 1.
+    """
+    (mean, given, joint, spread), (mean_r, given_r, joint_r, spread_r) = (_blocks(one) for one in (generated, real))
+    inverse = np.linalg.pinv(given_r, rcond=1e-10, hermitian=True)  # below, an eigenvalue is rounding
+    told = joint - joint_r  # (D of the image, D of the input)
+    left, left_r = spread - joint @ inverse @ joint.T, spread_r - joint_r @ inverse @ joint_r.T
+    root = _root(left_r)
+    both = np.linalg.eigvalsh(root @ left @ root).clip(min=0)
+    of_left = np.trace(left) + np.trace(left_r) - 2 * np.sqrt(both).sum()
+    return float(((mean - mean_r) ** 2).sum() + np.trace(told @ inverse @ told.T) + of_left)
+
+
+def _blocks(pairs: FeatureSet) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the image's mean, and the covariances (D, D) of input, of image with input, and of image."""
+    found = pairs.statistics()
+    half = len(found["mu"]) // 2
+    sigma = found["sigma"] * (pairs.count - 1) / pairs.count
+    return found["mu"][half:], sigma[:half, :half], sigma[half:, :half], sigma[half:, half:]
+
+
+def _root(matrix: np.ndarray) -> np.ndarray:
+    """Return the square root of a symmetric matrix without negative eigenvalues but by rounding."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
 
 
 def precision_recall(generated: FeatureSet, real: FeatureSet) -> dict[str, float]:

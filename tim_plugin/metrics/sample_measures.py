@@ -107,7 +107,7 @@ def pair_mean(distances: Tensor) -> float:
         TimError: There is one sample only, so there is no pair.
     """
     count = len(distances)
-    _require_several(count, "diversity")
+    require_several(count, "diversity")
     upper = torch.triu_indices(count, count, offset=1)
     return float(distances[upper[0], upper[1]].double().mean())
 
@@ -130,7 +130,7 @@ def faithfulness_weighted_variance(
     Raises:
         TimError: There is one sample only, or ``sigma`` or ``reduction`` is wrong.
     """
-    _require_several(len(to_gt), "fwv")
+    require_several(len(to_gt), "fwv")
     if not (sigma > 0 and math.isfinite(sigma)):
         raise TimError(f"fwv: sigma {sigma} must be more than 0")
     if reduction not in ("mean", "sum"):
@@ -155,7 +155,7 @@ def space_score(maps: Tensor) -> float:
     Raises:
         TimError: There is one sample only.
     """
-    _require_several(len(maps), "the score of the NTIRE challenge")
+    require_several(len(maps), "the score of the NTIRE challenge")
     maps = maps.double()
     least_of_means = float(maps.flatten(1).mean(dim=1).min())
     mean_of_least = float(maps.amin(dim=0).mean())
@@ -186,6 +186,7 @@ def _require_batch(images: Tensor, what: str) -> None:
         )
 
 
-def _require_several(count: int, what: str) -> None:
+def require_several(count: int, what: str) -> None:
+    """Raise TimError if there is one sample only."""
     if count < 2:
         raise TimError(f"{what} compares samples with one another and needs at least 2 of each input, not {count}")

@@ -23,6 +23,7 @@ from tim_plugin.metrics.finite_sets import (
 )
 from tim_plugin.metrics.image_sets import (
     FeatureSet,
+    conditional_frechet_distance,
     density_coverage,
     frechet_distance,
     frechet_parts,
@@ -30,7 +31,7 @@ from tim_plugin.metrics.image_sets import (
     precision_recall,
 )
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.metric_names import OF_SETS
+from tim_plugin.utils.metric_names import CONDITIONAL, OF_SETS
 
 
 def check_sets(metrics: Collection[str], num_inputs: int, at_infinity: bool, floor: Path | None) -> list[Path]:
@@ -45,8 +46,9 @@ def check_sets(metrics: Collection[str], num_inputs: int, at_infinity: bool, flo
         raise TimError(f"--extrapolate: takes {LEAST_INPUTS} ground truths, and there are {num_inputs}")
     if floor is None:
         return []
-    if not any(name in OF_SETS for name in metrics):
-        raise TimError(f"--floor: goes with --metrics {', '.join(OF_SETS)}")
+    without_inputs = [name for name in OF_SETS if name != CONDITIONAL]
+    if not any(name in without_inputs for name in metrics):
+        raise TimError(f"--floor: goes with --metrics {', '.join(without_inputs)}")
     files = listed(floor, "--floor")
     if len(files) < num_inputs:
         raise TimError(f"--floor {floor}: holds {len(files)} images, fewer than the {num_inputs} ground truths")
@@ -58,7 +60,7 @@ class Sets:
 
     Args:
         extractor: Makes them.
-        wanted: Of ``fid``, ``kid``, ``prc``.
+        wanted: Of ``fid``, ``kid``, ``prc``, ``cfid``.
         device: Where.
         samples_in_sets: So many samples of each input count; None counts all.
         cache: Folder for the features of real images; None keeps none.
@@ -83,14 +85,21 @@ class Sets:
         self.extractor, self.wanted, self.samples_in_sets = extractor, wanted, samples_in_sets
         self.cache, self.at_infinity = cache, at_infinity
         self.generated, self.real = FeatureSet(extractor, device), FeatureSet(extractor, device)
+        self.pairs, self.real_pairs = FeatureSet(extractor, device), FeatureSet(extractor, device)
         self.others = None if floor is None else FeatureSet(extractor, device)
         for image in floor or ():
             self.others.take(cached_features(self.others, image, cache))
 
     def take(self, case: Case) -> None:
-        """Add an input's samples and its ground truth."""
-        self.generated.take(self.generated.compute(case.samples[: self.samples_in_sets]))
-        self.real.take(cached_features(self.real, case.gt, self.cache))
+        """Add an input's samples and its ground truth; for pairs with the input the first sample alone."""
+        features = self.generated.compute(case.samples[: self.samples_in_sets])
+        real = cached_features(self.real, case.gt, self.cache)
+        self.generated.take(features)
+        self.real.take(real)
+        if CONDITIONAL in self.wanted:
+            given = self.real.compute(case.lq[None])
+            self.pairs.take(np.concatenate([given, features[:1]], axis=1))
+            self.real_pairs.take(np.concatenate([given, real], axis=1))
 
     def figures(self) -> dict[str, Any]:
         """Return the measures by name, and how many images they are of.
@@ -100,6 +109,8 @@ class Sets:
         """
         each = self.generated.count // self.real.count
         result = self._measures(self.generated, each)
+        if CONDITIONAL in self.wanted:
+            result[self.extractor.cfid] = conditional_frechet_distance(self.pairs, self.real_pairs)
         images = {"samples": self.generated.count, "ground_truths": self.real.count, "samples_of_each": each}
         return {**result, "images_in_sets": images, **({} if self.others is None else {"floor": self.floor()})}
 
@@ -131,5 +142,5 @@ class Sets:
                 result[extractor.kid]["deviation"] = kernel_deviation(generated, self.real, each)
         if "prc" in self.wanted:
             result["prc"] = precision_recall(generated, self.real)
-            result["coverage"] = density_coverage(generated, self.real)
+            result["density_coverage"] = density_coverage(generated, self.real)
         return result

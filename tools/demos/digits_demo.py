@@ -10,12 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 from torch import Tensor
 
@@ -30,6 +27,9 @@ from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.digit_files import fit_to_digits, read_digits
 from tim_plugin.utils.images import write_png
 from tim_plugin.utils.writing import replacing, write_json
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 DEMO = Demo("demo_mnist_pca.yml", "digits from their first ten principal components", num_samples=8, shown_samples=8)
 MNIST_FILES = {"train": "train-images-idx3-ubyte.gz", "val": "t10k-images-idx3-ubyte.gz"}
@@ -177,6 +177,8 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 
 def _draw(planes: Sequence[Plane], quantiles: Sequence[float], path: Path) -> None:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8.4, 7.2), dpi=110, layout="constrained")
     places = figure.subplots(-(-len(planes) // 2), 2, squeeze=False).flat
     for axes, plane, quantile in zip(places, planes, quantiles, strict=False):
@@ -191,6 +193,8 @@ def _draw(planes: Sequence[Plane], quantiles: Sequence[float], path: Path) -> No
 
 
 def _draw_plane(axes: Axes, plane: Plane) -> None:
+    import matplotlib
+
     points = np.vstack([plane.predictions, plane.real, plane.neighbours])
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.1 * (high - low)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch.nn.functional import pad
 
+from paper.charts import where_matplotlib_is
 from tim_plugin.utils.contact_sheet import GAP_PX, text_line
 from tim_plugin.utils.images import read_image, write_png
 from tim_plugin.utils.writing import replacing
@@ -18,8 +18,11 @@ from tim_plugin.utils.writing import replacing
 Samples = list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]  # input, sample, GT
 
 
+@where_matplotlib_is
 def draw_variants(tasks: Mapping[str, Any], frechet: str, path: Path) -> None:
     """Draw the Frechet distance of each variant, mean and deviation over seeds."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.4 * len(tasks), 3.4), dpi=120, layout="constrained")
     for axes, (task, variants) in zip(figure.subplots(1, len(tasks), squeeze=False).flat, tasks.items(), strict=True):
         for label in ("equal_iterations", "equal_time"):
@@ -34,8 +37,11 @@ def draw_variants(tasks: Mapping[str, Any], frechet: str, path: Path) -> None:
         figure.savefig(file)
 
 
+@where_matplotlib_is
 def draw_samples(variants: Mapping[str, Samples], path: Path) -> None:
     """Draw a row for each input: the input, each variant's sample, the ground truth."""
+    from matplotlib.figure import Figure
+
     columns, shown = ["input", *variants, "ground truth"], list(variants.values())
     figure = Figure(figsize=(1.5 * len(columns), 1.6 * len(shown[0])), dpi=110, layout="constrained")
     grid = figure.subplots(len(shown[0]), len(columns), squeeze=False)
@@ -62,5 +68,7 @@ def stack_samples(folder: Path, files: Mapping[str, str], path: Path) -> None:
         if (folder / file).is_file():
             picture = read_image(folder / file).rgb
             parts += [text_line([task], picture.shape[2] - GAP_PX), picture]
+    if not parts:
+        return
     width = max(part.shape[2] for part in parts)
     write_png(path, torch.cat([pad(part, (0, width - part.shape[2]), value=1.0) for part in parts], dim=1))

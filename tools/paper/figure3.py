@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from paper.charts import where_matplotlib_is
 from paper.pages import folder_of, table, write_target
 from paper.run_conditions import conditions_of
 from paper.sample_efficiency import CRITERIA, Efficiency, measure_efficiency
@@ -120,7 +120,10 @@ def _page(content: Mapping[str, Any]) -> list[str]:
     return [title, "", *table(header, rows), "", f"Beside it: {PAPER}.", "", "![Figure 3](fig3.png)"]
 
 
+@where_matplotlib_is
 def _draw(figures: Mapping[str, Any], path: Path) -> None:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5.2, 3.6), dpi=120, layout="constrained")
     axes = figure.subplots()
     for criterion, of_counts in figures.items():

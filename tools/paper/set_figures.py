@@ -152,7 +152,7 @@ def _cells(judge: str, seeds: Sequence[Row]) -> list[str]:
         spread([one[line]["intercept"] for one in seeds if line in one]) + ends,
         f"{spread([one['mean'] for one in kernel])} ({spread([kernel[0]['deviation']])})",
         ", ".join(spread([one["prc"][which] for one in seeds]) for which in ("precision", "recall")),
-        ", ".join(spread([one["coverage"][which] for one in seeds]) for which in ("density", "coverage")),
+        ", ".join(spread([one["density_coverage"][which] for one in seeds]) for which in ("density", "coverage")),
     ]
 
 
