@@ -23,9 +23,9 @@ def search(tiny_tower):
         "gt": torch.rand(EXAMPLES, 3, 32, 32, generator=generator),
     }
 
-    def found(draw=draw_level, **imle):
+    def found(draw=draw_level, tower=None, **imle):
         spec = ImleSpec(**{"samples_per_level": CANDIDATES, "max_candidates_per_batch": 12, **imle})
-        search = PoolSearch(tiny_tower(), PixelDistance(), spec, 0, 0)
+        search = PoolSearch(tower or tiny_tower(), PixelDistance(), spec, 0, 0)
         search.runner.draw = draw
         return search(search.pyramids(batch), 1)
 
@@ -61,6 +61,23 @@ def test_examples_searched_together_get_the_codes_they_get_alone(search, samplin
     for other in found[1:]:
         assert same_codes(alone, other)
         assert other.distance == pytest.approx(alone.distance, rel=1e-5)
+
+
+def test_channels_last_is_the_default_where_it_gains_and_finds_the_same(search, tiny_tower):
+    wide, layouts = tiny_tower(trunk_channels=8), []
+    hook = wide.levels[0].conv_first.register_forward_pre_hook(
+        lambda _, given: layouts.append(given[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    default, plain = search(tower=wide), search(tower=wide, channels_last=False)
+    hook.remove()
+    assert layouts == [True] * EXAMPLES + [False] * EXAMPLES
+    assert same_codes(default, plain) and default.distance == pytest.approx(plain.distance, rel=1e-5)
+
+    def is_on(tower, **imle):
+        return PoolSearch(tower, PixelDistance(), ImleSpec(**imle), 0, 0).runner.plan.channels_last
+
+    assert is_on(wide) and not is_on(wide.to("meta")) and not is_on(tiny_tower(trunk_channels=(8, 8, 8, 7)))
+    assert is_on(tiny_tower(), channels_last=True)
 
 
 def test_compiled_levels_find_the_same(search, monkeypatch):

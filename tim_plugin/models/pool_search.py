@@ -18,6 +18,8 @@ from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.seeds import keyed_generator
 from tim_plugin.utils.trees import split
 
+FEWEST_CHANNELS = 8  # floats of a vector of AVX2: with fewer in a trunk, channels last gains nothing
+
 
 class Found(NamedTuple):
     """The selected latents of a pool's examples, and the mean over examples of their distances, summed over levels."""
@@ -41,7 +43,7 @@ class PoolSearch:
         self.tower, self.distance, self.imle, self.seed, self.rank = tower, distance, imle, seed, rank
         plan = SearchPlan(
             precision=imle.search_precision,
-            channels_last=imle.channels_last,
+            channels_last=_gains_from_channels_last(tower) if imle.channels_last is None else imle.channels_last,
             compiled=imle.search_compile,
             memory_gib=imle.search_memory_gib,
         )
@@ -81,3 +83,9 @@ class PoolSearch:
         ]
         distances = torch.cat([part.distances for part in found])[:, list(supervised)]
         return Found(Latents.concatenate([part.latents for part in found]), float(distances.sum(dim=1).mean()))
+
+
+def _gains_from_channels_last(tower: nn.Module) -> bool:
+    """Tell whether the layout was measured to gain: with towers of such trunks on CPUs, and not with stacks."""
+    fewest = min(getattr(tower.spec, "trunk_channels", (0,)))
+    return fewest >= FEWEST_CHANNELS and next(tower.parameters()).device.type == "cpu"
