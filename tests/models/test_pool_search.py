@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from support.tiny_runs import build, same, train, weights
 from tim_plugin.imle.latents import Latents, draw_level
 from tim_plugin.losses.distance import PixelDistance
+from tim_plugin.models import pool_search
 from tim_plugin.models.pool_search import PoolSearch
 from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.seeds import keyed_generator
@@ -61,6 +63,26 @@ def test_examples_searched_together_get_the_codes_they_get_alone(search, samplin
     for other in found[1:]:
         assert same_codes(alone, other)
         assert other.distance == pytest.approx(alone.distance, rel=1e-5)
+
+
+@pytest.mark.parametrize("vanilla", [{}, {"sampling": "vanilla"}])
+def test_features_of_targets_are_computed_once_a_pool_where_they_are_few(model_options, monkeypatch, vanilla):
+    """Pools of 2 and then 4 examples, two at a time: four steps take three searches."""
+
+    def trained():
+        imle = {"samples_per_level": 3, "pool_size": 4, "reuse": 3, "search_batch": 2, **vanilla}
+        distance = {"type": "PerceptualDistanceLoss", "backbone": "tim_small", "weights": "bundled"}
+        model = build(model_options(2, imle, perceptual_opt={**distance, "calibration": "bundled"}))
+        features, constant = model.distance.features, []
+        model.distance.features = lambda images: constant.append(not torch.is_grad_enabled()) or features(images)
+        train(model, 1, 4)
+        return weights(model.net_g), sum(constant)
+
+    kept, fewer = trained()
+    monkeypatch.setattr(pool_search, "KEPT_BYTES", 0)
+    plain, more = trained()
+    assert same(kept, plain)
+    assert more - fewer == LEVELS * (2 + 4)  # a trial of each pool's size, and the steps
 
 
 def test_channels_last_is_the_default_where_it_gains_and_finds_the_same(search, tiny_tower):

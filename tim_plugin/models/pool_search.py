@@ -6,18 +6,20 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.pool import Batch
+from tim_plugin.imle.pool import Batch, size_of
 from tim_plugin.imle.pyramid import Pyramids, condition_pyramid, target_pyramid
 from tim_plugin.imle.search import search_by
-from tim_plugin.imle.search_runner import SearchPlan, SearchRunner
-from tim_plugin.imle.types import DistanceLike, coarsest
+from tim_plugin.imle.search_runner import SearchPlan, SearchRunner, features_of
+from tim_plugin.imle.types import DistanceLike, Known, coarsest
 from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.seeds import keyed_generator
-from tim_plugin.utils.trees import split
+from tim_plugin.utils.trees import join, split
 
+KEPT_BYTES = 2**28  # that a pool's features of targets may take
 FEWEST_CHANNELS = 8  # floats of a vector of AVX2: with fewer in a trunk, channels last gains nothing
 
 
@@ -60,6 +62,21 @@ class PoolSearch:
             condition_pyramid(observed, self.tower.spec, self.tower.degradation),
             target_pyramid(batch["gt"], self.tower.spec.num_levels, batch.get("weight")),
         )
+
+    @torch.no_grad()
+    def with_features(self, batch: Batch) -> Pyramids:
+        """Return :meth:`pyramids`, whose targets are features already where a pool's take at most :data:`KEPT_BYTES`.
+
+        Raises:
+            TimError: The features of ``search_batch`` examples do not fit in memory.
+        """
+        pyramids = self.pyramids(batch)
+        parts = split(pyramids.targets, self.imle.search_batch, size_of(batch))
+        found = [features_of(self.distance, parts[0])]
+        if len(parts) * sum(tensor.nbytes for tensor in tree_leaves(found)) > KEPT_BYTES:
+            return pyramids
+        found += [features_of(self.distance, part) for part in parts[1:]]
+        return pyramids._replace(targets=[Known(level) for level in join(found)])
 
     def __call__(self, pyramids: Pyramids, iteration: int) -> Found:
         """Search all examples, ``imle: search_batch`` at a time.
