@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import tim_plugin as tim
+from tim_plugin.cli.main import main
 from tim_plugin.inference.sample_set import farthest_points
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image, write_png
@@ -112,6 +113,47 @@ def test_coarse_levels_are_kept_as_the_command_keeps_them(tower, thumb):
     whole = tower.sample(thumb, n=8, keep=(out, 3), levels=4)
     assert len(whole) == 1 and (pixels(whole.images[0]).int() - pixels(out.images[3]).int()).abs().max() <= 1
     assert tower.sample(thumb, n=1, keep=(out, 3)).seeds == [[3, 3, 3, 0]]
+
+
+def test_temperature_scales_the_variety_and_not_what_is_kept(tower, thumb):
+    plain = tower.sample(thumb, n=4)
+    warm, cold = tower.sample(thumb, n=4, temperature=3.0), tower.sample(thumb, n=4, temperature=0)
+    assert torch.equal(tower.sample(thumb, n=4, temperature=[1, 1, 1, 1]).images, plain.images)
+    assert cold.images.std(dim=0).max() == 0 < plain.images.std(dim=0).mean() < warm.images.std(dim=0).mean()
+    assert (warm.consistency["lr_psnr"] >= 45).all()
+    fine = tower.sample(thumb, n=4, keep=(plain, 2), levels=2, temperature=0)  # the kept levels stay as they were drawn
+    assert torch.equal(fine.images, tower.sample(thumb, n=4, level_seeds=[2, 2], temperature=[1, 1, 0, 0]).images)
+    again = tower.sample(thumb, n=1, keep=(warm, 2), levels=4)
+    assert (pixels(again.images[0]).int() - pixels(warm.images[2]).int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("temperature", [2.0, [2.0, 1.5, 1.0, 0.5]])
+def test_the_command_has_the_same_temperature(tmp_path, thumb, temperature):
+    out = tim.load("sr16x-small", device="cpu").sample(thumb, n=1, temperature=temperature)
+    out.save(tmp_path / "api")
+    words = "2" if temperature == 2.0 else "2,1.5,1,0.5"
+    main(
+        ["sample", "-i", str(thumb), "-o", str(tmp_path / "command"), "-m", "sr16x-small", "-n", "1"]
+        + ["--device", "cpu", "--temperature", words, "--quiet"]
+    )
+    ours, theirs = (json.loads((tmp_path / folder / "samples.json").read_text()) for folder in ("api", "command"))
+    assert ours == theirs and ours["images"][0]["made_with"]["temperature"][0] == 2.0
+    assert torch.equal(read_image(tmp_path / "command" / "thumb_s00.png").rgb, out.images[0])
+
+
+@pytest.mark.parametrize(
+    ("temperature", "message"),
+    [
+        (-1, "^temperature -1: must be a number from 0 .no variety. to 10$"),
+        (float("nan"), "^temperature nan: must be a number"),
+        ([1, 2], "^temperature has 2 entries: give one for all, or one for each of 4 levels$"),
+        ("2", "^temperature"),
+        (True, "^temperature True: must be"),
+    ],
+)
+def test_a_wrong_temperature_is_one_sentence(tower, thumb, temperature, message):
+    with pytest.raises(TimError, match=message):
+        tower.sample(thumb, n=1, temperature=temperature)
 
 
 def test_what_keep_cannot_do_is_one_sentence(tower, thumb):

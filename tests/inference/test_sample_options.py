@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tim_plugin.inference.arguments import Resources, SampleOptions, parse_level_seeds
+from tim_plugin.inference.arguments import Resources, SampleOptions, parse_level_seeds, parse_temperature
 from tim_plugin.utils.errors import TimError
 
 
@@ -48,3 +48,9 @@ def test_level_seeds_are_read_and_what_is_none_is_named():
     assert parse_level_seeds("0, -,7") == [0, None, 7]
     with pytest.raises(TimError, match="--level-seeds 0,x: 'x' is neither a sample's number"):
         parse_level_seeds("0,x")
+
+
+def test_temperatures_are_read():
+    assert parse_temperature("1.5") == 1.5 and parse_temperature("2,1") == [2.0, 1.0]
+    with pytest.raises(TimError, match="--temperature hot: write one number such as 1.5, or one for each level"):
+        parse_temperature("hot")

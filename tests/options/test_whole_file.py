@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from copy import deepcopy
 
 import pytest
 
@@ -165,6 +166,11 @@ def test_a_network_of_basicsr_is_asked_what_it_takes(opt, network, message):
 )
 def test_other_networks_have_the_images_channels(opt, entry, message):
     del opt["imle"], opt["train"]["optim_g"]["mapping_lr_mult"]
+    assert re.search(message, refusal(deepcopy(opt), "model_type=BaselineModel", entry))
+    root = opt["datasets"]["train"]["dataroot_gt"]
+    paired = {"name": "p", "type": "PairedImageDataset", "dataroot_gt": root, "dataroot_lq": root, "gt_size": 32}
+    paired |= {"io_backend": {"type": "disk"}, "batch_size_per_gpu": 1, "num_worker_per_gpu": 0}
+    opt["datasets"] = {"train": {**paired, "use_hflip": False, "use_rot": False}}
     assert re.search(message, refusal(opt, "model_type=BaselineModel", entry))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tim_plugin.inference.arguments import SampleOptions, parse_level_seeds
+from tim_plugin.inference.arguments import SampleOptions, parse_level_seeds, parse_temperature
 from tim_plugin.utils.weight_headers import described
 
 DESCRIPTION = """Many samples for images, folders or videos, from a tower of the package or a checkpoint alone.
@@ -59,6 +59,13 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
         help="coarse to fine: take a level's latents from sample J for all samples; '-' or a missing entry leaves a "
         "level free, so 3,3 keeps the two coarsest levels of sample 3 and varies the finer ones; with every level "
         "given there is one sample",
+    )
+    parser.add_argument(
+        "--temperature",
+        default=str(SampleOptions.temperature),
+        metavar="T|T,T,..",
+        help="what the latents are multiplied by, in all levels or coarse to fine: above 1 samples differ more than in "
+        "training, below 1 less (default: %(default)s)",
     )
     parser.add_argument("--suffix", default=SampleOptions.suffix, help="put behind the image's name (no / or \\)")
     parser.add_argument("--skip-existing", action="store_true", help="leave out files that were sampled the same way")
@@ -122,6 +129,7 @@ def sample(args: argparse.Namespace) -> None:
         num_samples=args.num_samples,
         seed=args.seed,
         level_seeds=parse_level_seeds(args.level_seeds),
+        temperature=parse_temperature(args.temperature),
         suffix=args.suffix,
         device=args.device,
         max_samples_per_batch=args.batch,

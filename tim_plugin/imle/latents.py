@@ -50,7 +50,11 @@ class Latents:
 
     @classmethod
     def from_keys(
-        cls, shapes: Sequence[LevelShape], keys: Sequence[Sequence[Sequence[int | str]]], empty: Empty = torch.empty
+        cls,
+        shapes: Sequence[LevelShape],
+        keys: Sequence[Sequence[Sequence[int | str]]],
+        empty: Empty = torch.empty,
+        deviation: float = 1.0,
     ) -> Latents:
         """Draw each level of each item from its own key, so that the latents do not depend on how items are batched.
 
@@ -59,10 +63,11 @@ class Latents:
             keys: ``keys[i][k]`` is the key of item i at level k, as for :func:`tim_plugin.utils.seeds.derive_seed`. The
                 draw is made on the CPU, so that every device sees the same latents.
             empty: Makes the tensors of (1, C, H, W) and (1, D) that are drawn into.
+            deviation: Standard deviation of the values; a tower is trained with 1.
         """
 
         def level(k: int, shape: LevelShape) -> LevelLatent:
-            items = [draw_level(shape, 1, keyed_generator(*item[k]), empty) for item in keys]
+            items = [draw_level(shape, 1, keyed_generator(*item[k]), empty, deviation) for item in keys]
             return items[0] if len(items) == 1 else LevelLatent(*map(torch.cat, zip(*items, strict=True)))
 
         return cls([level(k, shape) for k, shape in enumerate(shapes)])
@@ -127,20 +132,25 @@ class Latents:
 
 
 def draw_level(
-    shape: LevelShape, batch_size: int, generator: torch.Generator | None = None, empty: Empty = torch.empty
+    shape: LevelShape,
+    batch_size: int,
+    generator: torch.Generator | None = None,
+    empty: Empty = torch.empty,
+    deviation: float = 1.0,
 ) -> LevelLatent:
     """Draw one level's latents for a batch, on the generator's device; on a CPU ``empty`` makes the tensors."""
     device = generator.device if generator is not None else torch.device("cpu")
     if device.type != "cpu":
-        return LevelLatent(*(torch.randn(batch_size, *size, generator=generator, device=device) for size in shape))
-    return LevelLatent(*(_fill(empty(batch_size, *size), generator) for size in shape))
+        drawn = (torch.randn(batch_size, *size, generator=generator, device=device) for size in shape)
+        return LevelLatent(*(one * deviation for one in drawn))
+    return LevelLatent(*(_fill(empty(batch_size, *size), generator, deviation) for size in shape))
 
 
-def _fill(values: Tensor, generator: torch.Generator | None) -> Tensor:
+def _fill(values: Tensor, generator: torch.Generator | None, deviation: float) -> Tensor:
     """Draw as ``torch.randn`` does, some values at a time, so that those on disk need not all be in memory."""
     flat = values.view(-1)
     for start in range(0, max(len(flat) - len(flat) % DRAWN_AT_ONCE, 1), DRAWN_AT_ONCE):
         end = start + DRAWN_AT_ONCE
-        flat[start : end if end + DRAWN_AT_ONCE <= len(flat) else None].normal_(generator=generator)
+        flat[start : end if end + DRAWN_AT_ONCE <= len(flat) else None].normal_(0, deviation, generator=generator)
         release(values)
     return values

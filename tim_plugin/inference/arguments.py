@@ -67,6 +67,8 @@ class SampleOptions(Resources):
             video has the same latents.
         level_seeds: Coarse to fine, from which sample (0, 1, ...) all samples take a level's latents; None, or no entry
             for a level, leaves it free. With every level given there is one sample.
+        temperature: What the latents are multiplied by, in all levels or in each (coarse to fine): 1 is what a tower is
+            trained with, more gives more variety, 0 none.
         suffix: Put behind the image's name in the names of what is written; without ``/`` and ``\\``.
         device: ``cpu``, ``cuda``, ``cuda:1``; None takes CUDA where there is one.
         max_megapixels: Above 0; an input whose output is larger is refused before anything is computed.
@@ -85,6 +87,7 @@ class SampleOptions(Resources):
     num_samples: int = 8
     seed: int = 0
     level_seeds: Sequence[int | None] | None = None
+    temperature: float | Sequence[float] = 1.0
     suffix: str = ""
     device: str | None = None
     max_megapixels: float = 100.0
@@ -110,6 +113,19 @@ class SampleOptions(Resources):
         if not self.max_megapixels > 0:  # nor NaN
             raise TimError(f"--max-megapixels {self.max_megapixels}: must be above 0")
         super().__post_init__()
+
+
+def parse_temperature(text: str) -> float | list[float]:
+    """Read ``1.5``, or ``2,1,1,1`` with one for each level.
+
+    Raises:
+        TimError: Something else than numbers.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise TimError(f"--temperature {text}: write one number such as 1.5, or one for each level: 2,2,1,1") from None
+    return values[0] if len(values) == 1 else values
 
 
 def parse_level_seeds(text: str | None) -> list[int | None] | None:

@@ -174,6 +174,7 @@ def _samples(run: Run, planned: Planned, observed: Observed, consistency: dict[s
         planned.source.key,
         options.level_seeds,
         plan.samples_per_batch,
+        temperature=options.temperature,
     )
     for samples in _one_by_one(chunks, planned.source.path):
         for name, values in measure_consistency(plan.tower.degradation, samples, observed).items():

@@ -17,7 +17,7 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.pyramid import condition_pyramid
 from tim_plugin.inference.batch_invariance import BatchInvariant
 from tim_plugin.inference.finishing import degradation_of, finish, measure_consistency
-from tim_plugin.inference.sampler import LevelSeeds, sample_chunks
+from tim_plugin.inference.sampler import LevelSeeds, Temperature, sample_chunks
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.names import distinct_names
 from tim_plugin.utils.seeds import keyed_generator
@@ -86,8 +86,11 @@ def sample_image_chunks(
     level_seeds: LevelSeeds | None = None,
     max_samples_per_batch: int = 4,
     consistency: str | None = None,
+    temperature: Temperature = 1.0,
 ) -> Iterator[Tensor]:
     """Give the samples of :func:`sample_image` some at a time, so that not all of a very large image need be kept.
+
+    A tower's latents are multiplied by the ``temperature``, see :func:`tim_plugin.inference.sampler.sample_chunks`.
 
     Raises:
         TimError: A sample has values that are not finite.
@@ -99,7 +102,9 @@ def sample_image_chunks(
         return
     conditions = condition_pyramid(_padded(observed, tower), tower.spec, tower.degradation)
     height, width = (side * tower.spec.scale for side in observed.lq.shape[-2:])
-    chunks = sample_chunks(tower, conditions, num_samples, seed, image_key, level_seeds, max_samples_per_batch)
+    chunks = sample_chunks(
+        tower, conditions, num_samples, seed, image_key, level_seeds, max_samples_per_batch, temperature
+    )
     for images in chunks:
         _require_finite(images, image_key)
         with BatchInvariant():

@@ -20,7 +20,7 @@ from tim_plugin.inference.inputs import Input
 from tim_plugin.inference.memory_plan import Plan, plan_for
 from tim_plugin.inference.outputs import OutputFiles, output_files
 from tim_plugin.inference.record import Entry, SampleRecord, sha256, sha256_of_file
-from tim_plugin.inference.sampler import fixed_levels
+from tim_plugin.inference.sampler import fixed_levels, level_temperatures, warmed
 from tim_plugin.inference.towers import open_network
 from tim_plugin.inference.video import WRITTEN_SUFFIX
 from tim_plugin.utils.checkpoints import plain
@@ -39,7 +39,7 @@ class Run(NamedTuple):
     Attributes:
         tower: Samples; in eval mode on ``device``.
         device: Where it is computed.
-        options: How, with ``num_samples`` and ``level_seeds`` (one entry a level) as they fit the tower.
+        options: How, with ``num_samples``, and ``level_seeds`` and ``temperature`` with one entry a level.
         folder: For what is written.
         made_with: What a sample depends on beside its input, as the entries of ``samples.json`` have it.
         record: Of what was sampled.
@@ -102,6 +102,7 @@ def open_run(model: Path | str, folder: Path, options: SampleOptions) -> Run:
         "num_samples": options.num_samples,
         "level_seeds": options.level_seeds,
         "precision": options.precision,
+        **warmed(options.temperature),
         **({} if options.task is None else {"task": options.task}),
     }
     record = SampleRecord(folder / "samples.json", header, options.skip_existing)
@@ -110,11 +111,16 @@ def open_run(model: Path | str, folder: Path, options: SampleOptions) -> Run:
 
 
 def _fitted(options: SampleOptions, num_levels: int) -> SampleOptions:
-    """Return the options with one entry of ``level_seeds`` a level, and one sample where none of them is free."""
+    """Return the options with one entry a level, and with one sample where no level is free."""
     if options.level_seeds is not None and len(options.level_seeds) > num_levels:
         raise TimError(f"--level-seeds has {len(options.level_seeds)} entries, the network has {num_levels} levels")
     fixed = fixed_levels(options.level_seeds, num_levels)
-    return dataclasses.replace(options, level_seeds=fixed, num_samples=options.num_samples if None in fixed else 1)
+    return dataclasses.replace(
+        options,
+        level_seeds=fixed,
+        num_samples=options.num_samples if None in fixed else 1,
+        temperature=level_temperatures(options.temperature, num_levels, "--temperature"),
+    )
 
 
 def read_input(run: Run, source: Input) -> Planned | Entry | TimError:

@@ -18,14 +18,38 @@ from tim_plugin.imle.search import TowerLike
 from tim_plugin.imle.types import Condition
 from tim_plugin.imle.types import coarsest as coarsest_of
 from tim_plugin.inference.batch_invariance import BatchInvariant
+from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.trees import map_tensors, move, take
 
 LevelSeeds = Sequence[int | None]
+Temperature = float | Sequence[float]
+HIGHEST_TEMPERATURE = 10.0  # far beyond what any tower has seen in training
 
 
 def fixed_levels(level_seeds: LevelSeeds | None, num_levels: int) -> list[int | None]:
     """Return which sample each level's latents are taken from, None for a level that is free."""
     return [*(level_seeds or ()), *[None] * num_levels][:num_levels]
+
+
+def level_temperatures(temperature: Temperature, num_levels: int, option: str = "temperature") -> list[float]:
+    """Return each level's temperature, coarse to fine: one for all, or one a level.
+
+    Raises:
+        TimError: A value is no number from 0 to :data:`HIGHEST_TEMPERATURE`, or there are not as many as levels.
+    """
+    is_list = isinstance(temperature, Sequence) and not isinstance(temperature, str)
+    values = list(temperature) if is_list else [temperature] * num_levels
+    if len(values) != num_levels:
+        raise TimError(f"{option} has {len(values)} entries: give one for all, or one for each of {num_levels} levels")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= HIGHEST_TEMPERATURE:
+            raise TimError(f"{option} {value!r}: must be a number from 0 (no variety) to {HIGHEST_TEMPERATURE:g}")
+    return [float(value) for value in values]
+
+
+def warmed(temperature: Sequence[float]) -> dict[str, list[float]]:
+    """Return what records say of each level's temperature: nothing where it is that of training."""
+    return {"temperature": list(temperature)} if set(temperature) != {1.0} else {}
 
 
 def _level_latents(
@@ -35,10 +59,11 @@ def _level_latents(
     samples: Sequence[int],
     level: int,
     fixed: int | None,
-    empty: Empty = torch.empty,
+    empty: Empty,
+    temperature: float,
 ) -> LevelLatent:
     keys = [[(seed, image_key, j if fixed is None else fixed, level)] for j in samples]
-    return Latents.from_keys([shape], keys, empty)[0]
+    return Latents.from_keys([shape], keys, empty, temperature)[0]
 
 
 @torch.no_grad()
@@ -92,6 +117,7 @@ def sample_chunks(
     image_key: int | str,
     level_seeds: LevelSeeds | None = None,
     max_samples_per_batch: int = 4,
+    temperature: Temperature = 1.0,
 ) -> Iterator[Tensor]:
     """Give the samples of one input some at a time, so that not all need be kept.
 
@@ -107,6 +133,8 @@ def sample_chunks(
         image_key: Name or index of the image.
         level_seeds: See :func:`sample`.
         max_samples_per_batch: Samples computed at once.
+        temperature: What the latents are multiplied by, in all levels or level by level: 1 is what the tower is
+            trained with, more gives more variety, 0 none.
 
     Yields:
         (m, C, H, W) on the conditions' device, m at most ``max_samples_per_batch``.
@@ -114,13 +142,14 @@ def sample_chunks(
     coarsest = coarsest_of(conditions)
     shapes = tower.latent_shapes(*coarsest.shape[-2:])
     fixed = fixed_levels(level_seeds, len(shapes))
+    temperatures = level_temperatures(temperature, len(shapes))
     num_shared = fixed.index(None) if None in fixed and num_samples > 1 else len(shapes)
     empty = getattr(tower, "empty", torch.empty)
     at_once = min(max_samples_per_batch, getattr(tower, "max_samples_per_batch", max_samples_per_batch))
 
     def run(level: int, numbers: Sequence[int], state: Any) -> tuple[Tensor, Any]:
         # Drawn level by level, because the noise of a very large image is large itself.
-        drawn = _level_latents(shapes[level], seed, image_key, numbers, level, fixed[level], empty)
+        drawn = _level_latents(shapes[level], seed, image_key, numbers, level, fixed[level], empty, temperatures[level])
         condition = _repeated(conditions[level], len(numbers))
         with BatchInvariant():
             return tower.forward_level(level, condition, move(drawn, coarsest.device), state)

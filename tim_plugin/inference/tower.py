@@ -22,7 +22,7 @@ from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files
 from tim_plugin.inference.image_samples import sample_image_chunks
 from tim_plugin.inference.record import sha256, sha256_of_file
 from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, kept_levels
-from tim_plugin.inference.sampler import fixed_levels
+from tim_plugin.inference.sampler import fixed_levels, level_temperatures, warmed
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
@@ -112,6 +112,7 @@ class Tower:
         levels: int | None = None,
         *,
         level_seeds: Sequence[int | None] | None = None,
+        temperature: float | Sequence[float] | None = None,
         name: str | None = None,
         memory_gib: float = 4.0,
         tile: str | int = "auto",
@@ -134,6 +135,8 @@ class Tower:
                 sample.
             level_seeds: In place of ``keep``: coarse to fine, from which sample all take a level's latents; None leaves
                 a level free.
+            temperature: What the latents are multiplied by, in all levels or in each, coarse to fine: 1 is what the
+                tower is trained with, more gives more variety, 0 none; None: 1, or that of ``keep``.
             name: By which the samples are drawn and saved; None: the file's name without suffix, or ``image``, in a
                 batch ``image_0``, ``image_1``, ...
             memory_gib: What this may take beside what the process has.
@@ -154,15 +157,17 @@ class Tower:
         files = image_files(image, self.degradation, name)
         seed, fixed = self._fixed(files, seed, keep, levels, level_seeds)
         n = n if None in fixed else 1
+        warmth = self._warmth(keep, fixed, temperature)
         with arguments_named():
             resources = Resources(memory_gib=memory_gib, tile=tile, precision=precision, backend=backend)
-            inputs = [self._sample_file(file, n, seed, fixed, resources, max_megapixels) for file in files]
+            inputs = [self._sample_file(file, n, seed, fixed, warmth, resources, max_megapixels) for file in files]
         network_g = plain(self.options, lambda tensor: f"tensor of shape {tuple(tensor.shape)}")
         header = {"tim_plugin": __version__, "model": self.name, "network_g": network_g, "seed": seed}
         made_with = {"model_sha256": self._model_sha256, "seed": seed, "num_samples": n, "level_seeds": fixed}
+        made_with |= {"precision": precision, **warmed(warmth)}
         seeds = [[j if level is None else level for level in fixed] for j in range(n)]
         is_batch = isinstance(image, Tensor) and image.dim() == 4
-        return Samples(inputs, range(n), seeds, DrawnFrom(header, {**made_with, "precision": precision}, n), is_batch)
+        return Samples(inputs, range(n), seeds, DrawnFrom(header, made_with, n), is_batch)
 
     def _fixed(
         self,
@@ -185,12 +190,26 @@ class Tower:
             raise TimError("keep and level_seeds both say which latents are kept: give one of them")
         return kept_levels(keep, levels, self.num_levels, [file.key for file in files], seed)
 
+    def _warmth(
+        self,
+        keep: tuple[Samples, int] | None,
+        fixed: Sequence[int | None],
+        temperature: float | Sequence[float] | None,
+    ) -> list[float]:
+        """Return each level's temperature; a level that is kept has the one that it was drawn with."""
+        before = 1.0 if keep is None else keep[0].drawn_from.made_with.get("temperature", 1.0)
+        before = level_temperatures(before, self.num_levels)
+        own = before if temperature is None else level_temperatures(temperature, self.num_levels)
+        is_kept = [keep is not None and level is not None for level in fixed]
+        return [old if kept else new for old, new, kept in zip(before, own, is_kept, strict=True)]
+
     def _sample_file(
         self,
         file: ImageFile,
         n: int,
         seed: int,
         fixed: Sequence[int | None],
+        temperature: Sequence[float],
         resources: Resources,
         max_megapixels: float,
     ) -> InputSamples:
@@ -205,7 +224,14 @@ class Tower:
         batch = map_tensors(lambda tensor: tensor[None], observed)
         images, consistency = [], {}
         for part in sample_image_chunks(
-            plan.tower, move(batch, plan.device), n, seed, file.key, fixed, plan.samples_per_batch
+            plan.tower,
+            move(batch, plan.device),
+            n,
+            seed,
+            file.key,
+            fixed,
+            plan.samples_per_batch,
+            temperature=temperature,
         ):
             images.append(part)
             for measure, values in measure_consistency(degradation, part, batch).items():

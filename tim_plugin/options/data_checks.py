@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tim_plugin.options.paired_checks import check_backend, check_paired_options
+from tim_plugin.options.paired_checks import channels_of, check_backend, check_paired_options
 from tim_plugin.options.plain_checks import refuse_misspelling, require, require_text, section_of, shown
 from tim_plugin.options.sections import DATASETS, Dataset, DegradedDataset
 from tim_plugin.options.tower_spec import TowerSpec
@@ -114,16 +114,18 @@ def check_degradations(opt: Mapping[str, Any]) -> None:
             task, made_by = check_degraded(section, given, section.startswith("datasets: train"))
             _check_files(section, given, task, made_by)
             if not is_tower:
-                _check_channels(section, network, made_by)
+                _check_channels(section, network, made_by.channels, made_by.image_channels)
         if dataset.get("type") in ("PairedImageDataset", "SingleImageDataset"):
             check_paired_options(section, dataset, opt.get("scale"), section.startswith("datasets: train"))
             if is_tower:
                 _check_paired(section, spec, degradation)
+            else:
+                _check_channels(section, network, channels_of(dataset), channels_of(dataset))
 
 
-def _check_channels(section: str, network: Mapping[str, Any], degradation: Degradation) -> None:
+def _check_channels(section: str, network: Mapping[str, Any], read: int, written: int) -> None:
     """Compare what a network that is no tower reads and writes with the data set's images."""
-    for key, needed in (("num_in_ch", degradation.channels), ("num_out_ch", degradation.image_channels)):
+    for key, needed in (("num_in_ch", read), ("num_out_ch", written)):
         given = network.get(key)
         if isinstance(given, int) and given != needed:
             raise TimError(

@@ -37,6 +37,11 @@ def check_paired_options(section: str, dataset: Mapping[str, Any], scale: Any, t
     _check_template(section, dataset.get("filename_tmpl"))
 
 
+def channels_of(dataset: Mapping[str, Any]) -> int:
+    """Return how many channels the images of one of BasicSR's datasets have: it reads grey files as colours too."""
+    return 1 if dataset.get("color") == "y" else 3
+
+
 def check_backend(section: str, dataset: Mapping[str, Any]) -> None:
     """Check that the files can be read as ``io_backend`` says: folders named as BasicSR wants them, packages there.
 
@@ -52,7 +57,7 @@ def check_backend(section: str, dataset: Mapping[str, Any]) -> None:
 
 
 def _check_normalisation(section: str, dataset: Mapping[str, Any]) -> None:
-    channels = 1 if dataset.get("color") == "y" else 3
+    channels = channels_of(dataset)
     given = {key: dataset[key] for key in ("mean", "std") if dataset.get(key) is not None}
     if len(given) == 1:
         raise TimError(f"{section}: mean and std go together: give both, or none")
