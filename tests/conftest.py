@@ -35,6 +35,7 @@ TINY_TOWER = {
 LONG_FILES = (  # each of them has trainings or process groups of half a minute and more
     "models/test_distributed.py",
     "tools/paper/test_tables.py",
+    "tools/paper/test_rivals.py",
     "cli/test_commands.py",
     "tools/demos/test_demos.py",
     "tools/paper/test_figure1.py",

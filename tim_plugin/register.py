@@ -11,11 +11,15 @@ from basicsr.utils.registry import (
     Registry,
 )
 
+from tim_plugin.archs.conditional_arch import RegressionUNet
 from tim_plugin.archs.crn_arch import CRN, CRNGenerator
 from tim_plugin.archs.dncnn_arch import DnCNN
+from tim_plugin.archs.edm_arch import ConditionalEDM
+from tim_plugin.archs.flow_arch import RectifiedFlow
 from tim_plugin.archs.iizuka_arch import Iizuka2016
 from tim_plugin.archs.larsson_arch import Larsson2016
 from tim_plugin.archs.mapping_arch import MappingNetwork
+from tim_plugin.archs.rcgan_arch import RcGAN
 from tim_plugin.archs.reference_archs import BicubicUpsampler, RepeatedRRDBNet
 from tim_plugin.archs.rfb_esrgan_arch import RFBESRGAN
 from tim_plugin.archs.stacked_arch import StackedGenerator
@@ -26,6 +30,7 @@ from tim_plugin.losses.perceptual_loss import PerceptualDistanceLoss, PixelDista
 from tim_plugin.metrics.lpips_metric import calculate_lpips
 from tim_plugin.metrics.several_samples import calculate_fwv, calculate_lpips_diversity, calculate_s10
 from tim_plugin.models.baseline_model import BaselineModel
+from tim_plugin.models.energy_score_model import EnergyScoreModel
 from tim_plugin.models.tim_model import TIMModel
 
 REGISTERED: tuple[tuple[Registry, object], ...] = (
@@ -41,8 +46,13 @@ REGISTERED: tuple[tuple[Registry, object], ...] = (
     (ARCH_REGISTRY, Zhang2016),
     (ARCH_REGISTRY, Iizuka2016),
     (ARCH_REGISTRY, Larsson2016),
+    (ARCH_REGISTRY, RegressionUNet),
+    (ARCH_REGISTRY, RectifiedFlow),
+    (ARCH_REGISTRY, ConditionalEDM),
+    (ARCH_REGISTRY, RcGAN),
     (MODEL_REGISTRY, TIMModel),
     (MODEL_REGISTRY, BaselineModel),
+    (MODEL_REGISTRY, EnergyScoreModel),
     (DATASET_REGISTRY, DegradedImageDataset),
     (LOSS_REGISTRY, PerceptualDistanceLoss),
     (LOSS_REGISTRY, PixelDistanceLoss),

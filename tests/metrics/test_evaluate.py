@@ -132,7 +132,7 @@ def test_the_space_score_takes_ten_samples_and_maps_of_each(folders, run_tool):
     assert content["conditions"]["s10_distance"] == distance.name
 
 
-def test_sets_count_all_samples_or_so_many(folders, run_tool, tmp_path):
+def test_sets_count_all_samples_or_so_many(folders, run_tool, tmp_path, capsys):
     torch.manual_seed(0)
     torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), tmp_path / "squeeze.pth")
     common = ["--pred", folders / "pred", "--gt", folders / "gt", "--metrics", "fid,kid,prc"]
@@ -142,13 +142,19 @@ def test_sets_count_all_samples_or_so_many(folders, run_tool, tmp_path):
         some = [] if count is None else ["--samples-in-sets", count]
         run_tool(*common, *some, "-o", tmp_path / "f.json")
         figures[count] = json.loads((tmp_path / "f.json").read_text())["figures"]
-    assert figures[None]["images_in_sets"] == {"samples": 18, "ground_truths": 6}
-    assert figures[1]["images_in_sets"] == {"samples": 6, "ground_truths": 6}
+    assert figures[None]["images_in_sets"] == {"samples": 18, "ground_truths": 6, "samples_of_each": 3}
+    assert figures[1]["images_in_sets"] == {"samples": 6, "ground_truths": 6, "samples_of_each": 1}
     assert figures[None]["frechet_squeezenet"] != figures[1]["frechet_squeezenet"]
-    assert set(figures[1]) == {"frechet_squeezenet", "kid_squeezenet", "prc", "images_in_sets"}
-    first = figures[None]["frechet_squeezenet_of_first_samples"]
-    assert first == pytest.approx(figures[1]["frechet_squeezenet"], rel=1e-4)
+    names = {"frechet_squeezenet", "frechet_squeezenet_parts", "kid_squeezenet", "prc", "coverage", "images_in_sets"}
+    assert set(figures[None]) == set(figures[1]) == names
+    parts = figures[None]["frechet_squeezenet_parts"]
+    assert parts["means"] + parts["spreads"] == pytest.approx(figures[None]["frechet_squeezenet"], rel=1e-3)
     assert len(list((tmp_path / "cache").iterdir())) == 6
+    run_tool(*common, "--metrics", "fid", "--floor", folders / "gt", "-o", tmp_path / "f.json")
+    content = json.loads((tmp_path / "f.json").read_text())
+    assert content["conditions"]["floor"] == str(folders / "gt")
+    assert content["figures"]["floor"]["frechet_squeezenet"] < figures[None]["frechet_squeezenet"] / 1000
+    assert "floor frechet_squeezenet" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

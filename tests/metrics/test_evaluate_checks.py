@@ -12,6 +12,7 @@ from basicsr.metrics import calculate_psnr
 
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.bicubic import Bicubic
+from tim_plugin.metrics import feature_extractors
 from tim_plugin.metrics.report import without_infinities
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
@@ -23,7 +24,7 @@ TO_REFUSE = [
     (("--metrics", "psnr", "-o", "file/figures.json"), "^-o file/figures.json: cannot be written to: "),
     (("--metrics", "psnr", "-o", "/proc/figures.json"), "^-o /proc/figures.json: cannot be written to: "),
     (("--metrics", "fid", "--cache", "file/cache"), "--cache file/cache: is no folder that files can be written to"),
-    (("--metrics", "psnr,prc"), "--metrics prc: takes 4 ground truths, and there are 3"),
+    (("--metrics", "psnr,prc"), "--metrics prc: takes 6 ground truths, and there are 3"),
     (("--metrics", ""), "--metrics: names none: give some of fid, kid"),
     (("--metrics", " ,"), "--metrics: names none: give some of fid, kid"),
 ]
@@ -45,6 +46,10 @@ MISSING = [
         "PATH; the measures other than fid, kid and prc need no such file$",
     ),
     (("--metrics", "fid"), "^--feature-extractor inception: .*; the measures other than fid, kid and prc need no such"),
+    (
+        ("--metrics", "fid", "--feature-extractor", "efficientnet_lite0"),
+        "^--feature-extractor efficientnet_lite0: .* 'tim_plugin.evaluate.', .* the measures other than fid",
+    ),
     (("--metrics", "kid", "--feature-extractor", "x.pth"), "^--feature-extractor x.pth: .* a file that is there"),
 ]
 
@@ -130,6 +135,7 @@ def no_network(tmp_path, monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(feature_extractors, "PACKAGE", "no_such_package")
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
 
 

@@ -102,7 +102,9 @@ def test_missing_and_foreign_weights_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(TimError, match=r"weights-inception-2015-12-05-\w+.pth is not in .* squeezenet gives frechet"):
         feature_extractors.build_extractor("inception")
-    with pytest.raises(TimError, match="--feature-extractor incepton: is neither inception nor squeezenet nor a file"):
+    with pytest.raises(
+        TimError, match="--feature-extractor incepton: is neither inception nor squeezenet nor efficient"
+    ):
         feature_extractors.build_extractor("incepton")
     with pytest.raises(TimError, match="^features inception: .* put torch-fidelity's file of that name there$"):
         feature_extractors.build_extractor("inception", "features", ())

@@ -72,6 +72,8 @@ def test_optimizers_that_basicsr_has_not_got(tmp_path, optimizer):
         ({"train__pixel_opt": None}, "pixel_opt or perceptual_opt is missing: the network has no losses of its own"),
         ({"train__pixel_op": {}}, "train: unknown key 'pixel_op'"),
         ({"network_g": {}}, "network_g: type is missing"),
+        ({"network_g": {"type": "RectifiedFlow", "scale": 4}}, "scale 1 is not what the network makes: .* scale 4"),
+        ({"network_g": {"type": "RectifiedFlow", "steps": 1.5}}, "network_g: steps must be a whole number|integer"),
     ],
 )
 def test_mistakes_are_named(tmp_path, changes, message):
@@ -85,6 +87,22 @@ def test_a_network_with_its_own_losses_is_not_distributed(tmp_path):
     model.opt["dist"] = True
     with pytest.raises(TimError, match="Iizuka2016 is trained in one process"):
         model.init_training_settings()
+
+
+def test_what_a_network_draws_for_its_losses_depends_on_seed_and_iteration_alone(tmp_path):
+    def logged(iterations, **changes):
+        network = {"type": "RectifiedFlow", "widths": [4, 8]}
+        optimizer = {"type": "SGD", "lr": 0.0}
+        torch.manual_seed(0)
+        changes = {"network_g": network, "train__pixel_opt": None, "train__optim_g": optimizer, **changes}
+        model = build_model(options(tmp_path, **changes))
+        model.feed_data(batch())
+        for step in iterations:
+            model.optimize_parameters(step)
+        return model.log_dict["l_flow"]
+
+    assert logged([5, 6]) == logged([6]) != logged([7])
+    assert logged([6], manual_seed=1) != logged([6])
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights(tmp_path):

@@ -40,8 +40,13 @@ BASELINE_SIZES = {
     "Zhang2016": {"widths": [4, 4, 8, 8]},
     "Iizuka2016": {"width": 4, "global_px": 32},
     "Larsson2016": {"stage_channels": [2, 2, 4, 4, 4], "fc_channels": 4, "fc_kernel": 3, "hidden": 8},
+    "RegressionUNet": {"widths": [4, 8]},
+    "RectifiedFlow": {"widths": [4, 8], "steps": 2},
+    "ConditionalEDM": {"widths": [4, 8], "steps": 2},
+    "RcGAN": {"widths": [4, 8]},
 }
-ONE_ANSWER = {"RFBESRGAN", "RepeatedRRDBNet", "DnCNN", "Iizuka2016", "Larsson2016"}
+ONE_ANSWER = {"RFBESRGAN", "RepeatedRRDBNet", "DnCNN", "Iizuka2016", "Larsson2016", "RegressionUNet"}
+MODELS = ("TIMModel", "BaselineModel", "EnergyScoreModel")
 RANDOM = {"backbone": "squeezenet1_1", "weights": "random", "calibration": "none"}
 
 
@@ -142,7 +147,7 @@ def test_option_file_runs(path, tmp_path, photos, label_maps, tiny_network):
     models = tmp_path / "experiments" / opt["name"] / "models"
     names = {"net_g_2.pth", "net_g_latest.pth"} | ({"net_d_2.pth", "net_d_latest.pth"} if "network_d" in opt else set())
     assert {file.name for file in models.iterdir()} == names
-    own = opt["model_type"] in ("TIMModel", "BaselineModel")  # BasicSR's own models do not write the arguments
+    own = opt["model_type"] in MODELS  # BasicSR's own models do not write the arguments
     tower, arguments = load_network(models / "net_g_latest.pth", options=None if own else opt["network_g"])
     assert {key: value for key, value in arguments.items() if key != "degradation"} == {
         key: value for key, value in opt["network_g"].items() if key != "degradation"

@@ -11,7 +11,7 @@ import pytest
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.degradations.table import DEGRADATIONS, degradation_options
 from tim_plugin.losses.perceptual_loss import PerceptualDistanceLoss, PixelDistanceLoss
-from tim_plugin.options import reference, schema, sections, tower_spec, train_sections, val_sections
+from tim_plugin.options import reference, schema, sections, tower_spec, train_sections, unet_spec, val_sections
 from tim_plugin.options.option_file import read_option_file, set_option
 from tim_plugin.options.values import Section
 from tim_plugin.utils.signatures import options_of
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTION_FILES = sorted([*(ROOT / "options").rglob("*.yml"), *(ROOT / "tools").glob("*/options/*.yml")])
 SECTIONS = {
     value
-    for module in (schema, sections, tower_spec, train_sections, val_sections)
+    for module in (schema, sections, tower_spec, train_sections, unet_spec, val_sections)
     for value in vars(module).values()
     if inspect.isclass(value) and issubclass(value, Section) and value is not Section
 }

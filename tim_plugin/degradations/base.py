@@ -101,6 +101,14 @@ class Degradation(ABC):
         """Tell whether an observation has every key of :attr:`needs`, so that it can be projected onto and measured."""
         return all(key in observed.given for key in self.needs)
 
+    def require_complete(self, observed: Observed) -> None:
+        """Raise TimError where an observation lacks a key of :attr:`needs`, which the projection needs."""
+        if not self.is_complete(observed):
+            raise TimError(
+                f"network_g: consistency 'project' needs {', '.join(self.needs)} of each input, which this dataset "
+                "does not give: use DegradedImageDataset, or consistency: off"
+            )
+
     def encode(self, gt: Tensor, generator: torch.Generator | None = None) -> bytes:
         """Return the content of a file of one GT's observation, which :meth:`read` reads back.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -23,6 +23,20 @@ class Pyramids(NamedTuple):
     targets: list[Tensor | Weighted | Known]
 
 
+def pyramids_of(batch: Mapping[str, Any], tower: Any) -> Pyramids:
+    """Return the condition and the target of each level for the examples of a batch.
+
+    Args:
+        batch: ``lq`` and ``gt``, and maybe ``given`` and ``weight`` (see DegradedImageDataset).
+        tower: With ``spec`` and ``degradation``.
+    """
+    observed = Observed(batch["lq"], batch.get("given", {}))
+    return Pyramids(
+        condition_pyramid(observed, tower.spec, tower.degradation),
+        target_pyramid(batch["gt"], tower.spec.num_levels, batch.get("weight")),
+    )
+
+
 def condition_pyramid(observed: Observed, spec: Any, degradation: Degradation) -> list[Condition]:
     """Return what each level is given of the input, coarse to fine.
 
@@ -39,11 +53,8 @@ def condition_pyramid(observed: Observed, spec: Any, degradation: Degradation) -
         TimError: The LQ is shrunk, and a side of it is not divisible by the largest step; or the projection needs more
             than is given.
     """
-    if spec.consistency == "project" and not degradation.is_complete(observed):
-        raise TimError(
-            f"network_g: consistency 'project' needs {', '.join(degradation.needs)} of each input, which this dataset "
-            "does not give: use DegradedImageDataset, or consistency: off"
-        )
+    if spec.consistency == "project":
+        degradation.require_complete(observed)
     images = _level_inputs(observed.lq, spec, degradation)
     last = spec.num_levels - 1
     return [

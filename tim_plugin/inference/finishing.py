@@ -27,6 +27,7 @@ def finish(images: Tensor, observed: Observed, tower: nn.Module, consistency: st
     """
     own = tower.spec.consistency if hasattr(tower, "spec") else "off"
     if (consistency or own) == "project":
+        tower.degradation.require_complete(observed)
         return tower.degradation.project_for_saving(images, repeat(observed, len(images)))
     return by_strips(lambda part, rows: round_to_8_bit(part), images)
 

@@ -129,7 +129,9 @@ def one_pass(network: nn.Module, lq: Tensor, num_samples: int, seed: int, image_
     """
     if not hasattr(network, "sample"):
         return network(lq).expand(num_samples, -1, -1, -1)
-    return network.sample(lq, [keyed_generator(seed, image_key, j, device=lq.device) for j in range(num_samples)])
+    generators = [keyed_generator(seed, image_key, j, device=lq.device) for j in range(num_samples)]
+    with BatchInvariant():
+        return network.sample(lq, generators)
 
 
 def _padded(observed: Observed, tower: nn.Module) -> Observed:

@@ -18,15 +18,8 @@ from tim_plugin.degradations.base import Measure
 from tim_plugin.degradations.bicubic import EQUAL_DB
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.cases import Case, Cases
-from tim_plugin.metrics.feature_cache import cached_features
 from tim_plugin.metrics.feature_extractors import Extractor
-from tim_plugin.metrics.image_sets import (
-    NEIGHBOURS,
-    FeatureSet,
-    frechet_distance,
-    kernel_distance,
-    precision_recall,
-)
+from tim_plugin.metrics.image_sets import COVERAGE_NEIGHBOURS
 from tim_plugin.metrics.sample_measures import (
     FWV_SIGMAS,
     best_of_curve,
@@ -38,12 +31,13 @@ from tim_plugin.metrics.sample_measures import (
     pair_mean,
     space_score,
 )
+from tim_plugin.metrics.set_measures import Sets
 from tim_plugin.metrics.several_samples import LEAST_SAMPLES
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import round_to_8_bit
 from tim_plugin.utils.metric_names import CONSISTENCY, METRICS, OF_DISTANCE, OF_PIXELS, OF_SETS, SPACE, SPACE_SAMPLES
 
-LEAST_IMAGES = {"fid": 2, "kid": 2, "prc": NEIGHBOURS + 1}  # in each set
+LEAST_IMAGES = {"fid": 2, "kid": 2, "prc": COVERAGE_NEIGHBOURS + 1}  # in each set
 FUNCTIONS = dict(zip(OF_PIXELS, (calculate_psnr, calculate_ssim), strict=True))
 SSIM_WINDOW_PX = 11
 Figures = dict[str, Any]
@@ -63,7 +57,9 @@ class Tools:
         fwv_reduction: Over samples, ``mean`` or ``sum``.
         fwv_scale: Distances are divided by it before sigma is applied; 1 for LPIPS, which sigma is meant for.
         samples_in_sets: So many samples of each input count in measures of sets; None counts all.
-        cache: Folder for the features of the ground truths; None keeps none.
+        cache: Folder for the features of real images; None keeps none.
+        at_infinity: See :class:`tim_plugin.metrics.set_measures.Sets`; so is ``floor``.
+        floor: For measures of sets.
     """
 
     metrics: tuple[str, ...]
@@ -76,6 +72,15 @@ class Tools:
     fwv_scale: float = 1.0
     samples_in_sets: int | None = None
     cache: Path | None = None
+    at_infinity: bool = False
+    floor: Iterable[Tensor] | None = None
+
+    def sets(self) -> Sets | None:
+        """Return what collects the features that measures of sets need; None where none is wanted."""
+        if not self.measures_any(OF_SETS):
+            return None
+        given = (self.metrics, self.device, self.samples_in_sets, self.cache, self.at_infinity, self.floor)
+        return Sets(self.extractor, *given)
 
     def measures_any(self, names: Iterable[str]) -> bool:
         """Tell whether one of these metrics is wanted."""
@@ -126,7 +131,7 @@ def score(cases: Cases, tools: Tools, measured: Mapping[str, Measure], total: in
     Raises:
         TimError: Every input had to be left out, or there are too few images for a measure.
     """
-    sets = _Sets(tools) if tools.measures_any(OF_SETS) else None
+    sets = tools.sets()
     rows: list[dict[str, Any]] = []
     for case in tqdm(cases, total=total, unit="image"):
         try:
@@ -217,33 +222,6 @@ def _consistency(rows: list[dict[str, Any]], tools: Tools, measured: Mapping[str
             worst = max(values) if one.better == "lower" else min(values)
             result[name] = {"mean": _mean(values), "worst": worst, "unit": one.unit}
     return result
-
-
-class _Sets:
-    """The features of all samples, of each input's first sample, and of the ground truths."""
-
-    def __init__(self, tools: Tools) -> None:
-        self.tools = tools
-        self.generated, self.first, self.real = (FeatureSet(tools.extractor, tools.device) for _ in range(3))
-
-    def take(self, case: Case) -> None:
-        features = self.generated.compute(case.samples[: self.tools.samples_in_sets])
-        self.generated.take(features)
-        self.first.take(features[:1])
-        self.real.take(cached_features(self.real, case.gt, self.tools.cache))
-
-    def figures(self) -> Figures:
-        wanted, extractor, result = self.tools.metrics, self.tools.extractor, {}
-        if "fid" in wanted:
-            result[extractor.frechet] = frechet_distance(self.generated, self.real)
-            if self.generated.count > self.first.count:  # comparable with a method that gives one sample
-                result[f"{extractor.frechet}_of_first_samples"] = frechet_distance(self.first, self.real)
-        if "kid" in wanted:
-            result[extractor.kid] = kernel_distance(self.generated, self.real)
-        if "prc" in wanted:
-            result["prc"] = precision_recall(self.generated, self.real)
-        result["images_in_sets"] = {"samples": self.generated.count, "ground_truths": self.real.count}
-        return result
 
 
 def _mean(values: Iterable[float]) -> float:

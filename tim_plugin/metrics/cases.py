@@ -83,8 +83,8 @@ class FolderCases(Cases):
     ) -> None:
         super().__init__()
         self.degradation = degradation
-        self.gts = _by_stem(_listed(gt, "--gt"), gt)
-        self.samples = _grouped(_listed(pred, "--pred", pattern.count("/")), pattern, set(self.gts), pred)
+        self.gts = _by_stem(listed(gt, "--gt"), gt)
+        self.samples = _grouped(listed(pred, "--pred", pattern.count("/")), pattern, set(self.gts), pred)
         self.num_samples = self._samples_of_each(pred, pattern)
         self.inputs = {}
         if lq is not None:
@@ -178,7 +178,7 @@ def _size(image: Tensor) -> str:
     return f"{image.shape[-1]}x{image.shape[-2]}"
 
 
-def _listed(folder: Path, option: str, depth: int = 0) -> list[Path]:
+def listed(folder: Path, option: str, depth: int = 0) -> list[Path]:
     """Return a folder's images, or those of its subfolders, so many levels below."""
     folder = folder.expanduser()
     if not folder.is_dir():

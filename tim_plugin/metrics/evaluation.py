@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,15 @@ from tim_plugin.metrics.case_measures import (
     score,
 )
 from tim_plugin.metrics.cases import FolderCases, NetworkCases
-from tim_plugin.metrics.feature_extractors import Extractor, build_extractor, require_extractor
+from tim_plugin.metrics.feature_extractors import Extractor, build_extractor, default_extractor, require_extractor
 from tim_plugin.metrics.report import table, without_infinities
+from tim_plugin.metrics.set_measures import check_sets
 from tim_plugin.metrics.several_samples import LEAST_SAMPLES
 from tim_plugin.options.option_file import parse_options
 from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, read_checkpoint, require_same_degradation
 from tim_plugin.utils.errors import MissingWeightsError, TimError
 from tim_plugin.utils.folder_lock import locked
+from tim_plugin.utils.images import read_image
 from tim_plugin.utils.metric_names import CONSISTENCY, METRICS, OF_DISTANCE, OF_PIXELS, OF_SETS, SPACE
 from tim_plugin.utils.writing import make_writable, write_json
 
@@ -68,10 +70,13 @@ def _evaluate(args: argparse.Namespace, device: torch.device, wanted: list[str] 
     metrics = check_metrics(wanted, cases.measured, cases.num_samples, len(cases))
     if args.cache is not None:
         _require_folder(args.cache.expanduser(), f"--cache {args.cache}:")
-    tools = _tools(args, metrics, device)
+    floor = check_sets(metrics, len(cases), args.extrapolate, args.floor)
+    tools = _tools(args, metrics, device, floor)
     if args.metrics is None:
         named = f"; lpips by {tools.distance.name}" if args.lpips_backbone is None else ""
         print(f"--metrics: not given: {', '.join(metrics)}{named}: nothing is downloaded", flush=True)
+    if args.feature_extractor is None and tools.extractor is not None:
+        print(f"--feature-extractor: not given: {tools.extractor.name}", flush=True)
     figures = score(cases, tools, cases.measured, len(cases))
     conditions = {**source, **_conditions(args, cases, tools)}
     print(table(figures, conditions), flush=True)
@@ -106,7 +111,7 @@ def _require_weights(args: argparse.Namespace, wanted: Iterable[str]) -> None:
             require_distance(backbone, args.lpips_weights)
     if any(name in OF_SETS for name in wanted):
         with _naming_others():
-            require_extractor(args.feature_extractor)
+            require_extractor(args.feature_extractor or default_extractor())
 
 
 def _conditions(args: argparse.Namespace, cases: FolderCases | NetworkCases, tools: Tools) -> dict[str, Any]:
@@ -120,6 +125,7 @@ def _conditions(args: argparse.Namespace, cases: FolderCases | NetworkCases, too
         f"{SPACE}_distance": None if tools.space_distance is None else tools.space_distance.name,
         "features": None if tools.extractor is None else tools.extractor.name,
         "samples_in_sets": "all" if args.samples_in_sets is None else args.samples_in_sets,
+        "floor": None if args.floor is None else str(args.floor),
         "fwv": _fwv(args) if "fwv" in tools.metrics else None,
         "device": str(tools.device),
         "versions": f"tim_plugin {__version__}, torch {torch.__version__}",
@@ -216,15 +222,19 @@ def _backbones(args: argparse.Namespace, wanted: Iterable[str]) -> dict[str, str
     return found
 
 
-def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.device) -> Tools:
+def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.device, floor: Sequence[Path]) -> Tools:
     return Tools(
         metrics,
-        extractor=_extractor(args.feature_extractor) if any(name in OF_SETS for name in metrics) else None,
+        extractor=_extractor(args.feature_extractor or default_extractor())
+        if any(name in OF_SETS for name in metrics)
+        else None,
         device=device,
         fwv_squared=args.fwv_squared,
         fwv_reduction=args.fwv_reduction,
         samples_in_sets=args.samples_in_sets,
         cache=None if args.cache is None else args.cache.expanduser(),
+        at_infinity=args.extrapolate,
+        floor=(read_image(path).rgb for path in floor) if floor else None,
         **{key: _distance(args, one).to(device) for key, one in _backbones(args, metrics).items()},
     )
 

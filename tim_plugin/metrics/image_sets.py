@@ -1,4 +1,4 @@
-"""Distances between two sets of images, by torch-fidelity: FID, KID, k-NN precision and recall.
+"""Distances between two sets of images: FID, KID, k-NN precision and recall by torch-fidelity, density and coverage.
 
 Features are kept in a file, so that memory does not grow with the number of images; mean and covariance are summed up
 in double precision as images come.
@@ -21,6 +21,8 @@ from tim_plugin.utils.errors import TimError
 KID_SUBSET_SIZE = 1000  # torch-fidelity's; smaller sets take all there is
 KID_SUBSETS = 100
 NEIGHBOURS = 3
+COVERAGE_NEIGHBOURS = 5  # Naeem et al. 2020: two equal distributions cover 97 % of one another
+ROWS_AT_ONCE = 1024
 SEED = 2020  # torch-fidelity's
 
 
@@ -76,6 +78,13 @@ class FeatureSet:
         mapped = np.memmap(self._file, dtype=np.float32, mode="r+", shape=(self.count, len(self._sum)))
         return torch.from_numpy(mapped)
 
+    def subset(self, rows: np.ndarray) -> FeatureSet:
+        """Return the set of some of the images, by their places in the order in which they came."""
+        chosen = FeatureSet(self.extractor, self.device)
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            chosen.take(self.features()[torch.from_numpy(rows[start : start + ROWS_AT_ONCE])].numpy())
+        return chosen
+
 
 def frechet_distance(generated: FeatureSet, real: FeatureSet) -> float:
     """Return the Frechet distance of two sets (FID on Inception features).
@@ -86,8 +95,39 @@ def frechet_distance(generated: FeatureSet, real: FeatureSet) -> float:
     return fid_statistics_to_metric(generated.statistics(), real.statistics(), verbose=False)[KEY_METRIC_FID]
 
 
-def kernel_distance(generated: FeatureSet, real: FeatureSet) -> dict[str, float]:
+def frechet_parts(generated: FeatureSet, real: FeatureSet) -> dict[str, float]:
+    """Return the two parts whose sum is the Frechet distance, and how far each set is spread.
+
+    Returns:
+        ``means``, the squared distance between the sets' means; ``spreads``, ``tr(A + B - 2 (A B)^(1/2))`` of their
+        covariances; ``trace_of_samples`` and ``trace_of_ground_truths``, ``tr A`` and ``tr B``.
+
+    Raises:
+        TimError: A set has fewer than two images.
+    """
+    first, second = generated.statistics(), real.statistics()
+    traces = float(np.trace(first["sigma"])), float(np.trace(second["sigma"]))
+    return {
+        "means": float(np.square(first["mu"] - second["mu"]).sum()),
+        "spreads": sum(traces) - 2 * _trace_of_root(first["sigma"], second["sigma"]),
+        "trace_of_samples": traces[0],
+        "trace_of_ground_truths": traces[1],
+    }
+
+
+def _trace_of_root(first: np.ndarray, second: np.ndarray) -> float:
+    """Return ``tr (A B)^(1/2)`` of covariances: A B has the eigenvalues of F' A F, where B = F F'."""
+    values, vectors = np.linalg.eigh(second)
+    kept = values > values[-1] * np.finfo(np.float64).eps * len(values)  # of few images B has a low rank
+    factor = vectors[:, kept] * np.sqrt(values[kept])
+    return float(np.sqrt(np.linalg.eigvalsh(factor.T @ first @ factor).clip(0)).sum())
+
+
+def kernel_distance(generated: FeatureSet, real: FeatureSet, subsets: int = KID_SUBSETS) -> dict[str, float]:
     """Return ``mean`` and ``std`` over subsets of the kernel distance (KID on Inception features), and their size.
+
+    Subsets of nearly all images hardly differ, so that ``std`` is then no measure of how sure the mean is; see
+    :func:`tim_plugin.metrics.finite_sets.kernel_deviation`.
 
     Raises:
         TimError: A set has fewer than two images.
@@ -98,7 +138,7 @@ def kernel_distance(generated: FeatureSet, real: FeatureSet) -> dict[str, float]
     found = kid_features_to_metric(
         generated.features(),
         real.features(),
-        kid_subsets=KID_SUBSETS,
+        kid_subsets=subsets,
         kid_subset_size=size,
         rng_seed=SEED,
         verbose=False,
@@ -121,3 +161,34 @@ def precision_recall(generated: FeatureSet, real: FeatureSet) -> dict[str, float
         generated.features(), real.features(), prc_neighborhood=NEIGHBOURS, save_cpu_ram=True, verbose=False
     )
     return {"precision": found[KEY_METRIC_PRECISION], "recall": found[KEY_METRIC_RECALL], "neighbours": NEIGHBOURS}
+
+
+def density_coverage(generated: FeatureSet, real: FeatureSet) -> dict[str, float]:
+    """Return k-NN density and coverage (Naeem et al. 2020): of the GTs, the share that have a sample in their ball.
+
+    A GT's ball reaches to its k-th neighbour among the GTs, so that, other than recall's, it does not shrink where an
+    input has more samples. Density is how many balls a sample lies in, relative to k; it may be more than 1.
+
+    Raises:
+        TimError: There are no more GTs than neighbours, or no two samples.
+    """
+    if real.count <= COVERAGE_NEIGHBOURS or generated.count < 2:
+        raise TimError(
+            f"coverage needs more than {COVERAGE_NEIGHBOURS} ground truths and 2 samples, not {real.count} and "
+            f"{generated.count}"
+        )
+    centres = real.features().double()
+    reach = [  # the nearest is the image itself
+        torch.cdist(part, centres).kthvalue(COVERAGE_NEIGHBOURS + 1, dim=1).values
+        for part in centres.split(ROWS_AT_ONCE)
+    ]
+    radii, covered, inside = torch.cat(reach), torch.zeros(real.count, dtype=torch.bool), 0
+    for part in generated.features().split(ROWS_AT_ONCE):
+        near = torch.cdist(part.double(), centres) < radii
+        covered |= near.any(dim=0)
+        inside += int(near.sum())
+    return {
+        "density": inside / (COVERAGE_NEIGHBOURS * generated.count),
+        "coverage": float(covered.double().mean()),
+        "neighbours": COVERAGE_NEIGHBOURS,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from tim_plugin.models.optimisation import Part, require_finite
 from tim_plugin.models.sampling_model import SamplingModel
 from tim_plugin.options.checks import check_options
 from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.seeds import keyed_generator
 from tim_plugin.utils.trees import split
 
 OPTIMIZERS = ("Adam", "AdamW", "SGD", "Adadelta")
@@ -24,7 +26,8 @@ class BaselineModel(SamplingModel):
     """Train a network by the losses it brings, or by ``pixel_opt`` and ``perceptual_opt`` as SRModel does.
 
     A network that trains in its own way has ``losses(lq, gt, distance) -> {name: scalar}``; ``distance`` is
-    ``perceptual_opt``'s. A network that gives several samples has ``sample``
+    ``perceptual_opt``'s. One that draws noise for them has a further argument ``generator``, which depends on seed and
+    iteration alone, so that a resumed run draws the same. A network that gives several samples has ``sample``
     (see :func:`tim_plugin.inference.image_samples.one_pass`).
 
     Args:
@@ -61,6 +64,7 @@ class BaselineModel(SamplingModel):
             raise TimError(f"--launcher: {self.opt['network_g']['type']} is trained in one process; leave it out")
         if self.own_losses is None and self.cri_pix is None and self.cri_perceptual is None:
             raise TimError("train: pixel_opt or perceptual_opt is missing: the network has no losses of its own")
+        self.draws = self.own_losses is not None and "generator" in inspect.signature(self.own_losses).parameters
         self._check_parts()
         self.setup_optimizers()
         self.setup_schedulers()
@@ -87,9 +91,13 @@ class BaselineModel(SamplingModel):
         Raises:
             NonFiniteError: The loss or the gradient is NaN or infinite; the weights are as before the step.
         """
-        self.take_step(current_iter, self._parts())
+        self.take_step(current_iter, self._parts(current_iter))
 
-    def _parts(self) -> list[Part]:
+    def _parts(self, current_iter: int) -> list[Part]:
+        self.drawing = {}
+        if self.draws:
+            key = ("losses", self.opt["manual_seed"], self.opt["rank"], current_iter)
+            self.drawing = {"generator": keyed_generator(*key, device=self.device)}
         size, total = -(-len(self.lq) // self.train_spec.accumulate), len(self.lq)
         parts = zip(*(split(tensor, size, total) for tensor in (self.lq, self.gt)), strict=True)
         return [Part(len(lq) / total, partial(self._finite_losses, lq, gt)) for lq, gt in parts]
@@ -102,7 +110,7 @@ class BaselineModel(SamplingModel):
     def _losses(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
         if self.own_losses is not None:
             with self.step.autocast():
-                return self.own_losses(lq, gt, self.distance)
+                return self.own_losses(lq, gt, self.distance, **self.drawing)
         with self.step.autocast():
             output = self.net_g(lq)
         self.output = output.to(gt.dtype)

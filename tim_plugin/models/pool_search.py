@@ -8,10 +8,9 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, size_of
-from tim_plugin.imle.pyramid import Pyramids, condition_pyramid, target_pyramid
+from tim_plugin.imle.pyramid import Pyramids, pyramids_of
 from tim_plugin.imle.search import search_by
 from tim_plugin.imle.search_runner import SearchPlan, SearchRunner, features_of
 from tim_plugin.imle.types import DistanceLike, Known, coarsest
@@ -57,11 +56,7 @@ class PoolSearch:
 
     def pyramids(self, batch: Batch) -> Pyramids:
         """Return the condition and the target of each level for the examples of a batch."""
-        observed = Observed(batch["lq"], batch.get("given", {}))
-        return Pyramids(
-            condition_pyramid(observed, self.tower.spec, self.tower.degradation),
-            target_pyramid(batch["gt"], self.tower.spec.num_levels, batch.get("weight")),
-        )
+        return pyramids_of(batch, self.tower)
 
     @torch.no_grad()
     def with_features(self, batch: Batch) -> Pyramids:

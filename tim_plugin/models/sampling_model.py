@@ -34,7 +34,7 @@ from tim_plugin.utils.trees import move
 
 
 class SamplingModel(StoredModel):
-    """BasicSR's SRModel with several samples for each image; :class:`TIMModel` and :class:`BaselineModel` train it.
+    """BasicSR's SRModel with several samples for each image; :class:`TowerModel` and :class:`BaselineModel` train it.
 
     Overridden beyond :class:`StoredModel`: ``feed_data`` (what projection and loss need beyond LQ and GT), ``test``,
     ``nondist_validation`` and ``dist_validation`` (several samples, each process its share of the images),

@@ -19,11 +19,10 @@ from tim_plugin.imle.types import features_of_target
 from tim_plugin.models.ahead_search import AheadSearch, Setting
 from tim_plugin.models.optimisation import DTYPES, Part, require_finite
 from tim_plugin.models.pool_search import Found, PoolSearch
-from tim_plugin.models.sampling_model import SamplingModel
+from tim_plugin.models.tower_model import TowerModel
 from tim_plugin.options.checks import check_options
 from tim_plugin.options.schema import ImleSpec
 from tim_plugin.options.values import build_spec
-from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.seeds import keyed_generator
 from tim_plugin.utils.trees import split
 
@@ -35,11 +34,11 @@ class Waiting(NamedTuple):
     result: Callable[[], Found]
 
 
-class TIMModel(SamplingModel):
+class TIMModel(TowerModel):
     """Train a tower by conditional IMLE and validate it with several samples for each image.
 
-    Overridden beyond :class:`SamplingModel`: ``setup_optimizers`` (the mapping network's learning rate),
-    ``optimize_parameters`` (pool, search, loss at every level), ``own_state`` and ``load_own_state`` (the pool).
+    Overridden beyond :class:`TowerModel`: ``optimize_parameters`` (pool, search, loss at every level), ``own_state``
+    and ``load_own_state`` (the pool).
 
     One call of ``feed_data`` and ``optimize_parameters`` is one optimizer step, always; the search and the pool live in
     here, so that BasicSR's loop needs no change.
@@ -61,13 +60,6 @@ class TIMModel(SamplingModel):
     def init_training_settings(self) -> None:
         """Build EMA, distance, optimizer and scheduler as SRModel does, and an empty pool."""
         super().init_training_settings()
-        if not hasattr(self.cri_perceptual, "distance"):
-            raise TimError(
-                f"train: perceptual_opt: type {type(self.cri_perceptual).__name__} has no distance to search with: use "
-                "PerceptualDistanceLoss or PixelDistanceLoss"
-            )
-        self.distance = self.cri_perceptual.distance
-        self.loss_weight = self.cri_perceptual.loss_weight
         seed, rank, tower = self.opt["manual_seed"], self.opt["rank"], self.get_bare_model(self.net_g)
         self.search = PoolSearch(tower, self.distance, self.imle, seed, rank)
         self.pool = ExamplePool(self.imle.pool_size, self.imle.reuse, self.search.with_features, seed, rank)
@@ -92,18 +84,6 @@ class TIMModel(SamplingModel):
             dtype=DTYPES[self.train_spec.amp],
             threads=max(self.threads // 2, 1),
         )
-
-    def setup_optimizers(self) -> None:
-        """Adam with two groups: the mapping networks learn at ``mapping_lr_mult`` (default 0.01) of the rate."""
-        options = dict(self.opt["train"]["optim_g"])
-        optimizer, multiplier = options.pop("type"), options.pop("mapping_lr_mult", 0.01)
-        named = list(self.get_bare_model(self.net_g).named_parameters())
-        groups = [
-            {"params": [p for name, p in named if ".mapping." not in name]},
-            {"params": [p for name, p in named if ".mapping." in name], "lr": options["lr"] * multiplier},
-        ]
-        self.optimizer_g = self.get_optimizer(optimizer, [group for group in groups if group["params"]], **options)
-        self.optimizers.append(self.optimizer_g)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Take one optimizer step on examples of the pool, searching first if the pool is used up.

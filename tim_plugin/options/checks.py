@@ -1,6 +1,6 @@
 """The check of a whole option file, in one pass and before any data is loaded; no torch until a degradation is built.
 
-An option file of TIMModel, BaselineModel or SRModel is strict: a key that nobody reads is an error, in BasicSR's
+An option file of one of our models or of SRModel is strict: a key that nobody reads is an error, in BasicSR's
 sections too, which BasicSR would ignore in silence. A model that is a subclass of ours has keys of its own: there a key
 is refused only where it is nearly one that is known, in the sections that all share. Of other models, and of datasets,
 networks and losses that are neither ours nor BasicSR's, only what BasicSR's loop reads is checked.
@@ -26,6 +26,7 @@ from tim_plugin.options.sections import LoggerSection, OptionFile
 from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.options.train_checks import check_optimizer, check_schedule, check_steps
 from tim_plugin.options.train_sections import TrainSection
+from tim_plugin.options.unet_spec import UNETS
 from tim_plugin.options.val_sections import ValSection
 from tim_plugin.options.values import build_spec, check_section, check_value
 from tim_plugin.utils.errors import TimError
@@ -112,24 +113,45 @@ def _check_training(opt: Mapping[str, Any], model: str) -> None:
 def _check_tim(opt: Mapping[str, Any], training: bool) -> None:
     imle, spec = build_spec(ImleSpec, opt.get("imle")), tower_spec(opt)
     if training:
-        _check_distance(opt)
+        _check_distance(opt, "TIMModel")
         _check_search(imle, spec)
-    _check_scale(opt, spec)
-    check_datasets(section_of(opt, "datasets"), training, spec)
+    _check_tower(opt, spec, training)
     if training:
         _check_pool(opt, imle)
         _check_sharded(opt, imle)
-    else:
+
+
+def _check_energy_score(opt: Mapping[str, Any], training: bool) -> None:
+    _refuse_search(opt, training)
+    if training:
+        _check_distance(opt, "EnergyScoreModel")
+    _check_tower(opt, tower_spec(opt), training)
+
+
+def _check_tower(opt: Mapping[str, Any], spec: TowerSpec | None, training: bool) -> None:
+    _check_scale(opt, spec)
+    check_datasets(section_of(opt, "datasets"), training, spec)
+    if not training:
         require("path", section_of(opt, "path"), ("pretrain_network_g",))  # an untrained network is never meant
 
 
 def _check_baseline(opt: Mapping[str, Any], training: bool) -> None:
+    _check_unet_scale(opt)
     check_datasets(section_of(opt, "datasets"), training, None)
+    _refuse_search(opt, training)
+
+
+def _refuse_search(opt: Mapping[str, Any], training: bool) -> None:
     if training and opt.get("imle") is not None:
         raise TimError("imle: only TIMModel searches: leave the section out, or use model_type: TIMModel")
 
 
-RULES = {"TIMModel": _check_tim, "BaselineModel": _check_baseline, "SRModel": _check_baseline}
+RULES = {
+    "TIMModel": _check_tim,
+    "BaselineModel": _check_baseline,
+    "EnergyScoreModel": _check_energy_score,
+    "SRModel": _check_baseline,
+}
 
 
 def tower_spec(opt: Mapping[str, Any]) -> TowerSpec | None:
@@ -140,17 +162,18 @@ def tower_spec(opt: Mapping[str, Any]) -> TowerSpec | None:
     return build_spec(TowerSpec, {key: value for key, value in network.items() if key != "type"})
 
 
-def _check_distance(opt: Mapping[str, Any]) -> None:
+def _check_distance(opt: Mapping[str, Any], model: str) -> None:
     train = section_of(opt, "train")
     if train.get("pixel_opt"):
+        trains_on = "the distance that it searches with" if model == "TIMModel" else "perceptual_opt's distance"
         raise TimError(
-            "train: pixel_opt is not used by TIMModel, which trains on the distance that it searches with: "
+            f"train: pixel_opt is not used by {model}, which trains on {trains_on}: "
             "remove it, or set perceptual_opt: {type: PixelDistanceLoss}"
         )
     require("train", train, ("perceptual_opt",))
     if train["perceptual_opt"]["type"] == "PerceptualLoss":
         raise TimError(
-            "train: perceptual_opt: type PerceptualLoss is BasicSR's loss, with which no candidate can be found: use "
+            "train: perceptual_opt: type PerceptualLoss is BasicSR's loss, which is no distance of single images: use "
             "PerceptualDistanceLoss (LPIPS)"
         )
     refuse_misspelling("train: perceptual_opt: type", train["perceptual_opt"]["type"], DISTANCES)
@@ -177,6 +200,13 @@ def _check_scale(opt: Mapping[str, Any], spec: TowerSpec | None) -> None:
         f"scale {opt['scale']} is not what the tower makes: network_g: num_levels {spec.num_levels} doubles "
         f"the size {spec.num_levels} times, to {spec.scale}x: use scale: {spec.scale}, or other levels"
     )
+
+
+def _check_unet_scale(opt: Mapping[str, Any]) -> None:
+    network = section_of(opt, "network_g")
+    scale = network.get("scale", 1)
+    if network.get("type") in UNETS and opt.get("scale") not in (None, scale):
+        raise TimError(f"scale {opt['scale']} is not what the network makes: network_g: scale {scale}: use one number")
 
 
 def _check_pool(opt: Mapping[str, Any], imle: ImleSpec) -> None:

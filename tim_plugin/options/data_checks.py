@@ -10,6 +10,7 @@ from tim_plugin.options.paired_checks import channels_of, check_backend, check_p
 from tim_plugin.options.plain_checks import refuse_misspelling, require, require_text, section_of, shown
 from tim_plugin.options.sections import DATASETS, Dataset, DegradedDataset
 from tim_plugin.options.tower_spec import TowerSpec
+from tim_plugin.options.unet_spec import UNETS, WRITTEN
 from tim_plugin.options.values import build_spec, check_section, check_value
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.signatures import NEEDED
@@ -125,6 +126,12 @@ def check_degradations(opt: Mapping[str, Any]) -> None:
 
 def _check_channels(section: str, network: Mapping[str, Any], read: int, written: int) -> None:
     """Compare what a network that is no tower reads and writes with the data set's images."""
+    if network.get("type") in UNETS:
+        network = {"num_in_ch": UNETS[network["type"]].keys()["num_in_ch"].default, **network}
+        if written != WRITTEN:
+            raise TimError(
+                f"network_g: a {network['type']} writes {WRITTEN} channels, and the images of {section} have {written}"
+            )
     for key, needed in (("num_in_ch", read), ("num_out_ch", written)):
         given = network.get(key)
         if isinstance(given, int) and given != needed:

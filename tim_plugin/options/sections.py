@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, get_origin
 from tim_plugin.options.schema import ImleSpec
 from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.options.train_sections import TrainSection
+from tim_plugin.options.unet_spec import UNETS
 from tim_plugin.options.val_sections import ValSection
 from tim_plugin.options.values import Section, basicsr, kinds_of, option
 from tim_plugin.utils.signatures import Option
@@ -173,20 +174,22 @@ class LauncherSection(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class OptionFile(Section):
-    """An option file of TIMModel or BaselineModel; other models of BasicSR read keys of their own."""
+    """An option file of one of our models; other models of BasicSR read keys of their own."""
 
     needed: ClassVar[tuple[str, ...]] = ("name", "model_type", "datasets", "network_g", "path")
     needed_in_training: ClassVar[tuple[str, ...]] = ("train", "logger")
     filled_in: ClassVar[tuple[str, ...]] = ("dist", "rank", "world_size", "auto_resume", "is_train", "root_path")
 
     name: str | None = basicsr("Name of the run, and of its folder.")
-    model_type: str | None = basicsr("TIMModel, BaselineModel (the compared systems), or a model of BasicSR.")
+    model_type: str | None = basicsr(
+        "TIMModel, BaselineModel or EnergyScoreModel (the compared systems), or a model of BasicSR."
+    )
     scale: int | None = basicsr("Size of the GT over the size of the LQ.", least=1, most=256)
     num_gpu: int | Literal["auto"] | None = basicsr("`auto`, 0 (CPU) or a number of GPUs.", least=0)
     manual_seed: int | None = basicsr("Of all random choices.", least=0, most=2**31 - 1)
     datasets: Mapping[str, Any] | None = basicsr("The datasets by phase: `train`, `val`, `val_2`, `test_1`.")
     network_g: Mapping[str, Any] | None = basicsr(
-        "The network: its `type` and its arguments.", by_type={"TowerGenerator": TowerSpec}
+        "The network: its `type` and its arguments.", by_type={"TowerGenerator": TowerSpec, **UNETS}
     )
     imle: ImleSpec | None = option(None, "How latents are searched.")
     path: PathSection | None = basicsr("Checkpoints to begin with, and folders for results.")

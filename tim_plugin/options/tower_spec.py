@@ -135,23 +135,9 @@ class TowerSpec(Section):
             object.__setattr__(self, name, value)
         if self.mapping_sees_below and not (self.mapping and self.mapping_layers > 1):
             raise TimError("network_g: mapping_sees_below needs mapping: true and mapping_layers of at least 2")
-        object.__setattr__(self, "degradation", self._degradation_section())
+        object.__setattr__(self, "degradation", degradation_section(self.degradation, self.placement == "upsample"))
         self._check_degradation()
         self._check_levels()
-
-    def _degradation_section(self) -> dict[str, Any]:
-        from tim_plugin.degradations.table import DEGRADATIONS, network_options  # loads torch
-
-        section = self.degradation
-        if section is None:
-            section = "bicubic" if self.placement == "upsample" else "unknown"
-        section = {"type": section} if isinstance(section, str) else section
-        if not isinstance(section, Mapping) or "type" not in section:
-            raise TimError(f"network_g: degradation must be a name or a section with a type, not {section!r}")
-        require_choice("network_g: degradation: type", section["type"], tuple(DEGRADATIONS))
-        keys = {option.name for option in network_options(section["type"])}
-        check_keys("network_g: degradation", section, keys | {"type"})
-        return dict(section)
 
     def _check_degradation(self) -> None:
         from tim_plugin.degradations.table import DEGRADATIONS  # loads torch
@@ -232,3 +218,26 @@ class TowerSpec(Section):
             convolutions_behind=2 if upsample else {"features": 1, "trunk": 0, "trunk_below_last": 2}[self.head_at],
             head_at_trunk=self.head_at == "trunk" or (self.head_at == "trunk_below_last" and not is_last),
         )
+
+
+def degradation_section(section: Any, enlarges: bool) -> dict[str, Any]:
+    """Return the section that ``network_g: degradation`` stands for.
+
+    Args:
+        section: A name, a section with a ``type``, or None.
+        enlarges: Whether the network enlarges, so that None stands for ``bicubic``; else it stands for ``unknown``.
+
+    Raises:
+        TimError: It is neither, or has a key that the degradation has not.
+    """
+    from tim_plugin.degradations.table import DEGRADATIONS, network_options  # loads torch
+
+    if section is None:
+        section = "bicubic" if enlarges else "unknown"
+    section = {"type": section} if isinstance(section, str) else section
+    if not isinstance(section, Mapping) or "type" not in section:
+        raise TimError(f"network_g: degradation must be a name or a section with a type, not {section!r}")
+    require_choice("network_g: degradation: type", section["type"], tuple(DEGRADATIONS))
+    keys = {option.name for option in network_options(section["type"])}
+    check_keys("network_g: degradation", section, keys | {"type"})
+    return dict(section)

@@ -9,6 +9,7 @@ from tim_plugin.options.plain_checks import check_keys, require_choice, section_
 from tim_plugin.options.schema import TrainSpec
 from tim_plugin.utils.errors import TimError
 
+TOWER_MODELS = ("TIMModel", "EnergyScoreModel")  # whose mapping networks have a rate of their own
 FUSED_OPTIMIZERS = ("Adam", "AdamW", "SGD")
 _ADAM = {"betas", "eps", "weight_decay", "amsgrad", "fused", "foreach"}
 OPTIMIZERS = {
@@ -54,7 +55,7 @@ def check_optimizer(train: Mapping[str, Any], model: str) -> None:
     kind = section["type"]
     if model != "BaselineModel":
         require_choice(f"train: optim_g: type of {model}", kind, ("Adam",))
-    own = {"type", "lr"} | ({"mapping_lr_mult"} if model == "TIMModel" else set())
+    own = {"type", "lr"} | ({"mapping_lr_mult"} if model in TOWER_MODELS else set())
     given = {key: value for key, value in section.items() if value is not None}
     check_keys(f"train: optim_g: {kind}", given, OPTIMIZERS[kind] | own)
     if section.get("nesterov") and not section.get("momentum"):

@@ -31,7 +31,7 @@ class OptimizerSection(Section):
     rho: float | None = basicsr("Of Adadelta.", least=0, most=1)
     mapping_lr_mult: float = option(
         0.01,
-        "Learning rate of the mapping networks over that of the rest (TIMModel).",
+        "Learning rate of the mapping networks over that of the rest (TIMModel, EnergyScoreModel).",
         least=0,
         most=1000,
     )
@@ -101,7 +101,8 @@ class TrainSection(TrainSpec):
     total_iter: float | None = basicsr("Iterations, each one optimizer step.", least=1, whole=True)
     warmup_iter: float | None = basicsr("Iterations in which the rate grows from 0; -1 for none.", least=-1, whole=True)
     perceptual_opt: Mapping[str, Any] | None = basicsr(
-        "The distance that TIMModel searches with and trains on; a loss of BaselineModel.",
+        "The distance that TIMModel searches with and trains on; what EnergyScoreModel trains on; a loss of "
+        "BaselineModel.",
         by_type={"PerceptualDistanceLoss": DistanceSpec, "PixelDistanceLoss": PixelSpec},
     )
     pixel_opt: Mapping[str, Any] | None = basicsr("A loss of pixels (BaselineModel only).", by_type=PIXEL_LOSSES)

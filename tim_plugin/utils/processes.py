@@ -133,7 +133,7 @@ def _choose_devices(opt: dict[str, Any]) -> None:
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
         raise TimError(f"num_gpu must be auto, 0 (CPU) or a number of GPUs, not {wanted!r}")
     require_gpus(wanted)
-    if wanted > 1 and not opt["dist"] and opt.get("model_type") == "TIMModel":
+    if wanted > 1 and not opt["dist"] and opt.get("model_type") in ("TIMModel", "EnergyScoreModel"):
         raise TimError(f"num_gpu: {wanted} needs a process for each GPU: {COMMAND.format(wanted)}; or use num_gpu: 1")
     opt["num_gpu"] = wanted
     for phase, dataset in opt["datasets"].items():

@@ -16,6 +16,10 @@ from paper.pages import Stale, folder_of, spread, table, with_other_tasks, write
 from paper.parallel_runs import Run
 from paper.presets import ABLATIONS, System
 from paper.run_conditions import trained_at
+from paper.sample_cost import ABOUT as COST_ABOUT
+from paper.sample_cost import HEADER as COST
+from paper.sample_cost import cost_cells
+from paper.set_figures import all_figures, set_conditions, set_tables
 from paper.step_time import clock_of, kept_step_seconds
 from paper.workbench import SAMPLING_SEED, Workbench
 from tim_plugin.degradations.base import Observed
@@ -114,6 +118,7 @@ def measure_variants(
 def _conditions(bench: Workbench, runs: Sequence[Run]) -> dict[str, Any]:
     return {
         **bench.conditions(),
+        **set_conditions(bench),
         "seeds": list(bench.preset.seeds),
         "seconds_an_iteration": clock_of(runs[0]),
         **trained_at(bench.root, [run.name() for run in runs]),
@@ -168,7 +173,7 @@ def _at(last: Path, iteration: int, total: int) -> Path:
 
 def _figures(bench: Workbench, task: str, run: Run, path: Path) -> dict[str, Any]:
     selected = _selected(bench, task, path, run)
-    figures = bench.figures(bench.preset.tim(task), path)
+    figures = all_figures(bench, bench.preset.tim(task), path)
     return {**figures, "selected_distance": selected, "run": path.parent.parent.name}
 
 
@@ -225,13 +230,14 @@ def variants_page(
         for label, text in (("equal_iterations", "equal iterations"), ("equal_time", "equal time")):
             header = ["variant", *(["paper: FID"] if paper else []), frechet, "mean distance"]
             header += [f"best of {bench.preset.num_samples}", "diversity", "distance of the selected"]
-            header += ["s/iteration", "iterations", "parameters"]
+            header += ["s/iteration", "iterations", *COST]
             rows = []
             for index, (name, one) in enumerate(variants.items()):
                 theirs = [f"{paper[task][index]:.2f}"] if paper else []
                 rows.append([name, *theirs, *_row(one, label, frechet, bench)])
             lines += ["", f"## {task}, {text}", "", *table(header, rows)]
-    return [*lines, "", f"![Frechet distance by variant]({picture}.png)"]
+            lines += set_tables({name: one[label] for name, one in variants.items()})
+    return [*lines, "", COST_ABOUT, "", f"![Frechet distance by variant]({picture}.png)"]
 
 
 def _row(one: Mapping[str, Any], label: str, frechet: str, bench: Workbench) -> list[str]:
@@ -244,5 +250,5 @@ def _row(one: Mapping[str, Any], label: str, frechet: str, bench: Workbench) -> 
         spread([row["selected_distance"] for row in figures]),
         f"{one['seconds_an_iteration']:.3f}",
         str(one["iterations" if label == "equal_iterations" else "iterations_at_equal_time"]),
-        f"{figures[0]['parameters']:,}",
+        *cost_cells(figures[0]),
     ]

@@ -51,13 +51,14 @@ def _read_large(path: Path) -> Tensor:
     return rgb
 
 
-def tiles(folder: Path, target: Path, side: int) -> Path:
+def tiles(folder: Path, target: Path, side: int, every: int = 2) -> Path:
     """Cut squares out of a folder's images, every other one of those that fit, as on a chessboard; return ``target``.
 
     Args:
         folder: Of images that are at least ``side`` pixels wide and high.
         target: Files are ``NAME_ROW_COLUMN.png``; those that are there already stay.
         side: Of the squares, in pixels.
+        every: 1 cuts all of them.
     """
     for path in list_images(folder):
         rgb = read_image(path).rgb
@@ -66,7 +67,7 @@ def tiles(folder: Path, target: Path, side: int) -> Path:
             (length - count * side) // 2 for length, count in zip(rgb.shape[-2:], (rows, columns), strict=True)
         )
         for row in range(rows):
-            for column in range(row % 2, columns, 2):
+            for column in range(row % every, columns, every):
                 y, x, out = top + row * side, left + column * side, target / f"{path.stem}_{row}_{column}.png"
                 if not out.exists():
                     write_png(out, rgb[:, y : y + side, x : x + side])

@@ -9,6 +9,10 @@ from typing import Any
 
 from paper.ablation import measure_variants, stale_variants
 from paper.pages import folder_of, spread, table, with_other_tasks, write_target
+from paper.sample_cost import ABOUT as COST_ABOUT
+from paper.sample_cost import HEADER as COST
+from paper.sample_cost import cost_cells
+from paper.set_figures import set_tables
 from paper.workbench import Workbench
 
 OURS, THEIRS = "TIM", "TIM, the authors' network"
@@ -84,10 +88,11 @@ def _page(rows: Mapping[str, Mapping[str, Any]], bench: Workbench) -> list[str]:
                 [_consistency(seed) for seed in seeds],
                 [seed["selected_distance"] for seed in seeds],
             )
-            counts = [str(one["iterations"]), str(len(seeds)), f"{seeds[0]['parameters']:,}"]
+            counts = [str(one["iterations"]), str(len(seeds)), *cost_cells(seeds[0])]
             found.append([name, *map(spread, values), *counts])
-        lines += ["", f"## {task}", "", *table([*header, "iterations", "seeds", "parameters"], found)]
-    return lines
+        lines += ["", f"## {task}", "", *table([*header, "iterations", "seeds", *COST], found)]
+        lines += set_tables({name: one["equal_iterations"] for name, one in variants.items()})
+    return [*lines, "", COST_ABOUT]
 
 
 def _consistency(figures: Mapping[str, Any]) -> float:

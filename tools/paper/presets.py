@@ -26,6 +26,7 @@ class System:
         several: Whether it gives different samples for one input.
         trained: Whether there is anything to train.
         note: What a reader has to know beside its figures.
+        sampling: Of ``network_g``, what samples are made with in place of what was trained with.
     """
 
     name: str
@@ -34,6 +35,7 @@ class System:
     several: bool = True
     trained: bool = True
     note: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def _timing_arguments(run: Run, total: int, scratch: Path, on_cpu: bool) -> list
 
 def _steps(opt: Mapping[str, Any]) -> tuple[int, int]:
     """How many steps are skipped and timed: of a run that searches, whole turns of its pool."""
-    if "imle" not in opt:
+    if not opt.get("imle"):
         return SKIPPED_STEPS, TIMED_STEPS
     imle = opt["imle"]
     cycle = imle["reuse"] * max(imle["pool_size"] // opt["datasets"]["train"]["batch_size_per_gpu"], 1)

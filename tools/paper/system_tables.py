@@ -11,6 +11,10 @@ from paper.pages import Stale, folder_of, table, with_other_tasks, write_target
 from paper.parallel_runs import Run
 from paper.presets import System
 from paper.run_conditions import trained_at
+from paper.sample_cost import ABOUT as COST_ABOUT
+from paper.sample_cost import HEADER as COST
+from paper.sample_cost import cost_cells
+from paper.set_figures import all_figures, set_conditions, set_tables
 from paper.step_time import clock_of, kept_step_seconds
 from paper.workbench import Workbench
 from tim_plugin.metrics.sample_measures import FWV_SIGMAS
@@ -83,7 +87,7 @@ def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
 
 def _row(bench: Workbench, system: System, path: Path | None, training: dict[str, float] | None) -> Row:
     run = None if path is None else path.parent.parent.name
-    return {**bench.figures(system, path), "run": run, "training": training, "note": system.note}
+    return {**all_figures(bench, system, path), "run": run, "training": training, "note": system.note}
 
 
 def _training(run: Run, seconds: float) -> dict[str, float]:
@@ -94,22 +98,21 @@ def _training(run: Run, seconds: float) -> dict[str, float]:
 def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
     """Write ``table2.{json,md,png}``: the distance between the sets of samples and of ground truths."""
     frechet, best = bench.extractor.frechet, f"best_of_{bench.preset.num_samples}"
-    header = ["system", "paper: FID", f"{frechet}, all samples", f"{frechet}, one sample an input", "mean distance"]
+    header = ["system", "paper: FID", f"{frechet}, all samples", "mean distance"]
     header += [best.replace("_", " "), "PSNR, dB", "precision, recall", "consistency: mean, worst"]
-    header += ["parameters", "iterations", "seconds an iteration", "minutes", "of TIM's time"]
+    header += [*COST, "iterations", "seconds an iteration", "minutes", "of TIM's time"]
 
     def cells(task: str, system: System, row: Row, tim: Row) -> list[str]:
         paper = PAPER_FID[task].get(system.name)
         return [
             "-" if paper is None else f"{paper:.2f} {PAPER_OF_ANOTHER.get(system.name, '')}".rstrip(),
             f"{row[frechet]:.3f}",
-            f"{row.get(f'{frechet}_of_first_samples', row[frechet]):.3f}",
             f"{row['lpips']['mean']:.3f}",
             f"{row['lpips'][best]:.3f}" if system.several else "-",
             f"{row['psnr']['mean']:.2f}",
             f"{row['prc']['precision']:.3f}, {row['prc']['recall']:.3f}",
             _consistency(row),
-            f"{row['parameters']:,}",
+            *cost_cells(row),
             *_training_cells(row, tim),
         ]
 
@@ -120,14 +123,14 @@ def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
 
 def reproduce_table3(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
     """Write ``table3.{json,md,png}``: faithfulness-weighted variance of the systems that sample."""
-    header = ["system", *(f"paper: sigma {one}" for one in FWV_SIGMAS), *(f"sigma {one}" for one in FWV_SIGMAS)]
+    header = ["system", *(f"paper: sigma {one}" for one in FWV_SIGMAS), *(f"sigma {one}" for one in FWV_SIGMAS), *COST]
 
     def cells(task: str, system: System, row: Row, tim: Row) -> list[str] | None:
         if not system.several:
             return None
         paper = PAPER_FWV[task].get(system.name)
         theirs = ["-"] * len(FWV_SIGMAS) if paper is None else [f"{one:.3g}" for one in paper]
-        return [*theirs, *(f"{row['fwv'][str(one)]:.3g}" for one in FWV_SIGMAS)]
+        return [*theirs, *(f"{row['fwv'][str(one)]:.3g}" for one in FWV_SIGMAS), *cost_cells(row)]
 
     title, sigma = "Table 3: faithfulness-weighted variance, higher is better", str(FWV_SIGMAS[0])
     chart = Chart(f"faithfulness-weighted variance, sigma {sigma} (higher is better)", lambda row: row["fwv"][sigma])
@@ -136,11 +139,13 @@ def reproduce_table3(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
 
 def reproduce_table4(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
     """Write ``table4.{json,md,png}``: the mean distance between two samples of one input."""
-    header = ["system", "paper: LPIPS diversity", "diversity"]
+    header = ["system", "paper: LPIPS diversity", "diversity", *COST]
 
     def cells(task: str, system: System, row: Row, tim: Row) -> list[str] | None:
+        if not system.several:
+            return None
         paper = PAPER_DIVERSITY[task].get(system.name)
-        return ["-" if paper is None else f"{paper}", f"{row['lpips_diversity']:.4f}"] if system.several else None
+        return ["-" if paper is None else f"{paper}", f"{row['lpips_diversity']:.4f}", *cost_cells(row)]
 
     title = "Table 4: diversity of samples, higher is more diverse"
     chart = Chart("mean distance between two samples (higher is more diverse)", lambda row: row["lpips_diversity"])
@@ -198,7 +203,8 @@ def _write(
                 rows[system.name] = [system.name + (f" ({system.note})" if system.note else ""), *line]
         bars[task] = {name: chart.value(systems[name]) for name in rows}
         page += ["", f"## {task}", "", *table(header, rows.values())]
-    page += ["", f"![{chart.label}]({target}.png)"]
+        page += set_tables({name: [systems[name]] for name in rows}) if target == "table2" else []
+    page += ["", COST_ABOUT, "", f"![{chart.label}]({target}.png)"]
     draw_bars(bars, "TIM", chart.label, folder / f"{target}.png")
     write_target(folder, target, content, page)
     return content
@@ -209,7 +215,12 @@ def _conditions(bench: Workbench, found: Measured) -> dict[str, dict[str, Any]]:
     scale, seed = bench.preset.fwv_scale, bench.preset.seeds[0]
     variance = "mean over samples of exp(-d / (2 sigma^2)) times the distance to the mean sample; "
     variance += f"distances divided by {scale:g}, which brings them to LPIPS's size" if scale != 1 else "d as it is"
-    shared = {**bench.conditions(), "training_seed": seed, "faithfulness_weighted_variance": variance}
+    shared = {
+        **bench.conditions(),
+        **set_conditions(bench),
+        "training_seed": seed,
+        "faithfulness_weighted_variance": variance,
+    }
     return {
         task: {
             **shared,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paper import ablation, beyond, networks, sample_figures
+from paper import ablation, beyond, networks, rivals, sample_figures
 from paper import system_tables as comparison
 from paper.figure1 import TASK as FIGURE_1_TASK
 from paper.figure1 import other_digits, reproduce_figure1
@@ -62,6 +62,7 @@ TARGETS: dict[str, Target] = {
     "fig8": _samples_of("fig8"),
     "beyond": Target(lambda bench, tasks, mnist: beyond.reproduce_beyond(bench, tasks), beyond.TASKS),
     "networks": Target(lambda bench, tasks, mnist: networks.reproduce_networks(bench, tasks), networks.TASKS),
+    "rivals": Target(lambda bench, tasks, mnist: rivals.reproduce_rivals(bench, tasks), rivals.TASKS),
     "fig1": Target(
         lambda bench, tasks, mnist: reproduce_figure1(bench.root, bench.preset, mnist), (FIGURE_1_TASK,), sets=False
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,13 @@ from tim_plugin import __version__
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.case_measures import Tools, score
 from tim_plugin.metrics.cases import NetworkCases
-from tim_plugin.metrics.feature_extractors import Extractor, build_extractor
+from tim_plugin.metrics.feature_extractors import (
+    EFFICIENTNET_LITE0,
+    INSTALL,
+    Extractor,
+    build_extractor,
+    is_installed,
+)
 from tim_plugin.options.option_file import read_option_file, read_with_overrides
 from tim_plugin.utils.checkpoints import load_network, network_of
 from tim_plugin.utils.errors import TimError
@@ -92,6 +99,31 @@ class Workbench:
         cut = work / f"val_{self.preset.gt_px}" / found["val"].name
         return {**found, "measured": tiles(found["val"], cut, self.preset.gt_px)}
 
+    @cached_property
+    def judges(self) -> list[Extractor]:
+        """What sets of all samples are compared by: the extractor, and a network that is neither loss nor teacher."""
+        if is_installed():
+            return [build_extractor(EFFICIENTNET_LITE0), self.extractor]
+        print(f"sets are judged by {self.extractor.name} alone; for EfficientNet-Lite0 {INSTALL}", file=sys.stderr)
+        return [self.extractor]
+
+    @cached_property
+    def set_images(self) -> tuple[Path, Path]:
+        """Folders of what sets are measured on, more images than the rest, and of the real images of the floor.
+
+        They are of the photographs of ``val`` and, where there is one, ``test``; and of ``train``. Halved ones are cut
+        into all tiles that fit, those of ``test`` into every other one.
+        """
+        if not self.preset.halve:
+            return self.folders["measured"], self.folders["train"]
+        side, val, train = self.preset.gt_px, self.folders["val"], self.folders["train"]
+        work = self.root / "datasets" / "reproduce_half"
+        test = [halved([self.data / "test"], work / "test")] if (self.data / "test").is_dir() else []
+        sets = work / f"sets_{side}" / "-".join(one.name for one in (val, *test))
+        for folder in test:
+            tiles(folder, sets, side)
+        return tiles(val, sets, side, 1), tiles(train, work / f"train_{side}" / train.name, side, 1)
+
     def run(self, system: System, seed: int, changes: Mapping[str, Any] | None = None) -> Run:
         """Return a system's training run."""
         file = self.root / system.option_file
@@ -109,17 +141,22 @@ class Workbench:
 
     def network(self, system: System, checkpoint: Path | None) -> nn.Module:
         """Return a trained network, or one that needs no training."""
-        if checkpoint is not None:
-            return load_network(checkpoint, self.device)[0]
-        return network_of(self._options(system)["network_g"]).to(self.device)
+        if checkpoint is None:
+            return network_of(self._options(system)["network_g"]).to(self.device)
+        network, arguments = load_network(checkpoint, self.device)
+        if not system.sampling:
+            return network
+        changed = network_of({**arguments, **system.sampling})
+        changed.load_state_dict(network.state_dict())
+        return changed.requires_grad_(False).to(self.device)
 
-    def dataset(self, system: System) -> dict[str, Any]:
-        """Return the section of the data set that a system is measured on."""
+    def dataset(self, system: System, folder: Path | None = None) -> dict[str, Any]:
+        """Return the section of the data set that a system is measured on, or that of other images."""
         opt = self._options(system)
         section = next(one for phase, one in opt["datasets"].items() if phase != "train")
         return {
             **{key: value for key, value in section.items() if key != "resize" or not self.preset.halve},
-            "dataroot_gt": str(self.folders["measured"]),
+            "dataroot_gt": str(folder or self.folders["measured"]),
             "gt_size": self.preset.gt_px,
             "phase": "val",
             "scale": opt["scale"],
@@ -171,6 +208,7 @@ class Workbench:
             "weights": content_of(Path(self.weights)) if Path(self.weights).is_file() else self.weights,
             "seed": SAMPLING_SEED,
             "version": __version__,
+            **({"sampling": dict(system.sampling)} if system.sampling else {}),
         }
 
     def _measured(self, system: System, checkpoint: Path | None, count: int) -> dict[str, Any]:

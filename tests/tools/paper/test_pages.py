@@ -46,9 +46,9 @@ def pretended(bench, monkeypatch):
     folder = bench.root / "experiments"
     path = "models/net_g_latest.pth"
     monkeypatch.setattr(Workbench, "train", lambda self, runs: [folder / one.name() / path for one in runs])
-    monkeypatch.setattr(Workbench, "figures", lambda self, *about: dict(row))
     for module in (ablation, comparison):
         monkeypatch.setattr(module, "kept_step_seconds", lambda runs, root: dict.fromkeys(runs, 1.0))
+        monkeypatch.setattr(module, "all_figures", lambda *about: dict(row))
     monkeypatch.setattr(ablation, "_selected", lambda *about: 0.0)
     picture = torch.zeros(3, 8, 8)
     monkeypatch.setattr(ablation, "_samples", lambda *about: [(picture, picture, picture)])

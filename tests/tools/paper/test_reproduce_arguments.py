@@ -133,7 +133,7 @@ def test_all_makes_the_named_tasks_only(asked, project_copy, monkeypatch):
     replaced["fig9"] = replaced["table5"]
     monkeypatch.setattr(targets, "TARGETS", replaced)
     asked(target="all", tasks="sr16x")
-    named = ("fig3", "table5", "table2", "table3", "table4", "fig6", "beyond", "networks")
+    named = ("fig3", "table5", "table2", "table3", "table4", "fig6", "beyond", "networks", "rivals")
     assert made == [(name, ("sr16x",)) for name in named]
     made.clear()
     asked(target="all", tasks="colorization,decompression")
@@ -143,6 +143,7 @@ def test_all_makes_the_named_tasks_only(asked, project_copy, monkeypatch):
         "fig7": ("colorization",),
         "fig8": ("decompression",),
         "networks": ("decompression",),
+        "rivals": ("colorization",),
     }
 
 

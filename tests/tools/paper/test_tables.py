@@ -43,8 +43,21 @@ def test_tables_2_to_4(bench, monkeypatch):
     assert "| RFB-ESRGAN (regression) | 19.56 of the GAN-trained one |" in page  # ours is its regression stage
     assert "- training time: processor time of one thread, measured by turns" in page
     assert "halved; measured on 64x64 tiles of val" in page and "squeeze.pth" in page
+    for name, row in rows.items():
+        sets, floor = row["sets"]["frechet_squeezenet"], row["floor"]["frechet_squeezenet"]
+        assert sets["images_in_sets"]["ground_truths"] == 12 == floor["images"]  # all tiles, not every other one
+        assert sets["frechet_squeezenet_parts"]["means"] > 0 and set(sets) - {"images_in_sets"} == set(floor) - {
+            "images"
+        }
+        assert row["cost"]["seconds"] > 0 and (row["cost"]["multiplications"] > 0 or name == "bicubic")
+    parts = rows["TIM"]["sets"]["frechet_squeezenet"]["frechet_squeezenet_parts"]
+    assert f"| {parts['means']:.3f} | {parts['spreads']:.3f} |" in page and "| real images | 1 |" in page
+    assert f"| {rows['TIM']['parameters']:,} | {rows['TIM']['cost']['multiplications'] / 1e6:,.1f} |" in page
+    assert "- images of sets: 12 of val; of the floor: 12 of train" in page and "one sample an input" not in page
     monkeypatch.setattr(training, "_trained", no_training)
     monkeypatch.setattr("paper.workbench.score", no_training)  # figures are kept with the runs
+    monkeypatch.setattr("paper.set_figures.NetworkCases", no_training)
+    monkeypatch.setattr("paper.set_figures.sample_cost", no_training)
     monkeypatch.setattr(step_time, "_timed", no_training)  # and the time
     third = comparison.reproduce_table3(bench, ["sr16x"])
     assert third["tasks"] == content["tasks"]
