@@ -6,28 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from torch.utils.data import DataLoader
-
 from paper.cached_runs import kept_json
 from paper.charts import draw_bars
 from paper.pages import folder_of, table, with_other_tasks, write_target
 from paper.presets import GPU_SIZES, SMALL_SIZES, System
 from paper.run_conditions import machine, trained_at
-from paper.sampling_cost import sampling_cost
+from paper.sample_cost import ABOUT as COST_ABOUT
+from paper.sample_cost import HEADER as COST
+from paper.sample_cost import cost_cells
+from paper.set_figures import all_figures, set_conditions, set_tables
 from paper.step_time import clock_of, step_seconds
 from paper.workbench import Workbench
-from tim_plugin.degradations.base import Observed
-from tim_plugin.utils.trees import move
 
 TASKS = ("sr16x", "colorization")
 TIM, FOLDER = "TIM", "reproduce_rivals"
 Ways = Mapping[str, Mapping[str, Any]]
 ONE_WAY: Ways = {"": {}}
 TITLE = "# TIM beside what an expert would pick today"
-ABOUT = """All are trained on the same tiles for the time that TIM's iterations take. An evaluation is one pass of the
-network, or of one of its two where it has a mean and a velocity; multiplications and seconds are of one sample,
-finished as it is saved. Sets of one sample an input (regression) do not compare with those of several by the Frechet
-distance."""
+ABOUT = (
+    """All are trained on the same tiles for the time that TIM's iterations take. An evaluation is one pass of the
+network, or of one of its two where it has a mean and a velocity. Sets of one sample an input (regression) do not
+compare with those of several by the Frechet distance. """
+    + COST_ABOUT
+)
 
 
 class Rival(NamedTuple):
@@ -172,21 +173,10 @@ def _measured(bench: Workbench, task: str) -> dict[str, dict[str, Any]]:
         training = {"iterations": iterations, "seconds_an_iteration": seconds, "minutes": iterations * seconds / 60}
         for way, sampling in rival.ways.items():
             system = replace(trained[rival.name], sampling=sampling)
-            figures = bench.figures(system, paths[rival.name])
-            cost = _cost(bench, system, paths[rival.name])
+            figures = all_figures(bench, system, paths[rival.name])
             names = {"rival": rival.name, "run": runs[rival.name].name()}
-            rows[rival.name + way] = {**figures, "cost": cost, "training": training, **names}
+            rows[rival.name + way] = {**figures, "training": training, **names}
     return rows
-
-
-def _cost(bench: Workbench, system: System, checkpoint: Any) -> dict[str, Any]:
-    def measure() -> dict[str, Any]:
-        data = next(iter(DataLoader(bench.spread_images(system, 1))))
-        observed = move(Observed(data["lq"], data.get("given", {})), bench.device)
-        return sampling_cost(bench.network(system, checkpoint), observed)
-
-    what = {"hardware": machine(bench.root, bench.device)["hardware"]}
-    return bench.kept("sampling_cost", system, checkpoint, what, measure)
 
 
 def _is_stale(bench: Workbench, task: str, rows: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -203,6 +193,7 @@ def _conditions(bench: Workbench, task: str, rows: Mapping[str, Mapping[str, Any
     time = _equal_time(bench, task)
     return {
         **bench.conditions(),
+        **set_conditions(bench),
         "training_seed": bench.preset.seeds[0],
         "training_time": f"{time['clock']}, on {time['hardware']}",
         **trained_at(bench.root, [row["run"] for row in rows.values()]),
@@ -216,16 +207,16 @@ def _chart_label(bench: Workbench) -> str:
 def _page(bench: Workbench, tasks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
     header = ["system", bench.extractor.frechet, "mean distance", f"best of {bench.preset.num_samples}", "diversity"]
     header += ["PSNR, dB", "precision, recall", "consistency: mean, worst", "evaluations a sample"]
-    header += ["million multiplications a sample", "seconds a sample", "parameters", "iterations", "minutes"]
+    header += [*COST, "iterations", "minutes"]
     page = [TITLE, "", *ABOUT.splitlines()]
     for task, rows in tasks.items():
         lines = ([name, *_cells(bench, row)] for name, row in rows.items())
-        page += ["", f"## {task}", "", *table(header, lines)]
+        page += ["", f"## {task}", "", *table(header, lines), *set_tables({name: [row] for name, row in rows.items()})]
     return [*page, "", f"![{_chart_label(bench)}](rivals.png)"]
 
 
 def _cells(bench: Workbench, row: Mapping[str, Any]) -> list[str]:
-    best, cost, training = f"best_of_{bench.preset.num_samples}", row["cost"], row["training"]
+    best, training = f"best_of_{bench.preset.num_samples}", row["training"]
     consistency = [one for one in row.values() if isinstance(one, dict) and "worst" in one]
     return [
         f"{row[bench.extractor.frechet]:.1f}",
@@ -235,10 +226,8 @@ def _cells(bench: Workbench, row: Mapping[str, Any]) -> list[str]:
         f"{row['psnr']['mean']:.2f}",
         f"{row['prc']['precision']:.3f}, {row['prc']['recall']:.3f}",
         "; ".join(f"{one['mean']:.2f}, {one['worst']:.2f} {one['unit']}" for one in consistency) or "-",
-        str(cost["evaluations"]),
-        f"{cost['multiplications'] / 1e6:,.1f}",
-        f"{cost['seconds']:.4f}",
-        f"{cost['parameters']:,}",
+        str(row["cost"]["evaluations"]),
+        *cost_cells(row),
         str(training["iterations"]),
         f"{training['minutes']:.1f}",
     ]

@@ -1,4 +1,4 @@
-"""What one sample costs a network: multiplications, and seconds."""
+"""What one sample costs a network: evaluations, multiplications, and seconds."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tim_plugin.inference.image_samples import sample_image
 from tim_plugin.utils.trees import move
 
 AT_ONCE, REPEATS = 8, 3
+TRAINED_WITH = "critic."  # parameters that no sample needs
 HEADER = ("parameters", "million multiplications a sample", "ms a sample")
 ABOUT = (
     "Multiplications are those of convolutions and dense layers; a sample's time is one thread's, "
@@ -25,7 +26,7 @@ ABOUT = (
 
 @torch.no_grad()
 def sample_cost(network: nn.Module, item: Mapping[str, Any], device: torch.device | str = "cpu") -> dict[str, float]:
-    """Return ``multiplications`` and ``seconds`` of one sample.
+    """Return ``evaluations`` of the network, ``multiplications`` and ``seconds`` of one sample.
 
     Args:
         network: In eval mode, on the device.
@@ -46,7 +47,13 @@ def sample_cost(network: nn.Module, item: Mapping[str, Any], device: torch.devic
             times.append((clock() - start) / AT_ONCE)
     finally:
         torch.set_num_threads(threads)
-    return {"multiplications": multiplications, "seconds": statistics.median(times[1:])}
+    evaluations = getattr(network, "evaluations", 1)
+    return {"evaluations": evaluations, "multiplications": multiplications, "seconds": statistics.median(times[1:])}
+
+
+def parameters_of(network: nn.Module) -> int:
+    """Return how many parameters a sample takes: without those of a critic."""
+    return sum(one.numel() for name, one in network.named_parameters() if not name.startswith(TRAINED_WITH))
 
 
 def _multiplications(network: nn.Module, call: Callable[[], Any]) -> int:

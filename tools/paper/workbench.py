@@ -19,6 +19,7 @@ from paper.halved_photographs import halved, tiles
 from paper.parallel_runs import Run, train_all
 from paper.presets import Preset, System
 from paper.run_conditions import machine
+from paper.sample_cost import parameters_of
 from tim_plugin import __version__
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.case_measures import Tools, score
@@ -224,7 +225,7 @@ class Workbench:
             cache=self.root / "datasets" / "reproduce_features",
         )
         found = score(cases, tools, cases.measured, len(cases))
-        return {**found, "parameters": sum(one.numel() for one in network.parameters())}
+        return {**found, "parameters": parameters_of(network)}
 
     def conditions(self) -> dict[str, Any]:
         """Return what stands beside every figure that is measured."""

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from paper import parallel_runs as training
-from paper import rivals, sampling_cost, step_time
+from paper import rivals, sample_cost, step_time
 from paper.presets import PRESETS
-from paper.sampling_cost import parameters_of
+from paper.sample_cost import parameters_of
 from paper.workbench import Workbench
-from tim_plugin.degradations.base import Observed
 from tim_plugin.options.checks import check_options
 from tim_plugin.options.option_file import read_with_overrides
 from tim_plugin.utils.checkpoints import network_of
@@ -40,7 +39,7 @@ def small_bench(bench, monkeypatch):
     """The rivals tiny, and seconds an iteration that were not measured."""
     made = [one for one in rivals.RIVALS["small"] if one.name != NOT_MADE]
     monkeypatch.setattr(rivals, "RIVALS", {"small": tuple(map(tiny, made))})
-    monkeypatch.setattr(sampling_cost, "REPEATS", 1)
+    monkeypatch.setattr(sample_cost, "REPEATS", 1)
     monkeypatch.setattr(rivals, "step_seconds", lambda runs: {name: SECONDS.get(name, 2.0) for name in runs})
     return bench
 
@@ -67,7 +66,7 @@ def test_the_rivals_are_trained_for_equal_time_and_measured_once(small_bench, mo
     assert (folder / "rivals.png").stat().st_size > 5000
     monkeypatch.setattr(training, "_trained", no_training)
     monkeypatch.setattr("paper.workbench.score", no_training)
-    monkeypatch.setattr(rivals, "sampling_cost", no_training)
+    monkeypatch.setattr("paper.set_figures.sample_cost", no_training)
     monkeypatch.setattr(rivals, "step_seconds", no_training)
     assert rivals.reproduce_rivals(small_bench, ["sr16x"]) == content
     assert not rivals._is_stale(small_bench, "sr16x", rows)
@@ -94,10 +93,6 @@ def test_the_rivals_of_a_preset_are_of_tims_size(project_copy, photos, preset, t
     assert all(0.7 < size / sizes["TIM"] < 1.45 for size in sizes.values()), sizes
 
 
-def test_the_multiplications_of_a_known_network(tiny_tower):
-    network = torch.nn.Conv2d(3, 4, 3, 1, 1).eval()
-    cost = sampling_cost.sampling_cost(network, Observed(torch.rand(1, 3, 10, 12)))
-    assert cost["multiplications"] == 10 * 12 * 3 * 4 * 9 and cost["parameters"] == 3 * 4 * 9 + 4
-    assert cost["evaluations"] == 1 and cost["seconds"] > 0
-    tower = tiny_tower(num_levels=2)
-    assert sampling_cost.sampling_cost(tower, Observed(torch.rand(1, 3, 4, 4)))["multiplications"] > 100_000
+def test_a_samples_parameters_are_without_the_critics():
+    network = torch.nn.ModuleDict({"generator": torch.nn.Linear(2, 3), "critic": torch.nn.Linear(5, 7)})
+    assert parameters_of(network) == 2 * 3 + 3
