@@ -1,6 +1,7 @@
 """Ratios of two ways of doing the same thing, measured in one run: python tools/benchmark.py selection"""
 
 import argparse
+import json
 from pathlib import Path
 
 from tim_plugin.cli.start import starting  # first, since tim_plugin also fixes BasicSR's imports
@@ -9,10 +10,13 @@ with starting():
     from speed.ahead import benchmark_ahead
     from speed.backend_speed import benchmark_backends
     from speed.earlier_commit import benchmark_earlier
+    from speed.gpu import benchmark_gpu
+    from speed.others import benchmark_others
     from speed.sampling_speed import benchmark_inference
     from speed.scaling import benchmark_scaling
     from speed.search_speed import ROWS, benchmark_selection
     from speed.settings import DEFAULT, SETTINGS
+    from speed.sizes import benchmark_sizes
     from speed.step_memory import benchmark_memory
     from speed.step_speed import benchmark_training
     from speed.timing import as_json, described, require_repeats
@@ -30,18 +34,25 @@ BENCHMARKS = {
     "scaling": benchmark_scaling,
     "ahead": benchmark_ahead,
 }
-OF_THE_PACKAGE = {"backends": benchmark_backends, "earlier": benchmark_earlier}  # its towers, on a processor
+OF_THE_PACKAGE = {  # its towers, on a processor
+    "backends": benchmark_backends,
+    "earlier": benchmark_earlier,
+    "others": benchmark_others,
+    "sizes": benchmark_sizes,
+}
+GPU = "gpu"
 WHAT = (
     "selection: the search for the nearest candidate; inference: many samples, tiles; "
     "training: ways to take an optimizer step; memory: of a step, computed; scaling: two processes against one; "
     "ahead: training with search_ahead; backends: sampling by each installed engine, on a processor; "
-    "earlier: sampling, training and start against an earlier commit"
+    "earlier: sampling, training and start against an earlier commit; others: beside spandrel's RRDBNet and the public "
+    "code's search; sizes: cost of a pixel from 8x8 to 512x512; gpu: what a GPU gives, as JSON"
 )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=[*BENCHMARKS, *OF_THE_PACKAGE], help=WHAT)
+    parser.add_argument("what", choices=[*BENCHMARKS, *OF_THE_PACKAGE, GPU], help=WHAT)
     parser.add_argument("--network", choices=list(SETTINGS), nargs="+", default=DEFAULT)
     parser.add_argument("--repeats", type=int, default=5, help="pairs that are timed (default: 5)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
@@ -59,16 +70,21 @@ def main() -> None:
     if chosen and args.what != "selection":
         parser.error(f"--{next(iter(chosen))} is selection's: leave it out for {args.what}")
     require_repeats(args.repeats)
-    device = str(choose_device(args.device))
+    device = str(choose_device("cuda" if args.what == GPU else args.device))
     if device not in ("cpu", "cuda"):
         raise TimError(f"--device {device}: use cpu or cuda (and CUDA_VISIBLE_DEVICES for which of several)")
     if args.json is not None:
         require_room(args.json)
-    if args.what in OF_THE_PACKAGE:
+    if args.what == GPU:
+        results = [benchmark_gpu(device)]
+    elif args.what in OF_THE_PACKAGE:
         results = OF_THE_PACKAGE[args.what](args.repeats)
     else:
         results = [one for name in args.network for one in BENCHMARKS[args.what](name, args.repeats, device, **chosen)]
-    print("\n".join(described(one) for one in results))
+    if args.what == GPU:
+        print(json.dumps(as_json(results, ROOT, device), indent=2))
+    else:
+        print("\n".join(described(one) for one in results))
     if args.json is not None:
         write_json(args.json, as_json(results, ROOT, device))
         print(f"written: {args.json}")

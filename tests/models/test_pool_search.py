@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from support.tiny_runs import build, same, train, weights
 from tim_plugin.imle.latents import Latents, draw_level
 from tim_plugin.losses.distance import PixelDistance
+from tim_plugin.models import pool_search
 from tim_plugin.models.pool_search import PoolSearch
 from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.seeds import keyed_generator
@@ -23,9 +25,9 @@ def search(tiny_tower):
         "gt": torch.rand(EXAMPLES, 3, 32, 32, generator=generator),
     }
 
-    def found(draw=draw_level, **imle):
+    def found(draw=draw_level, tower=None, **imle):
         spec = ImleSpec(**{"samples_per_level": CANDIDATES, "max_candidates_per_batch": 12, **imle})
-        search = PoolSearch(tiny_tower(), PixelDistance(), spec, 0, 0)
+        search = PoolSearch(tower or tiny_tower(), PixelDistance(), spec, 0, 0)
         search.runner.draw = draw
         return search(search.pyramids(batch), 1)
 
@@ -61,6 +63,43 @@ def test_examples_searched_together_get_the_codes_they_get_alone(search, samplin
     for other in found[1:]:
         assert same_codes(alone, other)
         assert other.distance == pytest.approx(alone.distance, rel=1e-5)
+
+
+@pytest.mark.parametrize("vanilla", [{}, {"sampling": "vanilla"}])
+def test_features_of_targets_are_computed_once_a_pool_where_they_are_few(model_options, monkeypatch, vanilla):
+    """Pools of 2 and then 4 examples, two at a time: four steps take three searches."""
+
+    def trained():
+        imle = {"samples_per_level": 3, "pool_size": 4, "reuse": 3, "search_batch": 2, **vanilla}
+        distance = {"type": "PerceptualDistanceLoss", "backbone": "tim_small", "weights": "bundled"}
+        model = build(model_options(2, imle, perceptual_opt={**distance, "calibration": "bundled"}))
+        features, constant = model.distance.features, []
+        model.distance.features = lambda images: constant.append(not torch.is_grad_enabled()) or features(images)
+        train(model, 1, 4)
+        return weights(model.net_g), sum(constant)
+
+    kept, fewer = trained()
+    monkeypatch.setattr(pool_search, "KEPT_BYTES", 0)
+    plain, more = trained()
+    assert same(kept, plain)
+    assert more - fewer == LEVELS * (2 + 4)  # a trial of each pool's size, and the steps
+
+
+def test_channels_last_is_the_default_where_it_gains_and_finds_the_same(search, tiny_tower):
+    wide, layouts = tiny_tower(trunk_channels=8), []
+    hook = wide.levels[0].conv_first.register_forward_pre_hook(
+        lambda _, given: layouts.append(given[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    default, plain = search(tower=wide), search(tower=wide, channels_last=False)
+    hook.remove()
+    assert layouts == [True] * EXAMPLES + [False] * EXAMPLES
+    assert same_codes(default, plain) and default.distance == pytest.approx(plain.distance, rel=1e-5)
+
+    def is_on(tower, **imle):
+        return PoolSearch(tower, PixelDistance(), ImleSpec(**imle), 0, 0).runner.plan.channels_last
+
+    assert is_on(wide) and not is_on(wide.to("meta")) and not is_on(tiny_tower(trunk_channels=(8, 8, 8, 7)))
+    assert is_on(tiny_tower(), channels_last=True)
 
 
 def test_compiled_levels_find_the_same(search, monkeypatch):

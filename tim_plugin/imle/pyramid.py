@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tim_plugin.degradations.base import Degradation, Observed
-from tim_plugin.imle.types import Condition, Weighted
+from tim_plugin.imle.types import Condition, Known, Weighted
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.resize import bicubic_resize
 
@@ -20,7 +20,7 @@ class Pyramids(NamedTuple):
     """What a search and a training step need of N examples, coarse to fine: each level's condition and target."""
 
     conditions: list[Condition]
-    targets: list[Tensor | Weighted]
+    targets: list[Tensor | Weighted | Known]
 
 
 def pyramids_of(batch: Mapping[str, Any], tower: Any) -> Pyramids:

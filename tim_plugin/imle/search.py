@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tim_plugin.imle.latents import Latents, LevelShape
 from tim_plugin.imle.search_runner import Latent, SearchRunner, features_of
-from tim_plugin.imle.types import Condition, DistanceLike, Features, TowerLike, Weighted, coarsest
+from tim_plugin.imle.types import Condition, DistanceLike, Features, Known, TowerLike, Weighted, coarsest
 from tim_plugin.utils.errors import NonFiniteError
 from tim_plugin.utils.trees import choose, take, tile
 
@@ -59,7 +59,7 @@ def hierarchical(
     tower: TowerLike,
     distance: DistanceLike,
     conditions: Sequence[Condition],
-    targets: Sequence[Tensor | Weighted],
+    targets: Sequence[Tensor | Weighted | Known],
     num_candidates: Sequence[int],
     generator: torch.Generator,
     max_candidates_per_batch: int = 20,
@@ -104,7 +104,7 @@ def vanilla(
     tower: TowerLike,
     distance: DistanceLike,
     conditions: Sequence[Condition],
-    targets: Sequence[Tensor | Weighted],
+    targets: Sequence[Tensor | Weighted | Known],
     num_candidates: Sequence[int],
     generator: torch.Generator,
     max_candidates_per_batch: int = 20,

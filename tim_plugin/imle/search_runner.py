@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tim_plugin.imle.latents import Draw, LevelLatent, LevelShape, draw_level
 from tim_plugin.imle.tower_runner import PlannedTower, SearchPlan, is_sharded, kept_weights
-from tim_plugin.imle.types import DistanceLike, Features, TowerLike, Weighted
+from tim_plugin.imle.types import DistanceLike, Features, Known, TowerLike, Weighted, features_of_target
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.memory import in_memory, peak_bytes
 from tim_plugin.utils.trees import join, split
@@ -166,13 +166,13 @@ class SearchRunner:
         self.planned.forget_size(level)
 
 
-def features_of(distance: DistanceLike, targets: Sequence[Tensor | Weighted]) -> list[Features]:
-    """Return the features of the targets, computed once for all candidates.
+def features_of(distance: DistanceLike, targets: Sequence[Tensor | Weighted | Known]) -> list[Features]:
+    """Return the features of the targets, computed once for all candidates, or before.
 
     Raises:
         TimError: They do not fit in memory.
     """
-    found = in_memory(lambda: [distance.features(target) for target in targets])
+    found = in_memory(lambda: [features_of_target(distance, target) for target in targets])
     if found is None:
         count = len(targets[0].image if isinstance(targets[0], Weighted) else targets[0])
         raise TimError(

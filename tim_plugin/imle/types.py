@@ -31,6 +31,12 @@ class Weighted(NamedTuple):
     weight: Tensor
 
 
+class Known(NamedTuple):
+    """Features of targets, in their place, where they were computed once for a search and the steps after it."""
+
+    features: Features
+
+
 class TowerLike(Protocol):
     """What a search needs of a generator."""
 
@@ -51,6 +57,11 @@ class DistanceLike(Protocol):
 
     def distance(self, a: Features, b: Features) -> Tensor:
         """Distances (N,), weighted if ``b`` are features of a weighted target."""
+
+
+def features_of_target(distance: DistanceLike, target: Tensor | Weighted | Known) -> Features:
+    """Return the features of a target: those that are known, or else as the distance computes them."""
+    return target.features if isinstance(target, Known) else distance.features(target)
 
 
 def coarsest(conditions: Sequence[Condition]) -> Tensor:

@@ -6,16 +6,20 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from tim_plugin.imle.latents import Latents
-from tim_plugin.imle.pool import Batch
+from tim_plugin.imle.pool import Batch, size_of
 from tim_plugin.imle.pyramid import Pyramids, pyramids_of
 from tim_plugin.imle.search import search_by
-from tim_plugin.imle.search_runner import SearchPlan, SearchRunner
-from tim_plugin.imle.types import DistanceLike, coarsest
+from tim_plugin.imle.search_runner import SearchPlan, SearchRunner, features_of
+from tim_plugin.imle.types import DistanceLike, Known, coarsest
 from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.seeds import keyed_generator
-from tim_plugin.utils.trees import split
+from tim_plugin.utils.trees import join, split
+
+KEPT_BYTES = 2**28  # that a pool's features of targets may take
+FEWEST_CHANNELS = 8  # floats of a vector of AVX2: with fewer in a trunk, channels last gains nothing
 
 
 class Found(NamedTuple):
@@ -40,7 +44,7 @@ class PoolSearch:
         self.tower, self.distance, self.imle, self.seed, self.rank = tower, distance, imle, seed, rank
         plan = SearchPlan(
             precision=imle.search_precision,
-            channels_last=imle.channels_last,
+            channels_last=_gains_from_channels_last(tower) if imle.channels_last is None else imle.channels_last,
             compiled=imle.search_compile,
             memory_gib=imle.search_memory_gib,
         )
@@ -53,6 +57,21 @@ class PoolSearch:
     def pyramids(self, batch: Batch) -> Pyramids:
         """Return the condition and the target of each level for the examples of a batch."""
         return pyramids_of(batch, self.tower)
+
+    @torch.no_grad()
+    def with_features(self, batch: Batch) -> Pyramids:
+        """Return :meth:`pyramids`, whose targets are features already where a pool's take at most :data:`KEPT_BYTES`.
+
+        Raises:
+            TimError: The features of ``search_batch`` examples do not fit in memory.
+        """
+        pyramids = self.pyramids(batch)
+        parts = split(pyramids.targets, self.imle.search_batch, size_of(batch))
+        found = [features_of(self.distance, parts[0])]
+        if len(parts) * sum(tensor.nbytes for tensor in tree_leaves(found)) > KEPT_BYTES:
+            return pyramids
+        found += [features_of(self.distance, part) for part in parts[1:]]
+        return pyramids._replace(targets=[Known(level) for level in join(found)])
 
     def __call__(self, pyramids: Pyramids, iteration: int) -> Found:
         """Search all examples, ``imle: search_batch`` at a time.
@@ -76,3 +95,9 @@ class PoolSearch:
         ]
         distances = torch.cat([part.distances for part in found])[:, list(supervised)]
         return Found(Latents.concatenate([part.latents for part in found]), float(distances.sum(dim=1).mean()))
+
+
+def _gains_from_channels_last(tower: nn.Module) -> bool:
+    """Tell whether the layout was measured to gain: with towers of such trunks on CPUs, and not with stacks."""
+    fewest = min(getattr(tower.spec, "trunk_channels", (0,)))
+    return fewest >= FEWEST_CHANNELS and next(tower.parameters()).device.type == "cpu"

@@ -15,6 +15,7 @@ from torch import Tensor
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, ExamplePool, crop_size, size_of
 from tim_plugin.imle.pyramid import Pyramids
+from tim_plugin.imle.types import features_of_target
 from tim_plugin.models.ahead_search import AheadSearch, Setting
 from tim_plugin.models.optimisation import DTYPES, Part, require_finite
 from tim_plugin.models.pool_search import Found, PoolSearch
@@ -61,7 +62,7 @@ class TIMModel(TowerModel):
         super().init_training_settings()
         seed, rank, tower = self.opt["manual_seed"], self.opt["rank"], self.get_bare_model(self.net_g)
         self.search = PoolSearch(tower, self.distance, self.imle, seed, rank)
-        self.pool = ExamplePool(self.imle.pool_size, self.imle.reuse, self.search.pyramids, seed, rank)
+        self.pool = ExamplePool(self.imle.pool_size, self.imle.reuse, self.search.with_features, seed, rank)
         self.selected_distance = float("nan")
         self.search_age = 0  # iterations between the weights that the pool was searched with and its first use
         self.waiting: Waiting | None = None
@@ -119,7 +120,7 @@ class TIMModel(TowerModel):
         losses = {}
         for level in self.search.supervised():
             with torch.no_grad():
-                target_features = self.distance.features(pyramids.targets[level])
+                target_features = features_of_target(self.distance, pyramids.targets[level])
             distances = self.distance.distance(self.distance.features(images[level]), target_features)  # (N,)
             losses[f"l_level{level + 1}"] = self.loss_weight * distances.mean()
         for name, loss in losses.items():

@@ -62,7 +62,11 @@ class ImleSpec(Section):
     search_precision: Literal["fp32", "bf16"] = option(
         "fp32", "Precision of the candidates; with bf16 each winner is run once more in full precision."
     )
-    channels_last: bool = option(False, "Run the search's levels with channels last in memory.")
+    channels_last: bool | None = option(
+        None,
+        "Run the search's levels with channels last in memory; left out, on CPUs with a tower whose trunks have "
+        "8 channels or more.",
+    )
     search_compile: bool = option(False, "Compile the levels for the search.")
     search_memory_gib: float | None = option(
         None, "Memory that the search's tensors may take, in GiB, in place of max_candidates_per_batch.", above=0

@@ -55,15 +55,15 @@ def benchmark_backends(repeats: int = 5) -> list[Comparison]:
 
 def _of_case(name: str, side: int, count: int, threads: int, repeats: int) -> list[Comparison]:
     network = load(name).network
-    lq = Observed(_smooth(network.spec.num_in_ch, side))
-    draw, backends = partial(_draw, lq, count), Backends(network)
+    lq = Observed(smooth(network.spec.num_in_ch, side))
+    draw, backends = partial(draw_samples, lq, count), Backends(network)
     found = []
     for engine in installed():
         resources = Resources(backend=engine, memory_gib=MEMORY_GIB)
         plan, _ = backends.plan(side, side, torch.device("cpu"), resources, 0)
         plain, ours = (partial(draw, tower, plan.samples_per_batch) for tower in (network, plan.tower))
         most = float((plain() - ours()).abs().max())
-        pairs = [(_seconds(plain), _seconds(ours)) for _ in range(repeats)]
+        pairs = [(both_seconds(plain), both_seconds(ours)) for _ in range(repeats)]
         for kind, what in enumerate(("processor time", "wall time")):
             before, after = ([pair[way][kind] for pair in pairs] for way in (0, 1))
             ratios = [a / b for a, b in zip(before, after, strict=True)]
@@ -81,17 +81,18 @@ def _of_case(name: str, side: int, count: int, threads: int, repeats: int) -> li
     return found
 
 
-def _smooth(channels: int, side: int) -> Tensor:
+def smooth(channels: int, side: int) -> Tensor:
     """Return an LQ that samples agree with after a few rounds of saving, as with those of photographs."""
     coarse = torch.rand(1, channels, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.2
     return F.interpolate(coarse, (side, side), mode="bilinear").mul(255).round().div(255)
 
 
-def _draw(lq: Observed, count: int, tower: torch.nn.Module, at_once: int) -> Tensor:
+def draw_samples(lq: Observed, count: int, tower: torch.nn.Module, at_once: int) -> Tensor:
+    """Return samples of an LQ."""
     return sample_image(tower, lq, count, 0, "x", None, at_once)
 
 
-def _seconds(function: Callable[[], Tensor]) -> tuple[float, float]:
+def both_seconds(function: Callable[[], Tensor]) -> tuple[float, float]:
     """Return the processor's and the wall's seconds of a call."""
     started = time.process_time(), time.perf_counter()
     function()

@@ -130,5 +130,5 @@ def as_json(found: list[Any], root: Path, device: str | torch.device) -> dict[st
     """Return findings with what they were measured on; ``root`` is the project's folder, for the commit."""
     return {
         "conditions": {**machine(root, device), "threads": torch.get_num_threads()},
-        "results": [asdict(one) for one in found],
+        "results": [one if isinstance(one, dict) else asdict(one) for one in found],
     }
