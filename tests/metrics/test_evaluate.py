@@ -146,7 +146,7 @@ def test_sets_count_all_samples_or_so_many(folders, run_tool, tmp_path, capsys):
     assert figures[None]["images_in_sets"] == {"samples": 18, "ground_truths": 6, "samples_of_each": 3}
     assert figures[1]["images_in_sets"] == {"samples": 6, "ground_truths": 6, "samples_of_each": 1}
     assert figures[None]["frechet_squeezenet"] != figures[1]["frechet_squeezenet"]
-    names = {"frechet_squeezenet", "frechet_squeezenet_parts", "kid_squeezenet", "prc", "density_coverage"}}
+    names = {"frechet_squeezenet", "frechet_squeezenet_parts", "kid_squeezenet", "prc", "density_coverage"}
     names |= {"images_in_sets"}
     assert set(figures[None]) == set(figures[1]) == names
     parts = figures[None]["frechet_squeezenet_parts"]
