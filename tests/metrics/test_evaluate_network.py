@@ -129,6 +129,22 @@ def test_a_network_is_evaluated_without_writing_images(photos, tiny_tower, tmp_p
     assert first.shape == (2, *gt.shape)
     assert figures["lr_psnr"]["worst"] >= 45 and figures["lr_psnr"]["unit"] == "dB"
     assert 5 < figures["psnr"]["mean"] < 40
+    common = (
+        "-opt",
+        tmp_path / "t.yml",
+        "-m",
+        tmp_path / "net.pth",
+        "-n",
+        2,
+        "--metrics",
+        "variation",
+    )
+    common += ("--lpips-backbone", "tim_small")
+    run_tool(*common, "--temperature", "0", "-o", tmp_path / "f.json")
+    written = json.loads((tmp_path / "f.json").read_text())
+    assert written["figures"]["variation"]["l_std"] == 0 and written["conditions"]["temperature"] == "0"
+    with pytest.raises(TimError, match="^--temperature has 2 entries: give one for all, or one for each of 4 levels"):
+        run_tool(*common, "--temperature", "1,2", "-o", tmp_path / "f.json")
 
 
 def test_a_data_set_without_coefficients_has_no_consistency_to_measure(

@@ -64,6 +64,7 @@ def _add_network(network: argparse._ArgumentGroup) -> None:
     network.add_argument("--force_yml", nargs="+", default=[], metavar="SECTION:KEY=VALUE", help="override its options")
     network.add_argument("-n", "--num-samples", type=int, default=10, help="samples of each input (default: 10)")
     network.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
+    network.add_argument("--temperature", default="1", metavar="T|T,T,..", help="of the latents (default: 1)")
     network.add_argument("--batch", type=int, default=4, help="samples computed at once (default: 4)")
 
 

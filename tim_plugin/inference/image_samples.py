@@ -50,6 +50,7 @@ def sample_image(
     level_seeds: LevelSeeds | None = None,
     max_samples_per_batch: int = 4,
     consistency: str | None = None,
+    temperature: Temperature = 1.0,
 ) -> Tensor:
     """Return the samples of one image as they are to be saved.
 
@@ -62,6 +63,7 @@ def sample_image(
         level_seeds: See :func:`tim_plugin.inference.sampler.sample`.
         max_samples_per_batch: Samples computed at once.
         consistency: See :func:`tim_plugin.inference.finishing.finish`.
+        temperature: Of a tower, see :func:`tim_plugin.inference.sampler.sample_chunks`.
 
     Returns:
         (n, C, H, W) on the CPU, in [0, 1] and on the 8-bit grid. An LQ whose sides the tower's levels do not divide is
@@ -72,7 +74,7 @@ def sample_image(
         TimError: A sample has values that are not finite.
     """
     chunks = sample_image_chunks(
-        tower, observed, num_samples, seed, image_key, level_seeds, max_samples_per_batch, consistency
+        tower, observed, num_samples, seed, image_key, level_seeds, max_samples_per_batch, consistency, temperature
     )
     return joined(list(chunks))
 
@@ -154,6 +156,7 @@ def sample_loader(
     consistency: str | None = None,
     indices: Iterable[int] | None = None,
     leave_out: Callable[[str], None] | None = None,
+    temperature: Temperature = 1.0,
 ) -> Iterator[tuple[SampledImage, dict[str, list[float]]]]:
     """Sample one image of a loader after the other.
 
@@ -167,6 +170,7 @@ def sample_loader(
         consistency: See :func:`tim_plugin.inference.finishing.finish`.
         indices: Of the loader's images, where it gives some of the images only; None counts from 0.
         leave_out: Told why an image that cannot be read or sampled is left out; None leaves none out.
+        temperature: As for :func:`sample_image`.
 
     Yields:
         The samples, and how consistent each is with the input, by measure.
@@ -180,9 +184,8 @@ def sample_loader(
 
     def sampled(index: int, data: Mapping[str, Any]) -> tuple[SampledImage, dict[str, list[float]]]:
         observed = Observed(data["lq"], data.get("given", {}))
-        samples = sample_image(
-            tower, move(observed, device), num_samples, seed, index, None, max_samples_per_batch, consistency
-        )
+        given = (move(observed, device), num_samples, seed, index, None, max_samples_per_batch, consistency)
+        samples = sample_image(tower, *given, temperature)
         gt = data["gt"][0] if "gt" in data else None
         picture = degradation.picture(data["lq"][0])
         image = SampledImage(name(index, data["lq_path"][0]), picture, samples, gt)

@@ -7,17 +7,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from basicsr.data import build_dataset
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from tim_plugin.data.pairs import pair_files
 from tim_plugin.degradations.base import Degradation, Measure, Observed
-from tim_plugin.inference.finishing import degradation_of, measure_consistency
-from tim_plugin.inference.image_samples import sample_loader
+from tim_plugin.inference.finishing import measure_consistency
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import images_of, read_bytes, read_image, round_to_8_bit
 from tim_plugin.utils.memory import in_memory
@@ -230,69 +228,3 @@ def _grouped(files: Sequence[Path], pattern: str, names: set[str], pred: Path) -
             "name others' files with --pattern, such as '{name}' where there is one of each"
         )
     return {name: [of_name[index] for index in sorted(of_name)] for name, of_name in found.items()}
-
-
-class NetworkCases(Cases):
-    """The samples of a network, computed one input after the other and never written.
-
-    Args:
-        dataset: The section of a data set with GT, as an option file has it, with ``phase`` and ``scale``.
-        network: In eval mode.
-        num_samples: For each input.
-        seed: Of the samples.
-        device: Where.
-        max_samples_per_batch: Samples computed at once.
-
-    Attributes:
-        measured: The measures of consistency that the cases have; none where the data set does not give what they need.
-
-    Raises:
-        TimError: The data cannot be read.
-    """
-
-    def __init__(
-        self,
-        dataset: Mapping[str, Any],
-        network: nn.Module,
-        num_samples: int,
-        seed: int,
-        device: torch.device | str = "cpu",
-        max_samples_per_batch: int = 4,
-    ) -> None:
-        super().__init__()
-        self.dataset = build_dataset(dict(dataset))
-        self.network = network.to(device)
-        self.num_samples, self.seed, self.device, self.at_once = num_samples, seed, device, max_samples_per_batch
-        first = self._first()
-        degradation = degradation_of(network, self.dataset)
-        complete = degradation.is_complete(Observed(first["lq"], first.get("given", {})))
-        self.measured: Mapping[str, Measure] = degradation.measured if complete else {}
-
-    def _first(self) -> Mapping[str, Any]:
-        """Return the first input that can be read."""
-        problems = []
-        for index in range(len(self)):
-            try:
-                return self.dataset[index]
-            except TimError as error:
-                problems.append(error)
-        raise problems[0]
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __iter__(self) -> Iterator[Case]:
-        """Sample one input after the other; one with a file that cannot be read or sampled is left out.
-
-        Raises:
-            TimError: An input has no GT.
-        """
-        loader = torch.utils.data.DataLoader(self.dataset)
-        sampled = sample_loader(
-            self.network, loader, self.num_samples, self.seed, self.device, self.at_once, leave_out=self.leave_out
-        )
-        for image, consistency in sampled:
-            if image.gt is None:
-                raise TimError(f"{image.name}: has no ground truth to compare with: use a data set with GT")
-            samples, gt = image.samples.expand(-1, 3, -1, -1), image.gt.expand(3, -1, -1)
-            yield Case(image.name, samples, gt, consistency, image.lq)

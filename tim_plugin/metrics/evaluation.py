@@ -21,8 +21,9 @@ from tim_plugin.losses.backbones import TIM_SMALL
 from tim_plugin.losses.distance import PerceptualDistance, require_distance
 from tim_plugin.metrics import calibration
 from tim_plugin.metrics.case_measures import Tools, check_metrics, score
-from tim_plugin.metrics.cases import FolderCases, NetworkCases
+from tim_plugin.metrics.cases import FolderCases
 from tim_plugin.metrics.feature_extractors import Extractor, build_extractor, default_extractor, require_extractor
+from tim_plugin.metrics.network_cases import NetworkCases, temperature_for
 from tim_plugin.metrics.report import table, without_infinities
 from tim_plugin.metrics.set_measures import check_sets
 from tim_plugin.metrics.several_samples import LEAST_SAMPLES
@@ -197,9 +198,11 @@ def _network(
     (phase, dataset), *others = [(key, one) for key, one in opt["datasets"].items() if key.startswith("test")]
     if others:
         raise TimError(f"-opt {args.opt}: holds {len(others) + 1} data sets; keep the one that is to be evaluated")
-    cases = NetworkCases(dataset, network, args.num_samples, args.seed, device, args.batch)
+    temperature = temperature_for(network, args.temperature)
+    cases = NetworkCases(dataset, network, args.num_samples, args.seed, device, args.batch, temperature)
     source = {"option_file": str(args.opt), "data_set": dataset.get("name", phase), "checkpoint": str(checkpoint)}
-    return cases, {**source, "forced": " ".join(args.force_yml) or None, "seed": args.seed}
+    source |= {"forced": " ".join(args.force_yml) or None, "seed": args.seed}
+    return cases, {**source, "temperature": None if temperature == 1 else args.temperature}
 
 
 def _trained(args: argparse.Namespace, opt: Mapping[str, Any]) -> nn.Module:

@@ -20,7 +20,7 @@ from tim_plugin import __version__
 from tim_plugin.inference import towers as pretrained
 from tim_plugin.metrics.calibration import LEVELS, SPACES
 from tim_plugin.metrics.case_measures import Tools, score
-from tim_plugin.metrics.cases import NetworkCases
+from tim_plugin.metrics.network_cases import NetworkCases
 from tim_plugin.metrics.posterior import coverage, widest
 from tim_plugin.utils.metric_names import OF_POSTERIOR, VARIATION
 from towers.recipes import TOWERS
@@ -35,6 +35,7 @@ TOWER_OF = {
 TASKS = tuple(TOWER_OF)
 INPUTS = 40
 NUM_SAMPLES = 32
+TEMPERATURES = (1.5, 2.0)  # beside 1, that of training
 TILE_PX = 64
 METRICS = ("lpips", "lpips_diversity", *OF_POSTERIOR, VARIATION)
 ABOUT = f"""{NUM_SAMPLES} samples of each of evenly spread tiles that no tower was trained on. For samples that are
@@ -42,6 +43,8 @@ distributed like the truth the spread over the error is 1 and the coverage of an
 too much alike for how far off they are. Energy score, CRPS and best of k: less is better. G-STD is the deviation over
 samples of the PSNR (dB), L-STD that of each pixel (in [0, 1]): how much samples differ, whether that is right or not.
 [How each is measured](../../guide/evaluation.md)."""
+ABOUT_TEMPERATURE = """The same with latents that are multiplied by a temperature
+([how](../../guide/exploring.md)); at 1 as in training."""
 
 
 def reproduce_calibration(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
@@ -58,7 +61,7 @@ def reproduce_calibration(bench: Workbench, tasks: Sequence[str] = TASKS) -> dic
         TimError: The data or the features cannot be read.
     """
     folder = folder_of(bench.root, bench.preset.name)
-    measured = {task: _figures(bench, TOWER_OF[task]) for task in tasks}
+    measured = {task: _at_temperatures(bench, TOWER_OF[task]) for task in tasks}
     conditions = {task: _conditions(bench, one["images"]) for task, one in measured.items()}
     content = {"tasks": measured, "conditions": conditions}
 
@@ -73,7 +76,13 @@ def reproduce_calibration(bench: Workbench, tasks: Sequence[str] = TASKS) -> dic
     return content
 
 
-def _figures(bench: Workbench, name: str) -> dict[str, Any]:
+def _at_temperatures(bench: Workbench, name: str) -> dict[str, Any]:
+    """Return a tower's figures, and as ``temperatures`` those at each of the others."""
+    others = {f"{one:g}": _figures(bench, name, one) for one in TEMPERATURES}
+    return {**_figures(bench, name, 1.0), "temperatures": others}
+
+
+def _figures(bench: Workbench, name: str, temperature: float) -> dict[str, Any]:
     """Return a tower's figures, from where they are kept if they were measured before."""
     weights = content_of(pretrained.path_of(name))
     section = _section(bench, name)
@@ -84,9 +93,10 @@ def _figures(bench: Workbench, name: str) -> dict[str, Any]:
         "distance": bench.distance.name,
         "features": content_of(features) if features.is_file() else bench.weights,
         "measured": [*METRICS, INPUTS, NUM_SAMPLES, SAMPLING_SEED, __version__],
+        **({} if temperature == 1 else {"temperature": temperature}),
     }
     place = bench.root / "experiments" / "reproduce_towers"
-    return {"weights": weights, **kept_json(place, name, key, lambda: _measured(bench, name, section))}
+    return {"weights": weights, **kept_json(place, name, key, lambda: _measured(bench, name, section, temperature))}
 
 
 def _section(bench: Workbench, name: str) -> dict[str, Any]:
@@ -96,9 +106,9 @@ def _section(bench: Workbench, name: str) -> dict[str, Any]:
     return {**section, "dataroot_gt": str(tiles(whole, whole.parent.parent / f"val_{TILE_PX}" / whole.name, TILE_PX))}
 
 
-def _measured(bench: Workbench, name: str, section: Mapping[str, Any]) -> dict[str, Any]:
+def _measured(bench: Workbench, name: str, section: Mapping[str, Any], temperature: float) -> dict[str, Any]:
     network = pretrained.load(name, bench.device).network
-    cases = NetworkCases(section, network, NUM_SAMPLES, SAMPLING_SEED, bench.device, AT_ONCE)
+    cases = NetworkCases(section, network, NUM_SAMPLES, SAMPLING_SEED, bench.device, AT_ONCE, temperature)
     chosen = np.linspace(0, len(cases) - 1, min(INPUTS, len(cases))).round().astype(int)  # evenly spread, none picked
     cases.dataset = Subset(cases.dataset, chosen.tolist())
     return {"images": len(cases), **score(cases, Tools(METRICS, bench.distance, device=bench.device), {}, len(cases))}
@@ -124,14 +134,27 @@ def _page(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows = [[f"`{TOWER_OF[task]}`", *_cells(one)] for task, one in tasks.items()]
     lines = ["# Are the samples distributed like the truth?", "", ABOUT, "", *table(header, rows), ""]
     lines += ["![Coverage, best of n, distance and diversity](calibration.png)", ""]
-    return [
-        *lines,
+    lines += [
         "Left: a true posterior lies on the grey line; middle: the expected best of n as a share of best of 1.",
+        "",
     ]
+    warm = [
+        [f"`{TOWER_OF[task]}`", temperature, *_shared_cells(figures)]
+        for task, one in tasks.items()
+        for temperature, figures in {"1": one, **one.get("temperatures", {})}.items()
+    ]
+    header = ["tower", "temperature", *header[1:-2]]
+    return [*lines, "## More variety than in training", "", ABOUT_TEMPERATURE, "", *table(header, warm)]
 
 
 def _cells(one: Mapping[str, Any]) -> list[str]:
-    curve, variation = one["lpips"]["best_of_curve"], one[VARIATION]
+    variation = one[VARIATION]
+    return [*_shared_cells(one), f"{variation['g_std']['psnr']:.3f}", f"{variation['l_std']:.4f}"]
+
+
+def _shared_cells(one: Mapping[str, Any]) -> list[str]:
+    """Return what both tables have of a tower's figures."""
+    curve = one["lpips"]["best_of_curve"]
     cells = [
         f"{one[name][space]:.{digits}f}"
         for name, digits in (("energy_score", 4), ("crps", 4), ("spread_over_error", 2))
@@ -139,7 +162,7 @@ def _cells(one: Mapping[str, Any]) -> list[str]:
     ]
     cells += [", ".join(f"{value:.0%}"[:-1] for value in one["coverage"][space].values()) for space in SPACES]
     cells += [f"{curve[count - 1]:.3f}" for count in (1, 8, NUM_SAMPLES)]
-    return [*cells, f"{one['lpips_diversity']:.3f}", f"{variation['g_std']['psnr']:.3f}", f"{variation['l_std']:.4f}"]
+    return [*cells, f"{one['lpips_diversity']:.3f}"]
 
 
 def _curves(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from paper.run_conditions import machine
 from paper.sample_cost import AT_ONCE as COSTED_AT_ONCE
 from paper.sample_cost import sample_cost
 from paper.workbench import AT_ONCE, SAMPLING_SEED, Workbench
-from tim_plugin.metrics.cases import Case, NetworkCases
+from tim_plugin.metrics.cases import Case
 from tim_plugin.metrics.feature_extractors import Extractor
 from tim_plugin.metrics.finite_sets import LEAST_INPUTS
+from tim_plugin.metrics.network_cases import NetworkCases
 from tim_plugin.metrics.set_measures import Sets
 from tim_plugin.utils.images import list_images, round_to_8_bit
 

@@ -23,7 +23,6 @@ from paper.sample_cost import parameters_of
 from tim_plugin import __version__
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.case_measures import Tools, score
-from tim_plugin.metrics.cases import NetworkCases
 from tim_plugin.metrics.feature_extractors import (
     EFFICIENTNET_LITE0,
     INSTALL,
@@ -31,6 +30,7 @@ from tim_plugin.metrics.feature_extractors import (
     build_extractor,
     is_installed,
 )
+from tim_plugin.metrics.network_cases import NetworkCases
 from tim_plugin.options.option_file import read_option_file, read_with_overrides
 from tim_plugin.utils.checkpoints import load_network, network_of
 from tim_plugin.utils.errors import TimError
