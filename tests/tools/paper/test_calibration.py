@@ -21,7 +21,7 @@ def no_measuring(*arguments):
 def test_towers_are_measured_once_and_stand_on_one_page(bench, monkeypatch, capsys):
     monkeypatch.setattr(calibration, "INPUTS", 2)
     monkeypatch.setattr(calibration, "NUM_SAMPLES", 9)
-    monkeypatch.setattr(calibration, "TEMPERATURES", (2.0,))
+    monkeypatch.setattr(calibration, "TEMPERATURES", (0.0,))
     content = calibration.reproduce_calibration(bench, ["sr16x"])
     folder = bench.root / "docs" / "results" / "small"
     assert json.loads((folder / "calibration.json").read_text()) == content
@@ -29,8 +29,8 @@ def test_towers_are_measured_once_and_stand_on_one_page(bench, monkeypatch, caps
     assert found["images"] == 2 and found["energy_score"]["pixels"] > 0
     assert 0 < found["coverage"]["pixels"]["50%"] <= found["coverage"]["pixels"]["80%"] < 1
     page = (folder / "calibration.md").read_text()
-    warm = found["temperatures"]["2"]
-    assert warm["variation"]["l_std"] > found["variation"]["l_std"] and "| `sr16x-small` | 2 |" in page
+    cold = found["temperatures"]["0"]
+    assert cold["variation"]["l_std"] == 0 < found["variation"]["l_std"] and "| `sr16x-small` | 0 |" in page
     best = [found["lpips"]["best_of_curve"][count - 1] for count in (1, 8, 9)]
     assert "| `sr16x-small` |" in page and " | ".join(f"{one:.3f}" for one in best) in page
     assert "- data set: data, halved; tiles of val" in page and "![Coverage" in page
