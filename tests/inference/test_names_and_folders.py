@@ -109,12 +109,12 @@ def test_what_the_network_cannot_sample_stops_no_other(tmp_path, frames, checkpo
 
     sample = files.sample_image_chunks
 
-    def without_memory(tower, observed, *others):
+    def without_memory(tower, observed, *others, **named):
         if len(seen := [*without_memory.seen, 1]) == 2:
             without_memory.seen = seen
             raise MemoryError
         without_memory.seen = seen
-        yield from sample(tower, observed, *others)
+        yield from sample(tower, observed, *others, **named)
 
     without_memory.seen = []
     monkeypatch.setattr(files, "sample_image_chunks", without_memory)

@@ -141,7 +141,19 @@ class Workbench:
         return train_all(runs, self.root, self.jobs)
 
     def network(self, system: System, checkpoint: Path | None) -> nn.Module:
-        """Return a trained network, or one that needs no training."""
+        """Return a trained network, or one that needs no training; the last one is kept, for each of its measures."""
+        of = system.option_file if checkpoint is None else content_of(checkpoint)
+        key = f"{of} {dict(system.sampling)}"
+        if key not in self._opened:
+            self._opened.clear()
+            self._opened[key] = self._network(system, checkpoint)
+        return self._opened[key]
+
+    @cached_property
+    def _opened(self) -> dict[str, nn.Module]:
+        return {}
+
+    def _network(self, system: System, checkpoint: Path | None) -> nn.Module:
         if checkpoint is None:
             return network_of(self._options(system)["network_g"]).to(self.device)
         network, arguments = load_network(checkpoint, self.device)

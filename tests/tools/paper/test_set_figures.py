@@ -57,7 +57,7 @@ def test_rows_of_before_have_no_cost_and_no_sets():
 def test_the_deviation_over_seeds_is_printed():
     parts = {"means": 1.0, "spreads": 1.0, "trace_of_samples": 1.0, "trace_of_ground_truths": 2.0}
     one = {"frechet": 3.0, "frechet_parts": parts, "kid": {"mean": 5.0, "deviation": 0.5}}
-    one |= {"prc": {"precision": 0.1, "recall": 0.2}, "coverage": {"density": 0.3, "coverage": 0.4}}
+    one |= {"prc": {"precision": 0.1, "recall": 0.2}, "density_coverage": {"density": 0.3, "coverage": 0.4}}
     floor = {**one, "frechet_std": 0.7}
     seeds = [{**one, "images_in_sets": {"samples_of_each": 8}, "frechet": value} for value in (3.0, 5.0)]
     lines = set_tables({"TIM": [{"sets": {"frechet": seed}, "floor": {"frechet": floor}} for seed in seeds]})
