@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -81,6 +82,9 @@ def _commit(root: Path) -> str:
 
 
 def _git(root: Path, *command: str) -> str:
+    """Return what git prints, nothing where this is no repository or git is not installed."""
+    if shutil.which("git") is None:
+        return ""
     return subprocess.run(["git", *command], cwd=root, capture_output=True, text=True).stdout.strip()
 
 

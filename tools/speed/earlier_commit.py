@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -150,6 +151,8 @@ def _checked_out(commit: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "earlier"
         git = ["git", "-C", str(ROOT), "worktree"]
+        if shutil.which("git") is None:
+            raise TimError(f"earlier: {commit} cannot be checked out: git is not installed")
         done = subprocess.run([*git, "add", "--detach", str(tree), commit], capture_output=True, text=True)
         if done.returncode:
             raise TimError(f"earlier: {commit} cannot be checked out: {done.stderr.strip().splitlines()[-1]}")

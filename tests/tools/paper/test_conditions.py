@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
 import pytest
@@ -10,6 +11,7 @@ from paper import cached_runs
 from paper.run_conditions import machine, trained_at
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_a_commit_is_dirty_by_what_changes_figures_not_by_pages(tmp_path):
     def git(*command):
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], cwd=tmp_path, check=True)
@@ -30,6 +32,11 @@ def test_a_commit_is_dirty_by_what_changes_figures_not_by_pages(tmp_path):
     assert machine(tmp_path, "cpu")["commit"] == f"{commit}-dirty"
     git("add", "code.py")
     assert machine(tmp_path, "cpu")["commit"] == f"{commit}-dirty"
+
+
+def test_without_git_the_commit_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine(tmp_path, "cpu")["commit"] == "unknown"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,7 @@ def test_a_tower_is_made_measured_and_described(bench, name):
         assert torch.equal(value, stored[key].half().float())
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_no_card_names_a_commit_that_is_not_what_the_files_are(bench):
     git = ["git", "-C", str(bench.root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
     for command in (["init", "-q"], ["add", "tools"], ["commit", "-q", "-m", "all"]):
