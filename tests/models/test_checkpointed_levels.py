@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 
 import pytest
@@ -12,6 +13,10 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pyramid import condition_pyramid
 from tim_plugin.utils.errors import TimError
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="torch.compile needs a C++ compiler"
+)
 
 
 @pytest.fixture
@@ -46,6 +51,7 @@ def test_checkpoints_keep_less_for_the_backward_pass(tiny_tower):
     assert torch.equal(kept[0][1][-1], kept[1][1][-1])
 
 
+@needs_compiler
 def test_compiled_levels_train_alike_and_searches_run_them_as_they_are(build, monkeypatch, farthest, trained):
     """Traced by torch.compile but not turned into machine code, which takes minutes."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
@@ -68,6 +74,7 @@ def test_compiling_without_a_compiler_is_an_error(tiny_tower, monkeypatch):
         compile_levels(tiny_tower(), torch.device("cpu"))
 
 
+@needs_compiler
 def test_a_compiler_that_fails_is_one_error(build, monkeypatch, step):
     def broken(graph, inputs):
         raise OSError("cc1plus: out of memory")
