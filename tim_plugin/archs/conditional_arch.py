@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from tim_plugin.archs.heads import AB_MAX, with_lightness
 from tim_plugin.archs.unet import UNet
-from tim_plugin.degradations.table import build_for_tower
+from tim_plugin.degradations.table import build_for_tower, portable_section
 from tim_plugin.options.unet_spec import WRITTEN, UNetSpec
 from tim_plugin.options.values import takes_options_of
 from tim_plugin.utils.color import rgb_to_lab
@@ -20,7 +21,7 @@ AB_UNIT = 32.0  # of a and b: photographs' are then spread about as their RGB in
 AT_ONCE = 8  # samples
 
 
-class ConditionalNetwork(nn.Module):
+class ConditionalNetwork(nn.Module, ABC):
     """A network that makes the values of an image from an LQ and noise.
 
     Values are RGB in [-1, 1], or a and b of Lab over 32. A subclass has :meth:`from_noise`; a sample is a function of
@@ -35,14 +36,13 @@ class ConditionalNetwork(nn.Module):
     def __init__(self, spec: UNetSpec) -> None:
         super().__init__()
         self.spec = spec
-        with torch.device("cpu"):  # also of a network that is built without memory for its weights
-            self.degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, WRITTEN)
+        self.degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, WRITTEN)
         self.num_values = 2 if spec.head == "ab" else WRITTEN
         self.adds_to_lq = spec.head == "rgb" and spec.num_in_ch == self.num_values
 
+    @abstractmethod
     def from_noise(self, condition: Tensor, noise: Tensor) -> Tensor:
         """Return values (N, V, H, W) for the LQ as :meth:`condition` gives it and noise (N, noise_channels, H, W)."""
-        raise NotImplementedError
 
     def condition(self, lq: Tensor) -> Tensor:
         """Return what is read of an LQ (N, C, h, w) in [0, 1]: at the images' size, (N, C, H, W) in [-1, 1]."""
@@ -82,8 +82,7 @@ class ConditionalNetwork(nn.Module):
 
     def portable(self) -> dict[str, Any]:
         """Return arguments that rebuild this network without the files that its own arguments may name."""
-        contents = self.degradation.portable()
-        return {"degradation": {**self.spec.degradation, **contents}} if contents else {}
+        return portable_section(self.spec.degradation, self.degradation)
 
     def drawn_like(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """Return standard normal noise of the shape of values, drawn on the generator's device."""

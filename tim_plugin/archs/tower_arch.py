@@ -20,7 +20,7 @@ from tim_plugin.archs.heads import AB_MAX, divided_by_lightness, with_lightness
 from tim_plugin.archs.levels import all_levels
 from tim_plugin.archs.mapping_arch import MappingNetwork
 from tim_plugin.archs.wrapped_tower import full_precision
-from tim_plugin.degradations.table import build_for_tower
+from tim_plugin.degradations.table import build_for_tower, portable_section
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
 from tim_plugin.options.tower_spec import LevelSpec, TowerSpec
@@ -57,8 +57,7 @@ class TowerGenerator(nn.Module):
     def __init__(self, spec: TowerSpec) -> None:
         super().__init__()
         self.spec = spec
-        with torch.device("cpu"):  # also of a network that is built without memory for its weights
-            self.degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, spec.num_out_ch)
+        self.degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, spec.num_out_ch)
         self.levels = nn.ModuleList(TowerLevel(*level, spec) for level in enumerate(spec.levels))
         initialise(self)
         if spec.weight_norm:
@@ -145,8 +144,7 @@ class TowerGenerator(nn.Module):
 
     def portable(self) -> dict[str, Any]:
         """Return arguments that rebuild this network without the files that its own arguments may name."""
-        contents = self.degradation.portable()
-        return {"degradation": {**self.spec.degradation, **contents}} if contents else {}
+        return portable_section(self.spec.degradation, self.degradation)
 
     def latent_shapes(self, height: int, width: int) -> list[LevelShape]:
         """Return the shapes of each level's latents for a coarsest condition of ``height`` x ``width`` pixels."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import torch
+
 from tim_plugin.degradations.base import Degradation
 from tim_plugin.degradations.bicubic import Bicubic
 from tim_plugin.degradations.jpeg import Jpeg
@@ -44,7 +46,7 @@ def network_options(kind: str) -> tuple[Option, ...]:
 
 
 def build_degradation(kind: str, arguments: Mapping[str, Any], where: str) -> Degradation:
-    """Build a degradation.
+    """Build a degradation, on the CPU.
 
     Args:
         kind: A key of :data:`DEGRADATIONS`.
@@ -58,7 +60,8 @@ def build_degradation(kind: str, arguments: Mapping[str, Any], where: str) -> De
         if option.default is NEEDED and arguments.get(option.name) is None:
             raise TimError(f"{where}: {option.name} is missing, which '{kind}' needs")
     try:
-        return DEGRADATIONS[kind].builder()(**arguments)
+        with torch.device("cpu"):  # also that of a network that is built without memory for its weights
+            return DEGRADATIONS[kind].builder()(**arguments)
     except (TypeError, TimError) as error:
         raise TimError(f"{where}: {error}") from error
 
@@ -92,3 +95,14 @@ def build_for_tower(section: str | Mapping[str, Any], scale: int, num_in_ch: int
                 f"{key}: {needed}"
             )
     return degradation
+
+
+def portable_section(section: Mapping[str, Any], degradation: Degradation) -> dict[str, Any]:
+    """Return ``degradation`` as a network's argument, without the files that its section may name; or nothing.
+
+    Args:
+        section: ``type`` and the degradation's own keys.
+        degradation: Built of it.
+    """
+    contents = degradation.portable()
+    return {"degradation": {**section, **contents}} if contents else {}

@@ -141,8 +141,8 @@ def draw_level(
     """Draw one level's latents for a batch, on the generator's device; on a CPU ``empty`` makes the tensors."""
     device = generator.device if generator is not None else torch.device("cpu")
     if device.type != "cpu":
-        drawn = (torch.randn(batch_size, *size, generator=generator, device=device) for size in shape)
-        return LevelLatent(*(one * deviation for one in drawn))
+        empties = (torch.empty(batch_size, *size, device=device) for size in shape)
+        return LevelLatent(*(one.normal_(0, deviation, generator=generator) for one in empties))
     return LevelLatent(*(_fill(empty(batch_size, *size), generator, deviation) for size in shape))
 
 

@@ -184,8 +184,16 @@ def sample_loader(
 
     def sampled(index: int, data: Mapping[str, Any]) -> tuple[SampledImage, dict[str, list[float]]]:
         observed = Observed(data["lq"], data.get("given", {}))
-        given = (move(observed, device), num_samples, seed, index, None, max_samples_per_batch, consistency)
-        samples = sample_image(tower, *given, temperature)
+        samples = sample_image(
+            tower,
+            move(observed, device),
+            num_samples,
+            seed,
+            index,
+            max_samples_per_batch=max_samples_per_batch,
+            consistency=consistency,
+            temperature=temperature,
+        )
         gt = data["gt"][0] if "gt" in data else None
         picture = degradation.picture(data["lq"][0])
         image = SampledImage(name(index, data["lq_path"][0]), picture, samples, gt)

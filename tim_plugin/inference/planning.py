@@ -20,7 +20,7 @@ from tim_plugin.inference.inputs import Input
 from tim_plugin.inference.memory_plan import Plan, plan_for
 from tim_plugin.inference.outputs import OutputFiles, output_files
 from tim_plugin.inference.record import Entry, SampleRecord, sha256, sha256_of_file
-from tim_plugin.inference.sampler import fixed_levels, level_temperatures, warmed
+from tim_plugin.inference.sampler import fixed_levels, level_temperatures, recorded
 from tim_plugin.inference.towers import open_network
 from tim_plugin.inference.video import WRITTEN_SUFFIX
 from tim_plugin.utils.checkpoints import plain
@@ -102,7 +102,7 @@ def open_run(model: Path | str, folder: Path, options: SampleOptions) -> Run:
         "num_samples": options.num_samples,
         "level_seeds": options.level_seeds,
         "precision": options.precision,
-        **warmed(options.temperature),
+        **recorded(options.temperature),
         **({} if options.task is None else {"task": options.task}),
     }
     record = SampleRecord(folder / "samples.json", header, options.skip_existing)

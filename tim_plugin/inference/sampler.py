@@ -47,7 +47,7 @@ def level_temperatures(temperature: Temperature, num_levels: int, option: str = 
     return [float(value) for value in values]
 
 
-def warmed(temperature: Sequence[float]) -> dict[str, list[float]]:
+def recorded(temperature: Sequence[float]) -> dict[str, list[float]]:
     """Return what records say of each level's temperature: nothing where it is that of training."""
     return {"temperature": list(temperature)} if set(temperature) != {1.0} else {}
 

@@ -22,7 +22,7 @@ from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files
 from tim_plugin.inference.image_samples import sample_image_chunks
 from tim_plugin.inference.record import sha256, sha256_of_file
 from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, kept_levels
-from tim_plugin.inference.sampler import fixed_levels, level_temperatures, warmed
+from tim_plugin.inference.sampler import fixed_levels, level_temperatures, recorded
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
@@ -157,14 +157,16 @@ class Tower:
         files = image_files(image, self.degradation, name)
         seed, fixed = self._fixed(files, seed, keep, levels, level_seeds)
         n = n if None in fixed else 1
-        warmth = self._warmth(keep, fixed, temperature)
+        temperatures = self._temperatures(keep, fixed, temperature)
         with arguments_named():
             resources = Resources(memory_gib=memory_gib, tile=tile, precision=precision, backend=backend)
-            inputs = [self._sample_file(file, n, seed, fixed, warmth, resources, max_megapixels) for file in files]
+            inputs = [
+                self._sample_file(file, n, seed, fixed, temperatures, resources, max_megapixels) for file in files
+            ]
         network_g = plain(self.options, lambda tensor: f"tensor of shape {tuple(tensor.shape)}")
         header = {"tim_plugin": __version__, "model": self.name, "network_g": network_g, "seed": seed}
         made_with = {"model_sha256": self._model_sha256, "seed": seed, "num_samples": n, "level_seeds": fixed}
-        made_with |= {"precision": precision, **warmed(warmth)}
+        made_with |= {"precision": precision, **recorded(temperatures)}
         seeds = [[j if level is None else level for level in fixed] for j in range(n)]
         is_batch = isinstance(image, Tensor) and image.dim() == 4
         return Samples(inputs, range(n), seeds, DrawnFrom(header, made_with, n), is_batch)
@@ -190,7 +192,7 @@ class Tower:
             raise TimError("keep and level_seeds both say which latents are kept: give one of them")
         return kept_levels(keep, levels, self.num_levels, [file.key for file in files], seed)
 
-    def _warmth(
+    def _temperatures(
         self,
         keep: tuple[Samples, int] | None,
         fixed: Sequence[int | None],

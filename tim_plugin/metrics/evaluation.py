@@ -119,7 +119,7 @@ def _require_weights(args: argparse.Namespace, wanted: Iterable[str]) -> None:
             require_distance(backbone, args.lpips_weights)
     if any(name in OF_SETS for name in wanted):
         with _naming_others():
-            require_extractor(args.feature_extractor or default_extractor())
+            require_extractor(_judge(args))
 
 
 def _conditions(args: argparse.Namespace, cases: FolderCases | NetworkCases, tools: Tools) -> dict[str, Any]:
@@ -236,9 +236,7 @@ def _backbones(args: argparse.Namespace, wanted: Iterable[str]) -> dict[str, str
 def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.device, floor: Sequence[Path]) -> Tools:
     return Tools(
         metrics,
-        extractor=_extractor(args.feature_extractor or default_extractor())
-        if any(name in OF_SETS for name in metrics)
-        else None,
+        extractor=_extractor(_judge(args)) if any(name in OF_SETS for name in metrics) else None,
         device=device,
         fwv_squared=args.fwv_squared,
         fwv_reduction=args.fwv_reduction,
@@ -248,6 +246,10 @@ def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.dev
         floor=(read_image(path).rgb for path in floor) if floor else None,
         **{key: _distance(args, one).to(device) for key, one in _backbones(args, metrics).items()},
     )
+
+
+def _judge(args: argparse.Namespace) -> str:
+    return args.feature_extractor or default_extractor()
 
 
 def _extractor(choice: str) -> Extractor:

@@ -91,9 +91,16 @@ class NetworkCases(Cases):
             TimError: An input has no GT.
         """
         loader = torch.utils.data.DataLoader(self.dataset)
-        how = (self.num_samples, self.seed, self.device, self.at_once)
-        options = {"leave_out": self.leave_out, "temperature": self.temperature}
-        sampled = sample_loader(self.network, loader, *how, **options)
+        sampled = sample_loader(
+            self.network,
+            loader,
+            self.num_samples,
+            self.seed,
+            self.device,
+            self.at_once,
+            leave_out=self.leave_out,
+            temperature=self.temperature,
+        )
         for image, consistency in sampled:
             if image.gt is None:
                 raise TimError(f"{image.name}: has no ground truth to compare with: use a data set with GT")

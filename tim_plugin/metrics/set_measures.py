@@ -123,7 +123,8 @@ class Sets:
         subsets = random_subsets(self.others, self.real.count)
         result = self._measures(subsets[0], 1)
         if "fid" in self.wanted and len(subsets) > 1:
-            frechet, parts = self.extractor.frechet, [frechet_parts(one, self.real) for one in subsets]
+            frechet = self.extractor.frechet
+            parts = [result[f"{frechet}_parts"], *(frechet_parts(one, self.real) for one in subsets[1:])]
             result[frechet] = float(np.mean([distance_of(one) for one in parts]))
             result[f"{frechet}_std"] = float(np.std([distance_of(one) for one in parts], ddof=1))
             result[f"{frechet}_parts"] = {key: float(np.mean([one[key] for one in parts])) for key in parts[0]}

@@ -140,14 +140,8 @@ class TowerSpec(Section):
         self._check_levels()
 
     def _check_degradation(self) -> None:
-        from tim_plugin.degradations.table import DEGRADATIONS  # loads torch
-
         kind = self.degradation["type"]
-        if self.consistency == "project" and not DEGRADATIONS[kind].projects:
-            raise TimError(
-                f"network_g: consistency 'project': there is nothing to project for degradation '{kind}': use "
-                "consistency: off, or name the degradation that made the input"
-            )
+        check_projection(self.consistency, kind)
         if kind == "bicubic" and self.placement != "upsample":
             raise TimError("network_g: degradation 'bicubic' is super-resolution's: it needs placement 'upsample'")
         halves = self.condition_every_level and self.consistency == "off"  # of what is given of the GT's size
@@ -217,6 +211,17 @@ class TowerSpec(Section):
             upsample=upsample,
             convolutions_behind=2 if upsample else {"features": 1, "trunk": 0, "trunk_below_last": 2}[self.head_at],
             head_at_trunk=self.head_at == "trunk" or (self.head_at == "trunk_below_last" and not is_last),
+        )
+
+
+def check_projection(consistency: str, kind: str) -> None:
+    """Raise TimError where ``consistency: project`` goes with a kind of degradation that has no projection."""
+    from tim_plugin.degradations.table import DEGRADATIONS  # loads torch
+
+    if consistency == "project" and not DEGRADATIONS[kind].projects:
+        raise TimError(
+            f"network_g: consistency 'project': there is nothing to project for degradation '{kind}': use "
+            "consistency: off, or name the degradation that made the input"
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from tim_plugin.options.tower_spec import OF_LQ_SIZE, degradation_section
+from tim_plugin.options.tower_spec import OF_LQ_SIZE, check_projection, degradation_section
 from tim_plugin.options.values import Section, option
 from tim_plugin.utils.errors import TimError
 
@@ -44,19 +44,13 @@ class UNetSpec(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from tim_plugin.degradations.table import DEGRADATIONS  # loads torch
-
         if not self.widths:
             raise TimError("network_g: widths must hold a number for each size, not none")
         object.__setattr__(self, "degradation", degradation_section(self.degradation, self.scale > 1))
         kind = self.degradation["type"]
         if self.scale > 1 and kind not in OF_LQ_SIZE:
             raise TimError(f"network_g: degradation '{kind}' keeps the size: use scale: 1")
-        if self.consistency == "project" and not DEGRADATIONS[kind].projects:
-            raise TimError(
-                f"network_g: consistency 'project': there is nothing to project for degradation '{kind}': use "
-                "consistency: off, or name the degradation that made the input"
-            )
+        check_projection(self.consistency, kind)
         if self.consistency == "project" and kind == "bicubic" and self.num_in_ch != WRITTEN:
             raise TimError("network_g: consistency 'project' of super-resolution needs num_in_ch: 3")
         if self.head == "ab" and (self.scale, self.num_in_ch) != (1, 1):

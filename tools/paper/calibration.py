@@ -86,12 +86,11 @@ def _figures(bench: Workbench, name: str, temperature: float) -> dict[str, Any]:
     """Return a tower's figures, from where they are kept if they were measured before."""
     weights = content_of(pretrained.path_of(name))
     section = _section(bench, name)
-    features = Path(bench.weights)
     key = {
         "tower": weights,
         "dataset": {**section, "dataroot_gt": content_of(Path(section["dataroot_gt"]))},
         "distance": bench.distance.name,
-        "features": content_of(features) if features.is_file() else bench.weights,
+        "features": bench.content_of_weights,
         "measured": [*METRICS, INPUTS, NUM_SAMPLES, SAMPLING_SEED, __version__],
         **({} if temperature == 1 else {"temperature": temperature}),
     }

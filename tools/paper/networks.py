@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paper.ablation import measure_variants, stale_variants
-from paper.pages import folder_of, spread, table, with_other_tasks, write_target
+from paper.pages import consistencies, folder_of, spread, table, with_other_tasks, write_target
 from paper.sample_cost import ABOUT as COST_ABOUT
 from paper.sample_cost import HEADER as COST
 from paper.sample_cost import cost_cells
@@ -85,7 +85,7 @@ def _page(rows: Mapping[str, Mapping[str, Any]], bench: Workbench) -> list[str]:
                 [seed["lpips"][best] for seed in seeds],
                 [seed["lpips_diversity"] for seed in seeds],
                 [seed["prc"]["recall"] for seed in seeds],
-                [_consistency(seed) for seed in seeds],
+                [consistencies(seed)[0]["mean"] for seed in seeds],
                 [seed["selected_distance"] for seed in seeds],
             )
             counts = [str(one["iterations"]), str(len(seeds)), *cost_cells(seeds[0])]
@@ -93,8 +93,3 @@ def _page(rows: Mapping[str, Mapping[str, Any]], bench: Workbench) -> list[str]:
         lines += ["", f"## {task}", "", *table([*header, "iterations", "seeds", *COST], found)]
         lines += set_tables({name: one["equal_iterations"] for name, one in variants.items()})
     return [*lines, "", COST_ABOUT]
-
-
-def _consistency(figures: Mapping[str, Any]) -> float:
-    """Return the task's own measure of how well samples agree with the input: the only one that has a worst case."""
-    return next(one["mean"] for one in figures.values() if isinstance(one, dict) and "worst" in one)

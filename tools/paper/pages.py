@@ -104,3 +104,14 @@ def spread(values: Sequence[float]) -> str:
         return "-"
     mean = f"{np.mean(values):.3f}"
     return mean if len(values) == 1 else f"{mean} +- {np.std(values, ddof=1):.3f}"
+
+
+def consistencies(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the task's own measures of how well samples agree with the input: those that have a worst case."""
+    return [one for one in figures.values() if isinstance(one, dict) and "worst" in one]
+
+
+def consistency_cell(figures: Mapping[str, Any]) -> str:
+    """Return mean and worst of each of :func:`consistencies`, as text; ``-`` for none."""
+    found = consistencies(figures)
+    return "; ".join(f"{one['mean']:.2f}, {one['worst']:.2f} {one['unit']}" for one in found) or "-"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from paper.cached_runs import kept_json
 from paper.charts import draw_bars
-from paper.pages import folder_of, table, with_other_tasks, write_target
+from paper.pages import consistency_cell, folder_of, table, with_other_tasks, write_target
 from paper.presets import GPU_SIZES, SMALL_SIZES, System
 from paper.run_conditions import machine, trained_at
 from paper.sample_cost import ABOUT as COST_ABOUT
@@ -217,7 +217,6 @@ def _page(bench: Workbench, tasks: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def _cells(bench: Workbench, row: Mapping[str, Any]) -> list[str]:
     best, training = f"best_of_{bench.preset.num_samples}", row["training"]
-    consistency = [one for one in row.values() if isinstance(one, dict) and "worst" in one]
     return [
         f"{row[bench.extractor.frechet]:.1f}",
         f"{row['lpips']['mean']:.3f}",
@@ -225,7 +224,7 @@ def _cells(bench: Workbench, row: Mapping[str, Any]) -> list[str]:
         f"{row['lpips_diversity']:.3f}" if "lpips_diversity" in row else "-",
         f"{row['psnr']['mean']:.2f}",
         f"{row['prc']['precision']:.3f}, {row['prc']['recall']:.3f}",
-        "; ".join(f"{one['mean']:.2f}, {one['worst']:.2f} {one['unit']}" for one in consistency) or "-",
+        consistency_cell(row),
         str(row["cost"]["evaluations"]),
         *cost_cells(row),
         str(training["iterations"]),

@@ -7,7 +7,8 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,20 @@ def clean_machine(root: Path, device: str | torch.device) -> dict[str, str]:
     if found["commit"].endswith(DIRTY):
         raise TimError(f"{root}: has changes since commit {found['commit'].removesuffix(DIRTY)}: commit them first")
     return found
+
+
+@contextmanager
+def using_threads(count: int) -> Iterator[None]:
+    """Compute with so many threads for as long as this lasts.
+
+    Processor time is taken with one: several wait for each other busily, which counts as work.
+    """
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _commit(root: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paper.run_conditions import using_threads
 from tim_plugin.archs.folded import folded
 from tim_plugin.degradations.base import Observed
 from tim_plugin.inference.image_samples import sample_image
@@ -35,20 +36,19 @@ def sample_cost(network: nn.Module, item: Mapping[str, Any], device: torch.devic
     """
     item = torch.utils.data.default_collate([{"lq": item["lq"], "given": item.get("given", {})}])
     observed = move(Observed(item["lq"], item["given"]), device)
-    multiplications = _multiplications(network, lambda: sample_image(network, observed, 1, 0, 0))
+    counted = multiplications(network, lambda: sample_image(network, observed, 1, 0, 0))
     faster = folded(network)
-    threads, times = torch.get_num_threads(), []
-    clock = time.process_time if torch.device(device).type == "cpu" else _synchronised
-    try:
-        torch.set_num_threads(1)  # several wait for each other busily, which counts as work
+    clock, times = time.process_time if torch.device(device).type == "cpu" else _synchronised, []
+    with using_threads(1):
         for _ in range(1 + REPEATS):
             start = clock()
             sample_image(faster, observed, AT_ONCE, 0, 0, max_samples_per_batch=AT_ONCE)
             times.append((clock() - start) / AT_ONCE)
-    finally:
-        torch.set_num_threads(threads)
-    evaluations = getattr(network, "evaluations", 1)
-    return {"evaluations": evaluations, "multiplications": multiplications, "seconds": statistics.median(times[1:])}
+    return {
+        "evaluations": getattr(network, "evaluations", 1),
+        "multiplications": counted,
+        "seconds": statistics.median(times[1:]),
+    }
 
 
 def parameters_of(network: nn.Module) -> int:
@@ -56,8 +56,11 @@ def parameters_of(network: nn.Module) -> int:
     return sum(one.numel() for name, one in network.named_parameters() if not name.startswith(TRAINED_WITH))
 
 
-def _multiplications(network: nn.Module, call: Callable[[], Any]) -> int:
-    """Return the multiplications of the layers that a call runs."""
+def multiplications(network: nn.Module, call: Callable[[], Any]) -> int:
+    """Return the multiplications of the network's layers that a call runs.
+
+    What a layer computes more than once for one output, so that it does not depend on the batch, counts once.
+    """
     found: list[int] = []
 
     def count(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:

@@ -9,7 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from paper.cached_runs import kept_json
 from paper.parallel_runs import Run
-from paper.run_conditions import machine
+from paper.run_conditions import machine, using_threads
 from tim_plugin.models.pipeline import train_pipeline
 from tim_plugin.options.option_file import read_with_overrides
 
@@ -78,7 +78,7 @@ def logged_step_seconds(folder: Path) -> float:
 
 def _timed(run: Run, scratch: Path) -> float:
     skipped, timed = _steps(run.options())
-    on_cpu, threads, times = clock_of(run) == PROCESSOR, torch.get_num_threads(), []
+    on_cpu, times = clock_of(run) == PROCESSOR, []
     argv = _timing_arguments(run, skipped + timed, scratch, on_cpu)
 
     def on_step(current_iter: int, log: Mapping[str, float]) -> None:
@@ -88,12 +88,14 @@ def _timed(run: Run, scratch: Path) -> float:
 
     logging.disable(logging.INFO)
     try:
-        if on_cpu:
-            torch.set_num_threads(1)  # several wait for each other busily, which counts as work
-        with open(scratch / "console.txt", "a") as file, redirect_stdout(file), redirect_stderr(file):
+        with (
+            using_threads(1) if on_cpu else nullcontext(),
+            open(scratch / "console.txt", "a") as file,
+            redirect_stdout(file),
+            redirect_stderr(file),
+        ):
             train_pipeline(str(scratch), argv, on_step)
     finally:
-        torch.set_num_threads(threads)
         logging.disable(logging.NOTSET)
     return (times[-1] - times[skipped - 1]) / timed
 

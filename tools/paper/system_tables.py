@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from paper.charts import draw_bars
-from paper.pages import Stale, folder_of, table, with_other_tasks, write_target
+from paper.pages import Stale, consistency_cell, folder_of, table, with_other_tasks, write_target
 from paper.parallel_runs import Run
 from paper.presets import System
 from paper.run_conditions import trained_at
@@ -111,7 +111,7 @@ def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
             f"{row['lpips'][best]:.3f}" if system.several else "-",
             f"{row['psnr']['mean']:.2f}",
             f"{row['prc']['precision']:.3f}, {row['prc']['recall']:.3f}",
-            _consistency(row),
+            consistency_cell(row),
             *cost_cells(row),
             *_training_cells(row, tim),
         ]
@@ -161,11 +161,6 @@ def _training_cells(row: Row, tim: Row) -> list[str]:
     ratio = minutes / tim["training"]["minutes"]
     shown = f"**{ratio:.2f}**" if abs(ratio - 1) > SAME_TIME else f"{ratio:.2f}"
     return [str(training["iterations"]), f"{training['seconds_an_iteration']:.3f}", f"{minutes:.1f}", shown]
-
-
-def _consistency(row: Row) -> str:
-    found = [one for one in row.values() if isinstance(one, dict) and "worst" in one]
-    return "; ".join(f"{one['mean']:.2f}, {one['worst']:.2f} {one['unit']}" for one in found) or "-"
 
 
 def _stale(bench: Workbench) -> Stale:

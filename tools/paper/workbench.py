@@ -66,6 +66,11 @@ class Workbench:
         known = self.features in ("random", "imagenet")
         return self.features if known else str(Path(self.features).expanduser().resolve())
 
+    @property
+    def content_of_weights(self) -> str:
+        """What figures that were measured by the distance are kept under: the file's content, or the name."""
+        return content_of(Path(self.weights)) if Path(self.weights).is_file() else self.weights
+
     @cached_property
     def distance(self) -> PerceptualDistance:
         """What images are compared by, in training and in the tables."""
@@ -142,8 +147,7 @@ class Workbench:
 
     def network(self, system: System, checkpoint: Path | None) -> nn.Module:
         """Return a trained network, or one that needs no training; the last one is kept, for each of its measures."""
-        of = system.option_file if checkpoint is None else content_of(checkpoint)
-        key = f"{of} {dict(system.sampling)}"
+        key = f"{_origin(system, checkpoint)} {dict(system.sampling)}"
         if key not in self._opened:
             self._opened.clear()
             self._opened[key] = self._network(system, checkpoint)
@@ -215,10 +219,10 @@ class Workbench:
     def _key(self, system: System, checkpoint: Path | None) -> dict[str, Any]:
         dataset = self.dataset(system)
         return {
-            "system": system.option_file if checkpoint is None else content_of(checkpoint),
+            "system": _origin(system, checkpoint),
             "dataset": {**dataset, "dataroot_gt": content_of(Path(dataset["dataroot_gt"]))},
             "distance": self.distance.name,
-            "weights": content_of(Path(self.weights)) if Path(self.weights).is_file() else self.weights,
+            "weights": self.content_of_weights,
             "seed": SAMPLING_SEED,
             "version": __version__,
             **({"sampling": dict(system.sampling)} if system.sampling else {}),
@@ -259,3 +263,8 @@ class Workbench:
             "sampling_seed": SAMPLING_SEED,
             **machine(self.root, self.device),
         }
+
+
+def _origin(system: System, checkpoint: Path | None) -> str:
+    """What a network is told apart by: its checkpoint's content, or the option file that it is built of."""
+    return system.option_file if checkpoint is None else content_of(checkpoint)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from speed.timing import Comparison, Side, require_repeats
+from paper.run_conditions import using_threads
+from speed.timing import Comparison, of_pairs, require_repeats
 from tim_plugin.degradations.base import Observed
 from tim_plugin.inference.arguments import Resources
 from tim_plugin.inference.backends import Backends
@@ -42,14 +42,11 @@ def benchmark_backends(repeats: int = 5) -> list[Comparison]:
     require_repeats(repeats)
     if not installed():
         raise TimError("backends: no engine is installed: pip install 'tim_plugin[onnxruntime,openvino]'")
-    before, found = torch.get_num_threads(), []
-    try:
-        for threads in THREADS:
-            torch.set_num_threads(threads)
+    found = []
+    for threads in THREADS:
+        with using_threads(threads):
             for case in CASES:
                 found += _of_case(*case, threads, repeats)
-    finally:
-        torch.set_num_threads(before)
     return found
 
 
@@ -65,16 +62,12 @@ def _of_case(name: str, side: int, count: int, threads: int, repeats: int) -> li
         most = float((plain() - ours()).abs().max())
         pairs = [(both_seconds(plain), both_seconds(ours)) for _ in range(repeats)]
         for kind, what in enumerate(("processor time", "wall time")):
-            before, after = ([pair[way][kind] for pair in pairs] for way in (0, 1))
-            ratios = [a / b for a, b in zip(before, after, strict=True)]
             found.append(
-                Comparison(
+                of_pairs(
                     f"backends, {what}",
                     f"{name}, {side}x{side}, {count} sample(s), {threads} thread(s)",
-                    Side(named_with_version("torch"), statistics.median(before)),
-                    Side(named_with_version(engine), statistics.median(after)),
-                    statistics.median(ratios),
-                    (min(ratios), max(ratios)),
+                    (named_with_version("torch"), named_with_version(engine)),
+                    [(before[kind], after[kind]) for before, after in pairs],
                     checks={"largest difference in steps of 1/255": round(most * 255)},
                 )
             )

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 
-from speed.timing import Comparison, Side, require_repeats
+from speed.timing import Comparison, of_pairs, require_repeats
 from tim_plugin.compat import VENDORED
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_png
@@ -107,19 +107,16 @@ def benchmark_earlier(repeats: int = 3, commit: str = EARLIER) -> list[Compariso
 
 def _compared(case: Case, tree: Path, commit: str, repeats: int) -> Comparison:
     pairs = [(_measured(case, tree), _measured(case, ROOT)) for _ in range(repeats)]
-    ratios = [before[0] / now[0] for before, now in pairs]
     before, now = ([pair[side] for pair in pairs] for side in (0, 1))
     sizes = {
         name: f"{statistics.median(size for _, size in one):.0f} MiB"
         for name, one in (("largest size before", before), ("largest size now", now))
     }
-    return Comparison(
+    return of_pairs(
         "against an earlier commit",
         case.what,
-        Side(commit, statistics.median(seconds for seconds, _ in before)),
-        Side("now", statistics.median(seconds for seconds, _ in now)),
-        statistics.median(ratios),
-        (min(ratios), max(ratios)),
+        (commit, "now"),
+        [(earlier[0], later[0]) for earlier, later in pairs],
         counts={} if case.program is STARTING else sizes,
     )
 

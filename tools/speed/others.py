@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
+from paper.run_conditions import using_threads
+from paper.sample_cost import multiplications
 from speed.backend_speed import both_seconds, draw_samples, smooth
 from speed.naive import naive_hierarchical
 from speed.problem import Problem, problem_of
 from speed.settings import SETTINGS
-from speed.timing import Comparison, Side, require_repeats
+from speed.timing import Comparison, of_pairs, require_repeats
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.search import hierarchical
@@ -41,12 +41,8 @@ def benchmark_others(repeats: int = 5) -> list[Comparison]:
         repeats: Pairs that are timed.
     """
     require_repeats(repeats)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with using_threads(1):
         return [*_beside_spandrel(repeats), _beside_the_public_search(repeats)]
-    finally:
-        torch.set_num_threads(before)
 
 
 def _beside_spandrel(repeats: int) -> list[Comparison]:
@@ -61,7 +57,9 @@ def _beside_spandrel(repeats: int) -> list[Comparison]:
     theirs = ModelLoader("cpu").load_from_state_dict(ESRGAN(**RRDBNET).state_dict()).eval()
     network, image = load(TOWER).network, smooth(3, SIDE)
     draw, their_draw = partial(draw_samples, Observed(image), 1), partial(theirs, image)
-    ours_g, theirs_g = _thousand_millions(lambda: draw(network, 1)), _thousand_millions(their_draw)
+    ours_g, theirs_g = (
+        multiplications(*one) / 1e9 for one in ((network, lambda: draw(network, 1)), (theirs.model, their_draw))
+    )
     found = []
     for backend in ("torch", *installed()):
         plan, _ = Backends(network).plan(SIDE, SIDE, torch.device("cpu"), Resources(backend=backend), 0)
@@ -146,13 +144,4 @@ def _by_turns(
     for _, function, _ in (plain, ours):
         function()
     pairs = [[both_seconds(function)[0] / divisor for _, function, divisor in (plain, ours)] for _ in range(repeats)]
-    ratios = [a / b for a, b in pairs]
-    sides = (Side(side[0], statistics.median(pair[way] for pair in pairs)) for way, side in enumerate((plain, ours)))
-    return Comparison(what, setting, *sides, statistics.median(ratios), (min(ratios), max(ratios)), **about)
-
-
-def _thousand_millions(function: Callable[[], Any]) -> float:
-    """Return how often a function multiplies, in thousand millions."""
-    with FlopCounterMode(display=False) as counted:
-        function()
-    return counted.get_total_flops() / 2e9  # torch counts multiplications and additions
+    return of_pairs(what, setting, (plain[0], ours[0]), pairs, **about)

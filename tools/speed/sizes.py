@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from functools import partial
 
 import torch
 
+from paper.run_conditions import using_threads
 from speed.backend_speed import both_seconds, draw_samples, smooth
-from speed.timing import Comparison, Side, require_repeats
+from speed.timing import Comparison, of_pairs, require_repeats
 from tim_plugin.degradations.base import Observed
 from tim_plugin.inference.arguments import Resources
 from tim_plugin.inference.backends import Backends
@@ -26,14 +26,10 @@ def benchmark_sizes(repeats: int = 3) -> list[Comparison]:
         repeats: Pairs that are timed: the smallest input, as often as it takes for as many pixels, and the size.
     """
     require_repeats(repeats)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        network = load(TOWER).network
-        backends = Backends(network)
+    network = load(TOWER).network
+    backends = Backends(network)
+    with using_threads(1):
         return [_of_side(backends, network.spec.scale, side, repeats) for side in SIDES]
-    finally:
-        torch.set_num_threads(before)
 
 
 def _of_side(backends: Backends, scale: int, side: int, repeats: int) -> Comparison:
@@ -42,15 +38,11 @@ def _of_side(backends: Backends, scale: int, side: int, repeats: int) -> Compari
         # As long as the size itself takes, up to a hundred times, so that neither is a matter of chance.
         times = min(100, (side // SMALLEST) ** 2)
         costs.append((_megapixel(backends, scale, SMALLEST, times), _megapixel(backends, scale, side, 1)))
-    ratios = [small / large for small, large in costs]
-    small, large = (statistics.median(pair[way] for pair in costs) for way in (0, 1))
-    return Comparison(
+    return of_pairs(
         "cost of a megapixel of output, processor time",
         f"{TOWER}, torch, {side}x{side} to {side * scale}, 1 sample, against {SMALLEST}x{SMALLEST}",
-        Side(f"{SMALLEST}x{SMALLEST}", small),
-        Side(f"{side}x{side}", large),
-        statistics.median(ratios),
-        (min(ratios), max(ratios)),
+        (f"{SMALLEST}x{SMALLEST}", f"{side}x{side}"),
+        costs,
         bound=(1 / 1.3, "should be at least"),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import singledispatch
 from pathlib import Path
@@ -76,17 +76,22 @@ def compare(
     for _, function in (plain, ours):
         function()
     pairs = [(seconds(plain[1], device), seconds(ours[1], device)) for _ in range(repeats)]
+    return of_pairs(what, setting, (plain[0], ours[0]), pairs, **about)
+
+
+def of_pairs(
+    what: str, setting: str, names: tuple[str, str], pairs: Sequence[tuple[float, float]], **about: Any
+) -> Comparison:
+    """Return what pairs of seconds come to.
+
+    Args:
+        what: See :class:`Comparison`; likewise ``setting`` and ``about``.
+        names: Of the way that is compared with, and of the one that is measured.
+        pairs: Seconds of both, measured by turns.
+    """
     ratios = [a / b for a, b in pairs]
-    medians = [statistics.median(times) for times in zip(*pairs, strict=True)]
-    return Comparison(
-        what,
-        setting,
-        Side(plain[0], medians[0]),
-        Side(ours[0], medians[1]),
-        statistics.median(ratios),
-        (min(ratios), max(ratios)),
-        **about,
-    )
+    sides = (Side(*one) for one in zip(names, map(statistics.median, zip(*pairs, strict=True)), strict=True))
+    return Comparison(what, setting, *sides, statistics.median(ratios), (min(ratios), max(ratios)), **about)
 
 
 def require_repeats(repeats: int) -> None:
