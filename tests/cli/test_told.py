@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import shutil
 
@@ -128,7 +129,9 @@ def test_sampling_and_evaluating_on_a_full_disk(tmp_path, image, capsys):
     assert left_with(main, evaluate) == 0 and json.loads(figures.read_text())["figures"]
 
 
-def test_preparing_on_a_full_disk(tmp_path, image, capsys):
+def test_preparing_on_a_full_disk(tmp_path, image, monkeypatch, capsys):
+    # As before Python 3.14: a server of workers may have been started before the limit, and have none.
+    monkeypatch.setattr(multiprocessing, "Pool", multiprocessing.get_context("fork").Pool)
     labels, out = tmp_path / "labels", tmp_path / "rarity.json"
     labels.mkdir()
     for name in "abcdefgh":

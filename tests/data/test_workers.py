@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -42,7 +43,9 @@ def die_of(task):
     return task
 
 
-def test_a_worker_that_is_killed_ends_the_work_and_is_not_waited_for(capsys):
+def test_a_worker_that_is_killed_ends_the_work_and_is_not_waited_for(monkeypatch, capsys):
+    # As before Python 3.14: workers of a server would look for this test's module, which cannot be imported.
+    monkeypatch.setattr(multiprocessing, "Pool", multiprocessing.get_context("fork").Pool)
     assert track(die_of, [0, 1], 2) == [0, 1] and track(die_of, [0, 1, 3, 4, 5], 2, together=2) == [0, 1, 3, 4, 5]
     with pytest.raises(MachineError, match="^a worker process was ended by the system, .*: use fewer --workers"):
         track(die_of, [0, 1, 2, 3], 2)
