@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from functools import partial
 
 import pytest
 
-from tim_plugin.data.workers import track
+from tim_plugin.data.workers import results, track, worker_pool
 from tim_plugin.utils.errors import MachineError
 
 SCRIPT = """
@@ -43,9 +45,31 @@ def die_of(task):
     return task
 
 
-def test_a_worker_that_is_killed_ends_the_work_and_is_not_waited_for(monkeypatch, capsys):
-    # As before Python 3.14: workers of a server would look for this test's module, which cannot be imported.
+@pytest.fixture
+def forked(monkeypatch):
+    """As before Python 3.14: workers of a server would look for this test's module, which cannot be imported."""
     monkeypatch.setattr(multiprocessing, "Pool", multiprocessing.get_context("fork").Pool)
+
+
+def fail_at_once(folder, task):
+    """Leave a file for each task; the first one fails."""
+    (folder / str(task)).touch()
+    if task == 0:
+        raise ValueError("task 0")
+    time.sleep(0.05)
+    return task
+
+
+def test_after_a_failure_workers_leave_the_rest_and_end_by_themselves(forked, tmp_path):
+    """One that is terminated while it hands a result on would leave the others waiting for ever."""
+    with pytest.raises(ValueError, match="task 0"), worker_pool(2) as pool:
+        workers = list(pool._pool)
+        list(results(pool, partial(fail_at_once, tmp_path), range(100)))
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert len(list(tmp_path.iterdir())) < 50
+
+
+def test_a_worker_that_is_killed_ends_the_work_and_is_not_waited_for(forked, capsys):
     assert track(die_of, [0, 1], 2) == [0, 1] and track(die_of, [0, 1, 3, 4, 5], 2, together=2) == [0, 1, 3, 4, 5]
     with pytest.raises(MachineError, match="^a worker process was ended by the system, .*: use fewer --workers"):
         track(die_of, [0, 1, 2, 3], 2)

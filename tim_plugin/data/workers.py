@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.pool import Pool
+from multiprocessing.synchronize import Event
 from typing import TypeVar
 
 import cv2
@@ -37,8 +38,13 @@ def single_threaded_opencv() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def start_worker() -> None:
-    """Set a worker process up: one thread, and Ctrl-C left to the main process."""
+_is_over: Event | None = None  # of this worker: whether what is left of the work is wanted no more
+
+
+def start_worker(is_over: Event) -> None:
+    """Set a worker process up: one thread, and Ctrl-C left to the main process, which says when all is over."""
+    global _is_over
+    _is_over = is_over
     _answer_no_signals()
     torch.set_num_threads(1)  # a process for each core is enough
 
@@ -58,16 +64,26 @@ def _answer_no_signals() -> None:
 
 @contextmanager
 def worker_pool(workers: int) -> Iterator[Pool]:
-    """A pool of such processes, which are ended with it.
+    """A pool of such processes, which end with it; after an error too they first finish what they are at.
+
+    One that was ended by force while it hands on a result would keep the lock for that, and the pool wait for ever.
 
     Args:
         workers: How many.
     """
     with single_threaded_opencv():
+        is_over = multiprocessing.Event()
         with without_ctrl_c():
-            pool = multiprocessing.Pool(workers, initializer=start_worker)
-        with pool:
+            pool = multiprocessing.Pool(workers, initializer=start_worker, initargs=(is_over,))
+        try:
             yield pool
+        except MachineError:  # a killed worker's task would be waited for
+            pool.terminate()
+            raise
+        finally:
+            is_over.set()
+            pool.close()
+            pool.join()
 
 
 def track(make: Callable[[Task], Outcome], tasks: Sequence[Task], workers: int, together: int = 1) -> list[Outcome]:
@@ -115,7 +131,7 @@ def results(pool: Pool, make: Callable[[Task], Outcome], tasks: Sequence[Task], 
 
 
 def _all(make: Callable[[Task], Outcome], tasks: Sequence[Task]) -> list[Outcome]:
-    return [make(task) for task in tasks]
+    return [make(task) for task in tasks if not _is_over.is_set()]
 
 
 def _with_bar(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
