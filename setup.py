@@ -52,6 +52,8 @@ setup(
     package_dir={OPTION_FILES: "options"},  # their one source; an editable install reads them there
     package_data={
         "tim_plugin": ["weights/*.safetensors", "weights/checksums.json", "py.typed"],
+        "tim_plugin.explorer": ["page.html", "page.js", "page.css"],
+        "tim_plugin.explorer.examples": ["*.png", "*.jpg"],
         OPTION_FILES: ["*.yml", "baselines/*.yml"],
     },
     entry_points={"console_scripts": ["tim = tim_plugin.cli.main:main"]},
@@ -77,6 +79,7 @@ setup(
     ],
     extras_require={
         "evaluate": EVALUATE,
+        "explore": ["gradio>=6.0,<7"],  # the page of tim explore is one of its HTML components, which version 6 brought
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3", "matplotlib"],
         # Graphs are made by onnx, which torch's exporter asks for. Both engines have wheels for Python 3.10 to 3.14.
         "onnxruntime": ["onnxruntime>=1.19", "onnx>=1.16"],

@@ -29,6 +29,7 @@ ORDER = (
     "metrics",
     "models",
     "api",
+    "explorer",
     "cli",
 )
 # Modules that a command's start imports: neither they nor what they import at their top may load torch.
