@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tim_plugin.utils.errors import TimError
 
-DESCRIPTION = """A page in the browser: see the most different of many answers to an image, choose one, keep its coarse levels
-and vary the fine ones, change a part of it, compare, save. It runs on this machine, and only this machine reaches it.
+DESCRIPTION = """A page in the browser: see the most different of many answers to an image, choose one, keep its
+coarse levels and vary the fine ones, change a part of it, compare, save. It runs on this machine, and only this machine
+reaches it.
 
 tim explore
 tim explore photo.png --model sr4x-small

@@ -1,1 +1,1 @@
-"""The page on which a person chooses among answers: ``tree``, ``choice`` and ``session`` need no gradio, ``page`` does."""
+"""The page on which a person chooses among answers; all but ``page`` needs no gradio."""

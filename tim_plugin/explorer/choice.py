@@ -1,4 +1,4 @@
-"""``choice.json``: an answer that was chosen, as a recipe which gives the same pixels again, and the way that led to it.
+"""``choice.json``: an answer that was chosen, as a recipe which gives the same pixels again, and the way to it.
 
 The file holds the tree of choices, which tower and input it is for (by their SHA-256), and the input itself if that is
 small; it holds no pixels of an answer.
@@ -105,16 +105,16 @@ class Choice(NamedTuple):
         if same and tower.num_levels == self.tree.num_levels:
             return
         raise TimError(
-            f"{where}: was made with a tower {self.model} of another content (SHA-256 {str(self.model_sha256)[:12]}...) "
-            f"than {tower.name}: give the file that it was made with by -m"
+            f"{where}: was made with a tower {self.model} of another content (SHA-256 {str(self.model_sha256)[:12]}...)"
+            f" than {tower.name}: give the file that it was made with by -m"
         )
 
     def require_size(self, size: tuple[int, int], where: str) -> None:
         """Raise TimError unless the answers have the ``size`` (H, W) that the tower gives of the input."""
         if tuple(size) != tuple(self.size):
             raise TimError(
-                f"{where}: was changed since it was saved: its answers are {self.size[1]}x{self.size[0]}, and the tower "
-                f"makes {size[1]}x{size[0]} of its input"
+                f"{where}: was changed since it was saved: its answers are {self.size[1]}x{self.size[0]}, and the "
+                f"tower makes {size[1]}x{size[0]} of its input"
             )
 
     def input_content(self, given: bytes | None, where: str) -> bytes:

@@ -46,7 +46,7 @@ def sample_choice(
     tower = load(model or choice.model, device or choice.device, task=task)
     choice.require_tower(tower, str(path))
     content = choice.input_content(None if image is None else read_bytes(image), str(path))
-    opened = tower.open_input(content, choice.name, max_megapixels=max_megapixels)
+    opened = tower.open_input(content, choice.name, source=choice.file, max_megapixels=max_megapixels)
     choice.require_size(opened.size, str(path))
     recipe = choice.tree.recipe(choice.tree.answers[choice.chosen])
     images, measures = next(opened.sample([recipe]))

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tim_plugin.api import load
 from tim_plugin.degradations.tasks import TASKS
 from tim_plugin.explorer.choice import Choice, read_choice
@@ -20,7 +18,6 @@ from tim_plugin.explorer.examples import example_for
 from tim_plugin.explorer.session import Round, Session, Stale, Wish
 from tim_plugin.explorer.visitors import Visitor, Visitors
 from tim_plugin.inference.image_inputs import UNNAMED
-from tim_plugin.inference.sample_set import most_different
 from tim_plugin.inference.tower import Tower
 from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.utils.errors import TimError, is_out_of_memory
@@ -83,7 +80,6 @@ class Desk:
         if opening.image is not None:
             name, content = opening.image
             self._opened(first, content, name)
-        threading.Thread(target=_warm_up, daemon=True).start()
 
     def tower(self, name: str) -> Tower:
         """Return a tower, which is loaded once.
@@ -197,9 +193,8 @@ class Desk:
             mask = session.add_mask(_of_data_url(marked))
             if mask is None:
                 raise TimError("nothing is marked: paint over the part of the picture that is to change")
-        wish = Wish(
-            request.get("parent"), request["kept"], request["seed"], request["temperature"], request["count"], mask
-        )
+        numbers = (request[key] for key in ("kept", "seed", "temperature", "count"))
+        wish = Wish(request.get("parent"), *numbers, mask)
         yield from self._drawn(visitor, wish)
 
     def _back(self, visitor: Visitor, request: Mapping[str, Any]) -> Iterator[State]:
@@ -240,11 +235,6 @@ class Desk:
     def _own_tower(self, tower: Tower) -> State:
         task = TASKS[tower.task].title if tower.task else "your own"
         return {"name": tower.name, "what": f"of the file {Path(tower.name).name}", "task": task}
-
-
-def _warm_up() -> None:
-    """Load what the first grid of answers is chosen with, before it is needed."""
-    most_different(torch.zeros(2, 3, 32, 32), 1)
 
 
 def _tower_entry(name: str, what: str, arguments: Mapping[str, Any]) -> State:

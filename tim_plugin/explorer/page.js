@@ -6,7 +6,7 @@ const KEY = "tim-explore";
 let state = null;      // the last that the server has told
 let seen = null;       // number of the answer that is looked at; null: the chosen one, or the first
 let pinned = null;
-let mode = "one", split = 0.5, other = "chosen", flicker = 0, flickerOn = true;
+let mode = "split", split = 0.5, other = "chosen", flicker = 0, flickerOn = true;
 let view = { zoom: 1, x: 0, y: 0 };  // zoom 1 fits the stage; x and y are the middle, in parts of the picture
 let painting = false, hasPaint = false, waiting = false;
 
@@ -213,8 +213,9 @@ function current() {
   return id === null ? null : id;
 }
 function against() {
-  if (other === "pinned" && pinned !== null) return pinned;
-  return other !== "input" && state.wish.parent !== null ? state.wish.parent : null;
+  // An answer is compared with another one, or with the input.
+  const wanted = { input: null, chosen: state.wish.parent, pinned }[other];
+  return wanted === current() ? null : wanted;
 }
 function setSource(picture, source) { if (picture.getAttribute("src") !== source) picture.setAttribute("src", source); }
 const sourceOf = (id) => address(id === null ? "input.png" : "answer/" + id + ".png");
@@ -245,9 +246,8 @@ function show() {
     if (button.tagName === "BUTTON") button.setAttribute("aria-pressed", button.dataset.mode === mode);
   }
   $(".other").value = other;
-  $(".other").options[1].disabled = state.wish.parent === null;
   $(".other").options[2].disabled = pinned === null;
-  $(".against").style.visibility = $(".pin").style.visibility = painting ? "hidden" : "visible";
+  $(".other").style.visibility = $(".pin").style.visibility = painting ? "hidden" : "visible";
   const target = seen !== null && entry(seen) ? seen : b;
   if (target !== null) {
     $(".save-png").href = address("save/" + target + ".png");

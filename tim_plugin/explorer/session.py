@@ -97,7 +97,7 @@ class Session:
 
     def __init__(self, tower: Tower, image: bytes, file_name: str, name: str, max_megapixels: float) -> None:
         self.tower, self.file_name = tower, file_name
-        self.opened: OpenInput = tower.open_input(image, name, max_megapixels=max_megapixels)
+        self.opened: OpenInput = tower.open_input(image, name, source=file_name, max_megapixels=max_megapixels)
         self.tree = Tree(tower.num_levels)
         self.pictures: dict[int, Picture] = {}
         self.rounds: dict[Wish, Round] = {}

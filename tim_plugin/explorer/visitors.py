@@ -1,4 +1,4 @@
-"""Who has the page open: each with a session of their own, known by a token that nobody can guess, gone when they leave.
+"""Who has the page open: each with a session of their own, known by a token that nobody can guess.
 
 What is uploaded lies in memory only, so nothing is left when the program ends, however it ends.
 """

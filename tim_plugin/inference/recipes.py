@@ -125,7 +125,7 @@ def sample_recipes(
 
 
 class _Pass(NamedTuple):
-    """An image (m, C, H, W) and the state behind a level: of the recipes, and of them without patches if any has one."""
+    """An image (m, C, H, W) and the state behind a level; and the state without patches, if any recipe has one."""
 
     image: Tensor
     state: Any

@@ -246,9 +246,17 @@ class Tower:
         )
 
     def open_input(
-        self, image: InputLike, name: str | None = None, *, memory_gib: float = 4.0, max_megapixels: float = 100.0
+        self,
+        image: InputLike,
+        name: str | None = None,
+        *,
+        source: str | None = None,
+        memory_gib: float = 4.0,
+        max_megapixels: float = 100.0,
     ) -> OpenInput:
         """Read one input once, for any number of samples by :meth:`OpenInput.sample`; torch computes, without tiles.
+
+        Arguments are those of :meth:`sample`; ``source`` is how messages name the input, None: as it was given.
 
         Raises:
             TimError: As for :meth:`sample`; or the input is a batch.
@@ -256,8 +264,9 @@ class Tower:
         files = image_files(image, self.degradation, name)
         if len(files) != 1:
             raise TimError(f"the input is a batch of {len(files)} images: give one of them")
+        file = files[0] if source is None else files[0]._replace(source=source)
         with arguments_named():
-            return self._open(files[0], Resources(memory_gib=memory_gib, tile=0, backend="torch"), max_megapixels)
+            return self._open(file, Resources(memory_gib=memory_gib, tile=0, backend="torch"), max_megapixels)
 
     def _open(self, file: ImageFile, resources: Resources, max_megapixels: float) -> OpenInput:
         degradation = self.degradation
