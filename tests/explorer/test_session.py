@@ -11,7 +11,8 @@ import torch
 from tim_plugin.explorer import visitors as visitors_module
 from tim_plugin.explorer.desk import Desk, Opening
 from tim_plugin.explorer.examples import example_for
-from tim_plugin.explorer.session import Session, Stale, Wish
+from tim_plugin.explorer.rounds import Stale, Wish
+from tim_plugin.explorer.session import Session
 from tim_plugin.explorer.visitors import GRACE_S, MOST_UPLOADS, MOST_VISITORS, Visitors
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_png
@@ -208,6 +209,11 @@ def test_visitors_are_forgotten_when_they_leave_and_their_uploads_with_them(thum
     visitors = Visitors(lambda: now[0])
     one, two = visitors.enter(), visitors.enter()
     assert one.token != two.token and visitors.enter(one.token) is one
+    drawn_by_the_page = "a1" * 24
+    assert visitors.enter(drawn_by_the_page) is visitors.enter(drawn_by_the_page)
+    assert visitors.enter("guess").token != "guess"
+    visitors.close()
+    one, two = visitors.enter(), visitors.enter()
     for number in range(MOST_UPLOADS + 2):
         visitors.upload(one.token, f"{number}.png", thumb)
     assert len(one.uploads) == MOST_UPLOADS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from tim_plugin.utils.errors import TimError
@@ -47,10 +48,8 @@ def add_explore_arguments(parser: argparse.ArgumentParser) -> None:
 
 def explore(args: argparse.Namespace) -> None:
     """Serve the page until Ctrl-C."""
-    try:
-        import gradio  # noqa: F401  before anything else is loaded
-    except ImportError as error:
-        raise TimError(INSTALL) from error
+    if find_spec("gradio") is None:
+        raise TimError(INSTALL)
     if not args.max_megapixels > 0:
         raise TimError(f"--max-megapixels {args.max_megapixels}: must be above 0")
     if args.port is not None and not 1 <= args.port <= 65535:
@@ -60,13 +59,15 @@ def explore(args: argparse.Namespace) -> None:
 
     from tim_plugin.explorer.choice import read_choice_file
     from tim_plugin.explorer.desk import Desk, Opening
-    from tim_plugin.explorer.page import close, serve
     from tim_plugin.utils.images import read_bytes
 
     choice = None if args.choice is None else read_choice_file(args.choice)
     model = args.model or (Opening.model if choice is None else choice.model)
     image = None if args.image is None else (args.image.name, read_bytes(args.image))
     desk = Desk(Opening(model, image, choice, args.device, args.max_megapixels, args.task))
+
+    from tim_plugin.explorer.page import close, serve  # the slow part: behind all that may be wrong
+
     app, _ = serve(desk, args.port, args.share, not args.no_browser)
     try:
         while app.is_running:

@@ -15,7 +15,8 @@ from tim_plugin.api import load
 from tim_plugin.degradations.tasks import TASKS
 from tim_plugin.explorer.choice import Choice, read_choice
 from tim_plugin.explorer.examples import example_for
-from tim_plugin.explorer.session import Round, Session, Stale, Wish
+from tim_plugin.explorer.rounds import Round, Stale, Wish
+from tim_plugin.explorer.session import Session
 from tim_plugin.explorer.visitors import Visitor, Visitors
 from tim_plugin.inference.image_inputs import UNNAMED
 from tim_plugin.inference.tower import Tower
@@ -105,7 +106,8 @@ class Desk:
         visitor = None
         try:
             if request.get("do") == "hello":
-                visitor = self.visitors.enter(request.get("token"))
+                token = request.get("token")
+                visitor = self.visitors.enter(token if isinstance(token, str) else None)
                 yield from self._hello(visitor)
                 return
             visitor = self.visitors.get(str(request.get("token")))

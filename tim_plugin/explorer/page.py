@@ -1,4 +1,4 @@
-"""The page itself: a gradio app whose one component is ours (``page.js``, ``page.css``), and addresses of pictures.
+"""The page itself: a gradio app whose one component is ours (``page.html`` and its scripts), and addresses of pictures.
 
 Gradio carries requests and states, and makes a share link if one is asked for. Pictures, uploads and what is saved have
 addresses of their own below ``/tim``, so that nothing is written to a disk.
@@ -30,6 +30,7 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_png
 
 FOLDER = Path(__file__).parent
+SCRIPTS = ("page.js", "picture.js", "hands.js")  # one function's body
 HOST = "127.0.0.1"
 LARGEST_UPLOAD = 2**25
 SWEEP_S = 10.0
@@ -41,7 +42,7 @@ def build(desk: Desk) -> gr.Blocks:
     with gr.Blocks(title="tim explore", analytics_enabled=False, fill_width=True) as app:
         page = gr.HTML(
             html_template=(FOLDER / "page.html").read_text(encoding="utf-8"),
-            js_on_load=(FOLDER / "page.js").read_text(encoding="utf-8"),
+            js_on_load="\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS),
             apply_default_css=False,
             elem_id="tim-explore",
         )

@@ -8,13 +8,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from tim_plugin.explorer.choice import Choice, read_mask
+from tim_plugin.explorer.rounds import Picture, Round, Stale, Wish, in_place, require_in_range
 from tim_plugin.explorer.tree import Answer, Tree
 from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.open_input import OpenInput
@@ -27,56 +26,12 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.images import encode_png
 
-MOST_COUNT = 24
-HIGHEST_VARIETY = 3.0
 MOST_ROUNDS = 60  # whose pictures are kept; older ones are drawn again where they are gone back to
 AT_ONCE = 4
 # Up to how many pixels of an answer so many are drawn for each one that is shown.
 CANDIDATES = ((2**15, 3), (2**18, 2), (2**62, 1))
 ONE_THREAD_PIXELS = 2**16  # a smaller picture's convolutions wait for each other longer than they compute
 COMPUTING = threading.Lock()  # one computes at a time, some answers each, so that all go on
-
-
-class Stale(Exception):  # noqa: N818 - no error: nobody waits for this work any more
-    """Somebody has asked for something else, or has left."""
-
-
-class Wish(NamedTuple):
-    """What a grid of answers is drawn by.
-
-    Attributes:
-        parent: Number of the answer that is varied; None: answers to the input itself.
-        kept: How many levels of the parent are kept.
-        seed: From 0.
-        temperature: Variety: 1 as in training, 0 none.
-        count: Answers that are shown.
-        mask: Number of the mask inside which noise is drawn; None: everywhere.
-    """
-
-    parent: int | None = None
-    kept: int = 0
-    seed: int = 0
-    temperature: float = 1.0
-    count: int = 8
-    mask: int | None = None
-
-
-class Picture(NamedTuple):
-    """An answer's pixels as PNG, without alpha, and how consistent it is with the input, by measure."""
-
-    png: bytes
-    measures: Mapping[str, float]
-
-
-@dataclass
-class Round:
-    """The answers of one wish: all that were drawn so far, those that are shown, and whether the choice is made."""
-
-    wish: Wish
-    drawn: list[int] = field(default_factory=list)
-    shown: list[int] = field(default_factory=list)
-    num_candidates: int = 0
-    is_done: bool = False
 
 
 class Session:
@@ -158,7 +113,7 @@ class Session:
         with self._lock:
             if work != self._work:
                 raise Stale
-            current.shown = _in_place(current.shown, [current.drawn[index] for index in chosen])
+            current.shown = in_place(current.shown, [current.drawn[index] for index in chosen])
             for number in set(current.drawn) - set(current.shown):
                 self._drop(number)
             current.drawn, current.is_done = list(current.shown), True
@@ -169,15 +124,7 @@ class Session:
             raise TimError("this answer is gone: choose another one")
         if wish.parent is None:
             wish = wish._replace(kept=0, mask=None)
-        for what, value, lowest, top in (
-            ("levels to keep", wish.kept, 0, self.tower.num_levels - 1),
-            ("the seed", wish.seed, 0, 2**31 - 1),
-            ("the number of answers", wish.count, 1, MOST_COUNT),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= top:
-                raise TimError(f"{what}: {value!r} must be a whole number from {lowest} to {top}")
-        if not isinstance(wish.temperature, (int, float)) or not 0 <= wish.temperature <= HIGHEST_VARIETY:
-            raise TimError(f"variety: {wish.temperature!r} must be a number from 0 to {HIGHEST_VARIETY:g}")
+        require_in_range(wish, self.tower.num_levels)
         return wish._replace(temperature=float(wish.temperature))
 
     def _begin(self, wish: Wish) -> int:
@@ -338,11 +285,3 @@ class Session:
             one = self.tree.answers[number]
             self.last_wish[one.parent] = Wish(one.parent, one.kept, one.seed, one.temperature, mask=one.mask)
         return Wish(choice.chosen, max(1, self.tower.num_levels // 2), 0, 1.0)
-
-
-def _in_place(before: Sequence[int], after: Sequence[int]) -> list[int]:
-    """Return ``after`` in an order in which those that were shown before stay where they were."""
-    new = iter([number for number in after if number not in before])
-    kept = [number if number in after else None for number in before[: len(after)]]
-    kept += [None] * (len(after) - len(kept))
-    return [next(new) if number is None else number for number in kept]

@@ -5,6 +5,7 @@ What is uploaded lies in memory only, so nothing is left when the program ends, 
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -17,6 +18,7 @@ from tim_plugin.utils.errors import TimError
 GRACE_S = 60.0  # in which a page that is loaded again finds its session
 IDLE_S = 3600.0
 MOST_VISITORS = 32
+TOKEN = re.compile(r"[A-Za-z0-9_-]{24,64}")  # 18 random bytes and more
 MOST_UPLOADS = 4  # of one visitor that are not opened yet
 GONE = (
     "this session has ended, as the page was left or the program was started anew: open your image or choice.json again"
@@ -58,6 +60,9 @@ class Visitors:
     def enter(self, token: str | None = None) -> Visitor:
         """Return the visitor of a token if they are still known, else a new one.
 
+        Args:
+            token: Drawn by the page, so that it may ask again until it is answered; None, or no token: one is drawn.
+
         Raises:
             TimError: Too many have the page open.
         """
@@ -69,7 +74,9 @@ class Visitors:
                 return known
             if len(self._by_token) >= MOST_VISITORS:
                 raise TimError(f"{MOST_VISITORS} people have this page open, which is as many as it serves: try later")
-            visitor = Visitor(secrets.token_urlsafe(18), self._clock() + IDLE_S)
+            if token is None or not TOKEN.fullmatch(token):
+                token = secrets.token_urlsafe(18)
+            visitor = Visitor(token, self._clock() + IDLE_S)
             self._by_token[visitor.token] = visitor
             return visitor
 
