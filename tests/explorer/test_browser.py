@@ -98,7 +98,7 @@ def ids(page):
 
 
 def choose(page, place=1):
-    before = page.locator(".crumb").count()
+    before = page.locator(".crumbs .crumb").count()
     page.click(f".cell >> nth={place}")
     page.wait_for_function(f"document.querySelectorAll('.crumbs .crumb').length > {before}")
     ready(page)

@@ -103,7 +103,7 @@ function showTowers() {
       const group = document.createElement("optgroup");
       group.label = task;
       for (const one of state.towers.filter((tower) => tower.task === task)) {
-        group.append(new Option(one.name, one.name));
+        group.append(new Option(one.name.split("/").pop(), one.name));
       }
       select.append(group);
     }

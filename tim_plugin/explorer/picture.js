@@ -103,7 +103,7 @@ function stopPainting() {
 function clearPaint() { hasPaint = false; paint.getContext("2d").clearRect(0, 0, paint.width, paint.height); }
 function stroke(from, to) {
   const pen = paint.getContext("2d");
-  pen.strokeStyle = pen.fillStyle = "#fff";
+  pen.strokeStyle = "#ffb84d";
   pen.lineWidth = 2 * Number($(".radius").value) / scale();
   pen.lineCap = "round";
   pen.beginPath();
