@@ -51,7 +51,7 @@ setup(
     packages=[*find_packages(include=["tim_plugin", "tim_plugin.*"]), OPTION_FILES],
     package_dir={OPTION_FILES: "options"},  # their one source; an editable install reads them there
     package_data={
-        "tim_plugin": ["weights/*.safetensors", "weights/checksums.json", "py.typed"],
+        "tim_plugin": ["weights/*.safetensors", "weights/*.json", "py.typed"],
         OPTION_FILES: ["*.yml", "baselines/*.yml"],
     },
     entry_points={"console_scripts": ["tim = tim_plugin.cli.main:main"]},
@@ -82,6 +82,11 @@ setup(
         "onnxruntime": ["onnxruntime>=1.19", "onnx>=1.16"],
         "openvino": ["openvino>=2024.6", "onnx>=1.16"],
         "export": ["onnx>=1.16", "onnxruntime>=1.19"],
+        # Bridges to other projects' tools, docs/guide/other_tools.md
+        "hub": ["huggingface_hub>=0.30"],
+        "spandrel": ["spandrel>=0.4"],
+        "deepinv": ["deepinv>=0.3"],
+        "mmengine": ["mmengine>=0.10"],
         "docs": [
             "sphinx>=8",
             "myst-parser>=4",

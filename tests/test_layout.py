@@ -29,6 +29,8 @@ ORDER = (
     "metrics",
     "models",
     "api",
+    "integrations",
+    "spandrel",
     "cli",
 )
 # Modules that a command's start imports: neither they nor what they import at their top may load torch.
