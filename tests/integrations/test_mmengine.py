@@ -22,7 +22,8 @@ CONFIG = """
 custom_imports = dict(imports=["tim_plugin.integrations.mmengine"], allow_failed_imports=False)
 levels = 3
 network = dict(type="TowerGenerator", num_levels=levels, trunk_channels=4, growth_channels=4, num_blocks=1,
-               noise_channels=2, style_dim=4, mapping_width=8, mapping_layers=2, consistency="project", degradation=dict(type="bicubic"))
+               noise_channels=2, style_dim=4, mapping_width=8, mapping_layers=2, consistency="project",
+               degradation=dict(type="bicubic"))
 model = dict(type="TIMTower", tower="sr4x-small", n=2, seed=5)
 """
 
