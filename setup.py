@@ -85,7 +85,7 @@ setup(
         # Bridges to other projects' tools, docs/guide/other_tools.md
         "hub": ["huggingface_hub>=0.30"],
         "spandrel": ["spandrel>=0.4"],
-        "deepinv": ["deepinv>=0.3"],
+        "deepinv": ["deepinv>=0.3.7"],
         "mmengine": ["mmengine>=0.10"],
         "docs": [
             "sphinx>=8",

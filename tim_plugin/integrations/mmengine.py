@@ -22,10 +22,7 @@ from tim_plugin.inference.tower import Tower
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
 
-MODELS.register_module(module=TowerGenerator, force=True)  # force: a configuration may import this twice
 
-
-@MODELS.register_module(force=True)
 class TIMTower(BaseModel):
     """A tower as a model of mmengine, for its test loop: ``mode="predict"`` gives the samples of each input.
 
@@ -86,3 +83,7 @@ class TIMTower(BaseModel):
         for data, images in zip(known, found, strict=True):
             data.pred_samples = BaseDataElement(data=images)
         return known
+
+
+for _module in (TowerGenerator, TIMTower):
+    MODELS.register_module(module=_module, force=True)  # force: a configuration may import this twice
