@@ -8,8 +8,8 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-# Where the project can be read: it has no public address yet; with one, set this and run `python docs/readme_links.py`.
-PROJECT_URL = "https://example.org/tim_plugin"
+PROJECT_URL = "https://example.org/tim_plugin"  # where the project can be read: it has no public address yet
+LINK_IN_TREE = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\((?!https?:)([^)\s]+)\)")
 BASICSR = ROOT / "wheels" / "basicsr-1.4.2-py3-none-any.whl"  # wheels/README.md says what it is
 OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "__init__.py").read_text()).group(1)
@@ -21,6 +21,16 @@ BRIDGES = {
     "deepinv": "deepinv>=0.3.7",
     "mmengine": "mmengine>=0.10",
 }
+
+
+def package_page() -> str:
+    """Return the README with absolute links and pictures, since a package page shows no others."""
+
+    def absolute(match: re.Match) -> str:
+        kind = "raw" if match[1].startswith("!") else "blob"
+        return f"{match[1]}({PROJECT_URL}/{kind}/main/{match[2]})"
+
+    return LINK_IN_TREE.sub(absolute, (ROOT / "README.md").read_text(encoding="utf-8"))
 
 
 class BuildWithBasicSR(build_py):
@@ -37,7 +47,7 @@ setup(
     name="tim_plugin",
     version=VERSION,
     description="Tower Implicit Model for BasicSR: many plausible outputs for one input, by conditional IMLE",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=package_page(),
     long_description_content_type="text/markdown",
     url=PROJECT_URL,
     author="The tim_plugin authors",
