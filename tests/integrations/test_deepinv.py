@@ -104,6 +104,26 @@ def test_deepinvs_own_test_measures_a_tower(name, images):
     assert metrics["PSNR"] == pytest.approx(float(deepinv.metric.PSNR()(found, images).mean()), rel=1e-4)
 
 
+def test_a_sampler_of_deepinv_runs_on_our_measurements(images):
+    physics = physics_of(Bicubic(4), noise_model=deepinv.physics.GaussianNoise(0.01))
+    measured = physics(images[:1, :, :16, :16])
+    sampler = deepinv.sampling.ULA(
+        prior=deepinv.optim.ScorePrior(denoiser=deepinv.models.MedianFilter()),
+        data_fidelity=deepinv.optim.L2(sigma=0.1),
+        alpha=0.1,
+        sigma=0.5,
+        step_size=0.02,
+        max_iter=40,
+        thinning=1,
+        burnin_ratio=0.5,
+        verbose=False,
+    )
+    mean, variance = sampler(measured, physics, seed=0)
+    assert mean.shape == variance.shape == (1, 3, 16, 16) and variance.min() > 0
+    assert (physics.A(mean) - measured).abs().mean() < 0.2  # it comes to what fits: the adjoint, its start, is at 0.47
+    assert (physics.A(physics.A_adjoint(measured)) - measured).abs().mean() > 0.4
+
+
 def test_a_tower_whose_inputs_are_no_pictures_says_so():
     with pytest.raises(TimError, match="its inputs are no pictures"):
         TowerReconstructor(tim.load("mnist-pca", device="cpu"))

@@ -141,6 +141,19 @@ def test_what_is_neither_folder_nor_repository_is_one_sentence(tmp_path):
         tim.Tower.from_pretrained("me/mine", device="cpu", local_files_only=True, cache_dir=tmp_path)
 
 
+def test_a_repository_is_read_from_the_hubs_cache(tower, image, tmp_path):
+    """As a download leaves it there; a revision is a branch, a tag or a commit."""
+    commit, repository = "0123456789abcdef0123456789abcdef01234567", tmp_path / "models--me--mine"
+    tower.save_pretrained(repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "v1").write_text(commit)
+    given = {"device": "cpu", "local_files_only": True, "cache_dir": tmp_path}
+    again = tim.Tower.from_pretrained("me/mine", revision="v1", **given)
+    assert again.name == "me/mine" and torch.equal(again.sample(image, n=2).images, tower.sample(image, n=2).images)
+    with pytest.raises(TimError, match="^me/mine: is no folder, and cannot be had"):
+        tim.Tower.from_pretrained("me/mine", revision="v2", **given)
+
+
 def test_a_tower_without_options_cannot_be_saved_and_says_so(tiny_tower, tmp_path):
     with pytest.raises(TimError, match="without the options that rebuild it"):
         tim.Tower(tiny_tower()).save_pretrained(tmp_path / "folder")

@@ -13,7 +13,7 @@ pytest.importorskip("mmengine", reason="mmengine is not installed")
 
 from mmengine.config import Config  # noqa: E402
 from mmengine.evaluator import BaseMetric  # noqa: E402
-from mmengine.registry import DATASETS, METRICS, MODELS, init_default_scope  # noqa: E402
+from mmengine.registry import DATASETS, METRICS, MODELS, Registry, init_default_scope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from mmengine.structures import BaseDataElement  # noqa: E402
 from torch.utils.data import Dataset  # noqa: E402
@@ -46,6 +46,8 @@ def test_the_network_is_built_from_a_configuration_file(config):
     ours = TowerGenerator(**{key: value for key, value in config.network.to_dict().items() if key != "type"})
     assert type(network) is TowerGenerator and network.spec == ours.spec and network.spec.scale == 8
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), ours.parameters(), strict=True))
+    below = Registry("model", parent=MODELS, scope="a_project")  # such as mmagic's
+    assert type(below.build(config.network)) is TowerGenerator
 
 
 def test_a_key_that_the_tower_does_not_have_is_named(config):
