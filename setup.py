@@ -68,8 +68,9 @@ setup(
     packages=[*find_packages(include=["tim_plugin", "tim_plugin.*"]), OPTION_FILES],
     package_dir={OPTION_FILES: "options"},  # their one source; an editable install reads them there
     package_data={
-        "tim_plugin": ["weights/*.safetensors", "weights/*.json", "py.typed"],
+        "tim_plugin": ["weights/*.safetensors", "weights/checksums.json", "py.typed"],
         OPTION_FILES: ["*.yml", "baselines/*.yml"],
+        "tim_plugin.integrations": ["cards.json"],
     },
     entry_points={"console_scripts": ["tim = tim_plugin.cli.main:main"]},
     cmdclass={"build_py": BuildWithBasicSR},

@@ -29,9 +29,9 @@ ORDER = (
     "metrics",
     "models",
     "api",
+    "cli",
     "integrations",
     "spandrel",
-    "cli",
 )
 BRIDGES = ("integrations", "spandrel")  # to other projects' tools: nothing else imports those, or them
 BRIDGED = {"huggingface_hub", "spandrel", "mmengine", "deepinv"}

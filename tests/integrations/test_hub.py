@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 import tim_plugin as tim
 from tim_plugin.inference.towers import towers
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.weight_headers import FOLDER
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +57,7 @@ def test_the_card_of_a_tower_of_the_package_says_its_terms(tmp_path):
 
 
 def test_the_packages_terms_are_those_of_the_guides_cards():
-    cards = json.loads((FOLDER / "cards.json").read_text())
+    cards = json.loads((ROOT / "tim_plugin" / "integrations" / "cards.json").read_text())
     assert set(cards) == set(towers())
     for name, card in cards.items():
         conditions = json.loads((ROOT / "docs" / "models" / f"{name}.json").read_text())["conditions"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tim_plugin.inference.tower import Tower
@@ -9,7 +10,7 @@ from tim_plugin.utils.json_files import parse_json
 from tim_plugin.utils.weight_headers import FOLDER, SUFFIX, list_towers
 
 PAPER = "https://arxiv.org/abs/2011.01926"
-CARDS = "cards.json"  # terms and data of the package's towers, as docs/models has them
+CARDS = Path(__file__).with_name("cards.json")  # terms and data of the package's towers, as docs/models has them
 PIPELINE = "image-to-image"
 
 TEXT = """# {title}
@@ -35,7 +36,7 @@ def known_terms(tower: Tower) -> dict[str, str]:
     """Return ``license``, ``terms`` and ``trained_on`` of a tower of the package; empty for another one."""
     if tower.file is None or tower.file.parent != FOLDER:
         return {}
-    return parse_json((FOLDER / CARDS).read_bytes(), {str: {str: str}}).get(tower.file.name.removesuffix(SUFFIX), {})
+    return parse_json(CARDS.read_bytes(), {str: {str: str}}).get(tower.file.name.removesuffix(SUFFIX), {})
 
 
 def metadata(tower: Tower, license: str | None) -> dict[str, Any]:

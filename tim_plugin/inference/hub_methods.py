@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HUB = "tim_plugin.integrations.hub"  # by name: it stands above this folder, and needs a package of its own
 
 
-class OnHub:
+class HubMethods:
     """Three methods of :class:`tim_plugin.Tower`; they need huggingface_hub: ``pip install 'tim_plugin[hub]'``."""
 
     @classmethod
