@@ -121,6 +121,7 @@ setup(
             "scikit-learn>=1.3",
             "matplotlib",
             *EVALUATE,
+            *(BRIDGES[name] for name in ("hub", "spandrel", "deepinv")),  # mmengine brings a second OpenCV
         ],
     },
 )
