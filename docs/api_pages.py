@@ -16,7 +16,7 @@ What most people need is the front door, [`tim_plugin`](tim_plugin.md): `load`, 
 {pages}
 ```
 """
-ORDER = "utils degradations options data imle losses archs inference metrics models explorer cli".split()
+ORDER = "utils degradations options data imle losses archs inference metrics models integrations explorer cli".split()
 LEFT_OUT = ("__main__",)
 
 

@@ -24,11 +24,13 @@ import build_basicsr_wheel as basicsr_wheel
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.utils.images import read_image
 
+URL = "https://example.org/tim_plugin"  # of setup.py
 ROOT = Path(__file__).resolve().parents[1]
 WHEEL = ROOT / "wheels" / basicsr_wheel.WHEEL
 SOURCES = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "wheels", "options", "tim_plugin")
 IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 NAMED_BY_EXTRAS = {"skimage", "sklearn", "matplotlib", "onnx", "onnxruntime", "openvino"}
+NAMED_BY_EXTRAS |= {"huggingface_hub", "spandrel", "mmengine", "deepinv"}
 OF_CLUSTERS = {"wandb", "mc"}  # BasicSR imports them where an option file asks for it
 TOWERS = {
     "sr": "small.png",
@@ -174,6 +176,13 @@ def test_our_wheel_says_what_it_is(wheel):
     assert "tim_plugin/py.typed" in files
     licences = [name for name in files if ".dist-info/licenses/" in name and not name.endswith("/")]
     assert sorted(name.split("licenses/")[1] for name in licences) == ["LICENSE", "wheels/LICENSE"]
+
+
+def test_the_package_pages_links_are_absolute_and_those_of_the_readme_are_not(wheel):
+    page, readme = metadata(wheel).get_payload(), (ROOT / "README.md").read_text()
+    assert set(re.findall(r"\]\((?!https://)", readme)) and not re.findall(r"\]\((?!https://)", page)
+    assert f"({URL}/raw/main/docs/sr16x-small.jpg)" in page and f"({URL}/blob/main/docs/install.md)" in page
+    assert page.count("](") == readme.count("](")
 
 
 def test_our_wheel_requires_what_is_imported_and_nothing_else(wheel):

@@ -31,7 +31,11 @@ ORDER = (
     "api",
     "explorer",
     "cli",
+    "integrations",
+    "spandrel",
 )
+BRIDGES = ("integrations", "spandrel")  # to other projects' tools: nothing else imports those, or them
+BRIDGED = {"huggingface_hub", "spandrel", "mmengine", "deepinv"}
 # Modules that a command's start imports: neither they nor what they import at their top may load torch.
 NO_TORCH = ("options.option_file", "options.checks", "options.data_checks", "options.sections", "options.schema")
 NO_TORCH += (
@@ -84,6 +88,8 @@ def test_imports_point_one_way(path):
         assert parts_of(names) & (behind | {"register"}) == set()
     top = {name.split(".")[0] for name in names}
     assert not top & {"paper", "towers", "speed", "backbone", "demos", "tools"}
+    if part not in BRIDGES:
+        assert not top & BRIDGED and not parts_of(names) & set(BRIDGES)
     if part == "imle":
         assert not top & {"basicsr", "yaml", "logging", "lpips", "torchvision"}
 

@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--features", default="random", help="weights of squeezenet1_1: random (default), imagenet, or a file's path"
     )
+    parser.add_argument("--teacher", type=Path, help="weights of the backbone that flowers-sr8x is trained by: vgg16")
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time (default: 1)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     args = parser.parse_args()
@@ -43,7 +44,8 @@ def main() -> None:
 def make(args: argparse.Namespace) -> None:
     if args.jobs < 1:
         raise TimError(f"--jobs {args.jobs}: must be 1 or more")
-    make_weights(Workbench(ROOT, SMALL, args.data, args.features, choose_device(args.device), args.jobs), args.name)
+    bench = Workbench(ROOT, SMALL, args.data, args.features, choose_device(args.device), args.jobs)
+    make_weights(bench, args.name, args.teacher)
 
 
 if __name__ == "__main__":

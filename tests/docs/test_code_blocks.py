@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import io
 import re
 import runpy
@@ -18,6 +17,7 @@ from tim_plugin.inference.engines import is_installed
 
 PAGES = pages()
 WITH_PYTHON = [path for path in PAGES if blocks(path.read_text(), "python")]
+BRIDGES = {"huggingface_hub": "from_pretrained", "spandrel": "spandrel", "mmengine": "mmengine", "deepinv": "deepinv"}
 WITH_COMMANDS = [path for path in PAGES if commands(path.read_text())]
 
 
@@ -33,6 +33,9 @@ def test_python_blocks_run(path, inputs, monkeypatch):
         if not is_installed("onnxruntime"):
             pytest.skip("onnxruntime and onnx are not installed")
         main(["sr16x-small", "-o", "tower.onnx", "--with-projection"], "export")
+    for package, sign in BRIDGES.items():
+        if sign in "\n".join(blocks(path.read_text(), "python")):
+            pytest.importorskip(package, reason=f"{package} is not installed")
     before = set(inputs.iterdir())
     namespace = {"__name__": "a_page_of_the_guide"}
     for number, block in enumerate(blocks(path.read_text(), "python")):
@@ -79,8 +82,8 @@ def test_files_that_are_named_exist(path):
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("path", [page for page in PAGES if page.is_relative_to(DOCS)], ids=name_of)
-def test_links_of_the_guide_point_at_pages_and_headings_that_exist(path):
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_links_point_at_pages_and_headings_that_exist(path):
     text = re.sub(r"`[^`\n]*`", "", path.read_text())
     for address in re.findall(r"\]\(([^)\s]+)\)", text):
         target, _, heading = address.partition("#")
@@ -99,33 +102,6 @@ def anchors(text):
     """The anchors of a page's headings, as MyST and code forges make them."""
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
-def readme_links():
-    spec = importlib.util.spec_from_file_location("readme_links", DOCS / "readme_links.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_readmes_links_are_absolute_below_the_projects_address_and_point_at_files():
-    module, text = readme_links(), (ROOT / "README.md").read_text()
-    url = module.project_url((ROOT / "setup.py").read_text())
-    addresses = [address for _, address in module.links(text)]
-    ours = [path for path in map(module.path_in_tree, addresses) if path]
-    assert len(ours) > 20 and all(address.startswith("https://") for address in addresses)
-    assert module.with_links(text, url) == text  # `python docs/readme_links.py` writes them anew
-    assert [path for path in ours if not (ROOT / path).is_file()] == []
-
-
-def test_the_readmes_links_follow_another_address():
-    module = readme_links()
-    relative = "![A](docs/sr16x-small.jpg) [b](LICENSE) [c](https://arxiv.org/abs/2011.01926) [d](docs/method.md#x)"
-    first = module.with_links(relative, "https://a.example/one")
-    assert "https://a.example/one/raw/main/docs/sr16x-small.jpg" in first and "one/blob/main/LICENSE" in first
-    second = module.with_links(first, "https://b.example/two")
-    assert "a.example" not in second and "https://b.example/two/blob/main/docs/method.md#x" in second
-    assert "(https://arxiv.org/abs/2011.01926)" in second
 
 
 def test_the_readme_is_short():

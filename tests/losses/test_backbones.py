@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tim_plugin.losses import backbones
-from tim_plugin.losses.backbones import BACKBONES
+from tim_plugin.losses import backbone_files
+from tim_plugin.losses.backbones import BACKBONES, Trunk
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.errors import TimError
 
@@ -102,7 +102,7 @@ def test_missing_imagenet_file_is_one_clear_error(backbone, tmp_path, monkeypatc
 
 def test_a_download_that_hears_nothing_ends_soon_and_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(backbones, "SILENCE_S", 0.2)
+    monkeypatch.setattr(backbone_files, "SILENCE_S", 0.2)
     for proxy in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(proxy, raising=False)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts and never answers
@@ -158,3 +158,28 @@ def test_a_file_of_another_backbone_does_not_fit(small, tmp_path):
     torch.save(small.trunk.layers.state_dict(), tmp_path / "alexnet.pth")
     with pytest.raises(TimError, match="alexnet.pth do not fit backbone squeezenet1_1"):
         PerceptualDistance(backbone="squeezenet1_1", weights=str(tmp_path / "alexnet.pth"))
+
+
+def test_a_file_of_the_first_layers_gives_the_maps_that_it_reaches(small, tmp_path):
+    path = tmp_path / "first.pth"
+    torch.save(
+        {key: value for key, value in small.trunk.layers.state_dict().items() if int(key.split(".")[0]) < 6}, path
+    )
+    first = PerceptualDistance(backbone="alexnet", weights=str(path), calibration="none")
+    assert first.name == "alexnet feature distance (first.pth), the first 2 of 5 maps"
+    whole = PerceptualDistance(backbone="alexnet", weights="random", calibration="none")
+    a, b = pair()
+    for found, wanted in zip(first.features(a), whole.features(a)[:2], strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    assert (first(a, b) < whole(a, b)).all() and (first(a, b) > 0).all()
+    with pytest.raises(TimError, match=r"up to the 2\. of 5 maps, .*: use calibration: none"):
+        PerceptualDistance(backbone="alexnet", weights=str(path))
+    with pytest.raises(TimError, match=r"do not fit backbone alexnet \(6 of 10 keys differ\)"):  # to judge sets by
+        Trunk("alexnet", str(path))
+
+
+def test_a_file_that_lacks_a_layer_in_between_does_not_fit(small, tmp_path):
+    path = tmp_path / "gap.pth"
+    torch.save({key: value for key, value in small.trunk.layers.state_dict().items() if key[0] != "3"}, path)
+    with pytest.raises(TimError, match=r"\(2 of 10 keys differ\): features\.3\.weight is missing"):
+        PerceptualDistance(backbone="alexnet", weights=str(path), calibration="none")

@@ -18,6 +18,7 @@ from tim_plugin.degradations.tasks import TASKS
 from tim_plugin.inference.arguments import Resources
 from tim_plugin.inference.backends import Backends
 from tim_plugin.inference.finishing import measure_consistency
+from tim_plugin.inference.hub_methods import HubMethods
 from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files
 from tim_plugin.inference.image_samples import sample_image_chunks
 from tim_plugin.inference.open_input import OpenInput
@@ -34,7 +35,7 @@ from tim_plugin.utils.trees import map_tensors, move
 SMALLEST_SIDE_PX = 2  # instance norm needs more than one position
 
 
-class Tower:
+class Tower(HubMethods):
     """A network together with what its samples need: how inputs are read, and what they must be consistent with.
 
     Args:

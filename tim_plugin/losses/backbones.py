@@ -7,10 +7,7 @@ and global random state stays as it is).
 
 from __future__ import annotations
 
-import http.client
-import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +15,13 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from tim_plugin.losses.backbone_files import feature_state, imagenet_file, require_file
 from tim_plugin.losses.tim_small import SmallTrunk
 from tim_plugin.utils.bundled import Weights, read_bundled, read_weights
-from tim_plugin.utils.errors import MissingWeightsError, TimError, did_you_mean
-from tim_plugin.utils.tensor_files import read_tensors
+from tim_plugin.utils.errors import TimError, did_you_mean
 
 TIM_SMALL = "tim_small"
 HEADS_KEY, TRUNK_KEY = "heads", "trunk."  # in the files of TIM_SMALL's weights
-SILENCE_S = 10  # a download that hears nothing for so long has failed; without it a silent firewall costs minutes
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ def open_trunk(name: str, weights: str, seed: int = 0) -> tuple[Trunk | SmallTru
         TimError: An unknown name, no such file, or a file that does not fit.
     """
     require_weights(name, weights)
-    return _open_small(weights, seed) if name == TIM_SMALL else (Trunk(name, weights, seed), None)
+    return _open_small(weights, seed) if name == TIM_SMALL else (Trunk(name, weights, seed, whole=False), None)
 
 
 def require_weights(name: str, weights: str) -> None:
@@ -113,9 +109,9 @@ def require_weights(name: str, weights: str) -> None:
     if weights == others:
         raise TimError(f"weights 'bundled': only {TIM_SMALL} has them, {name} has not: use backbone: {TIM_SMALL}")
     if weights == "imagenet":
-        _imagenet_file(name)
+        imagenet_file(BACKBONES[name].weights.url)
     elif weights not in (own, "random"):
-        _require_file(Path(str(weights)).expanduser(), (own, "random"))
+        require_file(Path(str(weights)).expanduser(), (own, "random"))
 
 
 def _open_small(weights: str, seed: int) -> tuple[SmallTrunk, Tensor | None]:
@@ -163,30 +159,40 @@ class Trunk(nn.Module):
         name: A key of :data:`BACKBONES`.
         weights: ``imagenet``, ``random`` or the path of a torchvision state dict.
         seed: For ``random``.
+        whole: Whether a file must have all layers; else it may end after one that a map is taken from, and the trunk
+            ends there too.
+
+    Attributes:
+        taps: The layers after which maps are taken.
+        channels: Of each map.
 
     Raises:
         TimError: An unknown name, weights that are not to be had, or a file that does not fit.
     """
 
-    def __init__(self, name: str, weights: str, seed: int = 0) -> None:
+    def __init__(self, name: str, weights: str, seed: int = 0, *, whole: bool = True) -> None:
         super().__init__()
         if name not in BACKBONES:
             raise TimError(f"backbone {name!r} is not known: {did_you_mean(str(name), BACKBONES)}")
         self.facts = BACKBONES[name]
-        self.channels, self.min_px = self.facts.channels, self.facts.min_px
         with torch.device("meta"):
-            layers = self.facts.build(weights=None).features
-        self.layers = nn.Sequential(*list(layers)[: self.facts.taps[-1] + 1]).to_empty(device="cpu")
-        if weights == "random":
+            layers = list(self.facts.build(weights=None).features)[: self.facts.taps[-1] + 1]
+        path = None if weights == "random" else self._file(weights)
+        state = {} if path is None else feature_state(path)
+        self.taps = self.facts.taps if whole or path is None else _taps_of(layers, self.facts.taps, state)
+        self.channels, self.min_px = self.facts.channels[: len(self.taps)], self.facts.min_px
+        self.layers = nn.Sequential(*layers[: self.taps[-1] + 1]).to_empty(device="cpu")
+        if path is None:
             _randomise(self.layers, torch.Generator().manual_seed(seed))
         else:
-            self._load(name, weights)
+            self._load(name, path, state)
         self.requires_grad_(False)
         super().train(False)
 
-    def _load(self, name: str, weights: str) -> None:
-        path = _imagenet_file(name) if weights == "imagenet" else Path(str(weights)).expanduser()
-        state = _feature_state(_read(path), path)
+    def _file(self, weights: str) -> Path:
+        return imagenet_file(self.facts.weights.url) if weights == "imagenet" else Path(str(weights)).expanduser()
+
+    def _load(self, name: str, path: Path, state: Mapping[str, Tensor]) -> None:
         own = self.layers.state_dict()
         wrong = [
             _difference(key, value, state.get(key))
@@ -207,12 +213,19 @@ class Trunk(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the maps (N, C_l, H_l, W_l) of inputs (N, 3, H, W), normalised as for LPIPS."""
         maps = []
-        taps = self.facts.taps
-        for index, layer in enumerate(self.layers[: taps[-1] + 1]):
+        for index, layer in enumerate(self.layers):
             x = layer(x)
-            if index in taps:
+            if index in self.taps:
                 maps.append(x)
         return maps
+
+
+def _taps_of(layers: list[nn.Module], taps: tuple[int, ...], state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """Return those of the taps that a file has all layers for, if it has no others; else all of them."""
+    weighted = [index for index, layer in enumerate(layers) if layer.state_dict()]
+    there = [index for index in weighted if any(key.startswith(f"{index}.") for key in state)]
+    reached = [tap for tap in taps if {index for index in weighted if index <= tap} <= set(there)]
+    return tuple(reached) if reached and there[-1] <= reached[-1] else taps
 
 
 def _randomise(layers: nn.Module, generator: torch.Generator) -> None:
@@ -231,62 +244,3 @@ def _difference(key: str, wanted: Tensor, found: Tensor | None) -> str:
     if found is None:
         return f"features.{key} is missing"
     return f"features.{key} is {tuple(getattr(found, 'shape', ()))}, not {tuple(wanted.shape)}"
-
-
-def _imagenet_file(name: str) -> Path:
-    """Return torchvision's own file of ImageNet weights, downloading it if it is not there."""
-    url = BACKBONES[name].weights.url
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / url.rsplit("/", 1)[-1]
-    if path.is_file():
-        return path
-    try:
-        with _socket_timeout(SILENCE_S):
-            torch.hub.load_state_dict_from_url(
-                url, model_dir=str(folder), map_location="cpu", progress=False, check_hash=True, weights_only=True
-            )
-    except (OSError, RuntimeError, http.client.HTTPException) as error:  # no network, no right to write, a wrong hash
-        raise MissingWeightsError(
-            f"weights 'imagenet': {path.name} is not in {folder} and could not be downloaded ({error}): put "
-            "torchvision's file of that name there, or give the path of your copy as weights: PATH"
-        ) from error
-    return path
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Bound the silence of a download; torch.hub has no argument for it."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _require_file(path: Path, named: tuple[str, str]) -> None:
-    if not path.is_file():
-        near = did_you_mean(str(path), named)
-        raise TimError(f"weights '{path}' is neither {named[0]} nor {named[1]} nor a file that is there: {near}")
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    _require_file(path, ("imagenet", "random"))
-    try:
-        return read_tensors(path)
-    except Exception as error:  # unpickling fails in many ways
-        raise TimError(
-            f"weights {path} cannot be read: damaged, or more than a state dict "
-            f"({type(error).__name__}); give torchvision's state dict"
-        ) from error
-
-
-def _feature_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The trunk's entries, without their prefix; the classifier is left out."""
-    if not isinstance(state, Mapping):
-        raise TimError(f"weights {path} hold a {type(state).__name__}, not a state dict; give torchvision's state dict")
-    return {
-        str(key).removeprefix("features."): value
-        for key, value in state.items()
-        if not str(key).startswith("classifier.")
-    }

@@ -77,8 +77,9 @@ class PerceptualDistance(nn.Module):
     Args:
         backbone: ``vgg16``, ``alexnet`` or ``squeezenet1_1``; or ``tim_small``, our own, which the package holds.
         weights: ``imagenet`` (torchvision's file, downloaded if it is not there), ``bundled`` (tim_small's),
-            ``random`` (for tests: not perceptual, and named so), or a path: of a torchvision state dict, for tim_small
-            of what ``tools/train_backbone.py`` writes; None: ``bundled`` for tim_small, else ``imagenet``.
+            ``random`` (for tests: not perceptual, and named so), or a path: of a torchvision state dict (with
+            ``calibration: none`` also of the first layers alone, up to one that a map is taken from), for tim_small of
+            what ``tools/train_backbone.py`` writes; None: ``bundled`` for tim_small, else ``imagenet``.
         calibration: ``lpips`` weights the channels by the lpips package's heads (which fit ImageNet weights only),
             ``bundled`` by those that lie beside tim_small's weights; ``none`` sums them; None: for tim_small
             ``bundled``, or ``none`` with random weights, else ``lpips``.
@@ -106,7 +107,7 @@ class PerceptualDistance(nn.Module):
             raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), _CALIBRATIONS)}")
         self.trunk, own_heads = open_trunk(backbone, weights, seed)
         heads = _heads(backbone, weights, calibration, own_heads)
-        self.name = _name(backbone, weights, calibration, seed)
+        self.name = _name(backbone, weights, calibration, seed) + self._share_of_maps(backbone, weights, heads)
         # LPIPS's own constants, for inputs 2 x - 1.
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
@@ -159,6 +160,19 @@ class PerceptualDistance(nn.Module):
     def train(self, mode: bool = True) -> PerceptualDistance:
         """Stay in eval mode: a distance is a fixed measure."""
         return self
+
+    def _share_of_maps(self, backbone: str, weights: str, heads: Tensor | None) -> str:
+        """Return how many of the backbone's maps there are, if not all, for the name; heads are for all of them."""
+        found = len(self.trunk.channels)
+        all_maps = found if backbone == TIM_SMALL else len(BACKBONES[backbone].channels)
+        if found == all_maps:
+            return ""
+        if heads is not None:
+            raise TimError(
+                f"weights {weights} have {backbone}'s layers up to the {found}. of {all_maps} maps, and calibration "
+                "'lpips' has weights for all: use calibration: none"
+            )
+        return f", the first {found} of {all_maps} maps"
 
     def _enlarged(self, images: Tensor) -> Tensor:
         short, smallest = min(images.shape[-2:]), self.trunk.min_px

@@ -50,7 +50,7 @@ class Held(NamedTuple):
         return sum(distances) / len(distances) / self.trivial
 
 
-def make_weights(bench: Workbench, names: Sequence[str]) -> None:
+def make_weights(bench: Workbench, names: Sequence[str], teacher: Path | None = None) -> None:
     """Make towers: train what is missing, write the file that is shipped, measure it, and write its card.
 
     Writes ``NAME.safetensors`` into the package, and ``docs/models/NAME.{md,json,jpg}``.
@@ -59,16 +59,17 @@ def make_weights(bench: Workbench, names: Sequence[str]) -> None:
         bench: Data (photographs with ``train``, ``test`` and ``val``; or what the tower is trained on), features,
             machine.
         names: Of :data:`towers.recipes.TOWERS`.
+        teacher: Weights of the backbone that such are trained by as have one of their own.
 
     Raises:
-        TimError: A name is not known, the data or features cannot be read, or the commit that the card names is not
-            what the files are.
+        TimError: A name is not known, a tower's teacher is not given, the data or features cannot be read, or the
+            commit that the card names is not what the files are.
     """
     made_on = clean_machine(bench.root, bench.device)  # now: the weights that are written change the tree
     for name in names:
         if name not in TOWERS:
             raise TimError(f"--name {name}: is not a tower of this package: {did_you_mean(name, TOWERS)}")
-    runs = {name: _run(bench, name) for name in names}
+    runs = {name: _run(bench, name, teacher) for name in names}
     for name, checkpoint in zip(runs, bench.train(list(runs.values())), strict=True):
         tower, options = load_network(checkpoint, bench.device)
         pretrained.write(name, tower, options, TOWERS[name].what)
@@ -76,12 +77,16 @@ def make_weights(bench: Workbench, names: Sequence[str]) -> None:
         print(f"written: {pretrained.path_of(name)}, {bench.root / 'docs' / 'models' / name}.md, .json and .jpg")
 
 
-def _run(bench: Workbench, name: str) -> Run:
+def _run(bench: Workbench, name: str, teacher: Path | None) -> Run:
     """A tower's training run."""
-    shipped = TOWERS[name]
+    shipped, weights = TOWERS[name], bench.weights
+    if shipped.teacher:
+        if teacher is None:
+            raise TimError(f"--name {name}: is trained by {shipped.teacher}: give a state dict of it as --teacher")
+        weights = str(teacher.expanduser().resolve())
     file = bench.root / "tools" / "towers" / "options" / shipped.option_file
     data = shipped.training_data(bench.root, bench.data)
-    overrides = {**data, **({"train:perceptual_opt:weights": bench.weights} if shipped.perceptual else {})}
+    overrides = {**data, **({"train:perceptual_opt:weights": weights} if shipped.perceptual else {})}
     if torch.device(bench.device).type == "cuda":
         overrides["num_gpu"] = 1
     return Run(file, overrides, file.stem.replace("train_", "weights_", 1))

@@ -80,6 +80,21 @@ def test_a_tower_is_made_measured_and_described(bench, name):
         assert torch.equal(value, stored[key].half().float())
 
 
+def test_a_tower_may_be_trained_by_another_backbone_than_it_is_measured_by(bench, tmp_path):
+    with pytest.raises(
+        TimError, match="--name flowers-sr8x: is trained by vgg16: give a state dict of it as --teacher"
+    ):
+        weights.make_weights(bench, ["flowers-sr8x"])
+    blocks = list(torchvision.models.vgg16(weights=None).features.state_dict().items())[:4]  # up to the first map
+    torch.save(dict(blocks), tmp_path / "vgg16.pth")
+    weights.make_weights(bench, ["flowers-sr8x"], tmp_path / "vgg16.pth")
+    content = json.loads((bench.root / "docs" / "models" / "flowers-sr8x.json").read_text())
+    assert content["measures"]["images"] == 2 and "squeezenet1_1" in content["conditions"]["distance"]
+    assert pretrained.load("flowers-sr8x").network.spec.condition_every_level
+    saved = json.loads(next((bench.root / "experiments").glob("weights_flowers*/options.json")).read_text())
+    assert saved["train"]["perceptual_opt"]["backbone"] == "vgg16"
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_no_card_names_a_commit_that_is_not_what_the_files_are(bench):
     git = ["git", "-C", str(bench.root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
