@@ -29,7 +29,7 @@ def test_without_gradio_it_says_how_to_get_it(monkeypatch, capsys):
         (["a.png", "--from", "choice.json"], "--from says which image it is for"),
         (["no.png"], "no.png"),
         (["--from", "no.json"], "no.json"),
-        (["--model", "sr5x"], "did you mean"),
+        (["--model", "sr5x"], "sr5x: is neither a file nor a tower of this package"),
     ],
 )
 def test_a_mistake_is_a_sentence(monkeypatch, capsys, tmp_path, arguments, sentence):
