@@ -27,7 +27,8 @@ def small_training(network, val_photos):
     ]
 
 
-@pytest.mark.parametrize("command", [one for one in COMMANDS if one.split()[1] != "explore"])  # that has a browser's tests
+# tim explore serves until it is ended; tests/explorer does that.
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one.split()[1] != "explore"])
 def test_commands_of_the_readme_run(command, inputs, photos, tiny_network, monkeypatch):
     monkeypatch.chdir(inputs)
     (inputs / "PHOTOS").symlink_to(photos)
