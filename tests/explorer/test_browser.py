@@ -223,6 +223,7 @@ def test_arrows_move_enter_chooses_and_backspace_goes_back(visit, thumb):
 def test_a_double_click_chooses_once_and_stale_work_is_dropped(visit, served, thumb):
     page = began(visit(), thumb)
     page.dblclick(".cell >> nth=1")
+    page.wait_for_function("document.querySelectorAll('.crumbs .crumb').length > 1")
     ready(page)
     assert page.locator(".crumbs .crumb").count() == 2
     for _ in range(5):  # faster than they can be drawn

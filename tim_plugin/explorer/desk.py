@@ -111,6 +111,7 @@ class Desk:
                 yield from self._hello(visitor)
                 return
             visitor = self.visitors.get(str(request.get("token")))
+            visitor.asked = request.get("number")
             yield from getattr(self, f"_{request['do']}")(visitor, request)
         except Stale:
             return
@@ -227,6 +228,7 @@ class Desk:
         session = None if visitor is None else visitor.session
         return {
             "token": None if visitor is None else visitor.token,
+            "asked": None if visitor is None else visitor.asked,
             "message": message,
             "drawing": is_drawing,
             "towers": self._entries,

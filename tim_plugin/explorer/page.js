@@ -9,7 +9,7 @@ let seen = null;       // number of the answer that is looked at; null: the chos
 let pinned = null;
 let mode = "split", split = 0.5, other = "chosen", flicker = 0, flickerOn = true;
 let view = { zoom: 1, x: 0, y: 0 };  // zoom 1 fits the stage; x and y are the middle, in parts of the picture
-let painting = false, hasPaint = false, waiting = false;
+let painting = false, hasPaint = false, asked = 0;
 
 const remember = (token) => { try { sessionStorage.setItem(KEY, token); } catch (_) { /* private windows */ } };
 const remembered = () => { try { return sessionStorage.getItem(KEY); } catch (_) { return null; } };
@@ -17,9 +17,9 @@ const remembered = () => { try { return sessionStorage.getItem(KEY); } catch (_)
 const drawToken = () => [...crypto.getRandomValues(new Uint8Array(24))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 const address = (path) => "tim/" + state.token + "/" + path;
 const ask = (what, more) => {
-  waiting = what !== "hello";
-  if (waiting) root.classList.add("waiting");
-  trigger("ask", Object.assign({ do: what, token: state && state.token }, more));
+  root.classList.toggle("waiting", what !== "hello");
+  asked += 1;
+  trigger("ask", Object.assign({ do: what, token: state && state.token, number: asked }, more));
 };
 
 // ---- what is asked for -------------------------------------------------------------------------------------------
@@ -76,7 +76,6 @@ function told() {
   if (next.token === null && state) next = Object.assign({}, state, { message: next.message, drawing: false });
   const isNew = !state || state.file !== next.file || state.model !== next.model || state.token !== next.token;
   state = next;
-  waiting = false;
   root.classList.remove("waiting");
   if (state.token) remember(state.token);
   say(state.message);
@@ -119,7 +118,7 @@ function showControls(isNew) {
   const kept = $(".kept"), most = state.levels - 1, active = document.activeElement;
   kept.max = most;
   if (isNew) kept.value = Math.max(1, Math.floor(state.levels / 2));
-  if (!state.drawing || isNew) {
+  if ((!state.drawing && state.asked === asked) || isNew) {  // else something newer was asked for meanwhile
     if (active !== $(".seed")) $(".seed").value = state.wish.seed;
     if (active !== $(".variety")) $(".variety").value = state.wish.temperature;
     if (state.wish.parent !== null && active !== kept) kept.value = state.wish.kept;
@@ -133,7 +132,7 @@ function showControls(isNew) {
 function showNumbers() {
   const kept = Number($(".kept").value), most = state.levels - 1;
   $(".keep output").textContent = kept + " of " + state.levels + " levels";
-  const after = state.wish.parent === null ? "of the answer that you choose: " : "";
+  const after = state.wish.parent === null ? "next: " : "";
   $(".keep small").textContent = after + (kept === 0 ? "everything may change"
     : kept === most ? "only the finest detail changes" : kept === 1 ? "the broad strokes stay" : "more than the broad strokes stays");
   $(".variety-out").textContent = Number($(".variety").value).toFixed(1);

@@ -34,12 +34,14 @@ class Visitor:
         session: What they do, once they have opened an image.
         uploads: Names and contents of files that they have sent and not opened yet, by an id.
         ends_at: When they are forgotten, by ``clock``.
+        asked: The page's number of what it has asked for last, so that it knows which answer is to that.
     """
 
     token: str
     ends_at: float
     session: Session | None = None
     uploads: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    asked: int | None = None
 
 
 class Visitors:
