@@ -23,13 +23,7 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-i", "--input", type=Path, nargs="+", action="extend", help="images, folders of them, or videos"
     )
-    parser.add_argument(
-        "--from",
-        dest="choice",
-        type=Path,
-        metavar="choice.json",
-        help="make the sample again that was chosen in tim explore; -i and -m only where its input or tower has moved",
-    )
+    _add_choice(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -83,6 +77,16 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-contact-sheet", action="store_true", help="write the samples only")
     _add_resources(parser)
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from",
+        dest="choice",
+        type=Path,
+        metavar="choice.json",
+        help="make the sample again that was chosen in tim explore; -i and -m only where its input or tower has moved",
+    )
 
 
 def _add_resources(parser: argparse.ArgumentParser) -> None:

@@ -235,16 +235,8 @@ class Tower(HubMethods):
             for measure, values in measure_consistency(degradation, part, batch).items():
                 consistency.setdefault(measure, []).extend(values)
         measured = {measure: torch.tensor(values) for measure, values in consistency.items()}
-        return InputSamples(
-            file.key,
-            file.source,
-            sha256(file.content),
-            opened.picture,
-            joined(images),
-            opened.alpha,
-            measured,
-            opened.backend,
-        )
+        about = (file.key, file.source, sha256(file.content))
+        return InputSamples(*about, opened.picture, joined(images), opened.alpha, measured, opened.backend)
 
     def open_input(
         self,
