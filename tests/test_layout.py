@@ -29,6 +29,7 @@ ORDER = (
     "metrics",
     "models",
     "api",
+    "explorer",
     "cli",
     "integrations",
     "spandrel",

@@ -37,6 +37,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "sample": Command("many samples for images, folders or videos", "sample"),
+    "explore": Command("choose among samples on a page in the browser", "explore"),
     "train": Command("train by an option file: tim train sr16x", "train"),
     "test": Command("sample and measure a data set by an option file", "train"),
     "evaluate": Command("how good, diverse and consistent samples are", "evaluate"),

@@ -6,12 +6,14 @@ import argparse
 from pathlib import Path
 
 from tim_plugin.inference.arguments import SampleOptions, parse_level_seeds, parse_temperature
+from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.weight_headers import described
 
 DESCRIPTION = """Many samples for images, folders or videos, from a tower of the package or a checkpoint alone.
 
 tim sample -i thumb.png --model sr16x-small -n 8
-tim sample -i *.png -o DIR -m experiments/NAME/models/net_g_latest.pth -n 8 --seed 0"""
+tim sample -i *.png -o DIR -m experiments/NAME/models/net_g_latest.pth -n 8 --seed 0
+tim sample --from choice.json"""
 
 
 def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +23,7 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-i", "--input", type=Path, nargs="+", action="extend", help="images, folders of them, or videos"
     )
+    _add_choice(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -76,6 +79,16 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
     _add_resources(parser)
 
 
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from",
+        dest="choice",
+        type=Path,
+        metavar="choice.json",
+        help="make the sample again that was chosen in tim explore; -i and -m only where its input or tower has moved",
+    )
+
+
 def _add_resources(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     parser.add_argument(
@@ -119,6 +132,9 @@ def sample(args: argparse.Namespace) -> None:
     if args.list_models:
         print(described())
         return
+    if args.choice is not None:
+        _sample_choice(args)
+        return
     missing = [f"-{name[0]}/--{name}" for name in ("input", "model") if getattr(args, name) is None]
     if missing:
         args.parser.error(
@@ -147,3 +163,19 @@ def sample(args: argparse.Namespace) -> None:
     from tim_plugin.inference.files import sample_files
 
     sample_files(args.input, args.output, args.model, options)
+
+
+def _sample_choice(args: argparse.Namespace) -> None:
+    """Make the answer of a ``choice.json``; options that it has values of its own for are refused."""
+    for option in ("num_samples", "seed", "level_seeds", "temperature", "precision", "tile", "suffix", "backend"):
+        if getattr(args, option) != args.parser.get_default(option):
+            name = f"--{option.replace('_', '-')}"
+            raise TimError(f"{name}: choice.json says how its sample is made: leave {name} out, or --from")
+    if args.input is not None and len(args.input) > 1:
+        raise TimError(f"-i names {len(args.input)} inputs: choice.json is for one image")
+
+    from tim_plugin.explorer.chosen import sample_choice
+
+    image = None if args.input is None else args.input[0]
+    about = (args.model, args.device, args.task, not args.no_contact_sheet, args.max_megapixels)
+    print(sample_choice(args.choice.expanduser(), args.output.expanduser(), image, *about))

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from tim_plugin.archs.folded import folded
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.pyramid import condition_pyramid
+from tim_plugin.imle.types import Condition
 from tim_plugin.inference.batch_invariance import BatchInvariant
 from tim_plugin.inference.finishing import degradation_of, finish, measure_consistency
 from tim_plugin.inference.sampler import LevelSeeds, Temperature, sample_chunks
@@ -102,16 +103,36 @@ def sample_image_chunks(
         images = one_pass(tower, observed.lq, num_samples, seed, image_key).cpu()
         yield finish(images, move(observed, "cpu"), tower, consistency)
         return
-    conditions = condition_pyramid(_padded(observed, tower), tower.spec, tower.degradation)
-    height, width = (side * tower.spec.scale for side in observed.lq.shape[-2:])
+    conditions = conditions_of(tower, observed)
     chunks = sample_chunks(
         tower, conditions, num_samples, seed, image_key, level_seeds, max_samples_per_batch, temperature
     )
+    yield from finished(chunks, tower, observed, image_key, consistency)
+
+
+def conditions_of(tower: nn.Module, observed: Observed) -> list[Condition]:
+    """Return the condition pyramid of one image, continued at its edges where the tower's levels do not divide it."""
+    return condition_pyramid(_padded(observed, tower), tower.spec, tower.degradation)
+
+
+def finished(
+    chunks: Iterable[Tensor],
+    tower: nn.Module,
+    observed: Observed,
+    image_key: int | str,
+    consistency: str | None = None,
+) -> Iterator[Tensor]:
+    """Cut what a tower gives for :func:`conditions_of` to the image's size, and make samples of it as they are saved.
+
+    Raises:
+        TimError: A sample has values that are not finite.
+    """
+    height, width = (side * tower.spec.scale for side in observed.lq.shape[-2:])
     for images in chunks:
         _require_finite(images, image_key)
         with BatchInvariant():
-            finished = finish(images[..., :height, :width].cpu(), move(observed, "cpu"), tower, consistency)
-        yield finished
+            saved = finish(images[..., :height, :width].cpu(), move(observed, "cpu"), tower, consistency)
+        yield saved
 
 
 def _require_finite(images: Tensor, image_key: int | str) -> None:

@@ -92,7 +92,7 @@ class SampleWriter:
             for sample in samples:
                 self._write(write_very_large, next(self._waiting), sample, self.alpha, most_waiting=1)
         else:
-            samples = _with_alpha(samples, self.alpha)
+            samples = with_alpha(samples, self.alpha)
             for sample in samples:
                 self._write(write_pixels, next(self._waiting), to_pixels(sample))
         if self.files.sheet is not None:
@@ -131,7 +131,8 @@ def write_or_say(write: Callable[..., None], path: Path, *content: Any) -> None:
         raise TimError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _with_alpha(samples: Tensor, alpha: Tensor | None) -> Tensor:
+def with_alpha(samples: Tensor, alpha: Tensor | None) -> Tensor:
+    """Return samples (n, C, H, W) with the input's alpha (1, h, w), enlarged bicubically; None: as they are."""
     if alpha is None:
         return samples
     alpha = bicubic_resize(alpha, tuple(samples.shape[-2:])).clamp(0, 1)

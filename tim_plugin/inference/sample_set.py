@@ -167,7 +167,7 @@ class Samples:
             raise TimError(
                 f"most_different({k!r}): k must be a whole number from 1 to {len(self)}, the number of samples"
             )
-        return self.take(farthest_points(_distances(self.inputs[0].images), k))
+        return self.take(most_different(self.inputs[0].images, k))
 
     def contact_sheet(self) -> Image.Image:
         """Return a picture with a row for each input: input, samples, where the samples differ.
@@ -263,6 +263,11 @@ def kept_levels(
     if seed not in (None, samples.seed):
         raise TimError(f"seed {seed}: the kept levels were drawn with seed {samples.seed}: leave seed out")
     return samples.seed, [*samples.seeds[index][:levels], *[None] * (num_levels - levels)]
+
+
+def most_different(images: Tensor, k: int) -> list[int]:
+    """Return which k of n samples (n, C, H, W) lie far from one another, as :meth:`Samples.most_different` chooses."""
+    return farthest_points(_distances(images), k)
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from tim_plugin.inference.finishing import measure_consistency
 from tim_plugin.inference.hub_methods import HubMethods
 from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files
 from tim_plugin.inference.image_samples import sample_image_chunks
+from tim_plugin.inference.open_input import OpenInput
 from tim_plugin.inference.record import sha256, sha256_of_file
 from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, kept_levels
 from tim_plugin.inference.sampler import fixed_levels, level_temperatures, recorded
@@ -101,7 +102,8 @@ class Tower(HubMethods):
         return next(self.network.parameters()).device
 
     @cached_property
-    def _model_sha256(self) -> str | None:
+    def sha256(self) -> str | None:
+        """SHA-256 of the file that its weights are from; None: there is none."""
         return None if self.file is None else sha256_of_file(self.file)
 
     def sample(
@@ -166,7 +168,7 @@ class Tower(HubMethods):
             ]
         network_g = plain(self.options, lambda tensor: f"tensor of shape {tuple(tensor.shape)}")
         header = {"tim_plugin": __version__, "model": self.name, "network_g": network_g, "seed": seed}
-        made_with = {"model_sha256": self._model_sha256, "seed": seed, "num_samples": n, "level_seeds": fixed}
+        made_with = {"model_sha256": self.sha256, "seed": seed, "num_samples": n, "level_seeds": fixed}
         made_with |= {"precision": precision, **recorded(temperatures)}
         seeds = [[j if level is None else level for level in fixed] for j in range(n)]
         is_batch = isinstance(image, Tensor) and image.dim() == 4
@@ -216,15 +218,8 @@ class Tower(HubMethods):
         resources: Resources,
         max_megapixels: float,
     ) -> InputSamples:
-        degradation = self.degradation
-        header = read_header(file.content, file.source)  # what is too large is not decoded first
-        if header.width:
-            self._check_size(file.source, header.height, header.width, max_megapixels)
-        observed = degradation.read(file.content, file.source)
-        height, width = observed.lq.shape[-2:]
-        self._check_size(file.source, height, width, max_megapixels)
-        plan, backend = self._backends.plan(height, width, self.device, resources, 0)
-        batch = map_tensors(lambda tensor: tensor[None], observed)
+        opened, degradation = self._open(file, resources, max_megapixels), self.degradation
+        plan, batch = opened.plan, opened.observed
         images, consistency = [], {}
         for part in sample_image_chunks(
             plan.tower,
@@ -239,12 +234,45 @@ class Tower(HubMethods):
             images.append(part)
             for measure, values in measure_consistency(degradation, part, batch).items():
                 consistency.setdefault(measure, []).extend(values)
-        alpha = decode_image(file.content, file.source).alpha if degradation.keeps_alpha else None
         measured = {measure: torch.tensor(values) for measure, values in consistency.items()}
-        picture = degradation.picture(observed.lq)
-        return InputSamples(
-            file.key, file.source, sha256(file.content), picture, joined(images), alpha, measured, backend
-        )
+        about = (file.key, file.source, sha256(file.content))
+        return InputSamples(*about, opened.picture, joined(images), opened.alpha, measured, opened.backend)
+
+    def open_input(
+        self,
+        image: InputLike,
+        name: str | None = None,
+        *,
+        source: str | None = None,
+        memory_gib: float = 4.0,
+        max_megapixels: float = 100.0,
+    ) -> OpenInput:
+        """Read one input once, for any number of samples by :meth:`OpenInput.sample`; torch computes, without tiles.
+
+        Arguments are those of :meth:`sample`; ``source`` is how messages name the input, None: as it was given.
+
+        Raises:
+            TimError: As for :meth:`sample`; or the input is a batch.
+        """
+        files = image_files(image, self.degradation, name)
+        if len(files) != 1:
+            raise TimError(f"the input is a batch of {len(files)} images: give one of them")
+        file = files[0] if source is None else files[0]._replace(source=source)
+        with arguments_named():
+            return self._open(file, Resources(memory_gib=memory_gib, tile=0, backend="torch"), max_megapixels)
+
+    def _open(self, file: ImageFile, resources: Resources, max_megapixels: float) -> OpenInput:
+        degradation = self.degradation
+        header = read_header(file.content, file.source)  # what is too large is not decoded first
+        if header.width:
+            self._check_size(file.source, header.height, header.width, max_megapixels)
+        observed = degradation.read(file.content, file.source)
+        height, width = observed.lq.shape[-2:]
+        self._check_size(file.source, height, width, max_megapixels)
+        plan, backend = self._backends.plan(height, width, self.device, resources, 0)
+        alpha = decode_image(file.content, file.source).alpha if degradation.keeps_alpha else None
+        batch = map_tensors(lambda tensor: tensor[None], observed)
+        return OpenInput(file, batch, plan, alpha, degradation.picture(observed.lq), backend)
 
     def _check_size(self, source: str, height: int, width: int, max_megapixels: float) -> None:
         if min(height, width) < SMALLEST_SIDE_PX:

@@ -110,8 +110,7 @@ def _behind(rows: Sequence[SheetRow]) -> list[_Column]:
     columns = []
     if any(len(row.samples) > 1 for row in rows):
         deviations = [_deviation(row.samples) if len(row.samples) > 1 else None for row in rows]
-        values = np.concatenate([deviation.numpy().ravel() for deviation in deviations if deviation is not None])
-        top = max(float(np.quantile(values, _SHOWN_QUANTILE)), 1 / 255)
+        top = _top([deviation for deviation in deviations if deviation is not None])
         heat = [None if deviation is None else _heat(deviation / top) for deviation in deviations]
         columns.append(_Column(f"std 0 to {top:.2f}", heat))
     if any(row.gt is not None for row in rows):
@@ -121,6 +120,18 @@ def _behind(rows: Sequence[SheetRow]) -> list[_Column]:
 
 def _enlarged(image: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(image.float()[None], tuple(size), mode="nearest")[0]
+
+
+def deviation_map(samples: Tensor) -> Tensor:
+    """Return where samples (n, 3, H, W) differ, as a sheet shows it: (3, H, W), black where they do not."""
+    deviation = _deviation(samples)
+    return _heat(deviation / _top([deviation]))
+
+
+def _top(deviations: Sequence[Tensor]) -> float:
+    """Return the deviation that is shown brightest."""
+    values = np.concatenate([deviation.numpy().ravel() for deviation in deviations])
+    return max(float(np.quantile(values, _SHOWN_QUANTILE)), 1 / 255)
 
 
 def _deviation(samples: Tensor) -> Tensor:

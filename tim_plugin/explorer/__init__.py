@@ -1,0 +1,1 @@
+"""The page on which a person chooses among answers; all but ``page`` needs no gradio."""

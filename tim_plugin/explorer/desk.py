@@ -1,0 +1,287 @@
+"""What the page asks for and what it is told: one request in, states of the page out; knows neither gradio nor HTML."""
+
+from __future__ import annotations
+
+import base64
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tim_plugin.api import load
+from tim_plugin.degradations.tasks import TASKS
+from tim_plugin.explorer.choice import Choice, read_choice
+from tim_plugin.explorer.examples import example_for
+from tim_plugin.explorer.rounds import Round, Stale, Wish
+from tim_plugin.explorer.session import Session
+from tim_plugin.explorer.visitors import Visitor, Visitors
+from tim_plugin.inference.image_inputs import UNNAMED
+from tim_plugin.inference.tower import Tower
+from tim_plugin.options.tower_spec import TowerSpec
+from tim_plugin.utils.errors import TimError, is_out_of_memory
+from tim_plugin.utils.names import check_name
+from tim_plugin.utils.weight_headers import list_towers
+
+State = dict[str, Any]
+# What people are told of a measure: words, and how its value is written.
+MEASURES = {
+    "lr_psnr": ("shrunk again, it equals the input to", "{:.0f} dB"),
+    "l_in_step": ("lightness as in the input", "{:.0%}"),
+    "dct_agreement": ("compressed again, it gives the input's data", "{:.0%}"),
+    "pca_error": ("differs from what is given by", "{:.1%}"),
+}
+_FAULT = "this is a fault of tim_plugin, and not yours: the terminal in which tim explore runs says more"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What the program was started with.
+
+    Attributes:
+        model: The tower that is chosen at first, by name or path.
+        image: Name and content of an image that every visitor begins with.
+        choice: A choice that every visitor begins with.
+        device: ``cpu``, ``cuda``, ``cuda:1``.
+        max_megapixels: Of an answer.
+        task: What a file of the method's authors is for.
+    """
+
+    model: str = "sr4x-small"
+    image: tuple[str, bytes] | None = None
+    choice: Choice | None = None
+    device: str | None = "cpu"
+    max_megapixels: float = 4.0
+    task: str | None = None
+
+
+class Desk:
+    """Answers the page's requests.
+
+    Args:
+        opening: What the program was started with; its tower is loaded at once.
+
+    Raises:
+        TimError: The tower cannot be loaded, or the image or choice cannot be opened with it.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        self.opening, self.visitors = opening, Visitors()
+        self._towers: dict[str, Tower] = {}
+        self._lock = threading.Lock()
+        first = self.tower(opening.model)
+        self._entries = [_tower_entry(name, facts.what, facts.arguments) for name, facts in list_towers().items()]
+        if opening.model not in list_towers():
+            self._entries.insert(0, self._own_tower(first))
+        if opening.choice is not None:
+            opening.choice.require_tower(first, "--from")
+            opening.choice.input_content(None, "--from")
+        if opening.image is not None:
+            name, content = opening.image
+            self._opened(first, content, name)
+
+    def tower(self, name: str) -> Tower:
+        """Return a tower, which is loaded once.
+
+        Raises:
+            TimError: There is none of that name, and the program was not started with it.
+        """
+        if name not in (self.opening.model, *list_towers()):
+            raise TimError(f"there is no tower {name[:60]!r} here: choose one of the list")
+        with self._lock:
+            if name not in self._towers:
+                task = self.opening.task if name == self.opening.model else None
+                self._towers[name] = load(name, self.opening.device, task=task)
+            return self._towers[name]
+
+    def ask(self, request: Mapping[str, Any]) -> Iterator[State]:
+        """Do what the page asks for, and give its state whenever it has changed; a mistake is a sentence in it.
+
+        Args:
+            request: ``do`` (``hello``, ``open``, ``draw``, ``back``, ``stop``), the visitor's ``token``, and what that
+                needs.
+        """
+        visitor = None
+        try:
+            if request.get("do") == "hello":
+                token = request.get("token")
+                visitor = self.visitors.enter(token if isinstance(token, str) else None)
+                yield from self._hello(visitor)
+                return
+            visitor = self.visitors.get(str(request.get("token")))
+            visitor.asked = request.get("number")
+            yield from getattr(self, f"_{request['do']}")(visitor, request)
+        except Stale:
+            return
+        except TimError as error:
+            yield self.state(visitor, message=str(error))
+        except (KeyError, TypeError, AttributeError, ValueError):
+            traceback.print_exc()
+            yield self.state(visitor, message="the page asked for something that is not known: load it again")
+        except Exception as error:
+            said = "memory ran out: use a smaller image, or fewer answers" if is_out_of_memory(error) else None
+            if said is None:
+                traceback.print_exc(file=sys.stderr)
+            yield self.state(visitor, message=said or _FAULT)
+
+    def _hello(self, visitor: Visitor) -> Iterator[State]:
+        if visitor.session is not None:  # the page was loaded again
+            yield from self._drawn(visitor, visitor.session.round.wish)
+        elif self.opening.choice is not None:
+            yield from self._restored(visitor, self.opening.choice, None)
+        elif self.opening.image is not None:
+            name, content = self.opening.image
+            yield from self._begun(visitor, self.opening.model, content, name, Wish())
+        else:
+            yield self.state(visitor)
+
+    def _open(self, visitor: Visitor, request: Mapping[str, Any]) -> Iterator[State]:
+        """Open what was uploaded, an example, or the same image again with another tower."""
+        files = [visitor.uploads.pop(str(number), None) for number in request.get("uploads", [])]
+        if None in files:
+            raise TimError("the file has not arrived: send it again")
+        images = [file for file in files if not file[1].lstrip()[:1] == b"{"]
+        choices = [file for file in files if file not in images]
+        if choices:
+            content = images[0][1] if images else None
+            yield from self._restored(visitor, read_choice(choices[0][1], choices[0][0]), content)
+            return
+        model = str(request["model"])
+        if images:
+            name, content = images[0]
+        elif visitor.session is not None and not request.get("example"):
+            name, content = visitor.session.file_name, visitor.session.opened.file.content
+        else:
+            name, content = example_for(self.tower(model))
+        wish = Wish(temperature=request.get("temperature", 1.0), count=request.get("count", Wish().count))
+        yield from self._begun(visitor, model, content, name, wish)
+
+    def _begun(self, visitor: Visitor, model: str, content: bytes, name: str, wish: Wish) -> Iterator[State]:
+        session = self._opened(self.tower(model), content, name)
+        self._replace(visitor, session)
+        yield from self._drawn(visitor, wish)
+
+    def _opened(self, tower: Tower, content: bytes, file_name: str) -> Session:
+        file_name = Path(file_name.replace("\\", "/")).name
+        try:
+            check_name("name", Path(file_name).stem)
+        except TimError:
+            file_name = UNNAMED
+        try:
+            return Session(tower, content, file_name, Path(file_name).stem, self.opening.max_megapixels)
+        except TimError as error:
+            raise TimError(str(error).replace("max_megapixels=", "tim explore --max-megapixels ")) from error
+
+    def _restored(self, visitor: Visitor, choice: Choice, given: bytes | None) -> Iterator[State]:
+        model = choice.model if choice.model in list_towers() else self.opening.model
+        tower = self.tower(model)
+        choice.require_tower(tower, "choice.json")
+        content = choice.input_content(given, "choice.json")
+        session = Session(tower, content, choice.file, choice.name, self.opening.max_megapixels)
+        wish = session.restore(choice)
+        self._replace(visitor, session)
+        yield from self._drawn(visitor, wish)
+
+    def _replace(self, visitor: Visitor, session: Session) -> None:
+        if visitor.session is not None:
+            visitor.session.stop()
+        visitor.session = session
+
+    def _draw(self, visitor: Visitor, request: Mapping[str, Any]) -> Iterator[State]:
+        session = self.session(visitor)
+        mask, marked = None, request.get("mask")
+        if marked is not None:
+            mask = session.add_mask(_of_data_url(marked))
+            if mask is None:
+                raise TimError("nothing is marked: paint over the part of the picture that is to change")
+        numbers = (request[key] for key in ("kept", "seed", "temperature", "count"))
+        wish = Wish(request.get("parent"), *numbers, mask)
+        yield from self._drawn(visitor, wish)
+
+    def _back(self, visitor: Visitor, request: Mapping[str, Any]) -> Iterator[State]:
+        session = self.session(visitor)
+        to = request.get("to")
+        yield from self._drawn(visitor, session.last_wish.get(to, Wish(to)))
+
+    def _stop(self, visitor: Visitor, request: Mapping[str, Any]) -> Iterator[State]:
+        self.session(visitor).stop()
+        yield self.state(visitor)
+
+    def _drawn(self, visitor: Visitor, wish: Wish) -> Iterator[State]:
+        for current in self.session(visitor).draw(wish):
+            yield self.state(visitor, is_drawing=not current.is_done)
+
+    def session(self, visitor: Visitor) -> Session:
+        """Return a visitor's session.
+
+        Raises:
+            TimError: They have opened no image yet.
+        """
+        if visitor.session is None:
+            raise TimError("open an image first, or take the example")
+        return visitor.session
+
+    def state(self, visitor: Visitor | None, is_drawing: bool = False, message: str | None = None) -> State:
+        """Return all that the page shows; the page has the pictures from addresses of their own."""
+        session = None if visitor is None else visitor.session
+        return {
+            "token": None if visitor is None else visitor.token,
+            "asked": None if visitor is None else visitor.asked,
+            "message": message,
+            "drawing": is_drawing,
+            "towers": self._entries,
+            "model": self.opening.model if session is None else session.tower.name,
+            **({} if session is None else _session_state(session)),
+        }
+
+    def _own_tower(self, tower: Tower) -> State:
+        task = TASKS[tower.task].title if tower.task else "your own"
+        return {"name": tower.name, "what": f"of the file {Path(tower.name).name}", "task": task}
+
+
+def _tower_entry(name: str, what: str, arguments: Mapping[str, Any]) -> State:
+    spec = TowerSpec(**{key: value for key, value in arguments.items() if key != "type"})
+    kind, scale = spec.degradation["type"], spec.scale
+    titles = [task.title for task in TASKS.values() if (task.degradation, task.scale) == (kind, scale)]
+    return {"name": name, "what": what, "task": titles[0] if titles else "other"}
+
+
+def _session_state(session: Session) -> State:
+    """Return what the page shows of a session."""
+    current: Round = session.round
+    height, width = session.opened.size
+    tree, wish = session.tree.answers, current.wish
+    return {
+        "file": session.file_name,
+        "input": {"width": session.opened.picture.shape[2], "height": session.opened.picture.shape[1]},
+        "size": {"width": width, "height": height},
+        "levels": session.tower.num_levels,
+        "wish": {**wish._asdict(), "mask": wish.mask is not None},
+        "path": session.path,
+        "answers": [_answer_entry(session, number) for number in list(current.shown)],
+        "tree": [{"id": number, "parent": tree[number].parent} for number in session.visited],
+        "drawn": len(current.drawn) if not current.is_done else current.num_candidates,
+        "candidates": current.num_candidates,
+        "chosen": None if wish.parent is None else _answer_entry(session, wish.parent),
+    }
+
+
+def _answer_entry(session: Session, number: int) -> State:
+    answer, picture = session.tree.answers[number], session.pictures[number]
+    told = [
+        f"{MEASURES[name][0]} {MEASURES[name][1].format(value)}"
+        for name, value in picture.measures.items()
+        if name in MEASURES
+    ]
+    short = next((MEASURES[n][1].format(v) for n, v in picture.measures.items() if n in MEASURES), "")
+    about = {"seed": answer.seed, "number": answer.number}
+    return {"id": number, **about, "measures": told, "short": short, "visited": number in session.visited}
+
+
+def _of_data_url(text: Any) -> bytes:
+    try:
+        return base64.b64decode(str(text).split(",", 1)[-1], validate=True)
+    except ValueError as error:
+        raise TimError("the mask has not arrived whole: draw it again") from error

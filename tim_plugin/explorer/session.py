@@ -1,0 +1,287 @@
+"""One person's session: an input, a tower, the tree of choices, and answers that are drawn as they are asked for.
+
+All of it lies in memory and goes with the session. Nothing here knows a page: pictures are tensors and PNGs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from tim_plugin.explorer.choice import Choice, read_mask
+from tim_plugin.explorer.rounds import Picture, Round, Stale, Wish, in_place, require_in_range
+from tim_plugin.explorer.tree import Answer, Tree
+from tim_plugin.inference.image_samples import SampledImage
+from tim_plugin.inference.open_input import OpenInput
+from tim_plugin.inference.outputs import sheet_row, with_alpha
+from tim_plugin.inference.record import sha256
+from tim_plugin.inference.sample_set import most_different
+from tim_plugin.inference.tower import Tower
+from tim_plugin.utils.contact_sheet import contact_sheet, deviation_map
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.image_decoding import decode_image
+from tim_plugin.utils.images import encode_png
+
+MOST_ROUNDS = 60  # whose pictures are kept; older ones are drawn again where they are gone back to
+AT_ONCE = 4
+# Up to how many pixels of an answer so many are drawn for each one that is shown.
+CANDIDATES = ((2**15, 3), (2**18, 2), (2**62, 1))
+ONE_THREAD_PIXELS = 2**16  # a smaller picture's convolutions wait for each other longer than they compute
+COMPUTING = threading.Lock()  # one computes at a time, some answers each, so that all go on
+
+
+class Session:
+    """What one person does with one input.
+
+    A new wish ends the work for the one before, at the next level of the network. Every public method may be called
+    from any thread.
+
+    Args:
+        tower: Draws.
+        image: The input's file content.
+        file_name: Without folder; latents are drawn by its stem.
+        max_megapixels: Of an answer.
+
+    Raises:
+        TimError: The input cannot be read, or is too large.
+    """
+
+    def __init__(self, tower: Tower, image: bytes, file_name: str, name: str, max_megapixels: float) -> None:
+        self.tower, self.file_name = tower, file_name
+        self.opened: OpenInput = tower.open_input(image, name, source=file_name, max_megapixels=max_megapixels)
+        self.tree = Tree(tower.num_levels)
+        self.pictures: dict[int, Picture] = {}
+        self.rounds: dict[Wish, Round] = {}
+        self.last_wish: dict[int | None, Wish] = {}
+        self.visited: list[int] = []  # answers that were looked into, in order
+        self.round = Round(Wish())
+        self._lock = threading.Lock()
+        self._work = 0
+
+    @property
+    def path(self) -> list[int]:
+        """Numbers of the answers from the first choice to the one whose variations are shown."""
+        return self.tree.path(self.round.wish.parent)
+
+    def add_mask(self, content: bytes) -> int | None:
+        """Add a mask that is a picture of the answers' size; return its number, None if nothing is marked.
+
+        Raises:
+            TimError: It is no such picture.
+        """
+        mask = read_mask(content, self.opened.size)
+        if not mask.any():
+            return None
+        with self._lock:
+            for number, known in enumerate(self.tree.masks):
+                if torch.equal(known, mask):
+                    return number
+            self.tree.masks.append(mask)
+            return len(self.tree.masks) - 1
+
+    def stop(self) -> None:
+        """End the work that goes on, at the next level of the network."""
+        with self._lock:
+            self._work += 1
+
+    def draw(self, wish: Wish) -> Iterator[Round]:
+        """Draw the answers of a wish, and give the round whenever some have come; what was drawn before is kept.
+
+        The last time, ``shown`` are those that lie farthest from one another among all that were drawn.
+
+        Raises:
+            TimError: The wish is out of range, or an answer cannot be computed.
+            Stale: Another wish, or :meth:`stop`, has ended this work.
+        """
+        work = self._begin(self._checked(wish))
+        current = self.round
+        yield current
+        if current.is_done:
+            return
+        images = {number: self.image(number) for number in current.drawn}
+        while len(current.drawn) < current.num_candidates:
+            for numbers, parts in self._next_answers(current, work):
+                images.update(zip(numbers, parts.expand(-1, 3, -1, -1), strict=True))
+                yield current
+        self._require(work)
+        with self._computing():
+            chosen = most_different(torch.stack([images[number] for number in current.drawn]), wish.count)
+        with self._lock:
+            if work != self._work:
+                raise Stale
+            current.shown = in_place(current.shown, [current.drawn[index] for index in chosen])
+            for number in set(current.drawn) - set(current.shown):
+                self._drop(number)
+            current.drawn, current.is_done = list(current.shown), True
+        yield current
+
+    def _checked(self, wish: Wish) -> Wish:
+        if wish.parent is not None and wish.parent not in self.tree.answers:
+            raise TimError("this answer is gone: choose another one")
+        if wish.parent is None:
+            wish = wish._replace(kept=0, mask=None)
+        require_in_range(wish, self.tower.num_levels)
+        return wish._replace(temperature=float(wish.temperature))
+
+    def _begin(self, wish: Wish) -> int:
+        """Make a wish the one that is worked for; return the work's number."""
+        with self._lock:
+            self._work += 1
+            if wish.parent is not None and wish.parent not in self.visited:
+                self.visited.append(wish.parent)
+            self.last_wish[wish.parent] = wish
+            self.round = self.rounds.pop(wish, None) or Round(wish)
+            self.rounds[wish] = self.round  # the last one is the newest
+            times = next(times for most, times in CANDIDATES if self._pixels <= most)
+            self.round.num_candidates = wish.count * times
+            self._forget()
+            return self._work
+
+    def _require(self, work: int) -> None:
+        if work != self._work:
+            raise Stale
+
+    def _forget(self) -> None:
+        """Drop the pictures of the oldest rounds, but not of answers that were chosen."""
+        for wish in list(self.rounds)[:-MOST_ROUNDS]:
+            for number in self.rounds.pop(wish).drawn:
+                self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        needed = {ancestor for visited in self.visited for ancestor in self.tree.path(visited)}
+        if number not in needed:
+            self.pictures.pop(number, None)
+            self.tree.answers.pop(number, None)
+
+    def _next_answers(self, current: Round, work: int) -> Iterator[tuple[list[int], Tensor]]:
+        """Draw the candidates that are not there yet: the first alone, so that it is there soon."""
+        wish, there = current.wish, len(current.drawn)
+        numbers = self._numbers(wish, current.num_candidates)[there:]
+        todo = [Answer(wish.parent, wish.kept, wish.seed, one, wish.temperature, wish.mask) for one in numbers]
+        for part in [todo[:1], todo[1:]] if there == 0 else [todo]:
+            recipes = [self.tree.recipe(answer) for answer in part]
+            samples = self.opened.sample(recipes, AT_ONCE, lambda: self._require(work)) if recipes else iter(())
+            answers = iter(part)
+            while (found := self._compute(samples)) is not None:
+                images, measures = found
+                with self._lock:
+                    self._require(work)
+                    numbers = [self.tree.add(answer) for _, answer in zip(images, answers, strict=False)]
+                    for index, number in enumerate(numbers):
+                        own = {name: values[index] for name, values in measures.items()}
+                        self.pictures[number] = Picture(encode_png(images[index]), own)
+                    current.drawn += numbers
+                    current.shown = current.drawn[: wish.count]
+                yield numbers, images
+
+    def _compute(self, samples: Iterator[tuple[Tensor, Mapping[str, Sequence[float]]]]):
+        """Compute the next samples; None if there are no more."""
+        with self._computing():
+            return next(samples, None)
+
+    @property
+    def _pixels(self) -> int:
+        return self.opened.size[0] * self.opened.size[1]
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with COMPUTING:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1 if self._pixels <= ONE_THREAD_PIXELS else threads)
+            try:
+                yield
+            finally:
+                torch.set_num_threads(threads)
+
+    def _numbers(self, wish: Wish, count: int) -> list[int]:
+        """Numbers of the samples whose latents are drawn: none that gives the parent again."""
+        taken = set()
+        if wish.parent is not None:
+            before = [self.tree.answers[number] for number in self.tree.path(wish.parent)]
+            taken = {answer.number for answer in before if answer.seed == wish.seed}
+        return [number for number in range(count + len(taken)) if number not in taken][:count]
+
+    def image(self, number: int) -> Tensor:
+        """Return an answer's pixels (C, H, W) in [0, 1]."""
+        return decode_image(self.pictures[number].png, "an answer").rgb
+
+    def paint(self, numbers: Sequence[int]) -> None:
+        """Compute the pictures of answers that have none, such as those of a tree that was read from a file."""
+        for number in numbers:
+            if number not in self.pictures:
+                recipe = self.tree.recipe(self.tree.answers[number])
+                images, measures = self._compute(self.opened.sample([recipe]))
+                own = {name: values[0] for name, values in measures.items()}
+                self.pictures[number] = Picture(encode_png(images[0]), own)
+
+    def png(self, number: int) -> bytes:
+        """Return an answer as ``tim sample`` writes it: with the input's alpha, if it has one.
+
+        Raises:
+            TimError: There is no such answer any more.
+        """
+        self._require_answer(number)
+        if self.opened.alpha is None:
+            return self.pictures[number].png
+        return encode_png(with_alpha(self.image(number)[None], self.opened.alpha)[0])
+
+    def sheet(self) -> bytes:
+        """Return the contact sheet of the answers that are shown, as PNG.
+
+        Raises:
+            TimError: There are none.
+        """
+        samples = torch.stack([self.image(number) for number in self._shown()])
+        row = SampledImage(self.opened.file.key, self.opened.picture, samples, None)
+        return encode_png(contact_sheet([sheet_row(row)]))
+
+    def deviation(self) -> bytes:
+        """Return where the answers that are shown differ, as PNG.
+
+        Raises:
+            TimError: There are none.
+        """
+        return encode_png(deviation_map(torch.stack([self.image(number) for number in self._shown()])))
+
+    def _shown(self) -> list[int]:
+        shown = list(self.round.shown)
+        if not shown:
+            raise TimError("there are no answers yet")
+        return shown
+
+    def _require_answer(self, number: int) -> None:
+        if number not in self.pictures:
+            raise TimError("this answer is gone: choose another one")
+
+    def choice(self, number: int) -> Choice:
+        """Return what ``choice.json`` says of an answer, with the tree of choices.
+
+        Raises:
+            TimError: There is no such answer any more.
+        """
+        self._require_answer(number)
+        with self._lock:
+            tree, names = self.tree.only([*self.visited, number])
+        content, key = self.opened.file.content, self.opened.file.key
+        about = (self.tower.name, self.tower.sha256, self.tower.device.type, key, self.file_name, sha256(content))
+        return Choice(*about, content, self.opened.size, tree, names[number])
+
+    def restore(self, choice: Choice) -> Wish:
+        """Take over the tree of a choice for this input; return the wish whose answers vary the chosen one.
+
+        Raises:
+            TimError: Its answers are of another size.
+        """
+        choice.require_size(self.opened.size, "choice.json")
+        self.tree, _ = choice.tree.only(choice.tree.answers)
+        parents = {one.parent for one in self.tree.answers.values()}
+        self.visited = [number for number in self.tree.answers if number in parents or number == choice.chosen]
+        self.paint(list(self.tree.answers))
+        for number in self.tree.path(choice.chosen):
+            one = self.tree.answers[number]
+            self.last_wish[one.parent] = Wish(one.parent, one.kept, one.seed, one.temperature, mask=one.mask)
+        return Wish(choice.chosen, max(1, self.tower.num_levels // 2), 0, 1.0)
