@@ -13,9 +13,8 @@ MAX_MEGAPIXELS = 1.0  # of an answer: the free machine has two cores
 
 def start(host: str = "0.0.0.0", port: int = PORT) -> tuple[Desk, page.gr.Blocks]:
     """Start the page and return at once; a Space is reached from outside, where tim explore listens on 127.0.0.1."""
-    page.HOST = host
     desk = Desk(Opening(max_megapixels=MAX_MEGAPIXELS))
-    app, _ = page.serve(desk, port, browser=False)
+    app, _ = page.serve(desk, port, browser=False, host=host)
     return desk, app
 
 

@@ -63,7 +63,12 @@ def build(desk: Desk) -> gr.Blocks:
 
 
 def serve(
-    desk: Desk, port: int | None = None, share: bool = False, browser: bool = True, quiet: bool = False
+    desk: Desk,
+    port: int | None = None,
+    share: bool = False,
+    browser: bool = True,
+    quiet: bool = False,
+    host: str = HOST,
 ) -> tuple[gr.Blocks, str]:
     """Start the page and return its app and its address; :func:`close` ends it.
 
@@ -73,6 +78,7 @@ def serve(
         share: Ask gradio for a public link.
         browser: Open it.
         quiet: Print nothing.
+        host: That is listened on; only this machine reaches the default.
 
     Raises:
         TimError: The port is taken.
@@ -82,7 +88,7 @@ def serve(
     font = ["system-ui", "sans-serif"]  # gradio's own would come from another host
     try:
         _, address, _ = app.queue(default_concurrency_limit=None).launch(
-            server_name=HOST,
+            server_name=host,
             server_port=port,
             share=share,
             inbrowser=browser,
