@@ -32,6 +32,7 @@ FORMAT = "tim choice 1"
 LARGEST_INPUT_BYTES = 2**22  # of an input that the file holds
 MOST_BYTES = 2**25
 MOST_ANSWERS = 2_000
+MOST_PIXELS = 2**26  # of a mask, which is small in a file, however large it is
 _ANSWER = {
     "id": int,
     "parent": (int, NONE),
@@ -166,6 +167,8 @@ def read_choice(content: bytes, where: str) -> Choice:
 
 def _tree(found: Mapping[str, Any], size: tuple[int, int]) -> tuple[Tree, dict[int, int]]:
     tree, names = Tree(found["model"]["levels"]), {}
+    if found["masks"] and size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"its masks have {size[1]}x{size[0]} pixels, more than {MOST_PIXELS >> 20} million")
     if not 1 <= len(found["answers"]) <= MOST_ANSWERS:
         raise ValueError(f"it has {len(found['answers'])} answers, not 1 to {MOST_ANSWERS}")
     tree.masks = [read_mask(_from_text(text), size) for text in found["masks"]]

@@ -34,7 +34,9 @@ stage.addEventListener("wheel", (event) => { event.preventDefault(); zoom(Math.e
 stage.addEventListener("dblclick", () => { if (!painting) { view = { zoom: 1, x: 0, y: 0 }; place(); } });
 grid.addEventListener("click", (event) => {
   const cell = event.target.closest(".cell");
-  if (cell && cell.dataset.id && event.detail < 2) choose(Number(cell.dataset.id));  // a second click is no second choice
+  if (!cell || !cell.dataset.id || event.detail > 1) return;  // a second click is no second choice
+  if (event.detail) cell.blur();  // else the cell's next answer would be looked at, and saved, once the mouse has left
+  choose(Number(cell.dataset.id));
 });
 const look = (event) => { const cell = event.target.closest(".cell"); if (cell && cell.dataset.id && !painting) { seen = Number(cell.dataset.id); show(); } };
 grid.addEventListener("pointerover", (event) => { if (event.pointerType === "mouse") look(event); });

@@ -17,6 +17,7 @@ const remembered = () => { try { return sessionStorage.getItem(KEY); } catch (_)
 const drawToken = () => [...crypto.getRandomValues(new Uint8Array(24))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 const address = (path) => "tim/" + state.token + "/" + path;
 const ask = (what, more) => {
+  if (what !== "hello") say("");  // what was said before is not about this
   root.classList.toggle("waiting", what !== "hello");
   asked += 1;
   trigger("ask", Object.assign({ do: what, token: state && state.token, number: asked }, more));
@@ -78,7 +79,7 @@ function told() {
   state = next;
   root.classList.remove("waiting");
   if (state.token) remember(state.token);
-  say(state.message);
+  if (state.message) say(state.message);  // and stays, while work that goes on is told of
   const hasWork = Boolean(state.wish);
   $(".welcome").hidden = hasWork;
   $(".work").hidden = !hasWork;

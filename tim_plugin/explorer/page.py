@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads these as it is imported
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -34,6 +35,8 @@ SCRIPTS = ("page.js", "picture.js", "hands.js")  # one function's body
 HOST = "127.0.0.1"
 LARGEST_UPLOAD = 2**25
 SWEEP_S = 10.0
+# Gradio's own ways to files, which any page that is open in the browser could use to write to this machine's disk.
+CLOSED = ("upload", "upload_progress", "file={path:path}", "file/{path:path}", "proxy={path:path}", "openapi.json")
 PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -129,7 +132,7 @@ def _sweeping(desk: Desk, app: gr.Blocks) -> None:
 
 
 def routes(desk: Desk) -> list[Route]:
-    """Return the addresses below ``/tim``: pictures, what is saved, uploads, and leaving."""
+    """Return the addresses below ``/tim`` (pictures, what is saved, uploads, leaving), and gradio's that are closed."""
 
     def png(make: Callable[[Session, Request], bytes], name: str | None = None) -> Callable[[Request], Response]:
         def respond(request: Request) -> Response:
@@ -153,8 +156,12 @@ def routes(desk: Desk) -> list[Route]:
     def of_answer(session: Session, request: Request) -> bytes:
         return session.png(int(request.path_params["id"]))
 
+    def closed(request: Request) -> Response:
+        return Response(status_code=404)
+
     start = "/tim/{token}"
     return [
+        *(Route(f"/gradio_api/{path}", closed, methods=["GET", "POST"]) for path in CLOSED),
         Route(f"{start}/input.png", png(lambda session, _: encode_png(session.opened.picture))),
         Route(f"{start}/spread.png", png(lambda session, _: session.deviation())),
         Route(f"{start}/answer/{{id:int}}.png", png(of_answer)),
@@ -174,8 +181,9 @@ def _answered(
         session = desk.session(desk.visitors.get(request.path_params["token"]))
         headers = dict(PRIVATE)
         if name is not None:
-            file = name.format(name=session.opened.file.key).encode("ascii", "replace").decode()
-            headers["Content-Disposition"] = 'attachment; filename="{}"'.format(file.replace('"', "_"))
+            file = name.format(name=session.opened.file.key)
+            plain = file.encode("ascii", "replace").decode().replace('"', "_")
+            headers["Content-Disposition"] = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file)}"
         return Response(make(session, request), media_type=kind, headers=headers)
     except TimError as error:
         return PlainTextResponse(str(error), status_code=404, headers=PRIVATE)
