@@ -220,9 +220,10 @@ def _card(name: str, shipped: Shipped, figures: dict[str, Any], tower: nn.Module
 def _summary(name: str, shipped: Shipped, tower: nn.Module) -> str:
     parameters = sum(one.numel() for one in tower.parameters())
     size = pretrained.path_of(name).stat().st_size / 1e6
+    teacher = f" --teacher {shipped.teacher.upper()}_STATE_DICT" if shipped.teacher else ""
     return (
         f"{shipped.what}. {parameters:,} parameters, {size:.1f} MB. Made by "
-        f"`python tools/make_weights.py --name {name} --data DATA --features SQUEEZENET_STATE_DICT`; used by "
+        f"`python tools/make_weights.py --name {name} --data DATA --features SQUEEZENET_STATE_DICT{teacher}`; used by "
         f"`python tools/sample.py -i FILE --model {name}`."
     )
 
