@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from paper.cached_runs import kept_json
 from paper.charts import draw_bars
+from paper.networks import TEXT
 from paper.pages import consistency_cell, folder_of, table, with_other_tasks, write_target
 from paper.presets import GPU_SIZES, SMALL_SIZES, System
 from paper.run_conditions import machine, trained_at
@@ -49,6 +50,8 @@ class Rival(NamedTuple):
     several: bool = True
 
 
+EVERY_LEVEL = {"network_g:condition_every_level": True}
+PROJECT = {"network_g:consistency": "project"}
 PROJECTED = {"": {}, ", projected": {"consistency": "project"}}
 FLOW_WAYS = {f", {n} steps{what}": {"steps": n, **change} for what, change in PROJECTED.items() for n in (1, 5, 25)}
 DIFFUSION_WAYS = {f", {n} steps": {"steps": n} for n in (5, 18)}
@@ -58,7 +61,9 @@ def _rivals(small_pair: Mapping[str, Any], single: Mapping[str, Any], gan: Mappi
     """The rivals; ``small_pair`` is of networks that have two U-Nets, ``single`` of those that have one."""
     return (
         Rival(TIM),
-        Rival("TIM + consistency", "", {"network_g:consistency": "project"}),
+        Rival("TIM + consistency", "", PROJECT),
+        Rival(TEXT, "", EVERY_LEVEL),
+        Rival(f"{TEXT} + consistency", "", {**EVERY_LEVEL, **PROJECT}),
         Rival("energy score (the tower)", "", {"model_type": "EnergyScoreModel", "imle": None}),
         Rival("flow from the mean", "train_flow_{task}.yml", small_pair, FLOW_WAYS),
         Rival("diffusion (EDM)", "train_edm_{task}.yml", single, DIFFUSION_WAYS),
