@@ -13,7 +13,7 @@ import torch
 
 import tim_plugin as tim
 from tim_plugin.cli.main import main
-from tim_plugin.inference.sample_set import farthest_points
+from tim_plugin.inference.variety import farthest_points
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image, write_png
 

@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from tim_plugin.explorer.desk import Desk
 from tim_plugin.explorer.session import Session
-from tim_plugin.inference.sample_set import most_different
+from tim_plugin.inference.variety import most_different
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_png
 

@@ -19,8 +19,8 @@ from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.open_input import OpenInput
 from tim_plugin.inference.outputs import sheet_row, with_alpha
 from tim_plugin.inference.record import sha256
-from tim_plugin.inference.sample_set import most_different
 from tim_plugin.inference.tower import Tower
+from tim_plugin.inference.variety import most_different
 from tim_plugin.utils.contact_sheet import contact_sheet, deviation_map
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image

@@ -75,7 +75,14 @@ def feature_state(path: Path) -> dict[str, Tensor]:
     Raises:
         TimError: There is no such file, or it holds no state dict.
     """
-    return _feature_state(_read(path), path)
+    state = _read(path)
+    if not isinstance(state, Mapping):
+        raise TimError(f"weights {path} hold a {type(state).__name__}, not a state dict; give torchvision's state dict")
+    return {
+        str(key).removeprefix("features."): value
+        for key, value in state.items()
+        if not str(key).startswith("classifier.")
+    }
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
@@ -87,13 +94,3 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             f"weights {path} cannot be read: damaged, or more than a state dict "
             f"({type(error).__name__}); give torchvision's state dict"
         ) from error
-
-
-def _feature_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    if not isinstance(state, Mapping):
-        raise TimError(f"weights {path} hold a {type(state).__name__}, not a state dict; give torchvision's state dict")
-    return {
-        str(key).removeprefix("features."): value
-        for key, value in state.items()
-        if not str(key).startswith("classifier.")
-    }
