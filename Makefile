@@ -1,7 +1,7 @@
 # make demo: install into .venv, train a small tower on real photographs, write samples and measures.
 # make demo-mnist, demo-colorization, demo-decompression: the same for other tasks.
 # make test: install into .venv, run the tests.
-# make browser-test: the page of tim explore in a real browser; needs Chromium (apt-get install chromium).
+# make browser-test: of these, those of the page of tim explore in a real browser; needs Chromium (apt-get install chromium).
 # make faults: the fault suite, half an hour: mutated option files, damaged inputs, kills, odd surroundings; fails on any traceback or nonsense.
 # make docs: the guide, into docs/_build/html; a warning is an error.
 # PYTHON=python3.11 make demo  chooses the interpreter (3.10 to 3.14).
@@ -34,7 +34,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
 browser-test: $(INSTALLED)
-	TIM_BROWSER_TESTS=1 $(BIN)/python -m pytest -n 0 tests/explorer/test_browser.py
+	$(BIN)/python -m pytest -n 0 tests/explorer/test_browser.py
 
 faults: $(INSTALLED)
 	PYTHONPATH=tests $(BIN)/python -m faults

@@ -42,6 +42,7 @@ LONG_FILES = (  # each of them has trainings or process groups of half a minute 
     "test_compat.py",
     "inference/test_towers.py",
     "tools/speed/test_benchmark_steps.py",
+    "explorer/test_browser.py",
     "test_method.py",
     "data/test_prepare.py",
 )

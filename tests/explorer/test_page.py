@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
 
@@ -35,6 +36,16 @@ def test_gradios_ways_to_files_are_closed(served, tmp_path):
     assert status_of(f"{served[1]}gradio_api/upload", b"anything") == 404
     for way in (f"file={tmp_path}/a.png", f"file/{tmp_path}/a.png", "proxy=https://elsewhere.example/", "openapi.json"):
         assert status_of(f"{served[1]}gradio_api/{way}") == 404, way
+
+
+def test_an_upload_that_is_too_large_is_a_sentence(served):
+    desk, address = served
+    token = next(desk.ask({"do": "hello"}))["token"]
+    content = bytes(page.LARGEST_UPLOAD + 1)
+    request = urllib.request.Request(f"{address}tim/{token}/upload?name=huge.png", data=content)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert json.load(answer)["error"] == "huge.png: is larger than 32 MiB: crop or shrink it first"
+    assert desk.visitors.get(token).uploads == {}
 
 
 def test_a_file_is_saved_by_its_name_in_every_alphabet(served, thumb):

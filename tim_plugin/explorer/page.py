@@ -18,7 +18,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads these as it is 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import gradio as gr
-import torch
+import uvicorn
+from gradio.tunneling import CURRENT_TUNNELS
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -26,9 +27,7 @@ from starlette.routing import Route
 
 from tim_plugin.explorer.desk import Desk
 from tim_plugin.explorer.session import Session
-from tim_plugin.inference.variety import most_different
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import encode_png
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("page.js", "picture.js", "hands.js")  # one function's body
@@ -87,7 +86,8 @@ def serve(
         TimError: The port is taken.
     """
     app = build(desk)
-    most_different(torch.zeros(2, 3, 32, 32), 1)  # loads what the first answers are chosen with
+    desk.distance  # noqa: B018  loaded now, and not with the first answers
+    uvicorn.Config(build, interface="asgi3").load()  # its imports: gradio gives its server 5 s to start in
     font = ["system-ui", "sans-serif"]  # gradio's own would come from another host
     try:
         _, address, _ = app.queue(default_concurrency_limit=None).launch(
@@ -105,6 +105,7 @@ def serve(
             pwa=False,
             mcp_server=False,
             max_file_size=LARGEST_UPLOAD,
+            _frontend=False,  # else gradio gives up where its own page takes more than 3 s, as on a busy machine
             theme=gr.themes.Base(font=font, font_mono=["ui-monospace", "monospace"]),
             css_paths=FOLDER / "page.css",
             app_kwargs={"routes": routes(desk), "docs_url": None, "redoc_url": None},
@@ -113,15 +114,17 @@ def serve(
         raise TimError(f"--port {port}: is taken by another program: give another one, or leave it out") from error
     threading.Thread(target=_sweeping, args=(desk, app), daemon=True).start()
     if not quiet:
-        print(f"tim explore: {address} (Ctrl-C ends it)")
+        print(f"tim explore: {address} (Ctrl-C ends it)", flush=True)
         if app.share_url:
-            print(f"for everybody who has this link: {app.share_url}")
+            print(f"for everybody who has this link: {app.share_url}", flush=True)
     return app, address
 
 
 def close(desk: Desk, app: gr.Blocks) -> None:
-    """End the page and forget all that was uploaded."""
+    """End the page and its public link, and forget all that was uploaded."""
     desk.visitors.close()
+    for tunnel in CURRENT_TUNNELS:  # programs of their own, which would outlive this one
+        tunnel.kill()
     app.close(verbose=False)
 
 
@@ -162,7 +165,7 @@ def routes(desk: Desk) -> list[Route]:
     start = "/tim/{token}"
     return [
         *(Route(f"/gradio_api/{path}", closed, methods=["GET", "POST"]) for path in CLOSED),
-        Route(f"{start}/input.png", png(lambda session, _: encode_png(session.opened.picture))),
+        Route(f"{start}/input.png", png(lambda session, _: session.input_png())),
         Route(f"{start}/spread.png", png(lambda session, _: session.deviation())),
         Route(f"{start}/answer/{{id:int}}.png", png(of_answer)),
         Route(f"{start}/save/{{id:int}}.png", png(of_answer, "{name}_chosen.png")),
