@@ -12,6 +12,7 @@ from tim_plugin.explorer.choice import LARGEST_INPUT_BYTES, read_choice
 from tim_plugin.explorer.tree import Answer, Tree
 from tim_plugin.inference.recipes import Draw, LevelRecipe, Patch
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.json_files import with_checksum
 
 
 def test_a_recipe_keeps_levels_and_patches_those_above():
@@ -121,10 +122,38 @@ def test_what_cannot_be_is_one_sentence(saved, capsys, change):
     assert "choice.json" in refused(saved[0], capsys)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda record: record["answers"][1].update(seed=2**31), "seed of answer 2 is 2147483648, not from 0 to"),
+        (lambda record: record["answers"][0].update(seed=-5), "seed of answer 1 is -5, not from 0 to"),
+        (lambda record: record["answers"][0].update(number=10**40), "number of answer 1 is 1000000000"),
+        (
+            lambda record: record["answers"][0].update(temperature=3.5),
+            "temperature of answer 1 is 3.5, not from 0 to 3",
+        ),
+        (lambda record: record.update(device="meta"), "device: is 'meta', not one of cpu, cuda"),
+    ],
+)
+def test_what_is_beyond_a_limit_is_named_by_its_key_though_the_checksum_is_right(saved, capsys, change, said):
+    record = json.loads(saved[0].read_text())
+    record.pop("checksum")
+    change(record)
+    saved[0].write_text(json.dumps(with_checksum(record)))
+    assert said in refused(saved[0], capsys)
+
+
+def test_a_byte_order_mark_is_no_harm(saved):
+    saved[0].write_bytes(b"\xef\xbb\xbf" + saved[0].read_bytes())
+    assert sampled(saved[0])[0] == saved[1]
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\x89PNG", b"{" * 50_000])
 def test_a_file_that_is_no_choice_is_one_sentence(tmp_path, capsys, content):
     (tmp_path / "choice.json").write_bytes(content)
-    assert "is no choice.json of tim explore" in refused(tmp_path / "choice.json", capsys)
+    said = refused(tmp_path / "choice.json", capsys)
+    assert "is no choice.json of tim explore" in said
+    assert ("begins with a list, not with {" if content == b"[]" else "cannot be read as JSON") in said
 
 
 def test_another_tower_image_or_size_is_refused(saved, capsys, tmp_path):

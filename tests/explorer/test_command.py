@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -18,7 +20,7 @@ def said(capsys, *arguments):
 
 def test_without_gradio_it_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    assert said(capsys) == "error: tim explore needs gradio: pip install 'tim_plugin[explore]'\n"
+    assert said(capsys, "--quiet") == "error: tim explore needs gradio: pip install 'tim_plugin[explore]'\n"
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,30 @@ def test_a_mistake_is_a_sentence(monkeypatch, capsys, tmp_path, arguments, sente
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "gradio", sys)  # it is not asked for anything before these are found
     assert sentence in said(capsys, *arguments)
+
+
+def test_it_says_at_once_that_it_starts_unless_it_is_to_be_quiet(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    for more, printed in (((), "tim explore: starting ...\n"), (("--quiet",), "")):
+        with pytest.raises(SystemExit):
+            main(["explore", *more])
+        assert capsys.readouterr().out == printed
+
+
+def test_it_ends_when_it_is_told_to_though_threads_still_compute(tower_file):
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'tim_plugin[explore]'")
+    program = """
+import threading
+from tim_plugin.cli.main import main
+threading.Thread(target=threading.Event().wait).start()  # Python waits for it for ever
+main()
+"""
+    command = [sys.executable, "-c", program, "explore", "--no-browser", "--model", str(tower_file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert next(process.stdout) == "tim explore: starting ...\n"
+            assert "http://127.0.0.1:" in next(process.stdout)
+            process.terminate()
+            assert process.wait(timeout=300) == 128 + signal.SIGTERM
+        finally:
+            process.kill()

@@ -9,14 +9,10 @@ import pytest
 import torch
 
 from tim_plugin.explorer import visitors as visitors_module
-from tim_plugin.explorer.desk import Desk, Opening
-from tim_plugin.explorer.examples import example_for
 from tim_plugin.explorer.rounds import Stale, Wish
 from tim_plugin.explorer.session import Session
 from tim_plugin.explorer.visitors import GRACE_S, MOST_UPLOADS, MOST_VISITORS, Visitors
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import encode_png
-from tim_plugin.utils.weight_headers import list_towers
 
 
 @pytest.fixture
@@ -126,20 +122,6 @@ def test_two_at_once_have_what_each_would_have_alone(tower_file, thumb, desk):
         assert torch.equal(together[seed][0], alone[0])
 
 
-def test_a_session_is_restored_from_its_choice(asking, marked, desk):
-    first = asking.state["answers"][1]["id"]
-    second = asking.draw(parent=first, kept=1, seed=4)["answers"][0]["id"]
-    third = asking.draw(parent=second, mask=marked())["answers"][1]["id"]
-    expected = [asking.session.png(number) for number in (first, second, third)]
-    content = asking.session.choice(third).encoded()
-    token = next(desk.ask({"do": "hello"}))["token"]
-    upload = desk.visitors.upload(token, "choice.json", content)
-    state = list(desk.ask({"do": "open", "token": token, "uploads": [upload]}))[-1]
-    restored = desk.visitors.get(token).session
-    assert state["message"] is None and [restored.png(number) for number in state["path"]] == expected
-    assert [one.seed for one in (restored.tree.answers[number] for number in state["path"])] == [0, 4, 0]
-
-
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
@@ -158,50 +140,6 @@ def test_what_is_out_of_range_is_a_sentence(asking, wish, said):
     parent = asking.state["answers"][0]["id"]
     state = asking.draw(**{"parent": parent, **wish})
     assert said in state["message"] and len(state["answers"]) == 3
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("text.png", b"hello, I am no picture", "text.png: cannot be decoded"),
-        ("empty.png", b"", "empty.png"),
-        ("one.png", encode_png(torch.rand(3, 1, 1)), "one.png: is 1x1"),
-        ("large.png", encode_png(torch.zeros(1, 600, 600)), "--max-megapixels 7"),
-        ("video.mp4", b"\0\0\0\x18ftypmp42", "video.mp4: cannot be decoded"),
-        ("cut.png", encode_png(torch.rand(3, 9, 9))[:-20], "cut.png"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_what_cannot_be_opened_is_a_sentence_and_the_session_stays(asking, desk, tower_file, name, content, said):
-    upload = desk.visitors.upload(asking.token, name, content)
-    state = asking("open", model=str(tower_file), uploads=[upload])
-    assert said in state["message"] and state["file"] == "thumb.png" and desk.visitors.get(asking.token).uploads == {}
-
-
-@pytest.mark.parametrize("kind", ["grey", "alpha", "sixteen", "odd name"])
-def test_other_kinds_of_pictures_are_opened(asking, desk, tower_file, kind, tmp_path):
-    import cv2
-
-    pixels = {
-        "grey": torch.randint(255, (6, 8), dtype=torch.uint8).numpy(),
-        "alpha": torch.randint(255, (6, 8, 4), dtype=torch.uint8).numpy(),
-        "sixteen": torch.randint(2**15, (6, 8, 3), dtype=torch.int32).numpy().astype("uint16"),
-        "odd name": torch.randint(255, (6, 8, 3), dtype=torch.uint8).numpy(),
-    }[kind]
-    content = cv2.imencode(".png", pixels)[1].tobytes()
-    upload = desk.visitors.upload(asking.token, "C:\\photos\\a\x07.png" if kind == "odd name" else "a.png", content)
-    state = asking("open", model=str(tower_file), uploads=[upload], count=2)
-    assert state["message"] is None and len(state["answers"]) == 2
-    saved = desk.visitors.get(asking.token).session.png(state["answers"][0]["id"])
-    (tmp_path / "saved.png").write_bytes(saved)
-    assert cv2.imread(str(tmp_path / "saved.png"), cv2.IMREAD_UNCHANGED).shape == (24, 32, 4 if kind == "alpha" else 3)
-
-
-def test_a_request_that_is_not_known_is_a_sentence_too(asking, capsys):
-    assert "load it again" in asking("format_disk")["message"]
-    assert "load it again" in asking("draw")["message"]
-    assert "has not arrived" in asking("open", model="sr4x-small", uploads=["?"])["message"]
-    assert "there is no tower" in asking("open", model="../../etc/passwd", example=True)["message"]
 
 
 def test_visitors_are_forgotten_when_they_leave_and_their_uploads_with_them(thumb):
@@ -233,38 +171,6 @@ def test_visitors_are_forgotten_when_they_leave_and_their_uploads_with_them(thum
         visitors.enter()
     visitors.close()
     assert len(visitors) == 0
-
-
-def test_each_visitor_begins_with_the_image_that_was_given_and_with_a_session_of_their_own(tower_file, thumb):
-    desk = Desk(Opening(model=str(tower_file), image=("thumb.png", thumb)))
-    states = [list(desk.ask({"do": "hello"}))[-1] for _ in range(2)]
-    sessions = [desk.visitors.get(state["token"]).session for state in states]
-    assert sessions[0] is not sessions[1] and states[0]["token"] != states[1]["token"]
-    assert states[0]["answers"] == states[1]["answers"]
-
-
-def test_an_image_or_choice_that_cannot_be_opened_ends_the_start(tower_file, asking):
-    with pytest.raises(TimError, match="no.png: cannot be decoded"):
-        Desk(Opening(model=str(tower_file), image=("no.png", b"no picture")))
-    choice = asking.session.choice(asking.state["answers"][0]["id"])
-    with pytest.raises(TimError, match="was made with a tower"):
-        Desk(Opening(choice=choice))
-
-
-@pytest.mark.parametrize("name", list(list_towers()))
-def test_there_is_an_example_for_each_tower_of_the_package(desk, name):
-    tower = desk.tower(name)
-    file, content = example_for(tower)
-    opened = tower.open_input(content, file)
-    assert min(opened.size) >= 32 and opened.size[0] * opened.size[1] <= 2**16
-
-
-def test_towers_are_listed_by_task(asking):
-    entries = {one["name"]: one for one in asking.state["towers"]}
-    assert set(list_towers()) < set(entries)
-    assert (
-        entries["sr8x-small"]["task"] == "8x super-resolution" and entries["colorize-small"]["task"] == "colourisation"
-    )
 
 
 def test_the_page_alone_imports_gradio():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +18,7 @@ reaches it.
 tim explore
 tim explore photo.png --model sr4x-small
 tim explore --from choice.json"""
+END_S = 1.5  # in which a page that is asked to end may do so in good order
 INSTALL = "tim explore needs gradio: pip install 'tim_plugin[explore]'"
 
 
@@ -60,6 +63,7 @@ def explore(args: argparse.Namespace) -> None:
     from tim_plugin.explorer.choice import read_choice_file
     from tim_plugin.explorer.desk import Desk, Opening
     from tim_plugin.utils.images import read_bytes
+    from tim_plugin.utils.processes import Interrupted
 
     choice = None if args.choice is None else read_choice_file(args.choice)
     model = args.model or (Opening.model if choice is None else choice.model)
@@ -68,11 +72,22 @@ def explore(args: argparse.Namespace) -> None:
 
     from tim_plugin.explorer.page import close, serve  # the slow part: behind all that may be wrong
 
-    app, _ = serve(desk, args.port, args.share, not args.no_browser)
+    app = None
     try:
+        app, _ = serve(desk, args.port, args.share, not args.no_browser)
         while app.is_running:
             time.sleep(0.2)
-    except KeyboardInterrupt:  # the way in which it is meant to end
-        pass
+    except KeyboardInterrupt as stop:  # the way in which it is meant to end
+        _end_soon(128 + stop.signal if isinstance(stop, Interrupted) else 0)
+        if isinstance(stop, Interrupted):
+            raise
     finally:
-        close(desk, app)
+        if app is not None:
+            close(desk, app)
+
+
+def _end_soon(status: int) -> None:
+    """End the process even where threads still compute: nothing of theirs is kept, and Python would wait for them."""
+    timer = threading.Timer(END_S, os._exit, [status])
+    timer.daemon = True
+    timer.start()

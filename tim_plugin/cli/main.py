@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -28,16 +29,18 @@ class Command(NamedTuple):
         sentence: What it does.
         module: Of ``tim_plugin.cli``; has ``add_NAME_arguments(parser)`` and ``NAME(args)``.
         is_light: Whether it needs no torch.
+        starts: Said at once, where what it needs takes seconds to load and nothing else is printed for long.
     """
 
     sentence: str
     module: str
     is_light: bool = False
+    starts: str | None = None
 
 
 COMMANDS = {
     "sample": Command("many samples for images, folders or videos", "sample"),
-    "explore": Command("choose among samples on a page in the browser", "explore"),
+    "explore": Command("choose among samples on a page in the browser", "explore", starts="tim explore: starting ..."),
     "train": Command("train by an option file: tim train sr16x", "train"),
     "test": Command("sample and measure a data set by an option file", "train"),
     "evaluate": Command("how good, diverse and consistent samples are", "evaluate"),
@@ -65,6 +68,9 @@ def main(argv: Sequence[str] | None = None, command: str | None = None, root: Pa
     try:
         with starting():
             chosen, args, execute = _parsed(list(sys.argv[1:] if argv is None else argv), command, root)
+            if chosen.starts is not None and not args.quiet:
+                with suppress(OSError):  # what reads it has ended: said where the output is flushed
+                    print(chosen.starts, flush=True)
             if not chosen.is_light:
                 from tim_plugin.cli.run import run
     except SystemExit:  # after --help, whose reader may have ended

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +18,9 @@ import torch
 from torch import Tensor
 
 from tim_plugin import __version__
+from tim_plugin.explorer.rounds import HIGHEST_SEED, HIGHEST_VARIETY
 from tim_plugin.explorer.tree import Answer, Tree
 from tim_plugin.inference.record import sha256
-from tim_plugin.inference.sampler import HIGHEST_TEMPERATURE
 from tim_plugin.inference.tower import Tower
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import stored_image
@@ -33,6 +34,8 @@ LARGEST_INPUT_BYTES = 2**22  # of an input that the file holds
 MOST_BYTES = 2**25
 MOST_ANSWERS = 2_000
 MOST_PIXELS = 2**26  # of a mask, which is small in a file, however large it is
+DEVICES = ("cpu", "cuda", "mps", "xpu")  # kinds on which an answer may have been chosen
+_RANGES = {"seed": HIGHEST_SEED, "number": HIGHEST_SEED, "temperature": HIGHEST_VARIETY}
 _ANSWER = {
     "id": int,
     "parent": (int, NONE),
@@ -135,6 +138,12 @@ class Choice(NamedTuple):
         return content
 
 
+def is_json(name: str, content: bytes) -> bool:
+    """Tell whether an uploaded file is meant to be a ``choice.json``, and no picture."""
+    start = content[:100].removeprefix(BOM_UTF8).lstrip()
+    return name.lower().endswith(".json") or start[:1] in (b"{", b"[")
+
+
 def read_choice(content: bytes, where: str) -> Choice:
     """Read ``choice.json``.
 
@@ -148,7 +157,10 @@ def read_choice(content: bytes, where: str) -> Choice:
     if len(content) > MOST_BYTES:
         raise TimError(f"{where}: is larger than any choice.json ({MOST_BYTES >> 20} MiB)")
     try:
+        _require_object(content)
         found = parse_checked(content, _SHAPE)
+        if found["device"] not in DEVICES:
+            raise ValueError(f"device: is {found['device'][:30]!r}, not one of {', '.join(DEVICES)}")
         if found["format"] != FORMAT:
             raise ValueError(f"its format is {found['format'][:30]!r}, and this version reads {FORMAT!r}")
         check_name("its input's name", found["input"]["name"])
@@ -165,6 +177,15 @@ def read_choice(content: bytes, where: str) -> Choice:
     return Choice(*about, held, size, tree, names[found["chosen"]])
 
 
+def _require_object(content: bytes) -> None:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it cannot be read as JSON: it is cut off, or another kind of file") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"it begins with a {'list' if isinstance(value, list) else 'single value'}, not with {{")
+
+
 def _tree(found: Mapping[str, Any], size: tuple[int, int]) -> tuple[Tree, dict[int, int]]:
     tree, names = Tree(found["model"]["levels"]), {}
     if found["masks"] and size[0] * size[1] > MOST_PIXELS:
@@ -174,8 +195,10 @@ def _tree(found: Mapping[str, Any], size: tuple[int, int]) -> tuple[Tree, dict[i
     tree.masks = [read_mask(_from_text(text), size) for text in found["masks"]]
     for entry in found["answers"]:
         answer = Answer(**{key: value for key, value in entry.items() if key in Answer._fields})
-        if min(answer.seed, answer.number) < 0 or not 0 <= answer.temperature <= HIGHEST_TEMPERATURE:
-            raise ValueError(f"answer {entry['id']} has a seed, number or temperature that is out of range")
+        for key, most in _RANGES.items():
+            if not 0 <= entry[key] <= most:
+                told = f"{entry[key]}"[:30]
+                raise ValueError(f"answers: {key} of answer {entry['id']} is {told}, not from 0 to {most}")
         if answer.parent is not None and answer.parent not in names:
             raise ValueError(f"there is no answer {answer.parent} before {entry['id']}, which is made from it")
         parent = None if answer.parent is None else names[answer.parent]

@@ -6,33 +6,30 @@ import base64
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from tim_plugin.api import load
-from tim_plugin.degradations.tasks import TASKS
-from tim_plugin.explorer.choice import Choice, read_choice
+from tim_plugin.explorer.choice import Choice, is_json, read_choice
 from tim_plugin.explorer.examples import example_for
-from tim_plugin.explorer.rounds import Round, Stale, Wish
+from tim_plugin.explorer.rounds import Stale, Wish
 from tim_plugin.explorer.session import Session
+from tim_plugin.explorer.state import State, own_tower, package_tower, session_state
 from tim_plugin.explorer.visitors import Visitor, Visitors
 from tim_plugin.inference.image_inputs import UNNAMED
 from tim_plugin.inference.tower import Tower
-from tim_plugin.options.tower_spec import TowerSpec
+from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.errors import TimError, is_out_of_memory
+from tim_plugin.utils.image_headers import read_header
 from tim_plugin.utils.names import check_name
+from tim_plugin.utils.notes import hearing
 from tim_plugin.utils.weight_headers import list_towers
 
-State = dict[str, Any]
-# What people are told of a measure: words, and how its value is written.
-MEASURES = {
-    "lr_psnr": ("shrunk again, it equals the input to", "{:.0f} dB"),
-    "l_in_step": ("lightness as in the input", "{:.0%}"),
-    "dct_agreement": ("compressed again, it gives the input's data", "{:.0%}"),
-    "pca_error": ("differs from what is given by", "{:.1%}"),
-}
+MOST_ADVISED_MEGAPIXELS = 100  # the default of tim sample: above it nobody waits for a page
 _FAULT = "this is a fault of tim_plugin, and not yours: the terminal in which tim explore runs says more"
 
 
@@ -72,15 +69,20 @@ class Desk:
         self._towers: dict[str, Tower] = {}
         self._lock = threading.Lock()
         first = self.tower(opening.model)
-        self._entries = [_tower_entry(name, facts.what, facts.arguments) for name, facts in list_towers().items()]
+        self._entries = [package_tower(name, facts.what, facts.arguments) for name, facts in list_towers().items()]
         if opening.model not in list_towers():
-            self._entries.insert(0, self._own_tower(first))
+            self._entries.insert(0, own_tower(first))
         if opening.choice is not None:
             opening.choice.require_tower(first, "--from")
             opening.choice.input_content(None, "--from")
         if opening.image is not None:
             name, content = opening.image
             self._opened(first, content, name)
+
+    @cached_property
+    def distance(self) -> PerceptualDistance:
+        """By which the most different of many answers are found."""
+        return PerceptualDistance("tim_small")
 
     def tower(self, name: str) -> Tower:
         """Return a tower, which is loaded once.
@@ -128,7 +130,7 @@ class Desk:
 
     def _hello(self, visitor: Visitor) -> Iterator[State]:
         if visitor.session is not None:  # the page was loaded again
-            yield from self._drawn(visitor, visitor.session.round.wish)
+            yield from self._gone_on(visitor)
         elif self.opening.choice is not None:
             yield from self._restored(visitor, self.opening.choice, None)
         elif self.opening.image is not None:
@@ -142,8 +144,8 @@ class Desk:
         files = [visitor.uploads.pop(str(number), None) for number in request.get("uploads", [])]
         if None in files:
             raise TimError("the file has not arrived: send it again")
-        images = [file for file in files if not file[1].lstrip()[:1] == b"{"]
-        choices = [file for file in files if file not in images]
+        choices = [file for file in files if is_json(*file)]
+        images = [file for file in files if file not in choices]
         if choices:
             content = images[0][1] if images else None
             yield from self._restored(visitor, read_choice(choices[0][1], choices[0][0]), content)
@@ -159,9 +161,10 @@ class Desk:
         yield from self._begun(visitor, model, content, name, wish)
 
     def _begun(self, visitor: Visitor, model: str, content: bytes, name: str, wish: Wish) -> Iterator[State]:
-        session = self._opened(self.tower(model), content, name)
+        with hearing() as notes:
+            session = self._opened(self.tower(model), content, name)
         self._replace(visitor, session)
-        yield from self._drawn(visitor, wish)
+        yield from self._drawn(visitor, wish, notes)
 
     def _opened(self, tower: Tower, content: bytes, file_name: str) -> Session:
         file_name = Path(file_name.replace("\\", "/")).name
@@ -169,20 +172,37 @@ class Desk:
             check_name("name", Path(file_name).stem)
         except TimError:
             file_name = UNNAMED
-        try:
-            return Session(tower, content, file_name, Path(file_name).stem, self.opening.max_megapixels)
-        except TimError as error:
-            raise TimError(str(error).replace("max_megapixels=", "tim explore --max-megapixels ")) from error
+        return self._session(tower, content, file_name, Path(file_name).stem)
+
+    def _session(self, tower: Tower, content: bytes, file_name: str, name: str) -> Session:
+        header, most = read_header(content, file_name), self.opening.max_megapixels
+        megapixels = header.height * header.width * tower.scale**2 / 1e6
+        if megapixels > most:  # said here as a page can follow it
+            anew = f", or start it anew by tim explore --max-megapixels {ceil(megapixels)}"
+            raise TimError(
+                f"{file_name}: is {header.width}x{header.height}, so its answers would have {megapixels:.1f} "
+                f"megapixels, and this page makes them up to {most:g}: crop or shrink it"
+                + (anew if megapixels <= MOST_ADVISED_MEGAPIXELS else "")
+            )
+        return Session(tower, content, file_name, name, most, lambda: self.distance)
 
     def _restored(self, visitor: Visitor, choice: Choice, given: bytes | None) -> Iterator[State]:
         model = choice.model if choice.model in list_towers() else self.opening.model
         tower = self.tower(model)
         choice.require_tower(tower, "choice.json")
         content = choice.input_content(given, "choice.json")
-        session = Session(tower, content, choice.file, choice.name, self.opening.max_megapixels)
-        wish = session.restore(choice)
+        with hearing() as notes:
+            session = self._session(tower, content, choice.file, choice.name)
+        session.restore(choice)
         self._replace(visitor, session)
-        yield from self._drawn(visitor, wish)
+        yield from self._gone_on(visitor, notes)
+
+    def _gone_on(self, visitor: Visitor, notes: Sequence[str] = ()) -> Iterator[State]:
+        """Draw what a restored tree still lacks, then the answers that were asked for last."""
+        session = self.session(visitor)
+        for _ in session.paint():
+            yield self.state(visitor, is_drawing=True)
+        yield from self._drawn(visitor, session.round.wish, notes)
 
     def _replace(self, visitor: Visitor, session: Session) -> None:
         if visitor.session is not None:
@@ -209,9 +229,10 @@ class Desk:
         self.session(visitor).stop()
         yield self.state(visitor)
 
-    def _drawn(self, visitor: Visitor, wish: Wish) -> Iterator[State]:
+    def _drawn(self, visitor: Visitor, wish: Wish, notes: Sequence[str] = ()) -> Iterator[State]:
+        message = "; ".join(dict.fromkeys(notes)) or None
         for current in self.session(visitor).draw(wish):
-            yield self.state(visitor, is_drawing=not current.is_done)
+            yield self.state(visitor, is_drawing=not current.is_done, message=message)
 
     def session(self, visitor: Visitor) -> Session:
         """Return a visitor's session.
@@ -233,51 +254,8 @@ class Desk:
             "drawing": is_drawing,
             "towers": self._entries,
             "model": self.opening.model if session is None else session.tower.name,
-            **({} if session is None else _session_state(session)),
+            **({} if session is None else session_state(session)),
         }
-
-    def _own_tower(self, tower: Tower) -> State:
-        task = TASKS[tower.task].title if tower.task else "your own"
-        return {"name": tower.name, "what": f"of the file {Path(tower.name).name}", "task": task}
-
-
-def _tower_entry(name: str, what: str, arguments: Mapping[str, Any]) -> State:
-    spec = TowerSpec(**{key: value for key, value in arguments.items() if key != "type"})
-    kind, scale = spec.degradation["type"], spec.scale
-    titles = [task.title for task in TASKS.values() if (task.degradation, task.scale) == (kind, scale)]
-    return {"name": name, "what": what, "task": titles[0] if titles else "other"}
-
-
-def _session_state(session: Session) -> State:
-    """Return what the page shows of a session."""
-    current: Round = session.round
-    height, width = session.opened.size
-    tree, wish = session.tree.answers, current.wish
-    return {
-        "file": session.file_name,
-        "input": {"width": session.opened.picture.shape[2], "height": session.opened.picture.shape[1]},
-        "size": {"width": width, "height": height},
-        "levels": session.tower.num_levels,
-        "wish": {**wish._asdict(), "mask": wish.mask is not None},
-        "path": session.path,
-        "answers": [_answer_entry(session, number) for number in list(current.shown)],
-        "tree": [{"id": number, "parent": tree[number].parent} for number in session.visited],
-        "drawn": len(current.drawn) if not current.is_done else current.num_candidates,
-        "candidates": current.num_candidates,
-        "chosen": None if wish.parent is None else _answer_entry(session, wish.parent),
-    }
-
-
-def _answer_entry(session: Session, number: int) -> State:
-    answer, picture = session.tree.answers[number], session.pictures[number]
-    told = [
-        f"{MEASURES[name][0]} {MEASURES[name][1].format(value)}"
-        for name, value in picture.measures.items()
-        if name in MEASURES
-    ]
-    short = next((MEASURES[n][1].format(v) for n, v in picture.measures.items() if n in MEASURES), "")
-    about = {"seed": answer.seed, "number": answer.number}
-    return {"id": number, **about, "measures": told, "short": short, "visited": number in session.visited}
 
 
 def _of_data_url(text: Any) -> bytes:

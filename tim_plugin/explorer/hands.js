@@ -6,6 +6,7 @@ stage.addEventListener("pointerdown", (event) => {
   stage.setPointerCapture(event.pointerId);
   const divides = event.target.closest(".divider");
   pointers.set(event.pointerId, { x: event.clientX, y: event.clientY, divides, spot: spot(event) });
+  if (painting && seen !== null) { seen = null; show(); }  // one paints over the chosen answer
   if (painting && pointers.size === 1) stroke(spot(event), spot(event));
 });
 stage.addEventListener("pointermove", (event) => {
@@ -38,8 +39,12 @@ grid.addEventListener("click", (event) => {
   if (event.detail) cell.blur();  // else the cell's next answer would be looked at, and saved, once the mouse has left
   choose(Number(cell.dataset.id));
 });
-const look = (event) => { const cell = event.target.closest(".cell"); if (cell && cell.dataset.id && !painting) { seen = Number(cell.dataset.id); show(); } };
-grid.addEventListener("pointerover", (event) => { if (event.pointerType === "mouse") look(event); });
+const look = (event) => {
+  const cell = event.target.closest(".cell"), id = cell && cell.dataset.id ? Number(cell.dataset.id) : null;
+  if (id !== null && id !== seen) { seen = id; show(); }
+};
+// Where it moves, and not where a page that scrolls or another answer comes below a mouse at rest.
+grid.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") look(event); });
 grid.addEventListener("focusin", look);
 grid.addEventListener("pointerleave", () => {
   const focused = grid.contains(document.activeElement) ? Number(document.activeElement.dataset.id) : null;
@@ -53,7 +58,7 @@ document.addEventListener("keydown", (event) => {
   const arrows = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -2, ArrowDown: 2 };
   if (event.key in arrows && at !== $(".divider") && name !== "INPUT") {
     event.preventDefault();
-    const cells = [...grid.children].filter((cell) => !cell.disabled), columns = Number(grid.style.getPropertyValue("--columns"));
+    const cells = [...grid.children].filter((cell) => cell.dataset.id), columns = Number(grid.style.getPropertyValue("--columns"));
     const step = { "-2": -columns, "-1": -1, 1: 1, 2: columns }[arrows[event.key]], where = cells.indexOf(at);
     const next = where < 0 ? 0 : where + step;
     if (cells[next]) cells[next].focus();
@@ -88,11 +93,11 @@ on(".kept", "change", () => { if (state.wish.parent !== null) draw(); });
 on(".variety", "change", () => draw());
 on(".count", "change", () => draw());
 on(".seed", "change", () => draw());
-on(".again", "click", () => { $(".seed").value = 1 + Math.trunc(Number($(".seed").value) || 0); draw(); });
+on(".again", "click", () => { const seed = seedOf(); if (seed !== null) $(".seed").value = (seed + 1) % (HIGHEST_SEED + 1); draw(); });
 on(".stop", "click", () => ask("stop"));
 on(".brush", "click", () => { if (painting) stopPainting(); else startPainting(); });
 on(".clear", "click", clearPaint);
-on(".inside", "click", () => { if (hasPaint) draw(); else say("Paint over the part of the picture that is to change, then draw inside."); });
+on(".inside", "click", () => { if (hasPaint) { draw(); if (isNarrow()) grid.scrollIntoView({ block: "nearest" }); } else say("Paint over the part of the picture that is to change, then draw inside."); });
 on(".message .close", "click", () => say(""));
 on(".towers", "change", () => { if (state.wish) begin({}); else { state.model = $(".towers").value; showTowers(); } });
 on(".example", "click", () => begin({ example: true }));
@@ -105,7 +110,31 @@ window.addEventListener("pagehide", () => { if (state && state.token) navigator.
 new ResizeObserver(place).observe(stage);
 
 watch("value", told);
+// A tab that is duplicated gets a copy of what this one remembers. So a page holds its token by a lock of the browser's, and
+// one that cannot have it begins anew. A page that is loaded again waits until it has let go of it.
+const held = window.timExploreHolds = window.timExploreHolds || new Set();
+const hold = (token) => new Promise((done) => {
+  if (held.has(token) || !navigator.locks) return done(true);  // locks are there on this machine and by https
+  const ends = new AbortController(), timer = setTimeout(() => ends.abort(), 3000);
+  navigator.locks.request(KEY + token, { signal: ends.signal }, () => {
+    clearTimeout(timer);
+    held.add(token);
+    done(true);
+    return new Promise(() => {});  // until this page goes
+  }).catch(() => done(false));
+});
 // Until the server answers: gradio listens a moment after this has run, or not at all if the server is gone.
-const own = remembered() || drawToken();
-const hello = () => { if (!state) { ask("hello", { token: own }); setTimeout(hello, 3000); } };
-setTimeout(hello, 50);
+const hello = (token) => { if (!state) { ask("hello", { token }); setTimeout(hello, 3000, token); } };
+(async () => {
+  let own = remembered();
+  if (own && !(await hold(own))) {
+    own = null;
+    say("This tab is a copy of another one, which goes on: here you begin anew.");
+  }
+  if (!own) {
+    own = drawToken();
+    remember(own);
+    hold(own);
+  }
+  setTimeout(hello, 50, own);
+})();

@@ -3,7 +3,7 @@
 // asked for as "ask" events.
 const $ = (selector) => element.querySelector(selector);
 const root = $(".tim"), stage = $(".stage"), layers = $(".layers"), grid = $(".grid"), paint = $(".paint");
-const KEY = "tim-explore";
+const KEY = "tim-explore", HIGHEST_SEED = 2147483647;
 let state = null;      // the last that the server has told
 let seen = null;       // number of the answer that is looked at; null: the chosen one, or the first
 let pinned = null;
@@ -27,12 +27,21 @@ const ask = (what, more) => {
 const wish = (more) => Object.assign({
   parent: state.wish.parent,
   kept: Number($(".kept").value),
-  seed: Math.max(0, Math.trunc(Number($(".seed").value) || 0)),
+  seed: seedOf(),
   temperature: Number($(".variety").value),
   count: Number($(".count").value),
   mask: painting && hasPaint ? paint.toDataURL("image/png") : null,
 }, more);
-const draw = (more) => { if (state && state.wish) ask("draw", wish(more)); };
+const seedOf = () => {  // null: it is none
+  const text = $(".seed").value, seed = text === "" ? NaN : Number(text);  // letters are ""
+  return Number.isInteger(seed) && seed >= 0 && seed <= HIGHEST_SEED ? seed : null;
+};
+const draw = (more) => {
+  if (!state || !state.wish) return;
+  const wanted = wish(more);
+  if (wanted.seed === null) say("The seed must be a whole number from 0 to " + HIGHEST_SEED + ": nothing was drawn.");
+  else ask("draw", wanted);
+};
 const choose = (id) => {
   // What was painted stays, so that a part can be changed again and again until the brush is put away.
   seen = null;
@@ -133,9 +142,9 @@ function showControls(isNew) {
 function showNumbers() {
   const kept = Number($(".kept").value), most = state.levels - 1;
   $(".keep output").textContent = kept + " of " + state.levels + " levels";
-  const after = state.wish.parent === null ? "next: " : "";
+  const after = state.wish.parent === null ? "once you choose: " : "";
   $(".keep small").textContent = after + (kept === 0 ? "everything may change"
-    : kept === most ? "only the finest detail changes" : kept === 1 ? "the broad strokes stay" : "more than the broad strokes stays");
+    : kept === most && most > 1 ? "only the finest detail changes" : kept === 1 ? "the broad strokes stay" : "shapes stay, detail changes");
   $(".variety-out").textContent = Number($(".variety").value).toFixed(1);
 }
 function showGrid() {
@@ -145,26 +154,26 @@ function showGrid() {
     const cell = document.createElement("button");
     cell.type = "button";
     cell.className = "cell";
-    cell.append(new Image(), document.createElement("span"));
-    cell.firstChild.draggable = false;
+    cell.innerHTML = '<span class="frame"><img alt="" draggable="false"></span><span class="caption"><span></span> <span></span></span>';
     grid.append(cell);
   }
   grid.style.setProperty("--columns", wanted <= 4 ? 2 : wanted <= 9 ? 3 : 4);
   grid.style.setProperty("--ratio", state.size.width + " / " + state.size.height);
   [...grid.children].forEach((cell, index) => {
-    const one = state.answers[index], picture = cell.firstChild;
+    const one = state.answers[index], picture = cell.querySelector("img"), [drawn, fits] = cell.lastChild.children;
     cell.classList.toggle("coming", !one);
-    cell.disabled = !one;
-    if (!one) { cell.dataset.id = ""; picture.removeAttribute("src"); cell.lastChild.textContent = ""; return; }
+    cell.setAttribute("aria-disabled", !one);  // not "disabled": the mouse would not be seen to leave it
+    drawn.textContent = one ? "seed " + one.seed + " no. " + one.number : "";
+    fits.textContent = one ? one.short : "";
+    if (!one) { cell.dataset.id = ""; picture.removeAttribute("src"); return; }
     if (cell.dataset.id !== String(one.id)) { cell.dataset.id = one.id; picture.src = address("answer/" + one.id + ".png"); }
     cell.classList.toggle("visited", one.visited);
     cell.classList.toggle("pinned", one.id === pinned);
-    cell.lastChild.textContent = one.short;
     cell.title = describe(one);
     picture.alt = "Answer " + (index + 1) + " of " + wanted + ". " + describe(one);
   });
 }
-const describe = (one) => "seed " + one.seed + ", sample " + one.number + (one.measures.length ? "; " + one.measures.join("; ") : "");
+const describe = (one) => "seed " + one.seed + ", no. " + one.number + (one.measures.length ? "; " + one.measures.join("; ") : "");
 function crumb(label, id, isLast) {
   const button = document.createElement("button");
   button.type = "button";
@@ -205,7 +214,7 @@ function showProgress() {
   $(".progress i").style.width = 100 * share + "%";
   const several = state.candidates > state.wish.count;
   $(".progress span").textContent = state.drawing
-    ? state.drawn + " of " + state.candidates + " drawn"
+    ? state.drawn + " of " + state.candidates + (state.restoring ? " of your choices drawn again" : " drawn")
     : (several && state.drawn === state.candidates ? "the " + state.answers.length + " most different of " + state.candidates
       : state.answers.length + " answers") + (state.wish.mask ? ", changed inside the mask only" : "");
 }

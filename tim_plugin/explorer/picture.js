@@ -2,7 +2,7 @@
 // ---- the picture -------------------------------------------------------------------------------------------------
 const entry = (id) => state.answers.find((one) => one.id === id) || (state.chosen && state.chosen.id === id ? state.chosen : null);
 function current() {
-  const id = seen !== null ? seen : state.wish.parent !== null ? state.wish.parent : (state.answers[0] || { id: null }).id;
+  const id = seen !== null && entry(seen) ? seen : state.wish.parent !== null ? state.wish.parent : (state.answers[0] || { id: null }).id;
   return id === null ? null : id;
 }
 function against() {
@@ -15,7 +15,8 @@ const sourceOf = (id) => address(id === null ? "input.png" : "answer/" + id + ".
 const nameOf = (id) => id === null ? "input" : id === state.wish.parent ? "chosen" : id === pinned ? "pinned"
   : "answer " + (1 + state.answers.findIndex((one) => one.id === id));
 function show() {
-  const b = painting ? state.wish.parent : current(), a = against(), looks = painting ? "one" : mode;
+  const b = current(), a = against(), looks = painting ? "one" : mode;
+  root.classList.toggle("looking", painting && b !== state.wish.parent);  // at another one, over which nothing is painted
   const pictures = { a: $(".a"), b: $(".b"), spread: $(".spread") };
   layers.style.width = state.size.width + "px";
   layers.style.height = state.size.height + "px";
@@ -25,7 +26,8 @@ function show() {
   pictures.a.classList.toggle("input", a === null);
   stage.dataset.mode = looks;
   const two = looks === "split" || looks === "flicker" || looks === "difference";
-  pictures.a.style.visibility = two || b === null ? "visible" : "hidden";
+  // One alone where they take turns: what is transparent in one would show the other.
+  pictures.a.style.visibility = (two && !(looks === "flicker" && flickerOn)) || b === null ? "visible" : "hidden";
   pictures.b.style.visibility = b === null || (looks === "flicker" && !flickerOn) ? "hidden" : "visible";
   pictures.spread.style.visibility = looks === "spread" && state.answers.length > 1 ? "visible" : "hidden";
   $(".divider").style.display = looks === "split" ? "block" : "none";
@@ -38,13 +40,13 @@ function show() {
   for (const button of element.querySelectorAll("[data-mode]")) {
     if (button.tagName === "BUTTON") button.setAttribute("aria-pressed", button.dataset.mode === mode);
   }
-  $(".other").value = other;
+  $(".other").value = a === null ? "input" : other;  // what it is compared with: the chosen one not with itself
+  $(".other").options[1].disabled = state.wish.parent === null;
   $(".other").options[2].disabled = pinned === null;
-  $(".other").style.visibility = $(".pin").style.visibility = painting ? "hidden" : "visible";
-  const target = seen !== null && entry(seen) ? seen : b;
-  if (target !== null) {
-    $(".save-png").href = address("save/" + target + ".png");
-    $(".save-choice").href = address("save/" + target + "/choice.json");
+  $(".compare").hidden = painting;
+  if (b !== null) {
+    $(".save-png").href = address("save/" + b + ".png");
+    $(".save-choice").href = address("save/" + b + "/choice.json");
   }
   $(".save-sheet").href = address("save/sheet.png");
   place();
@@ -60,7 +62,9 @@ function place() {
   layers.style.transform = "translate(" + left + "px," + top + "px) scale(" + s + ")";
   layers.classList.toggle("pixels", s > 7);
   const cut = Math.max(0, Math.min(state.size.width, (split * stage.clientWidth - left) / s));
-  $(".b").style.clipPath = stage.dataset.mode === "split" ? "inset(0 0 0 " + cut + "px)" : "none";
+  const halves = stage.dataset.mode === "split" && $(".b").getAttribute("src");
+  $(".b").style.clipPath = halves ? "inset(0 0 0 " + cut + "px)" : "none";
+  $(".a").style.clipPath = halves ? "inset(0 " + (state.size.width - cut) + "px 0 0)" : "none";
   $(".divider").style.left = 100 * split + "%";
   $(".divider").setAttribute("aria-valuenow", Math.round(100 * split));
 }
@@ -90,8 +94,11 @@ function startPainting() {
   root.classList.add("painting");
   $(".brushes").hidden = false;
   $(".brush").setAttribute("aria-pressed", "true");
+  seen = null;
   show();
+  if (isNarrow()) stage.scrollIntoView({ block: "start" });
 }
+const isNarrow = () => matchMedia("(max-width: 800px)").matches;  // one column: the picture stands far above the buttons
 function stopPainting() {
   painting = false;
   clearPaint();
@@ -103,7 +110,7 @@ function stopPainting() {
 function clearPaint() { hasPaint = false; paint.getContext("2d").clearRect(0, 0, paint.width, paint.height); }
 function stroke(from, to) {
   const pen = paint.getContext("2d");
-  pen.strokeStyle = "#ffb84d";
+  pen.strokeStyle = "#ff6ad5";  // few pictures have it
   pen.lineWidth = 2 * Number($(".radius").value) / scale();
   pen.lineCap = "round";
   pen.beginPath();

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tim_plugin.utils.errors import TimError
 
 MOST_COUNT = 24
+HIGHEST_SEED = 2**31 - 1
 HIGHEST_VARIETY = 3.0
 
 
@@ -45,20 +46,24 @@ class Picture(NamedTuple):
 
 @dataclass
 class Round:
-    """The answers of one wish: all that were drawn so far, those that are shown, and whether the choice is made."""
+    """The answers of one wish: all that were drawn so far, those that are shown, and whether the choice is made.
+
+    While a ``choice.json`` is restored, ``drawn`` are answers of its tree.
+    """
 
     wish: Wish
     drawn: list[int] = field(default_factory=list)
     shown: list[int] = field(default_factory=list)
     num_candidates: int = 0
     is_done: bool = False
+    is_restoring: bool = False
 
 
 def require_in_range(wish: Wish, num_levels: int) -> None:
     """Raise TimError where a number of a wish is none, or out of its range."""
     for what, value, lowest, top in (
         ("levels to keep", wish.kept, 0, num_levels - 1),
-        ("the seed", wish.seed, 0, 2**31 - 1),
+        ("the seed", wish.seed, 0, HIGHEST_SEED),
         ("the number of answers", wish.count, 1, MOST_COUNT),
     ):
         if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= top:

@@ -6,13 +6,13 @@ All of it lies in memory and goes with the session. Nothing here knows a page: p
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from tim_plugin.explorer.choice import Choice, read_mask
+from tim_plugin.explorer.computing import computing
 from tim_plugin.explorer.rounds import Picture, Round, Stale, Wish, in_place, require_in_range
 from tim_plugin.explorer.tree import Answer, Tree
 from tim_plugin.inference.image_samples import SampledImage
@@ -21,6 +21,7 @@ from tim_plugin.inference.outputs import sheet_row, with_alpha
 from tim_plugin.inference.record import sha256
 from tim_plugin.inference.tower import Tower
 from tim_plugin.inference.variety import most_different
+from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.contact_sheet import contact_sheet, deviation_map
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
@@ -30,8 +31,6 @@ MOST_ROUNDS = 60  # whose pictures are kept; older ones are drawn again where th
 AT_ONCE = 4
 # Up to how many pixels of an answer so many are drawn for each one that is shown.
 CANDIDATES = ((2**15, 3), (2**18, 2), (2**62, 1))
-ONE_THREAD_PIXELS = 2**16  # a smaller picture's convolutions wait for each other longer than they compute
-COMPUTING = threading.Lock()  # one computes at a time, some answers each, so that all go on
 
 
 class Session:
@@ -43,22 +42,35 @@ class Session:
     Args:
         tower: Draws.
         image: The input's file content.
-        file_name: Without folder; latents are drawn by its stem.
+        file_name: Without folder.
+        name: By which latents are drawn.
         max_megapixels: Of an answer.
+        distance: Opens that by which the most different answers are found; None: each grid opens it.
 
     Raises:
         TimError: The input cannot be read, or is too large.
     """
 
-    def __init__(self, tower: Tower, image: bytes, file_name: str, name: str, max_megapixels: float) -> None:
-        self.tower, self.file_name = tower, file_name
+    def __init__(
+        self,
+        tower: Tower,
+        image: bytes,
+        file_name: str,
+        name: str,
+        max_megapixels: float,
+        distance: Callable[[], PerceptualDistance] | None = None,
+    ) -> None:
+        self.tower, self.file_name, self._distance = tower, file_name, distance or (lambda: None)
         self.opened: OpenInput = tower.open_input(image, name, source=file_name, max_megapixels=max_megapixels)
+        self._pixels = self.opened.size[0] * self.opened.size[1]
         self.tree = Tree(tower.num_levels)
         self.pictures: dict[int, Picture] = {}
         self.rounds: dict[Wish, Round] = {}
         self.last_wish: dict[int | None, Wish] = {}
         self.visited: list[int] = []  # answers that were looked into, in order
         self.round = Round(Wish())
+        self._to_paint: list[int] = []  # of a restored tree
+        self._restored: int | None = None  # what it has as the chosen answer
         self._lock = threading.Lock()
         self._work = 0
 
@@ -108,8 +120,9 @@ class Session:
                 images.update(zip(numbers, parts.expand(-1, 3, -1, -1), strict=True))
                 yield current
         self._require(work)
-        with self._computing():
-            chosen = most_different(torch.stack([images[number] for number in current.drawn]), wish.count)
+        with computing(self._pixels):
+            stacked = torch.stack([images[number] for number in current.drawn])
+            chosen = most_different(stacked, wish.count, self._distance())
         with self._lock:
             if work != self._work:
                 raise Stale
@@ -160,7 +173,7 @@ class Session:
     def _next_answers(self, current: Round, work: int) -> Iterator[tuple[list[int], Tensor]]:
         """Draw the candidates that are not there yet: the first alone, so that it is there soon."""
         wish, there = current.wish, len(current.drawn)
-        numbers = self._numbers(wish, current.num_candidates)[there:]
+        numbers = self.tree.fresh_numbers(wish.parent, wish.seed, current.num_candidates)[there:]
         todo = [Answer(wish.parent, wish.kept, wish.seed, one, wish.temperature, wish.mask) for one in numbers]
         for part in [todo[:1], todo[1:]] if there == 0 else [todo]:
             recipes = [self.tree.recipe(answer) for answer in part]
@@ -180,43 +193,40 @@ class Session:
 
     def _compute(self, samples: Iterator[tuple[Tensor, Mapping[str, Sequence[float]]]]):
         """Compute the next samples; None if there are no more."""
-        with self._computing():
+        with computing(self._pixels):
             return next(samples, None)
-
-    @property
-    def _pixels(self) -> int:
-        return self.opened.size[0] * self.opened.size[1]
-
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
-        with COMPUTING:
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1 if self._pixels <= ONE_THREAD_PIXELS else threads)
-            try:
-                yield
-            finally:
-                torch.set_num_threads(threads)
-
-    def _numbers(self, wish: Wish, count: int) -> list[int]:
-        """Numbers of the samples whose latents are drawn: none that gives the parent again."""
-        taken = set()
-        if wish.parent is not None:
-            before = [self.tree.answers[number] for number in self.tree.path(wish.parent)]
-            taken = {answer.number for answer in before if answer.seed == wish.seed}
-        return [number for number in range(count + len(taken)) if number not in taken][:count]
 
     def image(self, number: int) -> Tensor:
         """Return an answer's pixels (C, H, W) in [0, 1]."""
         return decode_image(self.pictures[number].png, "an answer").rgb
 
-    def paint(self, numbers: Sequence[int]) -> None:
-        """Compute the pictures of answers that have none, such as those of a tree that was read from a file."""
-        for number in numbers:
-            if number not in self.pictures:
-                recipe = self.tree.recipe(self.tree.answers[number])
-                images, measures = self._compute(self.opened.sample([recipe]))
+    def paint(self) -> Iterator[Round]:
+        """Draw the answers of a restored tree that have no picture yet, the way to the chosen one first.
+
+        Gives the round before each; its wish then is to vary the last that is there on the way to the chosen one. What
+        was drawn before :meth:`stop` is kept.
+
+        Raises:
+            TimError: An answer cannot be computed.
+            Stale: Somebody has asked for something else.
+        """
+        with self._lock:
+            self._work += 1
+            work, current = self._work, self.round
+        while self._to_paint:
+            yield current
+            number = self._to_paint[0]
+            recipe = self.tree.recipe(self.tree.answers[number])
+            images, measures = self._compute(self.opened.sample([recipe], stop=lambda: self._require(work)))
+            with self._lock:
+                self._require(work)
                 own = {name: values[0] for name, values in measures.items()}
                 self.pictures[number] = Picture(encode_png(images[0]), own)
+                self._to_paint.pop(0)
+                self.visited.append(number)
+                current.drawn.append(number)
+                if number in self.tree.path(self._restored):
+                    current.wish = current.wish._replace(parent=number)
 
     def png(self, number: int) -> bytes:
         """Return an answer as ``tim sample`` writes it: with the input's alpha, if it has one.
@@ -229,14 +239,17 @@ class Session:
             return self.pictures[number].png
         return encode_png(with_alpha(self.image(number)[None], self.opened.alpha)[0])
 
+    def input_png(self) -> bytes:
+        """Return the input as a picture, with its alpha, if it has one."""
+        return encode_png(with_alpha(self.opened.picture[None], self.opened.alpha)[0])
+
     def sheet(self) -> bytes:
         """Return the contact sheet of the answers that are shown, as PNG.
 
         Raises:
             TimError: There are none.
         """
-        samples = torch.stack([self.image(number) for number in self._shown()])
-        row = SampledImage(self.opened.file.key, self.opened.picture, samples, None)
+        row = SampledImage(self.opened.file.key, self.opened.picture, self._shown(), None)
         return encode_png(contact_sheet([sheet_row(row)]))
 
     def deviation(self) -> bytes:
@@ -245,13 +258,13 @@ class Session:
         Raises:
             TimError: There are none.
         """
-        return encode_png(deviation_map(torch.stack([self.image(number) for number in self._shown()])))
+        return encode_png(deviation_map(self._shown()))
 
-    def _shown(self) -> list[int]:
-        shown = list(self.round.shown)
+    def _shown(self) -> Tensor:
+        shown = [self.image(number) for number in list(self.round.shown)]
         if not shown:
             raise TimError("there are no answers yet")
-        return shown
+        return torch.stack(shown)
 
     def _require_answer(self, number: int) -> None:
         if number not in self.pictures:
@@ -270,18 +283,18 @@ class Session:
         about = (self.tower.name, self.tower.sha256, self.tower.device.type, key, self.file_name, sha256(content))
         return Choice(*about, content, self.opened.size, tree, names[number])
 
-    def restore(self, choice: Choice) -> Wish:
-        """Take over the tree of a choice for this input; return the wish whose answers vary the chosen one.
+    def restore(self, choice: Choice) -> None:
+        """Take over the tree of a choice for this input, whose pictures are drawn by :meth:`paint`.
 
         Raises:
             TimError: Its answers are of another size.
         """
         choice.require_size(self.opened.size, "choice.json")
-        self.tree, _ = choice.tree.only(choice.tree.answers)
-        parents = {one.parent for one in self.tree.answers.values()}
-        self.visited = [number for number in self.tree.answers if number in parents or number == choice.chosen]
-        self.paint(list(self.tree.answers))
-        for number in self.tree.path(choice.chosen):
+        self.tree, self._restored = choice.tree, choice.chosen
+        path, levels = self.tree.path(choice.chosen), self.tower.num_levels
+        self._to_paint = list(dict.fromkeys([*path, *self.tree.answers]))
+        wish = Wish(kept=min(levels - 1, max(1, levels // 2)))
+        self.round = Round(wish, num_candidates=len(self._to_paint), is_restoring=True)
+        for number in path:
             one = self.tree.answers[number]
             self.last_wish[one.parent] = Wish(one.parent, one.kept, one.seed, one.temperature, mask=one.mask)
-        return Wish(choice.chosen, max(1, self.tower.num_levels // 2), 0, 1.0)

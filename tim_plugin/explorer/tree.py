@@ -78,6 +78,12 @@ class Tree:
             number = self.answers[number].parent
         return found[::-1]
 
+    def fresh_numbers(self, parent: int | None, seed: int, count: int) -> list[int]:
+        """Return the numbers of samples for as many variations of a parent, of which none gives the parent again."""
+        before = [self.answers[number] for number in self.path(parent)]
+        taken = {answer.number for answer in before if answer.seed == seed}
+        return [number for number in range(count + len(taken)) if number not in taken][:count]
+
     def recipe(self, answer: Answer) -> tuple[LevelRecipe, ...]:
         """Return from which draws each level's latents of an answer are made."""
         levels: list[LevelRecipe] = []

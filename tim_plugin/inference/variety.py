@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from tim_plugin.losses.distance import PerceptualDistance
 
-def most_different(images: Tensor, k: int) -> list[int]:
-    """Return which k of n samples (n, C, H, W) lie far from one another, as :meth:`Samples.most_different` chooses."""
-    return farthest_points(_distances(images), k)
+
+def most_different(images: Tensor, k: int, distance: PerceptualDistance | None = None) -> list[int]:
+    """Return which k of n samples (n, C, H, W) lie far from one another, as :meth:`Samples.most_different` chooses.
+
+    Args:
+        images: In [0, 1].
+        k: From 1 to n.
+        distance: One that is open already; None: ``tim_small``.
+    """
+    return farthest_points(_distances(images, distance), k)
 
 
 @torch.no_grad()
-def _distances(images: Tensor) -> Tensor:
+def _distances(images: Tensor, distance: PerceptualDistance | None) -> Tensor:
     """(n, n) distances of samples (n, C, H, W) to one another."""
-    from tim_plugin.losses.distance import PerceptualDistance  # here: it imports torchvision
+    if distance is None:
+        from tim_plugin.losses.distance import PerceptualDistance  # here: it imports torchvision
 
-    distance = PerceptualDistance("tim_small")
+        distance = PerceptualDistance("tim_small")
     features = [distance.features(one[None]) for one in images]
     found = torch.zeros(len(images), len(images))
     for i, one in enumerate(features):
