@@ -59,7 +59,7 @@ def session_state(session: Session) -> State:
 def _answer(session: Session, number: int) -> State:
     answer, measures = session.tree.answers[number], session.pictures[number].measures
     told, short = [], []
-    for name in MEASURES.keys() & measures.keys():
+    for name in filter(measures.__contains__, MEASURES):
         for sentences, sentence in zip((told, short), MEASURES[name], strict=True):
             sentences.append(sentence.format(measures[name]))
     about = {"id": number, "seed": answer.seed, "number": answer.number, "visited": number in session.visited}
