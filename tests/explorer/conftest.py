@@ -1,12 +1,15 @@
-"""A tiny tower that the explorer opens, inputs for it, and answers asked for without a page."""
+"""A tiny tower that the explorer opens, inputs for it, answers asked for without a page, and a browser."""
 
 from __future__ import annotations
 
 import base64
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
+from support.browsing import WAIT_MS
 from tim_plugin.explorer.desk import Desk, Opening
 from tim_plugin.utils.checkpoints import save_atomically
 from tim_plugin.utils.images import encode_png
@@ -80,3 +83,30 @@ def chosen(tower_file, thumb, marked) -> tuple[bytes, bytes]:
     second = asking.draw(parent=first, kept=1, seed=4, temperature=1.5)["answers"][0]["id"]
     third = asking.draw(parent=second, kept=0, mask=marked())["answers"][2]["id"]
     return asking.session.choice(third).encoded(), asking.session.png(third)
+
+
+@pytest.fixture(scope="module")
+def served(tower_file):
+    """A desk, and the address at which its page is served."""
+    page = pytest.importorskip("tim_plugin.explorer.page", reason="needs gradio: pip install 'tim_plugin[explore]'")
+    desk = Desk(Opening(model=str(tower_file)))
+    app, address = page.serve(desk, browser=False, quiet=True)
+    yield desk, address
+    page.close(desk, app)
+
+
+@pytest.fixture(scope="module")
+def context():
+    """A context of the browser; its pages share what gradio has them load."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    own = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with playwright.sync_playwright() as driver:
+        if own is None and not Path(driver.chromium.executable_path).exists():
+            pytest.skip("no browser: apt-get install chromium, or playwright install chromium")
+        # as root it has no sandbox; /dev/shm is small in many containers
+        args = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        found = driver.chromium.launch(executable_path=own, args=args, timeout=WAIT_MS)
+        made = found.new_context(accept_downloads=True, reduced_motion="reduce")  # what moves is drawn all the time
+        made.set_default_timeout(WAIT_MS)
+        yield made
+        found.close()

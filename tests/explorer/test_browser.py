@@ -9,61 +9,30 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from support.browsing import SHOWN, began, choose, entered, ids, paint, ready, saved, upload
+from support.browsing import SHOWN, WAIT_MS, began, choose, entered, ids, paint, ready, saved, upload
 from tim_plugin.cli.main import main
 from tim_plugin.explorer.desk import Desk, Opening
 from tim_plugin.utils.images import encode_png
 
 pytest.importorskip("gradio", reason="the page needs gradio: pip install 'tim_plugin[explore]'")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 
 if os.environ.get("TIM_BROWSER_TESTS") == "0":
     pytest.skip("TIM_BROWSER_TESTS=0", allow_module_level=True)
-
 from tim_plugin.explorer.page import close, serve  # noqa: E402  where gradio is
 
-WAIT_MS = 300_000  # for what always comes, and late where the machine is busy
-NO_BROWSER = "no browser: apt-get install chromium, or playwright install chromium"
-
 
 @pytest.fixture(scope="module")
-def context(request):
-    """A context of the browser; its pages share what gradio has them load."""
-    own = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with playwright.sync_playwright() as driver:
-        if own is None and not Path(driver.chromium.executable_path).exists():
-            pytest.skip(NO_BROWSER)
-        # as root it has no sandbox; /dev/shm is small in many containers
-        args = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        found = driver.chromium.launch(executable_path=own, args=args, timeout=WAIT_MS)
-        made = found.new_context(accept_downloads=True, reduced_motion="reduce")  # what moves is drawn all the time
-        made.set_default_timeout(WAIT_MS)
-        yield made
-        found.close()
-
-
-@pytest.fixture(scope="module")
-def served(tower_file):
-    desk = Desk(Opening(model=str(tower_file)))
-    app, address = serve(desk, browser=False, quiet=True)
-    yield desk, address
-    close(desk, app)
-
-
-@pytest.fixture
-def visit(context, served):
+def open_page(context, served):
     """Return a function that opens the page in a tab of its own, with ``requested`` (addresses) and ``errors``."""
-    pages = []
 
-    def open_page(width=1280, height=800, address=served[1]):
+    def opened(width=1280, height=800, address=served[1]):
         page = context.new_page()
-        pages.append(page)
         page.set_viewport_size({"width": width, "height": height})
         page.requested, page.errors = [], []
         page.on("request", lambda request: page.requested.append(request.url))
@@ -71,9 +40,34 @@ def visit(context, served):
         page.goto(address)
         return entered(page)
 
-    yield open_page
+    return opened
+
+
+@pytest.fixture
+def visit(open_page):
+    """Return a function that opens the page, which is closed after the test."""
+    pages = []
+
+    def opened(*args):
+        pages.append(open_page(*args))
+        return pages[-1]
+
+    yield opened
     for page in pages:
         page.close()
+
+
+@pytest.fixture(scope="module")
+def shared_page(open_page):
+    return open_page()
+
+
+@pytest.fixture
+def page(shared_page, thumb, request):
+    """The page with an image that was opened for this test; a page takes seconds to load, so tests share it."""
+    shared_page.set_viewport_size({"width": 1280, "height": 800})
+    shared_page.mouse.move(2, 2)
+    return began(shared_page, thumb, f"{request.node.name[:60]}.png")
 
 
 def test_upload_choose_vary_mask_go_back_save_reload(visit, served, thumb, tmp_path):
@@ -119,8 +113,7 @@ def test_upload_choose_vary_mask_go_back_save_reload(visit, served, thumb, tmp_p
     assert other.locator(".crumbs .crumb").count() == 4 and saved(other, ".save-png")[0] == png
 
 
-def test_the_page_asks_nobody_but_this_machine(visit, served, thumb):
-    page = began(visit(), thumb)
+def test_the_page_asks_nobody_but_this_machine(page, served):
     page.click("button[data-mode=spread]")
     page.wait_for_function(
         "document.querySelector('.spread').complete && document.querySelector('.spread').naturalWidth"
@@ -148,8 +141,7 @@ def test_two_visitors_do_not_see_each_other_and_are_forgotten_when_they_leave(vi
     assert left.ends_at < stays.ends_at - 1000
 
 
-def test_bad_files_and_sizes_are_a_sentence_in_the_page(visit, thumb):
-    page = began(visit(), thumb)
+def test_bad_files_and_sizes_are_a_sentence_in_the_page(page):
     for name, content, said in (
         ("text.png", b"no picture at all", "text.png: cannot be decoded"),
         ("one.png", encode_png(torch.zeros(3, 1, 1)), "one.png: is 1x1"),
@@ -163,8 +155,7 @@ def test_bad_files_and_sizes_are_a_sentence_in_the_page(visit, thumb):
     assert not page.locator(".message").is_visible() and not page.errors
 
 
-def test_arrows_move_enter_chooses_and_backspace_goes_back(visit, thumb):
-    page = began(visit(), thumb)
+def test_arrows_move_enter_chooses_and_backspace_goes_back(page):
     focused = "[...document.querySelectorAll('.cell')].indexOf(document.activeElement)"
     places = []
     for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):
@@ -180,8 +171,7 @@ def test_arrows_move_enter_chooses_and_backspace_goes_back(visit, thumb):
     page.wait_for_function("document.querySelectorAll('.crumbs .crumb').length === 1")
 
 
-def test_a_double_click_chooses_once_and_stale_work_is_dropped(visit, served, thumb):
-    page = began(visit(), thumb)
+def test_a_double_click_chooses_once_and_stale_work_is_dropped(page, served):
     page.dblclick(".cell >> nth=1")
     page.wait_for_function("document.querySelectorAll('.crumbs .crumb').length > 1")
     ready(page)
@@ -195,8 +185,7 @@ def test_a_double_click_chooses_once_and_stale_work_is_dropped(visit, served, th
     assert current.wish.seed == 5 and current.shown == ids(page) and not page.errors
 
 
-def test_ways_to_compare(visit, thumb):
-    page = began(visit(), thumb)
+def test_ways_to_compare(page):
     choose(page)
     page.hover(".cell >> nth=3")
     page.click("button[data-mode=split]")
@@ -222,8 +211,8 @@ def test_ways_to_compare(visit, thumb):
     assert page.eval_on_selector(".layers", "one => one.getBoundingClientRect().width") == pytest.approx(1.5 * before)
 
 
-def test_nothing_is_wider_than_a_telephone(visit, thumb):
-    page = began(visit(390, 844), thumb)
+def test_nothing_is_wider_than_a_telephone(page):
+    page.set_viewport_size({"width": 390, "height": 844})
     choose(page)
     page.click(".brush")
     wide = "[...document.querySelectorAll('.tim *')].filter((one) => one.getBoundingClientRect().right > 391 && "
@@ -232,13 +221,16 @@ def test_nothing_is_wider_than_a_telephone(visit, thumb):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_program_that_was_started_anew_says_so(visit, served, thumb):
-    page = began(visit(), thumb)
+def test_a_program_that_was_started_anew_says_so_and_an_image_can_be_opened(page, served, thumb):
     served[0].visitors.close()
     page.click(".again")
     page.wait_for_function("document.querySelector('.message span').textContent.includes('this session has ended')")
-    page.reload()
-    assert entered(page).locator(".welcome").is_visible()
+    page.wait_for_selector(".welcome", state="visible")
+    began(page, thumb, "again.png")
+    served[0].visitors.close()
+    upload(page, ("thumb.png", thumb))
+    page.wait_for_selector(".welcome", state="visible")
+    assert "this session has ended" in page.inner_text(".message")
 
 
 def test_a_copy_of_a_tab_begins_anew_and_the_tab_goes_on(visit, context, thumb):
@@ -256,8 +248,7 @@ def test_a_copy_of_a_tab_begins_anew_and_the_tab_goes_on(visit, context, thumb):
     ready(page)
 
 
-def test_a_seed_that_is_none_is_a_sentence_and_nothing_is_drawn(visit, thumb):
-    page = began(visit(), thumb)
+def test_a_seed_that_is_none_is_a_sentence_and_nothing_is_drawn(page):
     first = ids(page)
     for text in ("-5", "1.5", "2147483648", ""):
         page.click(".message .close", force=True) if page.locator(".message").is_visible() else None
@@ -270,8 +261,8 @@ def test_a_seed_that_is_none_is_a_sentence_and_nothing_is_drawn(visit, thumb):
     assert ids(page) == first and page.get_attribute(".tim", "data-seed") == "0"
 
 
-def test_answers_are_looked_at_while_the_brush_is_out_and_the_picture_comes_into_view(visit, thumb):
-    page = began(visit(390, 844), thumb)
+def test_answers_are_looked_at_while_the_brush_is_out_and_the_picture_comes_into_view(page):
+    page.set_viewport_size({"width": 390, "height": 844})
     choose(page)
     chosen = page.get_attribute(".b", "src")
     page.locator(".brush").scroll_into_view_if_needed()
@@ -284,8 +275,8 @@ def test_answers_are_looked_at_while_the_brush_is_out_and_the_picture_comes_into
     assert page.get_attribute(".b", "src") == chosen
 
 
-def test_each_answer_has_its_seed_and_its_measure_below_it(visit, thumb):
-    page = began(visit(390, 844), thumb)
+def test_each_answer_has_its_seed_and_its_measure_below_it(page):
+    page.set_viewport_size({"width": 390, "height": 844})
     said = page.eval_on_selector_all(".cell .caption", "all => all.map((one) => one.innerText.replace(/\\s+/g, ' '))")
     assert all(re.fullmatch(r"seed 0 no\. \d+ agrees to \d+ dB", one) for one in said), said
     assert page.locator(".cell .caption >> nth=0").is_visible() and page.input_value(".other") == "input"

@@ -8,17 +8,7 @@ import urllib.request
 
 import pytest
 
-from tim_plugin.explorer.desk import Desk, Opening
-
 page = pytest.importorskip("tim_plugin.explorer.page", reason="needs gradio: pip install 'tim_plugin[explore]'")
-
-
-@pytest.fixture(scope="module")
-def served(tower_file):
-    desk = Desk(Opening(model=str(tower_file)))
-    app, address = page.serve(desk, browser=False, quiet=True)
-    yield desk, address
-    page.close(desk, app)
 
 
 def status_of(address: str, content: bytes | None = None) -> int:

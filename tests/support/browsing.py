@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+WAIT_MS = 300_000  # for what always comes, and late where the machine is busy
 SHOWN = ".cell:not(.coming)"
 
 
@@ -28,6 +29,7 @@ def ready(page, num_answers=8):
 
 def began(page, thumb, name="thumb.png"):
     upload(page, (name, thumb))
+    page.wait_for_selector(f".tim[data-file='{name}']")
     ready(page)
     return page
 

@@ -60,7 +60,7 @@ async function open(files) {
   for (const file of files) {
     const answer = await fetch(address("upload?name=" + encodeURIComponent(file.name)), { method: "POST", body: file })
       .then((found) => found.json()).catch(() => ({ error: "The file could not be sent: does tim explore still run?" }));
-    if (answer.error) return say(answer.error);
+    if (answer.error) return failed(answer.error);
     uploads.push(answer.id);
   }
   begin({ uploads });
@@ -79,11 +79,19 @@ const say = (text) => {
   $(".message span").textContent = text || "";
 };
 
+const failed = (text) => {
+  say(text);
+  if (text.startsWith("this session has ended")) ask("hello", { token: state.token });  // so that another can begin
+};
+
 // ---- the server's state ------------------------------------------------------------------------------------------
 function told() {
   let next;
   try { next = JSON.parse(props.value); } catch (_) { return; }
-  if (next.token === null && state) next = Object.assign({}, state, { message: next.message, drawing: false });
+  if (next.token === null && state) {
+    if (next.message) failed(next.message);
+    next = Object.assign({}, state, { message: null, drawing: false });
+  }
   const isNew = !state || state.file !== next.file || state.model !== next.model || state.token !== next.token;
   state = next;
   root.classList.remove("waiting");
