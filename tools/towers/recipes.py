@@ -10,6 +10,7 @@ from typing import Any
 from demos.digits_demo import digit_data
 from demos.layouts_demo import layout_data
 from paper.halved_photographs import halved
+from tim_plugin.utils.images import list_images
 
 Data = Callable[[Path, Path], dict[str, Any]]
 
@@ -47,6 +48,17 @@ class Shipped:
 
 def _photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
     folder = halved([data / phase for phase in ("train", "test")], root / "datasets" / "weights_half")
+    return {"datasets:train:dataroot_gt": str(folder)}
+
+
+def _all_photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
+    """Those of three folders, by links; BSDS500's at half their size, since the others are small."""
+    folder = halved([data / "bsds500" / phase for phase in ("train", "test")], root / "datasets" / "weights_all")
+    for source in (data / "photos" / "train", data / "flowers" / "train"):
+        for path in list_images(source):
+            link = folder / f"{source.parent.name}_{path.name}"
+            if not link.exists():
+                link.symlink_to(path.resolve())
     return {"datasets:train:dataroot_gt": str(folder)}
 
 
@@ -124,29 +136,55 @@ def _flowers_to_train_on(root: Path, data: Path) -> dict[str, Any]:
     return {"datasets:train:dataroot_gt": str(data / "train")}
 
 
-def _flowers_held_out(root: Path, data: Path) -> dict[str, Any]:
-    return _section("sr8x", 8, dataroot_gt=str(data / "val"), gt_size=128, max_images=200)
+def _flowers_held_out(scale: int) -> Data:
+    def section(root: Path, data: Path) -> dict[str, Any]:
+        return _section(f"sr{scale}x", scale, dataroot_gt=str(data / "val"), gt_size=128, max_images=200)
+
+    return section
 
 
-TOWERS = {
-    "flowers-sr8x": Shipped(
-        "train_flowers_sr8x.yml",
-        "8x super-resolution of photographs of flowers, every sample consistent with its input",
+VGG16_TERMS = (
+    "VGG16's weights (Oxford), which it was trained by; both are believed to be Creative Commons BY, which was not "
+    "checked: do so before you pass these weights on"
+)
+
+
+def _flowers(scale: int, crop_px: int) -> Shipped:
+    return Shipped(
+        f"train_flowers_sr{scale}x.yml",
+        f"{scale}x super-resolution of photographs of flowers, every sample consistent with its input",
         _flowers_to_train_on,
-        _flowers_held_out,
+        _flowers_held_out(scale),
         trained_on="2,857 photographs of daisies, dandelions, roses, sunflowers and tulips, their shorter side reduced "
-        "to 144 pixels, in crops of 64x64",
+        f"to 144 pixels, in crops of {crop_px}x{crop_px}",
         measured_on="the middle 128x128 pixels of the first 200 of 714 photographs that it was not trained on",
-        terms="the flowers of TensorFlow's tutorials, whose archive lists the photographers, and VGG16's weights "
-        "(Oxford), which it was trained by; both are believed to be Creative Commons BY, which was not checked: do so "
-        "before you pass these weights on",
+        terms=f"the flowers of TensorFlow's tutorials, whose archive lists the photographers, and {VGG16_TERMS}",
         trivial="bicubic enlargement",
         limits="flowers and what stands around them; the input must be a bicubically shrunk, clean image.",
         teacher="vgg16",
-    ),
+    )
+
+
+TOWERS = {
+    "flowers-sr8x": _flowers(8, 64),
+    "flowers-sr16x": _flowers(16, 96),
     "sr16x-small": _super_resolution(16),
     "sr8x-small": _super_resolution(8),
-    "sr4x-small": _super_resolution(4),
+    "sr4x-small": Shipped(
+        "train_sr4x_small.yml",
+        "4x super-resolution of photographs, every sample consistent with its input",
+        _all_photographs_to_train_on,
+        lambda root, data: _photographs_held_out("sr4x", 4)(root, data / "bsds500"),
+        trained_on="5,689 photographs in crops of 64x64: the training and test ones of BSDS500 at half their size, "
+        "2,433 of rooms, houses, clothes and ImageNet's classes, 2,857 of flowers, the shorter side of both reduced to "
+        "160 and 144 pixels",
+        measured_on=BSDS500["measured_on"],
+        terms="BSDS500, the Houses dataset and ImageNet: for research, use these weights likewise; clothes: CC0; "
+        f"flowers and {VGG16_TERMS}",
+        trivial="bicubic enlargement",
+        limits="it invents textures, no faces and no letters; the input must be a bicubically shrunk, clean image.",
+        teacher="vgg16",
+    ),
     "colorize-small": _photographs(
         "colorization",
         1,
