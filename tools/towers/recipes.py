@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Shipped:
         limits: What it is not good for.
         perceptual: Whether it is trained by features; else by pixels.
         teacher: Backbone of those features where they are not what it is measured by: ``--teacher`` has its weights.
+        judged_on: What an independent network judges it on: names of held-out sets, each with the section of the data
+            set, and that of real images of the same kind that stand in the samples' place, for the floor.
     """
 
     option_file: str
@@ -44,6 +46,7 @@ class Shipped:
     limits: str
     perceptual: bool = True
     teacher: str = ""
+    judged_on: Mapping[str, tuple[Data, Data]] = field(default_factory=dict)
 
 
 def _photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
@@ -82,6 +85,31 @@ BSDS500 = {
 }
 
 
+JUDGED_PX = 128
+
+
+def _middles(task: str, scale: int, *folders: str, half: bool = False, **options: Any) -> Data:
+    """The middle squares of photographs below the data's folder."""
+
+    def section(root: Path, data: Path) -> dict[str, Any]:
+        found = data / folders[0]
+        if half:
+            found = halved([data / folder for folder in folders], root / "datasets" / "judged_half")
+        return _section(task, scale, dataroot_gt=str(found), gt_size=JUDGED_PX, **options)
+
+    return section
+
+
+def _judged_on_photographs(task: str, scale: int, **options: Any) -> dict[str, tuple[Data, Data]]:
+    """Both sets of held-out photographs, and what their floors are of."""
+    bsds500 = [
+        _middles(task, scale, *folders, half=True, **options)
+        for folders in (("bsds500/val",), ("bsds500/train", "bsds500/test"))
+    ]
+    photos = [_middles(task, scale, folder, **options) for folder in ("photos/val", "photos/train")]
+    return {"BSDS500": (bsds500[0], bsds500[1]), "photographs": (photos[0], photos[1])}
+
+
 def _photographs(task: str, scale: int, stem: str, what: str, trivial: str, limits: str, **options: Any) -> Shipped:
     return Shipped(
         f"train_{stem}_small.yml",
@@ -90,6 +118,7 @@ def _photographs(task: str, scale: int, stem: str, what: str, trivial: str, limi
         _photographs_held_out(task, scale, **options),
         trivial=trivial,
         limits=limits,
+        judged_on=_judged_on_photographs(task, scale, **options),
         **BSDS500,
     )
 
@@ -162,6 +191,12 @@ def _flowers(scale: int, crop_px: int) -> Shipped:
         trivial="bicubic enlargement",
         limits="flowers and what stands around them; the input must be a bicubically shrunk, clean image.",
         teacher="vgg16",
+        judged_on={
+            "flowers": (
+                _middles(f"sr{scale}x", scale, "flowers/val"),
+                _middles(f"sr{scale}x", scale, "flowers/train"),
+            )
+        },
     )
 
 
@@ -184,6 +219,7 @@ TOWERS = {
         trivial="bicubic enlargement",
         limits="it invents textures, no faces and no letters; the input must be a bicubically shrunk, clean image.",
         teacher="vgg16",
+        judged_on=_judged_on_photographs("sr4x", 4),
     ),
     "colorize-small": _photographs(
         "colorization",
