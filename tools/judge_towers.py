@@ -3,7 +3,7 @@
 python tools/judge_towers.py --name flowers-sr8x --data DATA
 python tools/judge_towers.py --name sr4x-small --data DATA --beside OLD.safetensors
 
-Writes docs/models/judged.json and judged.md; what stands there of other towers stays.
+Writes docs/models/judged.json and judged.md, where what stands of other towers stays, and the gallery.
 """
 
 import argparse

@@ -87,13 +87,14 @@ class Judge:
         cases = _Watched(section, network, NUM_SAMPLES, self)
         tools = Tools(METRICS, self.distance, device=self.device)
         figures = score(cases, tools, cases.measured, len(cases))
-        nearer = float(np.mean([ours < trivial for ours, trivial in cases.compared]))
+        ratios = [ours / trivial for ours, trivial in cases.compared]
         trivial = float(np.mean([trivial for _, trivial in cases.compared]))
         sets = self._sets(network, section)
         return {
             **figures,
             "images": len(cases),
-            "nearer_than_trivial": nearer,
+            "nearer_than_trivial": sum(ratio < 1 for ratio in ratios) / len(ratios),
+            "ratios": list(zip(cases.indices, ratios, strict=True)),
             "sets": sets["tower"],
             "trivial": {"distance": trivial, "sets": sets["trivial"]},
         }
@@ -127,13 +128,15 @@ class _Watched(NetworkCases):
     """Cases, evenly spread over the data set, of which each is compared with the image that is had without a network.
 
     Attributes:
+        indices: Of the inputs, in the data set.
         compared: The mean distance of the first samples and that of the other image, of each input.
     """
 
     def __init__(self, section: Mapping[str, Any], network: nn.Module, count: int, judge: Judge) -> None:
         super().__init__(section, network, count, SAMPLING_SEED, judge.device, AT_ONCE)
         chosen = np.linspace(0, len(self.dataset) - 1, min(INPUTS, len(self.dataset))).round().astype(int)
-        self.dataset, self.judge = Subset(self.dataset, chosen.tolist()), judge
+        self.indices: list[int] = chosen.tolist()
+        self.dataset, self.judge = Subset(self.dataset, self.indices), judge
         self.compared: list[tuple[float, float]] = []
 
     @torch.no_grad()

@@ -14,6 +14,8 @@ from paper.pages import consistency_cell, table, write_target
 from paper.run_conditions import machine
 from tim_plugin import __version__
 from tim_plugin.inference import towers as pretrained
+from towers.gallery import FOLDER as GALLERY
+from towers.gallery import Compared, write_page, write_sheet
 from towers.judge import INPUTS, METRICS, NUM_SAMPLES, SETS, SEVERAL, Judge
 from towers.recipes import TOWERS
 
@@ -53,12 +55,23 @@ def judge_towers(
             section, others = (one(root, data) for one in sections)
             found = rows.setdefault(f"{section['task']}, {what}", {})
             found.update({label: _kept(root, judge, file, section) for label, file in files.items()})
+            _show(folder, name, what, found[name], section, device)
             found[FLOOR] = _kept_floor(root, judge, section, others)
             found[FLOOR] = found.pop(FLOOR)  # stays the last row
     content = {"rows": rows, "conditions": {"judge": judge.extractor.name, **machine(root, device)}}
     folder.mkdir(parents=True, exist_ok=True)
     write_target(folder, TARGET, content, _page(rows))
+    write_page(folder, {name: shipped.looks for name, shipped in TOWERS.items()})
     return content
+
+
+def _show(
+    folder: Path, name: str, what: str, figures: Mapping[str, Any], section: Mapping[str, Any], device: Any
+) -> None:
+    """Write the tower's sheet of the gallery."""
+    compared = [Compared(*one) for one in figures["ratios"]]
+    path = folder / GALLERY / f"{name}_{what}.jpg"
+    write_sheet(path, pretrained.load(name, device).network, section, compared, SEVERAL, device)
 
 
 def _key(judge: Judge, section: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Shipped:
         teacher: Backbone of those features where they are not what it is measured by: ``--teacher`` has its weights.
         judged_on: What an independent network judges it on: names of held-out sets, each with the section of the data
             set, and that of real images of the same kind that stand in the samples' place, for the floor.
+        looks: What a stranger sees, for the gallery.
     """
 
     option_file: str
@@ -47,6 +48,7 @@ class Shipped:
     perceptual: bool = True
     teacher: str = ""
     judged_on: Mapping[str, tuple[Data, Data]] = field(default_factory=dict)
+    looks: str = ""
 
 
 def _photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:

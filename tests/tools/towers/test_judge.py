@@ -16,8 +16,8 @@ from tim_plugin.metrics import feature_extractors
 from tim_plugin.utils import bundled
 from tim_plugin.utils.checkpoints import network_of
 from tim_plugin.utils.images import list_images, read_image, write_png
+from towers import gallery, judged_page
 from towers import judge as judging
-from towers import judged_page
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.skipif(
@@ -76,6 +76,11 @@ def test_a_tower_is_judged_beside_another(tmp_path, data, tiny_network, monkeypa
     assert ours["trivial"] == before["trivial"]
     assert ours["sets"]["images_in_sets"] == {"samples": 16, "ground_truths": 8, "samples_of_each": 2}
     assert floor["frechet_efficientnet"] < ours["sets"]["frechet_efficientnet"]
+    assert [index for index, _ in ours["ratios"]] == [0, 7]  # evenly spread
+    sheet = read_image(tmp_path / "docs" / "models" / "gallery" / "flowers-sr8x_flowers.jpg").rgb
+    gallery_page = (tmp_path / "docs" / "models" / "gallery.md").read_text()
+    assert "gallery/flowers-sr8x_flowers.jpg" in gallery_page and "## sr4x-small" not in gallery_page
+    assert sheet.shape[-2] > 2 * 128
     page = (tmp_path / "docs" / "models" / "judged.md").read_text()
     assert "## sr8x, flowers: 8 images" in page and "| `flowers-sr8x, before` |" in page and "- judge: Eff" in page
 
@@ -85,6 +90,16 @@ def test_a_tower_is_judged_beside_another(tmp_path, data, tiny_network, monkeypa
     again = judged_page.judge_towers(tmp_path, data, ["flowers-sr8x"], None, "cpu")
     assert again["rows"]["sr4x, BSDS500"] == rows  # what was measured of other towers stays
     assert again["rows"]["sr8x, flowers"]["flowers-sr8x"] == ours
+
+
+def test_the_gallery_shows_the_middle_the_best_and_the_worst():
+    compared = [gallery.Compared(index, ratio) for index, ratio in enumerate((0.9, 1.2, 0.5, 0.8, 0.7, 1.4, 0.95, 0.6))]
+    assert gallery.chosen(compared) == [
+        *[("typical", index) for index in (4, 3, 0)],
+        *[("best", index) for index in (2, 7)],
+        *[("failed", index) for index in (1, 5)],
+    ]
+    assert gallery.chosen(compared[:1]) == [("typical", 0)]
 
 
 def test_the_command_refuses_a_tower_that_is_not_judged(monkeypatch, capsys):
