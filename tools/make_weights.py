@@ -29,13 +29,12 @@ def main() -> None:
         "--data",
         type=Path,
         required=True,
-        help="what they are trained on: photographs in train, test and val (sr4x-small: such folders named bsds500, "
-        "photos and flowers); CamVid's folder; MNIST's folder",
+        help="what they are trained on: photographs in train, test and val; CamVid's folder; MNIST's folder",
     )
     parser.add_argument(
         "--features", default="random", help="weights of squeezenet1_1: random (default), imagenet, or a file's path"
     )
-    parser.add_argument("--teacher", type=Path, help="weights of vgg16, which flowers-* and sr4x-small are trained by")
+    parser.add_argument("--teacher", type=Path, help="weights of vgg16, which flowers-* are trained by")
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time (default: 1)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     args = parser.parse_args()

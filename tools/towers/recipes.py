@@ -10,7 +10,6 @@ from typing import Any
 from demos.digits_demo import digit_data
 from demos.layouts_demo import layout_data
 from paper.halved_photographs import halved
-from tim_plugin.utils.images import list_images
 
 Data = Callable[[Path, Path], dict[str, Any]]
 
@@ -53,17 +52,6 @@ class Shipped:
 
 def _photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
     folder = halved([data / phase for phase in ("train", "test")], root / "datasets" / "weights_half")
-    return {"datasets:train:dataroot_gt": str(folder)}
-
-
-def _all_photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
-    """Those of three folders, by links; BSDS500's at half their size, since the others are small."""
-    folder = halved([data / "bsds500" / phase for phase in ("train", "test")], root / "datasets" / "weights_all")
-    for source in (data / "photos" / "train", data / "flowers" / "train"):
-        for path in list_images(source):
-            link = folder / f"{source.parent.name}_{path.name}"
-            if not link.exists():
-                link.symlink_to(path.resolve())
     return {"datasets:train:dataroot_gt": str(folder)}
 
 
@@ -207,22 +195,7 @@ TOWERS = {
     "flowers-sr16x": _flowers(16, 96),
     "sr16x-small": _super_resolution(16),
     "sr8x-small": _super_resolution(8),
-    "sr4x-small": Shipped(
-        "train_sr4x_small.yml",
-        "4x super-resolution of photographs, every sample consistent with its input",
-        _all_photographs_to_train_on,
-        lambda root, data: _photographs_held_out("sr4x", 4)(root, data / "bsds500"),
-        trained_on="5,689 photographs in crops of 64x64: the training and test ones of BSDS500 at half their size, "
-        "2,433 of rooms, houses, clothes and ImageNet's classes, 2,857 of flowers, the shorter side of both reduced to "
-        "160 and 144 pixels",
-        measured_on=BSDS500["measured_on"],
-        terms="BSDS500, the Houses dataset and ImageNet: for research, use these weights likewise; clothes: CC0; "
-        f"flowers and {VGG16_TERMS}",
-        trivial="bicubic enlargement",
-        limits="it invents textures, no faces and no letters; the input must be a bicubically shrunk, clean image.",
-        teacher="vgg16",
-        judged_on=_judged_on_photographs("sr4x", 4),
-    ),
+    "sr4x-small": _super_resolution(4),
     "colorize-small": _photographs(
         "colorization",
         1,
