@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--features", default="random", help="weights of squeezenet1_1: random (default), imagenet, or a file's path"
     )
-    parser.add_argument("--teacher", type=Path, help="weights of the backbone that flowers-sr8x is trained by: vgg16")
+    parser.add_argument("--teacher", type=Path, help="weights of vgg16, which flowers-* are trained by")
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time (default: 1)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     args = parser.parse_args()

@@ -8,8 +8,10 @@ import pytest
 import torch
 from basicsr.utils.matlab_functions import imresize
 
+from tim_plugin.degradations import bicubic
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.bicubic import Bicubic, bicubic_downsample, lr_psnr, project, project_for_saving
+from tim_plugin.degradations.saving import out_of_reach
 from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid
 from tim_plugin.options.tower_spec import TowerSpec
@@ -86,6 +88,39 @@ def test_an_lq_that_no_image_reaches_gives_the_best_found():
     assert db < 45
     assert db > lr_psnr(start, lq) + 10
     assert 0 <= saved.min() and saved.max() <= 1
+
+
+@pytest.fixture
+def projections(monkeypatch):
+    """Counts the projections of saving."""
+    calls = []
+    monkeypatch.setattr(bicubic, "project", lambda images, lq: calls.append(len(images)) or project(images, lq))
+    return calls
+
+
+def test_a_thumbnail_of_another_resampler_takes_few_rounds(projections):
+    """By nearest neighbour, where clipping undoes part of each projection: going just as far as it takes 13 rounds."""
+    data = pytest.importorskip("skimage.data")
+    lq = torch.from_numpy(data.coffee()[104:356:8, 104:356:8].copy()).permute(2, 0, 1)[None] / 255
+    start = project(torch.nn.functional.interpolate(lq, scale_factor=8, mode="bicubic"), lq)
+    _, db = project_for_saving(start, lq)
+    assert db >= 45 and 2 <= len(projections) <= 9
+
+
+def test_what_is_out_of_reach_is_given_up(projections):
+    lq = (torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    alone, db = project_for_saving(torch.full((1, 3, 64, 64), 0.5), lq)
+    assert db < 45 and 10 <= len(projections) <= 30
+    easy = torch.full((1, 3, 4, 4), 0.5)
+    both, found = project_for_saving(torch.full((2, 3, 64, 64), 0.5), torch.cat([easy, lq]))
+    assert torch.equal(both[1:], alone) and found[0] == 100  # whatever shares its batch
+
+
+def test_what_would_still_come_there_is_not_given_up():
+    gains = torch.tensor([[1.0, 0.2, 0.0]]) * torch.arange(11)[:, None]
+    now = list(30 + gains)
+    assert out_of_reach(now[:-1], 45, 30).tolist() == [False] * 3  # too early to tell
+    assert out_of_reach(now, 45, 30).tolist() == [False, True, True]
 
 
 def test_lr_psnr_of_a_perfect_and_of_a_bad_image():

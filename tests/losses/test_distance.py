@@ -143,7 +143,7 @@ def test_gradients_are_finite(loaded, kind):
 def test_gradients_are_finite_where_all_features_are_zero(small):
     """The root in the norm has no derivative at zero: the lpips package gives NaN here."""
     features = torch.zeros(1, 4, 2, 2, requires_grad=True)
-    unit = small._normalised(features)
+    unit = small.unit(features)
     (unit - 1).square().sum().backward()
     assert torch.equal(unit, torch.zeros_like(unit))
     assert torch.isfinite(features.grad).all()

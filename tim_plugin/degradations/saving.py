@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from tim_plugin.utils.images import round_to_8_bit
 
+OUTLOOK = 10  # rounds that tell what the next ones can be expected to gain
 _OfItems = Callable[[Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
 def improve_for_saving(
-    images: Tensor, project: _OfItems, score: _OfItems, target: float, max_rounds: int, patience: int | None = None
+    images: Tensor,
+    project: _OfItems,
+    score: _OfItems,
+    target: float,
+    max_rounds: int,
+    patience: int | None = None,
+    give_up: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Repeat projecting, clipping and rounding, for each image by itself, until the rounded image is good enough.
 
@@ -25,6 +32,7 @@ def improve_for_saving(
         target: Score at which an image is done.
         max_rounds: Rounds at most.
         patience: Rounds without gain after which an image is left as it is; None goes on.
+        give_up: Leave an image as it is once :func:`out_of_reach` says so.
 
     Returns:
         The images in [0, 1] on the 8-bit grid and their scores (N,), the best that was found of each.
@@ -32,10 +40,14 @@ def improve_for_saving(
     best, current = round_to_8_bit(images), images
     scores = score(best, torch.arange(len(images), device=images.device))
     since = torch.zeros_like(scores)  # rounds in which an image did not get better
-    for _ in range(max_rounds):
+    reached: list[Tensor] = []
+    for done in range(max_rounds):
         todo = (scores < target).nonzero().flatten()
         if patience is not None:
             todo = todo[since[todo] < patience]
+        if give_up:
+            reached.append(scores.clone())
+            todo = todo[~out_of_reach(reached, target, max_rounds - done)[todo]]
         if not len(todo):
             break
         projected = project(of_items(current, todo), todo).clamp(0, 1)
@@ -47,6 +59,22 @@ def improve_for_saving(
         best = _replaced(best, todo[better], rounded if better.all() else rounded[better])
         scores[todo[better]] = found[better]
     return best, scores
+
+
+def out_of_reach(reached: Sequence[Tensor], target: float, rounds_left: int) -> Tensor:
+    """Tell which images would miss the target even if each round left gained as much as the last ones did in mean.
+
+    Gains shrink from round to round, so that none is given up that would have come there.
+
+    Args:
+        reached: Scores (N,) before each round, and now.
+        target: The score at which an image is done.
+        rounds_left: How many there are.
+    """
+    if len(reached) <= OUTLOOK:
+        return torch.zeros_like(reached[-1], dtype=torch.bool)
+    gain = (reached[-1] - reached[-1 - OUTLOOK]) / OUTLOOK
+    return reached[-1] + gain * rounds_left < target
 
 
 def of_items(images: Tensor, items: Tensor) -> Tensor:

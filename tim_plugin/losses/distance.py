@@ -125,7 +125,7 @@ class PerceptualDistance(nn.Module):
         """
         images, weight = _parts(images)
         with torch.autocast(images.device.type, enabled=False):
-            maps = [self._normalised(one) for one in self.trunk(self.prepared(images))]
+            maps = [self.unit(one) for one in self.trunk(self.prepared(images))]
             if self.roots is not None:
                 roots = self.roots.split(self.trunk.channels, dim=1)  # (1, C_l, 1, 1) each
                 maps = [one * root for one, root in zip(maps, roots, strict=True)]
@@ -182,7 +182,8 @@ class PerceptualDistance(nn.Module):
         return F.interpolate(images, size, mode="bilinear", align_corners=False)
 
     @staticmethod
-    def _normalised(features: Tensor) -> Tensor:
+    def unit(features: Tensor) -> Tensor:
+        """Return features (N, C, H, W) of unit norm at each position, as LPIPS has them."""
         norm = features.square().sum(dim=1, keepdim=True).clamp_min(_TINY).sqrt()
         return features / (norm + 1e-10)  # the constant is LPIPS's
 

@@ -5,6 +5,8 @@ The modules have the names of the file of the PyPI package ``efficientnet-lite0-
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,10 +40,15 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, levels: Tensor) -> Tensor:
         """Return the last map."""
+        return F.relu6(self._bn1(self._conv_head(self.walk(levels))))
+
+    def walk(self, levels: Tensor, see: Callable[[int, Tensor], object] = lambda block, found: None) -> Tensor:
+        """Return the last block's map, (N, 320, H / 32, W / 32); ``see`` is shown each block's number and map."""
         found = F.relu6(self._bn0(self._conv_stem((levels - CENTRE) / SCALE)))
-        for block in self._blocks:
+        for number, block in enumerate(self._blocks):
             found = block(found)
-        return F.relu6(self._bn1(self._conv_head(found)))
+            see(number, found)
+        return found
 
 
 class _Block(nn.Module):

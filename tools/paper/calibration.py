@@ -85,7 +85,7 @@ def _at_temperatures(bench: Workbench, name: str) -> dict[str, Any]:
 def _figures(bench: Workbench, name: str, temperature: float) -> dict[str, Any]:
     """Return a tower's figures, from where they are kept if they were measured before."""
     weights = content_of(pretrained.path_of(name))
-    section = _section(bench, name)
+    section = section_of_tiles(bench, name)
     key = {
         "tower": weights,
         "dataset": {**section, "dataroot_gt": content_of(Path(section["dataroot_gt"]))},
@@ -98,7 +98,7 @@ def _figures(bench: Workbench, name: str, temperature: float) -> dict[str, Any]:
     return {"weights": weights, **kept_json(place, name, key, lambda: _measured(bench, name, section, temperature))}
 
 
-def _section(bench: Workbench, name: str) -> dict[str, Any]:
+def section_of_tiles(bench: Workbench, name: str) -> dict[str, Any]:
     """Return the data set that the tower's card is measured on, cut into tiles."""
     section = TOWERS[name].held_out(bench.root, bench.data)
     whole = Path(section["dataroot_gt"])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paper import ablation, beyond, calibration, networks, rivals, sample_figures
+from paper import ablation, beyond, calibration, latent_shares, networks, rivals, sample_figures
 from paper import system_tables as comparison
 from paper.figure1 import TASK as FIGURE_1_TASK
 from paper.figure1 import other_digits, reproduce_figure1
@@ -65,6 +65,9 @@ TARGETS: dict[str, Target] = {
     "rivals": Target(lambda bench, tasks, mnist: rivals.reproduce_rivals(bench, tasks), rivals.TASKS),
     "calibration": Target(
         lambda bench, tasks, mnist: calibration.reproduce_calibration(bench, tasks), calibration.TASKS, sets=False
+    ),
+    "latents": Target(
+        lambda bench, tasks, mnist: latent_shares.reproduce_latents(bench, tasks), latent_shares.TASKS, sets=False
     ),
     "fig1": Target(
         lambda bench, tasks, mnist: reproduce_figure1(bench.root, bench.preset, mnist), (FIGURE_1_TASK,), sets=False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ class Shipped:
         limits: What it is not good for.
         perceptual: Whether it is trained by features; else by pixels.
         teacher: Backbone of those features where they are not what it is measured by: ``--teacher`` has its weights.
+        judged_on: What an independent network judges it on: names of held-out sets, each with the section of the data
+            set, and that of real images of the same kind that stand in the samples' place, for the floor.
+        looks: What a stranger sees, for the gallery.
     """
 
     option_file: str
@@ -43,6 +46,8 @@ class Shipped:
     limits: str
     perceptual: bool = True
     teacher: str = ""
+    judged_on: Mapping[str, tuple[Data, Data]] = field(default_factory=dict)
+    looks: str = ""
 
 
 def _photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
@@ -70,6 +75,31 @@ BSDS500 = {
 }
 
 
+JUDGED_PX = 128
+
+
+def _middles(task: str, scale: int, *folders: str, half: bool = False, **options: Any) -> Data:
+    """The middle squares of photographs below the data's folder."""
+
+    def section(root: Path, data: Path) -> dict[str, Any]:
+        found = data / folders[0]
+        if half:
+            found = halved([data / folder for folder in folders], root / "datasets" / "judged_half")
+        return _section(task, scale, dataroot_gt=str(found), gt_size=JUDGED_PX, **options)
+
+    return section
+
+
+def _judged_on_photographs(task: str, scale: int, **options: Any) -> dict[str, tuple[Data, Data]]:
+    """Both sets of held-out photographs, and what their floors are of."""
+    bsds500 = [
+        _middles(task, scale, *folders, half=True, **options)
+        for folders in (("bsds500/val",), ("bsds500/train", "bsds500/test"))
+    ]
+    photos = [_middles(task, scale, folder, **options) for folder in ("photos/val", "photos/train")]
+    return {"BSDS500": (bsds500[0], bsds500[1]), "photographs": (photos[0], photos[1])}
+
+
 def _photographs(task: str, scale: int, stem: str, what: str, trivial: str, limits: str, **options: Any) -> Shipped:
     return Shipped(
         f"train_{stem}_small.yml",
@@ -78,6 +108,7 @@ def _photographs(task: str, scale: int, stem: str, what: str, trivial: str, limi
         _photographs_held_out(task, scale, **options),
         trivial=trivial,
         limits=limits,
+        judged_on=_judged_on_photographs(task, scale, **options),
         **BSDS500,
     )
 
@@ -124,26 +155,44 @@ def _flowers_to_train_on(root: Path, data: Path) -> dict[str, Any]:
     return {"datasets:train:dataroot_gt": str(data / "train")}
 
 
-def _flowers_held_out(root: Path, data: Path) -> dict[str, Any]:
-    return _section("sr8x", 8, dataroot_gt=str(data / "val"), gt_size=128, max_images=200)
+def _flowers_held_out(scale: int) -> Data:
+    def section(root: Path, data: Path) -> dict[str, Any]:
+        return _section(f"sr{scale}x", scale, dataroot_gt=str(data / "val"), gt_size=128, max_images=200)
+
+    return section
 
 
-TOWERS = {
-    "flowers-sr8x": Shipped(
-        "train_flowers_sr8x.yml",
-        "8x super-resolution of photographs of flowers, every sample consistent with its input",
+VGG16_TERMS = (
+    "VGG16's weights (Oxford), which it was trained by; both are believed to be Creative Commons BY, which was not "
+    "checked: do so before you pass these weights on"
+)
+
+
+def _flowers(scale: int, crop_px: int) -> Shipped:
+    return Shipped(
+        f"train_flowers_sr{scale}x.yml",
+        f"{scale}x super-resolution of photographs of flowers, every sample consistent with its input",
         _flowers_to_train_on,
-        _flowers_held_out,
+        _flowers_held_out(scale),
         trained_on="2,857 photographs of daisies, dandelions, roses, sunflowers and tulips, their shorter side reduced "
-        "to 144 pixels, in crops of 64x64",
+        f"to 144 pixels, in crops of {crop_px}x{crop_px}",
         measured_on="the middle 128x128 pixels of the first 200 of 714 photographs that it was not trained on",
-        terms="the flowers of TensorFlow's tutorials, whose archive lists the photographers, and VGG16's weights "
-        "(Oxford), which it was trained by; both are believed to be Creative Commons BY, which was not checked: do so "
-        "before you pass these weights on",
+        terms=f"the flowers of TensorFlow's tutorials, whose archive lists the photographers, and {VGG16_TERMS}",
         trivial="bicubic enlargement",
         limits="flowers and what stands around them; the input must be a bicubically shrunk, clean image.",
         teacher="vgg16",
-    ),
+        judged_on={
+            "flowers": (
+                _middles(f"sr{scale}x", scale, "flowers/val"),
+                _middles(f"sr{scale}x", scale, "flowers/train"),
+            )
+        },
+    )
+
+
+TOWERS = {
+    "flowers-sr8x": _flowers(8, 64),
+    "flowers-sr16x": _flowers(16, 96),
     "sr16x-small": _super_resolution(16),
     "sr8x-small": _super_resolution(8),
     "sr4x-small": _super_resolution(4),

