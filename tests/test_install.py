@@ -182,7 +182,7 @@ def test_our_wheel_says_what_it_is(wheel):
 def test_the_package_pages_links_are_absolute_and_those_of_the_readme_are_not(wheel):
     page, readme = metadata(wheel).get_payload(), (ROOT / "README.md").read_text()
     assert set(re.findall(r"\]\((?!https://)", readme)) and not re.findall(r"\]\((?!https://)", page)
-    assert f"({URL}/raw/main/docs/flowers-sr8x.jpg)" in page and f"({URL}/blob/main/docs/install.md)" in page
+    assert f"({URL}/raw/main/docs/flowers-sr16x.jpg)" in page and f"({URL}/blob/main/docs/install.md)" in page
     assert page.count("](") == readme.count("](")
 
 
