@@ -168,7 +168,7 @@ VGG16_TERMS = (
 )
 
 
-def _flowers(scale: int, crop_px: int) -> Shipped:
+def _flowers(scale: int, crop_px: int, looks: str) -> Shipped:
     return Shipped(
         f"train_flowers_sr{scale}x.yml",
         f"{scale}x super-resolution of photographs of flowers, every sample consistent with its input",
@@ -181,6 +181,7 @@ def _flowers(scale: int, crop_px: int) -> Shipped:
         trivial="bicubic enlargement",
         limits="flowers and what stands around them; the input must be a bicubically shrunk, clean image.",
         teacher="vgg16",
+        looks=looks,
         judged_on={
             "flowers": (
                 _middles(f"sr{scale}x", scale, "flowers/val"),
@@ -191,8 +192,19 @@ def _flowers(scale: int, crop_px: int) -> Shipped:
 
 
 TOWERS = {
-    "flowers-sr8x": _flowers(8, 64),
-    "flowers-sr16x": _flowers(16, 96),
+    "flowers-sr8x": _flowers(
+        8,
+        64,
+        "Petals, daisies and sunflowers that one believes, softer than the original; samples differ mostly in how "
+        "strong their texture is, and skies and skin get scales.",
+    ),
+    "flowers-sr16x": _flowers(
+        16,
+        96,
+        "Sunflowers and daisies that one believes at a glance, with petals of another shape in each sample; on a "
+        "second look petals run into each other, some samples have a fine mesh, and roses and tulips are heaps of "
+        "their colour.",
+    ),
     "sr16x-small": _super_resolution(16),
     "sr8x-small": _super_resolution(8),
     "sr4x-small": _super_resolution(4),
