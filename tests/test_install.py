@@ -29,7 +29,17 @@ ROOT = Path(__file__).resolve().parents[1]
 WHEEL = ROOT / "wheels" / basicsr_wheel.WHEEL
 SOURCES = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "wheels", "options", "tim_plugin")
 IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
-NAMED_BY_EXTRAS = {"skimage", "sklearn", "matplotlib", "onnx", "onnxruntime", "openvino", "gradio", "starlette"}
+NAMED_BY_EXTRAS = {
+    "skimage",
+    "sklearn",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "gradio",
+    "starlette",
+    "uvicorn",
+}
 NAMED_BY_EXTRAS |= {"huggingface_hub", "spandrel", "mmengine", "deepinv"}
 OF_CLUSTERS = {"wandb", "mc"}  # BasicSR imports them where an option file asks for it
 TOWERS = {
