@@ -26,6 +26,14 @@ distance to that of what is had without a network, best those of the smallest, f
 and the original. None was chosen by hand."""
 
 
+MOVING = [  # made by tools/make_moving_picture.py
+    "![An input of 8x8 pixels and two moving answers: all levels vary; the two coarse levels are kept]"
+    "(../flowers-sr16x.png)",
+    "",
+    "*A walk through the latents of one of the typical inputs below: of all levels, and of the two finest alone.*",
+]
+
+
 class Compared(NamedTuple):
     """An input of a data set: its ``index``, and the ``ratio`` of its samples' distance to the trivial image's."""
 
@@ -78,7 +86,7 @@ def write_page(folder: Path, looks: Mapping[str, str]) -> None:
         folder: ``docs/models``.
         looks: By tower: what a stranger would see, in one sentence.
     """
-    lines = ["# Gallery", "", RULE]
+    lines = ["# Gallery", "", RULE, "", *MOVING]
     for name, sentence in looks.items():
         sheets = sorted((folder / FOLDER).glob(f"{name}_*.jpg"))
         if sheets:

@@ -131,6 +131,6 @@ def _cells(one: Mapping[str, Any]) -> list[str]:
 def _of_sets(one: Mapping[str, Any]) -> list[str]:
     return [
         f"{one['frechet_efficientnet']:.1f}",
-        f"{one['kid_efficientnet']['mean']:.3f}",
+        f"{round(one['kid_efficientnet']['mean'], 3) + 0:.3f}",  # no -0.000
         f"{one['prc']['recall']:.3f}, {one['density_coverage']['coverage']:.3f}",
     ]
