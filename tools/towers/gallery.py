@@ -30,7 +30,7 @@ MOVING = [  # made by tools/make_moving_picture.py
     "![An input of 8x8 pixels and two moving answers: all levels vary; the two coarse levels are kept]"
     "(../flowers-sr16x.png)",
     "",
-    "*A walk through the latents of one of the typical inputs below: of all levels, and of the two finest alone.*",
+    "*A walk through the latents of an input that is typical on its card: of all levels, and of the two finest alone.*",
 ]
 
 
