@@ -39,7 +39,15 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autosummary_generate = False  # the API's pages list modules; each module stands on its folder's page
-autodoc_mock_imports = ["huggingface_hub", "spandrel", "mmengine", "deepinv", "gradio", "starlette"]  # extras
+autodoc_mock_imports = [
+    "huggingface_hub",
+    "spandrel",
+    "mmengine",
+    "deepinv",
+    "gradio",
+    "starlette",
+    "uvicorn",
+]  # extras
 autodoc_type_aliases = {"Tower": "tim_plugin.Tower"}  # where a module only names it for type checkers
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

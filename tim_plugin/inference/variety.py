@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.imle.types import DistanceLike
 
 
-def most_different(images: Tensor, k: int, distance: PerceptualDistance | None = None) -> list[int]:
+def most_different(images: Tensor, k: int, distance: DistanceLike | None = None) -> list[int]:
     """Return which k of n samples (n, C, H, W) lie far from one another, as :meth:`Samples.most_different` chooses.
 
     Args:
@@ -23,7 +20,7 @@ def most_different(images: Tensor, k: int, distance: PerceptualDistance | None =
 
 
 @torch.no_grad()
-def _distances(images: Tensor, distance: PerceptualDistance | None) -> Tensor:
+def _distances(images: Tensor, distance: DistanceLike | None) -> Tensor:
     """(n, n) distances of samples (n, C, H, W) to one another."""
     if distance is None:
         from tim_plugin.losses.distance import PerceptualDistance  # here: it imports torchvision
