@@ -6,7 +6,6 @@ With A the (separable) down-sampling and A+ its pseudo-inverse, the projection o
 from __future__ import annotations
 
 import math
-from itertools import count
 
 import torch
 from torch import Tensor
@@ -183,19 +182,14 @@ def project_for_saving(images: Tensor, lq: Tensor) -> tuple[Tensor, Tensor]:
         for plane, given, result in zip(*(one.flatten(0, 1) for one in (images, lq, saved)), strict=True):
             _save_plane(plane, given, inverses, result)
         return saved, lr_psnr(saved, lq)
-    rounds = count()
-
-    def projected(some: Tensor, items: Tensor) -> Tensor:
-        found = project(some, lq[items])
-        return found if next(rounds) == 0 else some + (found - some).mul_(_TOO_FAR)
-
     return improve_for_saving(
         images,
-        projected,
+        lambda some, items: project(some, lq[items]),
         lambda some, items: lr_psnr(some, lq[items]),
         _CONSISTENT_DB,
         _SAVING_ROUNDS,
         give_up=True,
+        way=_TOO_FAR,
     )
 
 

@@ -22,6 +22,7 @@ def improve_for_saving(
     max_rounds: int,
     patience: int | None = None,
     give_up: bool = False,
+    way: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Repeat projecting, clipping and rounding, for each image by itself, until the rounded image is good enough.
 
@@ -33,6 +34,7 @@ def improve_for_saving(
         max_rounds: Rounds at most.
         patience: Rounds without gain after which an image is left as it is; None goes on.
         give_up: Leave an image as it is once :func:`out_of_reach` says so.
+        way: From the second round on, how far each goes, where 1 is as far as the projection.
 
     Returns:
         The images in [0, 1] on the 8-bit grid and their scores (N,), the best that was found of each.
@@ -50,7 +52,11 @@ def improve_for_saving(
             todo = todo[~out_of_reach(reached, target, max_rounds - done)[todo]]
         if not len(todo):
             break
-        projected = project(of_items(current, todo), todo).clamp(0, 1)
+        before = of_items(current, todo)
+        projected = project(before, todo)
+        if done and way != 1:
+            projected = before + (projected - before).mul_(way)
+        projected = projected.clamp(0, 1)
         current = _replaced(current, todo, projected)
         rounded = round_to_8_bit(projected)
         found = score(rounded, todo)

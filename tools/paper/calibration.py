@@ -15,7 +15,7 @@ from paper.charts import draw_calibration
 from paper.halved_photographs import tiles
 from paper.pages import folder_of, table, with_other_tasks, write_target
 from paper.run_conditions import machine
-from paper.workbench import AT_ONCE, SAMPLING_SEED, Workbench
+from paper.workbench import AT_ONCE, SAMPLING_SEED, Workbench, evenly_spread
 from tim_plugin import __version__
 from tim_plugin.inference import towers as pretrained
 from tim_plugin.metrics.calibration import LEVELS, SPACES
@@ -108,8 +108,7 @@ def section_of_tiles(bench: Workbench, name: str) -> dict[str, Any]:
 def _measured(bench: Workbench, name: str, section: Mapping[str, Any], temperature: float) -> dict[str, Any]:
     network = pretrained.load(name, bench.device).network
     cases = NetworkCases(section, network, NUM_SAMPLES, SAMPLING_SEED, bench.device, AT_ONCE, temperature)
-    chosen = np.linspace(0, len(cases) - 1, min(INPUTS, len(cases))).round().astype(int)  # evenly spread, none picked
-    cases.dataset = Subset(cases.dataset, chosen.tolist())
+    cases.dataset = Subset(cases.dataset, evenly_spread(len(cases), INPUTS))
     return {"images": len(cases), **score(cases, Tools(METRICS, bench.distance, device=bench.device), {}, len(cases))}
 
 

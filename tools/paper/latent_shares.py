@@ -14,8 +14,9 @@ from paper.cached_runs import content_of
 from paper.calibration import TASKS, TOWER_OF, section_of_tiles
 from paper.pages import folder_of, table, with_other_tasks, write_target
 from paper.run_conditions import machine
-from paper.workbench import SAMPLING_SEED, Workbench
+from paper.workbench import SAMPLING_SEED, Workbench, evenly_spread
 from tim_plugin.archs.folded import folded
+from tim_plugin.archs.levels import all_levels
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import Latents, LevelLatent
 from tim_plugin.imle.types import Condition, coarsest
@@ -62,9 +63,8 @@ def reproduce_latents(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[st
 def _measured(bench: Workbench, task: str) -> dict[str, Any]:
     name = TOWER_OF[task]
     tower, dataset = pretrained.load(name, bench.device).network, build_dataset(section_of_tiles(bench, name))
-    chosen = np.linspace(0, len(dataset) - 1, min(INPUTS, len(dataset))).round().astype(int)
     found: dict[str, list[float]] = {}
-    for index in chosen.tolist():
+    for index in evenly_spread(len(dataset), INPUTS):
         item = dataset[index]
         observed = map_tensors(lambda one: one[None].to(bench.device), Observed(item["lq"], item.get("given", {})))
         for key, value in variances(tower, observed, index).items():
@@ -106,10 +106,7 @@ def variances(tower: nn.Module, observed: Observed, image_key: int) -> dict[str,
 def _answers(tower: nn.Module, conditions: Sequence[Condition], latents: Latents) -> Iterator[Tensor]:
     """Give one answer after the other, so that none depends on what shares its batch."""
     for draw in range(latents.batch_size):
-        image, state = None, None
-        for level, condition in enumerate(conditions):
-            image, state = tower.forward_level(level, condition, latents.index([draw])[level], state)
-        yield image
+        yield all_levels(tower, conditions, latents.index([draw]))[-1]
 
 
 def _variance(answers: Iterator[Tensor]) -> float:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from basicsr.data import build_dataset
 from torch import nn
@@ -38,6 +39,11 @@ from tim_plugin.utils.images import list_images
 
 SAMPLING_SEED = 0
 AT_ONCE = 8
+
+
+def evenly_spread(count: int, most: int) -> list[int]:
+    """Return the indices of at most so many of ``count`` items, evenly spread, so that none is picked."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
 
 
 @dataclass(frozen=True)

@@ -41,14 +41,15 @@ class Compared(NamedTuple):
     ratio: float
 
 
-def chosen(compared: Sequence[Compared]) -> list[tuple[str, int]]:
-    """Return labels and indices of typical, best and failed inputs, no input twice."""
+def chosen(compared: Sequence[Compared], counts: Mapping[str, int] = SHOWN) -> list[tuple[str, int]]:
+    """Return labels and indices of typical, best and failed inputs, so many of each; no input twice."""
     ranked = sorted(compared, key=lambda one: one.ratio)
-    middle = max((len(ranked) - SHOWN["typical"]) // 2, 0)
+    middle = max((len(ranked) - counts["typical"]) // 2, 0)
+    behind = middle + counts["typical"]
     parts = {
-        "typical": ranked[middle : middle + SHOWN["typical"]],
-        "best": ranked[:middle][: SHOWN["best"]],
-        "failed": ranked[middle + SHOWN["typical"] :][-SHOWN["failed"] :],
+        "typical": ranked[middle:behind],
+        "best": ranked[:middle][: counts["best"]],
+        "failed": ranked[behind:][-counts["failed"] :],
     }
     return [(label, one.index) for label, found in parts.items() for one in found]
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from paper.workbench import AT_ONCE, SAMPLING_SEED
+from paper.workbench import AT_ONCE, SAMPLING_SEED, evenly_spread
 from tim_plugin.losses.distance import PerceptualDistance, layer_distances
 from tim_plugin.metrics.case_measures import Tools, score
 from tim_plugin.metrics.cases import Case
@@ -115,8 +115,7 @@ class Judge:
             others: Of real images of the same kind and size.
         """
         dataset, most = build_dataset(dict(section)), build_dataset(dict(others))
-        chosen = np.linspace(0, len(most) - 1, min(len(most), MOST_OTHERS * len(dataset))).round().astype(int)
-        real = (_ground_truth(most[int(index)]) for index in chosen)
+        real = (_ground_truth(most[index]) for index in evenly_spread(len(most), MOST_OTHERS * len(dataset)))
         sets = Sets(self.extractor, SETS, self.device, floor=real)
         for index in tqdm(range(len(dataset)), desc="floor", unit="image"):
             gt = _ground_truth(dataset[index])
@@ -134,8 +133,7 @@ class _Watched(NetworkCases):
 
     def __init__(self, section: Mapping[str, Any], network: nn.Module, count: int, judge: Judge) -> None:
         super().__init__(section, network, count, SAMPLING_SEED, judge.device, AT_ONCE)
-        chosen = np.linspace(0, len(self.dataset) - 1, min(INPUTS, len(self.dataset))).round().astype(int)
-        self.indices: list[int] = chosen.tolist()
+        self.indices = evenly_spread(len(self.dataset), INPUTS)
         self.dataset, self.judge = Subset(self.dataset, self.indices), judge
         self.compared: list[tuple[float, float]] = []
 

@@ -56,8 +56,8 @@ def judge_towers(
             found = rows.setdefault(f"{section['task']}, {what}", {})
             found.update({label: _kept(root, judge, file, section) for label, file in files.items()})
             _show(folder, name, what, found[name], section, device)
+            found.pop(FLOOR, None)  # stays the last row
             found[FLOOR] = _kept_floor(root, judge, section, others)
-            found[FLOOR] = found.pop(FLOOR)  # stays the last row
     content = {"rows": rows, "conditions": {"judge": judge.extractor.name, **machine(root, device)}}
     folder.mkdir(parents=True, exist_ok=True)
     write_target(folder, TARGET, content, _page(rows))

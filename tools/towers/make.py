@@ -28,12 +28,12 @@ from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import write_jpeg
 from tim_plugin.utils.resize import bicubic_resize
+from towers.gallery import SHOWN_SAMPLES, Compared, chosen
 from towers.recipes import TOWERS, Shipped
 
 NUM_SAMPLES = 8
 AT_ONCE = 8
-SHOWN = 4  # typical images, and as many failures
-SHOWN_SAMPLES = 5
+SHOWN = {"typical": 4, "best": 0, "failed": 4}
 
 
 class Held(NamedTuple):
@@ -168,11 +168,9 @@ def trivial_image(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 def shown(held: Sequence[Held]) -> list[Held]:
     """Return typical images, about the median of what the tower gains, and the worst; both labelled."""
-    ranked = sorted(held, key=lambda one: one.gain)
-    middle = max((len(ranked) - SHOWN) // 2, 0)
-    chosen = [("typical", one) for one in ranked[middle : middle + SHOWN]]
-    chosen += [("failed", one) for one in ranked[middle + SHOWN :][-SHOWN:]]
-    return [one._replace(shown=one.shown._replace(label=f"{label}: {one.row.name}")) for label, one in chosen]
+    found = chosen([Compared(index, one.gain) for index, one in enumerate(held)], SHOWN)
+    labelled = [(label, held[index]) for label, index in found]
+    return [one._replace(shown=one.shown._replace(label=f"{label}: {one.row.name}")) for label, one in labelled]
 
 
 def _figures(tower: nn.Module, held: Sequence[Held]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tim_plugin.archs.folded import folded
+from tim_plugin.archs.levels import all_levels
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.latents import Latents, LevelLatent
 from tim_plugin.imle.types import coarsest as coarsest_of
@@ -43,13 +45,13 @@ def walk(tower: nn.Module, observed: Observed, frames: int, first_level: int = 0
     keys = [[[(seed, "walk", station, level) for level in range(len(shapes))]] for station in range(STATIONS)]
     stations = [Latents.from_keys(shapes, key) for key in keys]
 
+    network = folded(tower)
+
     def answers() -> Iterator[Tensor]:
         for frame in range(frames):
-            image, state = None, None
-            for level, condition in enumerate(conditions):
-                latents = between(stations, level, frame / frames if level >= first_level else 0.0)
-                image, state = tower.forward_level(level, condition, latents, state)
-            yield image
+            ways = [frame / frames if level >= first_level else 0.0 for level in range(len(shapes))]
+            latents = Latents([between(stations, level, way) for level, way in enumerate(ways)])
+            yield all_levels(network, conditions, latents)[-1]
 
     return joined(list(finished(answers(), tower, observed, "walk")))
 

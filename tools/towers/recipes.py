@@ -92,12 +92,14 @@ def _middles(task: str, scale: int, *folders: str, half: bool = False, **options
 
 def _judged_on_photographs(task: str, scale: int, **options: Any) -> dict[str, tuple[Data, Data]]:
     """Both sets of held-out photographs, and what their floors are of."""
-    bsds500 = [
-        _middles(task, scale, *folders, half=True, **options)
-        for folders in (("bsds500/val",), ("bsds500/train", "bsds500/test"))
-    ]
-    photos = [_middles(task, scale, folder, **options) for folder in ("photos/val", "photos/train")]
-    return {"BSDS500": (bsds500[0], bsds500[1]), "photographs": (photos[0], photos[1])}
+
+    def middles(*folders: str, half: bool = False) -> Data:
+        return _middles(task, scale, *folders, half=half, **options)
+
+    return {
+        "BSDS500": (middles("bsds500/val", half=True), middles("bsds500/train", "bsds500/test", half=True)),
+        "photographs": (middles("photos/val"), middles("photos/train")),
+    }
 
 
 def _photographs(task: str, scale: int, stem: str, what: str, trivial: str, limits: str, **options: Any) -> Shipped:
@@ -155,13 +157,6 @@ def _flowers_to_train_on(root: Path, data: Path) -> dict[str, Any]:
     return {"datasets:train:dataroot_gt": str(data / "train")}
 
 
-def _flowers_held_out(scale: int) -> Data:
-    def section(root: Path, data: Path) -> dict[str, Any]:
-        return _section(f"sr{scale}x", scale, dataroot_gt=str(data / "val"), gt_size=128, max_images=200)
-
-    return section
-
-
 VGG16_TERMS = (
     "VGG16's weights (Oxford), which it was trained by; both are believed to be Creative Commons BY, which was not "
     "checked: do so before you pass these weights on"
@@ -173,7 +168,7 @@ def _flowers(scale: int, crop_px: int, looks: str) -> Shipped:
         f"train_flowers_sr{scale}x.yml",
         f"{scale}x super-resolution of photographs of flowers, every sample consistent with its input",
         _flowers_to_train_on,
-        _flowers_held_out(scale),
+        _middles(f"sr{scale}x", scale, "val", max_images=200),
         trained_on="2,857 photographs of daisies, dandelions, roses, sunflowers and tulips, their shorter side reduced "
         f"to 144 pixels, in crops of {crop_px}x{crop_px}",
         measured_on="the middle 128x128 pixels of the first 200 of 714 photographs that it was not trained on",
