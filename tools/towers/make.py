@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from paper.workbench import SAMPLING_SEED, Workbench
 from tim_plugin.inference import towers as pretrained
 from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.outputs import sheet_row
+from tim_plugin.integrations import model_card
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.summary import Row, summarise
 from tim_plugin.metrics.validation import evaluate
@@ -28,6 +30,7 @@ from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import write_jpeg
 from tim_plugin.utils.resize import bicubic_resize
+from tim_plugin.utils.writing import write_json
 from towers.gallery import SHOWN_SAMPLES, Compared, chosen
 from towers.recipes import TOWERS, Shipped
 
@@ -53,7 +56,7 @@ class Held(NamedTuple):
 def make_weights(bench: Workbench, names: Sequence[str], teacher: Path | None = None) -> None:
     """Make towers: train what is missing, write the file that is shipped, measure it, and write its card.
 
-    Writes ``NAME.safetensors`` into the package, and ``docs/models/NAME.{md,json,jpg}``.
+    Writes ``NAME.safetensors`` and its terms into the package, and ``docs/models/NAME.{md,json,jpg}``.
 
     Args:
         bench: Data (photographs with ``train``, ``test`` and ``val``; or what the tower is trained on), features,
@@ -65,14 +68,15 @@ def make_weights(bench: Workbench, names: Sequence[str], teacher: Path | None = 
         TimError: A name is not known, a tower's teacher is not given, the data or features cannot be read, or the
             commit that the card names is not what the files are.
     """
-    made_on = clean_machine(bench.root, bench.device)  # now: the weights that are written change the tree
     for name in names:
         if name not in TOWERS:
             raise TimError(f"--name {name}: is not a tower of this package: {did_you_mean(name, TOWERS)}")
+    made_on = clean_machine(bench.root, bench.device)  # now: the weights that are written change the tree
     runs = {name: _run(bench, name, teacher) for name in names}
     for name, checkpoint in zip(runs, bench.train(list(runs.values())), strict=True):
         tower, options = load_network(checkpoint, bench.device)
         pretrained.write(name, tower, options, TOWERS[name].what)
+        _write_terms(name, TOWERS[name])
         _write_card(bench, name, runs[name], checkpoint, made_on)
         print(f"written: {pretrained.path_of(name)}, {bench.root / 'docs' / 'models' / name}.md, .json and .jpg")
 
@@ -90,6 +94,13 @@ def _run(bench: Workbench, name: str, teacher: Path | None) -> Run:
     if torch.device(bench.device).type == "cuda":
         overrides["num_gpu"] = 1
     return Run(file, overrides, file.stem.replace("train_", "weights_", 1))
+
+
+def _write_terms(name: str, shipped: Shipped) -> None:
+    """Where the bridge to the Hugging Face Hub finds them."""
+    cards = json.loads(model_card.CARDS.read_bytes())
+    cards[name] = {"license": shipped.license, "terms": shipped.terms, "trained_on": shipped.trained_on}
+    write_json(model_card.CARDS, dict(sorted(cards.items())))
 
 
 def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path, made_on: Mapping[str, str]) -> None:

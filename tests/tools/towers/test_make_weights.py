@@ -18,6 +18,7 @@ from paper.presets import SMALL
 from paper.run_conditions import clean_machine
 from paper.workbench import Workbench
 from tim_plugin.inference import towers as pretrained
+from tim_plugin.integrations import model_card
 from tim_plugin.metrics.summary import Row
 from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils import bundled
@@ -37,6 +38,8 @@ def bench(project_copy, photos, tiny_network, tmp_path, monkeypatch):
     monkeypatch.setattr(bundled, "FOLDER", tmp_path / "package")
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / bundled.CHECKSUMS).write_text("{}")
+    monkeypatch.setattr(model_card, "CARDS", tmp_path / "package" / "cards.json")
+    model_card.CARDS.write_text("{}")
     for path in (project_copy / "tools" / "towers" / "options").iterdir():
         opt = json.loads(json.dumps(read_option_file(path)))
         levels = opt["network_g"]["num_levels"]
@@ -72,6 +75,8 @@ def test_a_tower_is_made_measured_and_described(bench, name):
     page = (bench.root / "docs" / "models" / f"{name}.md").read_text()
     assert f"--model {name}" in page and TOWERS[name].trivial in page and "Limits: " in page and "- commit: " in page
     assert (bench.root / "docs" / "models" / f"{name}.jpg").stat().st_size > 5000
+    terms = json.loads(model_card.CARDS.read_text())
+    assert terms == {name: {"license": "other", **{key: conditions[key] for key in ("terms", "trained_on")}}}
     tower, options, _ = pretrained.load(name)
     assert options["type"] == "TowerGenerator" and not tower.training
     run = next((bench.root / "experiments").glob("weights_*_*/models/net_g_latest.pth"))
