@@ -157,6 +157,16 @@ def test_the_floor_measures_other_real_images_in_the_samples_place():
     assert len(finite_sets.random_subsets(sets.others, 30)) == 1
 
 
+def test_the_floor_takes_as_many_ground_truths_as_there_are_other_real_images():
+    extractor = Extractor(Means(), "means", "frechet", "kernel", "0", 6)
+    sets = Sets(extractor, ("fid", "kid"), at_infinity=True, floor=[case.gt for case in cases(19, 0)])
+    for case in cases(20):
+        sets.take(case)
+    floor = sets.floor()
+    assert floor["images"] == 19 and floor["frechet_extrapolated"]["to_inputs"] == 19
+    assert floor["kernel"]["deviation"] > 0
+
+
 def test_what_goes_with_nothing_is_refused_before_anything_is_measured(tmp_path, photos):
     for arguments, message in (
         ((("kid",), 20, True, None), "--extrapolate: goes with --metrics fid"),

@@ -27,7 +27,8 @@ def extrapolate(generated: FeatureSet, real: FeatureSet, samples_of_each: int) -
     the points are from the line, root mean square.
 
     Args:
-        generated: The samples, those of an input one after the other, inputs in the order of ``real``.
+        generated: The samples, those of an input one after the other, inputs in the order of ``real``; where they are
+            other real images these may be fewer, and as many ground truths are taken.
         real: One ground truth of each input; at least :data:`LEAST_INPUTS`.
         samples_of_each: Of each input.
 
@@ -35,9 +36,10 @@ def extrapolate(generated: FeatureSet, real: FeatureSet, samples_of_each: int) -
         ``intercept``, ``residual``, ``from_inputs``, ``to_inputs``, and ``points``: inputs and distance of each.
     """
     generator, points = np.random.default_rng(SEED), []
-    for size in np.linspace(real.count / 2, real.count, SIZES).round().astype(int):
-        for _ in range(REPEATS if size < real.count else 1):
-            chosen = generator.permutation(real.count)[:size]
+    inputs = _inputs_of(generated, real, samples_of_each)
+    for size in np.linspace(inputs / 2, inputs, SIZES).round().astype(int):
+        for _ in range(REPEATS if size < inputs else 1):
+            chosen = generator.permutation(inputs)[:size]
             rows = _samples_of(chosen, samples_of_each)
             points.append([int(size), distance_of(frechet_parts(generated.subset(rows), real.subset(chosen)))])
     sizes, distances = np.array(points).T
@@ -63,11 +65,17 @@ def kernel_deviation(generated: FeatureSet, real: FeatureSet, samples_of_each: i
         samples_of_each: Of each input.
     """
     generator, found = np.random.default_rng(SEED), []
+    inputs = _inputs_of(generated, real, samples_of_each)
     for _ in range(HALVES):
-        chosen = generator.permutation(real.count)[: real.count // 2]
+        chosen = generator.permutation(inputs)[: inputs // 2]
         samples = generated.subset(_samples_of(chosen, samples_of_each))
         found.append(kernel_distance(samples, real.subset(chosen), SUBSETS)["mean"])
     return float(np.std(found, ddof=1))
+
+
+def _inputs_of(generated: FeatureSet, real: FeatureSet, samples_of_each: int) -> int:
+    """Return how many inputs both sets have."""
+    return min(real.count, generated.count // samples_of_each)
 
 
 def _samples_of(chosen: np.ndarray, samples_of_each: int) -> np.ndarray:
