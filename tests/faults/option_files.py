@@ -89,6 +89,7 @@ def tower_options(root: Path) -> dict[str, Any]:
     sizes = {"trunk_channels": [2, 2], "growth_channels": 2, "noise_channels": 1, "style_dim": 2, "mapping_width": 2}
     tower = {"num_levels": 2, "num_blocks": 1, "mapping_layers": 2, **sizes, "feature_scale": 0.1, "consistency": "off"}
     search = {"sampling": "hierarchical", "samples_per_level": 2, "pool_size": 2, "reuse": 2, "search_batch": 2}
+    beyond = {"reject_radius": 0, "jitter": 0.1, "shift_px": 2}
     metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}}
     metrics["ssim"] = {"type": "calculate_ssim", "crop_border": 2, "better": "higher"}
     val = {"name": "v", "type": "DegradedImageDataset", "task": "sr4x", "dataroot_gt": str(root / "gt")}
@@ -100,7 +101,7 @@ def tower_options(root: Path) -> dict[str, Any]:
         "manual_seed": 0,
         "datasets": {"train": {"name": "t", **data, **crops, **loader}, "val": {**val, "gt_size": 32, "max_images": 1}},
         "network_g": {"type": "TowerGenerator", "placement": "upsample", **tower},
-        "imle": {**search, "max_candidates_per_batch": 4, "reject_radius": 0, "jitter": 0.1, "search_ahead": False},
+        "imle": {**search, **beyond, "max_candidates_per_batch": 4, "search_ahead": False},
         "path": {"pretrain_network_g": None, "strict_load_g": True, "param_key_g": "params", "resume_state": None},
         "train": {
             "ema_decay": 0.9,

@@ -1,4 +1,4 @@
-"""Beyond the paper: a radius of rejection (RS-IMLE), jitter (cIMLE)."""
+"""Beyond the paper: a radius of rejection (RS-IMLE), jitter (cIMLE), and how the options beyond it are checked."""
 
 from __future__ import annotations
 
@@ -60,6 +60,8 @@ def test_jitter_is_seeded_noise_of_its_size(problem):
     ("section", "message"),
     [
         ({"jitter": -0.1}, "imle: jitter must be at least 0"),
+        ({"shift_px": -1}, "imle: shift_px must be at least 0"),
+        ({"shift_px": 0.5}, "imle: shift_px must be a whole number"),
         ({"reject_radius": ["x"]}, "imle: reject_radius is the text 'x'"),
     ],
 )

@@ -12,6 +12,7 @@ from tim_plugin.degradations.base import Degradation, Observed
 from tim_plugin.imle.types import Condition, Known, Weighted
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.resize import bicubic_resize
+from tim_plugin.utils.trees import map_tensors
 
 Shrink = Callable[[Tensor, tuple[int, int]], Tensor]
 
@@ -90,6 +91,21 @@ def target_pyramid(gt: Tensor, num_levels: int, weight: Tensor | None = None) ->
     if weight is None:
         return targets
     return [Weighted(target, F.adaptive_avg_pool2d(weight, target.shape[-2:])) for target in targets]
+
+
+def moved(images: Tensor | Weighted | Known, offset: tuple[int, int], most: int) -> Tensor | Weighted:
+    """Return images (N, C, H, W) at an offset in a frame of (H + most, W + most); their edge is repeated around them.
+
+    Args:
+        images: Or targets with weights, which are moved likewise, or with features, which are left behind.
+        offset: Down and to the right, each from 0 to ``most``.
+        most: Pixels.
+    """
+    if isinstance(images, Known):
+        images = images.target
+    down, right = offset
+    frame = (right, most - right, down, most - down)
+    return map_tensors(lambda one: F.pad(one, frame, mode="replicate"), images)
 
 
 def _down_pyramid(images: Tensor, num_levels: int, shrink: Shrink) -> list[Tensor]:

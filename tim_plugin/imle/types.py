@@ -32,9 +32,10 @@ class Weighted(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Features of targets, in their place, where they were computed once for a search and the steps after it."""
+    """Targets, and their features where these were computed once for a search and the steps after it."""
 
     features: Features
+    target: Tensor | Weighted
 
 
 class TowerLike(Protocol):

@@ -60,7 +60,7 @@ class PoolSearch:
 
     @torch.no_grad()
     def with_features(self, batch: Batch) -> Pyramids:
-        """Return :meth:`pyramids`, whose targets are features already where a pool's take at most :data:`KEPT_BYTES`.
+        """Return :meth:`pyramids`, whose targets have their features where a pool's take at most :data:`KEPT_BYTES`.
 
         Raises:
             TimError: The features of ``search_batch`` examples do not fit in memory.
@@ -71,7 +71,7 @@ class PoolSearch:
         if len(parts) * sum(tensor.nbytes for tensor in tree_leaves(found)) > KEPT_BYTES:
             return pyramids
         found += [features_of(self.distance, part) for part in parts[1:]]
-        return pyramids._replace(targets=[Known(level) for level in join(found)])
+        return pyramids._replace(targets=[Known(*level) for level in zip(join(found), pyramids.targets, strict=True)])
 
     def __call__(self, pyramids: Pyramids, iteration: int) -> Found:
         """Search all examples, ``imle: search_batch`` at a time.

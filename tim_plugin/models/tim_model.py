@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, ExamplePool, crop_size, size_of
-from tim_plugin.imle.pyramid import Pyramids
+from tim_plugin.imle.pyramid import Pyramids, moved
 from tim_plugin.imle.types import features_of_target
 from tim_plugin.models.ahead_search import AheadSearch, Setting
 from tim_plugin.models.optimisation import DTYPES, Part, require_finite
@@ -101,7 +101,8 @@ class TIMModel(TowerModel):
         latents = self._jittered(examples.latents, current_iter)
         total = latents.batch_size
         parts = split((examples.pyramids, latents), -(-total // self.train_spec.accumulate), total)
-        parts = [Part(part.batch_size / total, partial(self._losses, one, part)) for one, part in parts]
+        offset = self._offset(current_iter)
+        parts = [Part(part.batch_size / total, partial(self._losses, one, part, offset)) for one, part in parts]
         self.take_step(current_iter, parts)
 
     def logged(self) -> dict[str, float]:
@@ -109,8 +110,15 @@ class TIMModel(TowerModel):
         age = {"search_age": float(self.search_age)} if self.imle.search_ahead else {}
         return {"d_selected": self.selected_distance, **age}
 
-    def _losses(self, pyramids: Pyramids, latents: Latents) -> dict[str, Tensor]:
+    def _losses(
+        self, pyramids: Pyramids, latents: Latents, offset: tuple[int, int] | None = None
+    ) -> dict[str, Tensor]:
         """Return each supervised level's distance to its target (paper, section 4.1), by name.
+
+        Args:
+            pyramids: Conditions and targets of N examples.
+            latents: Those of the N examples.
+            offset: By how many pixels images and targets are moved first.
 
         Raises:
             NonFiniteError: One is NaN or infinite.
@@ -119,9 +127,12 @@ class TIMModel(TowerModel):
             images = self.net_g(pyramids.conditions, latents)
         losses = {}
         for level in self.search.supervised():
+            image, target = images[level], pyramids.targets[level]
+            if offset is not None:
+                image, target = moved(image, offset, self.imle.shift_px), moved(target, offset, self.imle.shift_px)
             with torch.no_grad():
-                target_features = features_of_target(self.distance, pyramids.targets[level])
-            distances = self.distance.distance(self.distance.features(images[level]), target_features)  # (N,)
+                target_features = features_of_target(self.distance, target)
+            distances = self.distance.distance(self.distance.features(image), target_features)  # (N,)
             losses[f"l_level{level + 1}"] = self.loss_weight * distances.mean()
         for name, loss in losses.items():
             require_finite(f"the loss {name}", loss)
@@ -132,6 +143,12 @@ class TIMModel(TowerModel):
             return latents
         key = ("jitter", self.opt["manual_seed"], self.opt["rank"], current_iter)
         return latents.jittered(self.imle.jitter, keyed_generator(*key))
+
+    def _offset(self, current_iter: int) -> tuple[int, int] | None:
+        if self.imle.shift_px == 0:
+            return None
+        generator = keyed_generator("shift", self.opt["manual_seed"], self.opt["rank"], current_iter)
+        return tuple(torch.randint(self.imle.shift_px + 1, (2,), generator=generator).tolist())
 
     def _search(self, current_iter: int, batch: Batch, pyramids: Pyramids) -> Latents:
         """Select the latents of a pool's examples, or take those that were searched for ahead."""

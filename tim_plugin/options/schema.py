@@ -56,6 +56,13 @@ class ImleSpec(Section):
     jitter: float = option(
         0.0, "Deviation of the noise on the chosen latents, drawn anew for each step (cIMLE).", least=0
     )
+    shift_px: int = option(
+        0,
+        "In each step images and targets are moved alike, by up to so many pixels drawn anew, before their distance is "
+        "taken: the strides of the distance's network then leave no pattern.",
+        least=0,
+        most=64,
+    )
     search_ahead: bool = option(
         False, "Another process searches the next pool as soon as it is full, with the weights of that moment."
     )
