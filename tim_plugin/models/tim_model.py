@@ -110,9 +110,7 @@ class TIMModel(TowerModel):
         age = {"search_age": float(self.search_age)} if self.imle.search_ahead else {}
         return {"d_selected": self.selected_distance, **age}
 
-    def _losses(
-        self, pyramids: Pyramids, latents: Latents, offset: tuple[int, int] | None = None
-    ) -> dict[str, Tensor]:
+    def _losses(self, pyramids: Pyramids, latents: Latents, offset: tuple[int, int] | None = None) -> dict[str, Tensor]:
         """Return each supervised level's distance to its target (paper, section 4.1), by name.
 
         Args:
