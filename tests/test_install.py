@@ -48,7 +48,8 @@ TOWERS = {
     "colorize": "grey.png",
     "layout": "labels.png",
     "mnist": "digit.png",
-    "flowers": "small.png",
+    "flowers-sr": "small.png",
+    "flowers-colorize": "grey.png",
 }
 
 

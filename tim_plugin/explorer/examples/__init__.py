@@ -1,8 +1,9 @@
 """An input to begin with for each kind of tower.
 
 ``photo.png``, ``thumbnail.png``: scikit-image's ``chelsea`` (CC0); ``grey.png``: its ``coffee`` (CC0);
-``compressed.jpg``: its ``astronaut`` (NASA, in the public domain); ``flower.png``: the middle, reduced to 16x16, of a
-photograph by vultilion on Flickr (CC BY 2.0) that scikit-learn holds; ``street.png`` and ``digit.png`` were drawn.
+``compressed.jpg``: its ``astronaut`` (NASA, in the public domain); ``flower.png``, ``grey_flower.png``: the middle,
+reduced to 16x16 and to 128x128, of a photograph by vultilion on Flickr (CC BY 2.0) that scikit-learn holds;
+``street.png`` and ``digit.png`` were drawn.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from tim_plugin.inference.tower import Tower
 from tim_plugin.utils.errors import TimError
 
 _OF_KIND = {"lightness": "grey.png", "jpeg": "compressed.jpg", "pca": "digit.png"}
-_OF_FLOWERS = "flowers-"  # towers of that domain alone are named so
+_FLOWERS = "flowers-"  # towers of that domain alone are named so
+_OF_FLOWERS = {"bicubic": "flower.png", "lightness": "grey_flower.png"}
 _SMALL_SCALE = 4  # up to which a photograph of 32 pixels is enlarged, and not one of 16
 
 
@@ -27,8 +29,8 @@ def example_for(tower: Tower) -> tuple[str, bytes]:
     section = tower.network.spec.degradation
     kind = section["type"]
     name = _OF_KIND.get(kind)
-    if kind == "bicubic" and tower.name.startswith(_OF_FLOWERS):
-        name = "flower.png"
+    if tower.name.startswith(_FLOWERS) and kind in _OF_FLOWERS:
+        name = _OF_FLOWERS[kind]
     elif kind == "bicubic":
         name = "photo.png" if tower.scale <= _SMALL_SCALE else "thumbnail.png"
     elif isinstance(tower.degradation, Labels) and tower.degradation.palette.name == "camvid":
