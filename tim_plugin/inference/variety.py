@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tim_plugin.imle.types import DistanceLike
+from tim_plugin.losses.pairs import pair_distances
 
 
 def most_different(images: Tensor, k: int, distance: DistanceLike | None = None) -> list[int]:
@@ -26,12 +27,7 @@ def _distances(images: Tensor, distance: DistanceLike | None) -> Tensor:
         from tim_plugin.losses.distance import PerceptualDistance  # here: it imports torchvision
 
         distance = PerceptualDistance("tim_small")
-    features = [distance.features(one[None]) for one in images]
-    found = torch.zeros(len(images), len(images))
-    for i, one in enumerate(features):
-        for j in range(i):
-            found[i, j] = found[j, i] = float(distance.distance(one, features[j]))
-    return found
+    return pair_distances(distance, [distance.features(one[None]) for one in images])
 
 
 def farthest_points(distances: Tensor, k: int) -> list[int]:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tim_plugin.degradations.base import Measure
 from tim_plugin.degradations.bicubic import EQUAL_DB
 from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.losses.pairs import pair_distances
 from tim_plugin.metrics import calibration
 from tim_plugin.metrics.cases import Case, Cases
 from tim_plugin.metrics.feature_extractors import Extractor
@@ -29,7 +30,6 @@ from tim_plugin.metrics.sample_measures import (
     distances_to,
     faithfulness_weighted_variance,
     features_of_each,
-    pair_distances,
     pair_mean,
     space_score,
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tim_plugin.imle.types import DistanceLike, Features
 from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.losses.pairs import pair_distances
 from tim_plugin.utils.errors import TimError
 
 FWV_SIGMAS = (0.3, 0.2, 0.15)  # of table 3
@@ -80,15 +81,6 @@ def features_of_each(distance: DistanceLike, images: Tensor) -> list[Features]:
 def distances_to(distance: DistanceLike, features: Sequence[Features], target: Features) -> Tensor:
     """Return (n,) distances of n samples to a target, given the features of each (a batch of one)."""
     return torch.tensor([float(distance.distance(one, target)) for one in features])
-
-
-def pair_distances(distance: DistanceLike, features: Sequence[Features]) -> Tensor:
-    """Return (n, n) distances of n samples to one another, given the features of each (a batch of one)."""
-    found = torch.zeros(len(features), len(features))
-    for i, one in enumerate(features):
-        for j in range(i):
-            found[i, j] = found[j, i] = float(distance.distance(one, features[j]))
-    return found
 
 
 def distance_maps(distance: PerceptualDistance, samples: Tensor, gt: Tensor) -> Tensor:

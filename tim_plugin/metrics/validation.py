@@ -11,8 +11,9 @@ from torch import nn
 
 from tim_plugin.imle.types import DistanceLike
 from tim_plugin.inference.image_samples import SampledImage, sample_loader
+from tim_plugin.losses.pairs import pair_distances
 from tim_plugin.metrics.image_metrics import Metric
-from tim_plugin.metrics.sample_measures import features_of_each, pair_distances, pair_mean
+from tim_plugin.metrics.sample_measures import features_of_each, pair_mean
 from tim_plugin.metrics.summary import Row
 from tim_plugin.options.metric_checks import check_size
 from tim_plugin.utils.errors import TimError
