@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from tim_plugin.losses.backbones import BACKBONES
-from tim_plugin.losses.distance import PerceptualDistance, PixelDistance
+from tim_plugin.losses.distance import PerceptualDistance, PixelDistance, soft_unit
+from tim_plugin.utils.errors import TimError
 
 PACKAGE_NETS = {"vgg16": "vgg", "alexnet": "alex", "squeezenet1_1": "squeeze"}
 
@@ -147,6 +148,39 @@ def test_gradients_are_finite_where_all_features_are_zero(small):
     (unit - 1).square().sum().backward()
     assert torch.equal(unit, torch.zeros_like(unit))
     assert torch.isfinite(features.grad).all()
+
+
+def test_softened_norms_are_small_where_features_are_weak(small):
+    features = torch.rand(2, 4, 8, 8) * torch.tensor([1e-3, 1.0, 2.0, 1.0]).repeat(16).view(1, 1, 8, 8)
+    norm = features.norm(dim=1)
+    m = norm.square().mean(dim=(1, 2), keepdim=True).sqrt()
+    torch.testing.assert_close(soft_unit(features, 0.5).norm(dim=1), norm / (norm**2 + (0.5 * m) ** 2).sqrt())
+    torch.testing.assert_close(soft_unit(features, 1e-6), small.unit(features))
+    zero = torch.zeros(1, 4, 2, 2, requires_grad=True)
+    soft_unit(zero, 1.0).sum().backward()
+    assert torch.isfinite(zero.grad).all()
+
+
+def test_a_softened_distance_minds_grain_less_beside_an_edge():
+    torch.manual_seed(0)
+    flat, edge = torch.full((1, 3, 64, 64), 0.5), torch.full((1, 3, 64, 64), 0.2)
+    edge[..., 32:] = 0.8
+    grainy = edge + 0.01 * torch.randn(1, 3, 64, 64)
+    found = {}
+    for soften in (0.0, 1.0):
+        distance = PerceptualDistance("tim_small", soften=soften)
+        found[soften] = float(distance(grainy, edge)) / float(distance(flat, edge))
+    assert found[1.0] < 0.95 * found[0.0]
+    assert distance.name == "tim_small feature distance, softened by 1"
+    assert torch.equal(
+        PerceptualDistance("tim_small", soften=0)(grainy, edge), PerceptualDistance("tim_small")(grainy, edge)
+    )
+
+
+@pytest.mark.parametrize("soften", [-1, float("nan"), float("inf"), True, "1"])
+def test_what_cannot_soften_is_refused(soften):
+    with pytest.raises(TimError, match="soften .* is not a number of 0 or more"):
+        PerceptualDistance("tim_small", soften=soften)
 
 
 @pytest.mark.parametrize("make", [PixelDistance, lambda: PerceptualDistance(backbone="alexnet", weights="random")])

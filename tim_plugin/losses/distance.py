@@ -8,6 +8,7 @@ are enlarged bilinearly to it.
 from __future__ import annotations
 
 import math
+from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,13 +85,14 @@ class PerceptualDistance(nn.Module):
             ``bundled`` by those that lie beside tim_small's weights; ``none`` sums them; None: for tim_small
             ``bundled``, or ``none`` with random weights, else ``lpips``.
         seed: Of random weights.
+        soften: How much less the flat parts of an image count (:func:`soft_unit`); 0: as much as any, as in LPIPS.
 
     Attributes:
         name: What the figures are to be called: ``LPIPS (vgg16)``, or else what was used.
 
     Raises:
         MissingWeightsError: ImageNet weights are not there and cannot be downloaded.
-        TimError: An unknown name, no such file, or one that does not fit.
+        TimError: An unknown name, no such file, or one that does not fit, or a number below 0.
 
     Example::
 
@@ -99,15 +101,25 @@ class PerceptualDistance(nn.Module):
     """
 
     def __init__(
-        self, backbone: str = "vgg16", *, weights: str | None = None, calibration: str | None = None, seed: int = 0
+        self,
+        backbone: str = "vgg16",
+        *,
+        weights: str | None = None,
+        calibration: str | None = None,
+        seed: int = 0,
+        soften: float = 0.0,
     ) -> None:
         super().__init__()
+        if isinstance(soften, bool) or not isinstance(soften, Real) or not 0 <= soften < math.inf:
+            raise TimError(f"soften {soften!r} is not a number of 0 or more")
+        self.soften = float(soften)
         weights, calibration = _by_default(backbone, weights, calibration)
         if calibration not in _CALIBRATIONS:
             raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), _CALIBRATIONS)}")
         self.trunk, own_heads = open_trunk(backbone, weights, seed)
         heads = _heads(backbone, weights, calibration, own_heads)
         self.name = _name(backbone, weights, calibration, seed) + self._share_of_maps(backbone, weights, heads)
+        self.name += f", softened by {self.soften:g}" if self.soften else ""
         # LPIPS's own constants, for inputs 2 x - 1.
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
@@ -125,7 +137,10 @@ class PerceptualDistance(nn.Module):
         """
         images, weight = _parts(images)
         with torch.autocast(images.device.type, enabled=False):
-            maps = [self.unit(one) for one in self.trunk(self.prepared(images))]
+            maps = [
+                soft_unit(one, self.soften) if self.soften else self.unit(one)
+                for one in self.trunk(self.prepared(images))
+            ]
             if self.roots is not None:
                 roots = self.roots.split(self.trunk.channels, dim=1)  # (1, C_l, 1, 1) each
                 maps = [one * root for one, root in zip(maps, roots, strict=True)]
@@ -186,6 +201,22 @@ class PerceptualDistance(nn.Module):
         """Return features (N, C, H, W) of unit norm at each position, as LPIPS has them."""
         norm = features.square().sum(dim=1, keepdim=True).clamp_min(_TINY).sqrt()
         return features / (norm + 1e-10)  # the constant is LPIPS's
+
+
+def soft_unit(features: Tensor, soften: float) -> Tensor:
+    """Return features (N, C, H, W) of about unit norm where they are strong, and of less where they are weak.
+
+    The unit norm makes the faintest grain of a flat surface count as much as an edge, and a network that cannot know
+    the grain is rewarded for strokes. Here the norm n becomes n / sqrt(n^2 + (soften m)^2), where m is the root mean
+    square of n over the map.
+
+    Args:
+        features: Of N images.
+        soften: More than 0.
+    """
+    square = features.square().sum(dim=1, keepdim=True)
+    typical = square.detach().mean(dim=(2, 3), keepdim=True)  # a constant: or else a distance could be had from it
+    return features / (square + soften**2 * typical).clamp_min(_TINY).sqrt()
 
 
 def require_distance(backbone: str = "vgg16", weights: str | None = None) -> None:

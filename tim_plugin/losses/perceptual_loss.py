@@ -37,12 +37,13 @@ class PerceptualDistanceLoss(_DistanceLoss):
         weights: ``imagenet``, ``bundled``, ``random``, or the path of a file of weights.
         calibration: ``lpips``, ``bundled`` or ``none``: how channels are weighted.
         seed: Of random weights.
+        soften: How much less flat parts of an image count; 0: as much as any, as in LPIPS.
 
     Attributes:
         distance: The distance itself, which TIMModel searches with.
 
     Raises:
-        TimError: An unknown name, or weights that are not there.
+        TimError: An unknown name, weights that are not there, or ``soften`` below 0.
     """
 
     def __init__(
@@ -53,9 +54,12 @@ class PerceptualDistanceLoss(_DistanceLoss):
         weights: str = "imagenet",
         calibration: str = "lpips",
         seed: int = 0,
+        soften: float = 0.0,
     ) -> None:
         try:
-            distance = PerceptualDistance(backbone=backbone, weights=weights, calibration=calibration, seed=seed)
+            distance = PerceptualDistance(
+                backbone=backbone, weights=weights, calibration=calibration, seed=seed, soften=soften
+            )
         except TimError as error:
             raise TimError(f"perceptual_opt: {error}") from error
         super().__init__(distance, loss_weight)

@@ -133,6 +133,12 @@ class DistanceSpec(Section):
         "lpips", "Weights of the feature maps: LPIPS's (`lpips`), `bundled` (tim_small), or `none`."
     )
     seed: int = option(0, "Of random weights.", least=0)
+    soften: float = option(
+        0.0,
+        "How much less the flat parts of an image count: 0, as in LPIPS, as much as any; 1 makes less grain.",
+        least=0,
+        most=1_000,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

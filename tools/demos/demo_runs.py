@@ -138,7 +138,9 @@ def measure(
         ``input_distance`` is that of the input itself (enlarged bicubically); ``agreement`` holds for each measure of
         consistency with the input its mean and the worst sample's.
     """
-    distance: DistanceLike = build_loss(dict(trained.opt["train"]["perceptual_opt"])).distance
+    trained_by = dict(trained.opt["train"]["perceptual_opt"])
+    trained_by.pop("soften", None)  # figures are in the distance itself, which other towers are measured by
+    distance: DistanceLike = build_loss(trained_by).distance
     section = {**trained.opt["datasets"]["val"], "phase": "val", "scale": trained.opt["scale"]}
     inputs: list[float] = []
 
