@@ -159,48 +159,68 @@ def _flowers_to_train_on(root: Path, data: Path) -> dict[str, Any]:
     return {"datasets:train:dataroot_gt": str(data / "train")}
 
 
+FLOWERS_TERMS = "the flowers of TensorFlow's tutorials, whose archive lists the photographers"
 VGG16_TERMS = (
     "VGG16's weights (Oxford), which it was trained by; both are believed to be Creative Commons BY, which was not "
     "checked: do so before you pass these weights on"
 )
 
 
-def _flowers(scale: int, crop_px: int, looks: str) -> Shipped:
+def _flowers(stem: str, task: str, scale: int, crop_px: int, what: str, **rest: Any) -> Shipped:
     return Shipped(
-        f"train_flowers_sr{scale}x.yml",
-        f"{scale}x super-resolution of photographs of flowers, every sample consistent with its input",
+        f"train_flowers_{stem}.yml",
+        what,
         _flowers_to_train_on,
-        _middles(f"sr{scale}x", scale, "val", max_images=200),
+        _middles(task, scale, "val", max_images=200),
         trained_on="2,857 photographs of daisies, dandelions, roses, sunflowers and tulips, their shorter side reduced "
         f"to 144 pixels, in crops of {crop_px}x{crop_px}",
         measured_on="the middle 128x128 pixels of the first 200 of 714 photographs that it was not trained on",
-        terms=f"the flowers of TensorFlow's tutorials, whose archive lists the photographers, and {VGG16_TERMS}",
+        judged_on={"flowers": (_middles(task, scale, "flowers/val"), _middles(task, scale, "flowers/train"))},
+        **rest,
+    )
+
+
+def _super_resolution_of_flowers(scale: int, crop_px: int, looks: str) -> Shipped:
+    return _flowers(
+        f"sr{scale}x",
+        f"sr{scale}x",
+        scale,
+        crop_px,
+        f"{scale}x super-resolution of photographs of flowers, every sample consistent with its input",
+        terms=f"{FLOWERS_TERMS}, and {VGG16_TERMS}",
         trivial="bicubic enlargement",
         limits="flowers and what stands around them; the input must be a bicubically shrunk, clean image.",
         teacher="vgg16",
         looks=looks,
-        judged_on={
-            "flowers": (
-                _middles(f"sr{scale}x", scale, "flowers/val"),
-                _middles(f"sr{scale}x", scale, "flowers/train"),
-            )
-        },
     )
 
 
 TOWERS = {
-    "flowers-sr8x": _flowers(
+    "flowers-sr8x": _super_resolution_of_flowers(
         8,
         64,
         "Petals, daisies and sunflowers that one believes, softer than the original; samples differ mostly in how "
         "strong their texture is, and skies and skin get scales.",
     ),
-    "flowers-sr16x": _flowers(
+    "flowers-sr16x": _super_resolution_of_flowers(
         16,
         96,
         "Sunflowers and daisies that one believes at a glance, with petals of another shape in each sample; on a "
         "second look petals run into each other, some samples have a fine mesh, and roses and tulips are heaps of "
         "their colour.",
+    ),
+    "flowers-colorize": _flowers(
+        "colorize",
+        "colorization",
+        1,
+        96,
+        "colours for grey photographs of flowers; the lightness is kept",
+        terms=f"{FLOWERS_TERMS}, believed to be under Creative Commons BY, which was not checked: do so before you "
+        "pass these weights on",
+        trivial="the grey image",
+        limits="flowers and what stands around them; green is rare and blue missing.",
+        looks="Single blossoms that are white, yellow, orange or pink by turns, as real ones are, before an olive or brown "
+        "ground; green is rare and blue missing: a whole wood comes out pink, a sky yellow.",
     ),
     "sr16x-small": _super_resolution(16),
     "sr8x-small": _super_resolution(8),
