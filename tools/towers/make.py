@@ -18,6 +18,7 @@ from paper.parallel_runs import Run
 from paper.run_conditions import clean_machine
 from paper.step_time import logged_step_seconds
 from paper.workbench import SAMPLING_SEED, Workbench
+from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.inference import towers as pretrained
 from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.outputs import sheet_row
@@ -31,6 +32,7 @@ from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import write_jpeg
 from tim_plugin.utils.resize import bicubic_resize
 from tim_plugin.utils.writing import write_json
+from towers.colours import Colours, colours_of, mean_colours
 from towers.gallery import SHOWN_SAMPLES, Compared, chosen
 from towers.recipes import TOWERS, Shipped
 
@@ -40,11 +42,19 @@ SHOWN = {"typical": 4, "best": 0, "failed": 4}
 
 
 class Held(NamedTuple):
-    """A held-out image: its row of measures, the distance of the trivial image, and what a sheet shows."""
+    """A held-out image.
+
+    Attributes:
+        row: Its measures.
+        trivial: The distance of the trivial image.
+        shown: What a sheet shows.
+        colours: Of the samples and of the original, where colours are what is sampled.
+    """
 
     row: Row
     trivial: float
     shown: SheetRow
+    colours: tuple[Colours, Colours] | None = None
 
     @property
     def gain(self) -> float:
@@ -144,10 +154,12 @@ def held_out(
         device: Where.
     """
     held: list[Held] = []
+    gives_colours = isinstance(tower.degradation, Lightness)
     with tqdm(total=len(dataset), unit="image", desc="held out") as bar:
 
         def on_image(found: SampledImage, row: Row) -> None:
-            held.append(Held(row, _trivial_distance(found, distance, device), sheet_row(found)))
+            colours = (colours_of(found.samples), colours_of(found.gt[None])) if gives_colours else None
+            held.append(Held(row, _trivial_distance(found, distance, device), sheet_row(found), colours))
             bar.update()
 
         evaluate(
@@ -190,6 +202,10 @@ def _figures(tower: nn.Module, held: Sequence[Held]) -> dict[str, Any]:
     found = summarise([one.row for one in held], better, set(measured))
     trivial = [one.trivial for one in held]
     means = [one.gain for one in held]
+    colours = [one.colours for one in held if one.colours is not None]
+    if colours:
+        samples, originals = (mean_colours(one) for one in zip(*colours, strict=True))
+        found |= {"colours": samples._asdict(), "colours_of_originals": originals._asdict()}
     return {
         "images": len(held),
         "trivial_distance": sum(trivial) / len(trivial),
@@ -216,6 +232,7 @@ def _card(name: str, shipped: Shipped, figures: dict[str, Any], tower: nn.Module
         f"ground truth, mean of {NUM_SAMPLES} samples, than {shipped.trivial}.",
         *([""] if measured else []),
         *measured,
+        *(["", _of_colours(figures)] if "colours" in figures else []),
         "",
         f"![Typical and failed results]({name}.jpg)",
         "",
@@ -224,6 +241,14 @@ def _card(name: str, shipped: Shipped, figures: dict[str, Any], tower: nn.Module
         "",
         f"Limits: {shipped.limits}",
     ]
+
+
+def _of_colours(figures: Mapping[str, Any]) -> str:
+    ours, originals = figures["colours"], figures["colours_of_originals"]
+    return (
+        f"Colours (CIELAB): chroma {ours['chroma']:.1f}, the originals' {originals['chroma']:.1f}; deviation of a* and "
+        f"b* between 8x8 regions of one image {ours['spread']:.1f}, the originals' {originals['spread']:.1f}."
+    )
 
 
 def _summary(name: str, shipped: Shipped, tower: nn.Module) -> str:

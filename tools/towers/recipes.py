@@ -219,8 +219,8 @@ TOWERS = {
         "pass these weights on",
         trivial="the grey image",
         limits="flowers and what stands around them; green is rare and blue missing.",
-        looks="Single blossoms that are white, yellow, orange or pink by turns, as real ones are, before an olive or brown "
-        "ground; green is rare and blue missing: a whole wood comes out pink, a sky yellow.",
+        looks="Single blossoms that are white, yellow, orange or pink by turns, as real ones are, before an olive or "
+        "brown ground; green is rare and blue missing: a whole wood comes out pink, a sky yellow.",
     ),
     "sr16x-small": _super_resolution(16),
     "sr8x-small": _super_resolution(8),

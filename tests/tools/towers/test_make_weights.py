@@ -60,7 +60,7 @@ def bench(project_copy, photos, tiny_network, tmp_path, monkeypatch):
     return Workbench(project_copy, SMALL, project_copy / "data", str(tmp_path / "squeeze.pth"), "cpu")
 
 
-@pytest.mark.parametrize("name", ["sr4x-small", "decompress-small"])
+@pytest.mark.parametrize("name", ["sr4x-small", "decompress-small", "colorize-small"])
 def test_a_tower_is_made_measured_and_described(bench, name):
     weights.make_weights(bench, [name])
     assert list(pretrained.towers()) == [name] and name in pretrained.described()
@@ -73,6 +73,7 @@ def test_a_tower_is_made_measured_and_described(bench, name):
     assert 0 < measures["distance_best"] <= measures["distance"] and measures["diversity"] > 0
     assert conditions["iterations"] == 2 and 0 <= conditions["minutes"] < 5 and "BSDS500" in conditions["terms"]
     page = (bench.root / "docs" / "models" / f"{name}.md").read_text()
+    assert ("Colours (CIELAB): chroma" in page) == (name == "colorize-small") == ("colours" in measures)
     assert f"--model {name}" in page and TOWERS[name].trivial in page and "Limits: " in page and "- commit: " in page
     assert (bench.root / "docs" / "models" / f"{name}.jpg").stat().st_size > 5000
     terms = json.loads(model_card.CARDS.read_text())
