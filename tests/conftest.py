@@ -6,6 +6,9 @@ import shutil
 import signal
 from pathlib import Path
 
+import support.processor  # noqa: F401  before PyTorch
+
+# isort: split
 import cv2
 import numpy as np
 import pytest
