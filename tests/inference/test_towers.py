@@ -43,6 +43,7 @@ AGREEMENT = {
     "pca_error": lambda value: value <= 0.02,
 }
 NOT_OF_PHOTOGRAPHS = {"mnist-pca", "layout-camvid-small"}
+COLOURING = {"colorize-small", "flowers-colorize"}
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +140,6 @@ def test_colourings_by_a_tower_of_flowers_differ_and_agree(gts):
 
 def test_all_towers_together_are_small():
     assert sum(pretrained.path_of(name).stat().st_size for name in pretrained.towers()) < LARGEST_BYTES_OF_ALL
-
-
-COLOURING = {"colorize-small", "flowers-colorize"}
 
 
 @pytest.mark.parametrize("name", sorted(set(pretrained.towers()) - NOT_OF_PHOTOGRAPHS - COLOURING))
