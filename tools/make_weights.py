@@ -29,7 +29,8 @@ def main() -> None:
         "--data",
         type=Path,
         required=True,
-        help="what they are trained on: photographs in train, test and val; CamVid's folder; MNIST's folder",
+        help="what they are trained on: BSDS500's folder with train, test and val, or one that holds it as bsds500; "
+        "the flowers' folder; CamVid's; MNIST's",
     )
     parser.add_argument(
         "--features", default="random", help="weights of squeezenet1_1: random (default), imagenet, or a file's path"

@@ -89,7 +89,7 @@ def tower_options(root: Path) -> dict[str, Any]:
     sizes = {"trunk_channels": [2, 2], "growth_channels": 2, "noise_channels": 1, "style_dim": 2, "mapping_width": 2}
     tower = {"num_levels": 2, "num_blocks": 1, "mapping_layers": 2, **sizes, "feature_scale": 0.1, "consistency": "off"}
     search = {"sampling": "hierarchical", "samples_per_level": 2, "pool_size": 2, "reuse": 2, "search_batch": 2}
-    beyond = {"reject_radius": 0, "jitter": 0.1, "shift_px": 2}
+    beyond = {"reject_radius": 0, "jitter": 0.1, "shift_px": 2, "refine_steps": 1, "refine_size": 0.1}
     metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}}
     metrics["ssim"] = {"type": "calculate_ssim", "crop_border": 2, "better": "higher"}
     val = {"name": "v", "type": "DegradedImageDataset", "task": "sr4x", "dataroot_gt": str(root / "gt")}

@@ -99,6 +99,26 @@ def test_the_other_process_finds_what_this_one_would(build, monkeypatch):
     assert not all(map(torch.equal, weights(plain), weights(here)))  # its codes are of later weights
 
 
+def test_the_other_process_refines_too(build, monkeypatch):
+    beside = build(refine_steps=2)
+    train(beside, 1, 6)
+    monkeypatch.setattr("tim_plugin.models.tim_model.AheadSearch", InThisProcess)
+    here, unrefined = build(refine_steps=2), build()
+    train(here, 1, 6)
+    train(unrefined, 1, 6)
+    assert all(map(torch.equal, weights(beside), weights(here)))
+    assert not all(map(torch.equal, weights(unrefined), weights(here)))
+
+
+def test_refined_latents_are_nearer_than_what_the_search_chose(build):
+    first = {}
+    for steps in (0, 2):
+        model = build(search_ahead=False, refine_steps=steps)
+        train(model, 1, 1)
+        first[steps] = model.selected_distance
+    assert first[2] < first[0]  # the same weights and candidates
+
+
 @pytest.mark.parametrize("saved_at", [5, 7])
 def test_a_run_that_is_resumed_while_it_searches_ahead_equals_an_unbroken_one(
     build, in_this_process, saved_at, tmp_path

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, size_of
 from tim_plugin.imle.pyramid import Pyramids, pyramids_of
+from tim_plugin.imle.refinement import refined
 from tim_plugin.imle.search import search_by
 from tim_plugin.imle.search_runner import SearchPlan, SearchRunner, features_of
 from tim_plugin.imle.types import DistanceLike, Known, coarsest
@@ -93,8 +94,17 @@ class PoolSearch:
             )
             for part in split(pyramids, self.imle.search_batch, len(lq))
         ]
+        latents = Latents.concatenate([part.latents for part in found])
         distances = torch.cat([part.distances for part in found])[:, list(supervised)]
-        return Found(Latents.concatenate([part.latents for part in found]), float(distances.sum(dim=1).mean()))
+        if self.imle.refine_steps:
+            latents, distances = self._refined(pyramids, latents)
+        return Found(latents, float(distances.sum(dim=1).mean()))
+
+    def _refined(self, pyramids: Pyramids, latents: Latents) -> tuple[Latents, Tensor]:
+        parts = split((pyramids, latents), self.imle.search_batch, latents.batch_size)
+        how = self.supervised(), self.imle.refine_steps, self.imle.refine_size
+        found = [refined(self.tower, self.distance, *part, *how) for part in parts]
+        return Latents.concatenate([one for one, _ in found]), torch.cat([one for _, one in found])
 
 
 def _gains_from_channels_last(tower: nn.Module) -> bool:

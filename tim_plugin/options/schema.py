@@ -63,6 +63,14 @@ class ImleSpec(Section):
         least=0,
         most=64,
     )
+    refine_steps: int = option(
+        0,
+        "Gradient steps on the latents that a search has chosen, each of which keeps their norm, where they bring the "
+        "image nearer to its target.",
+        least=0,
+        most=100,
+    )
+    refine_size: float = option(0.1, "Size of such a step, as a share of the norm.", above=0, most=1)
     search_ahead: bool = option(
         False, "Another process searches the next pool as soon as it is full, with the weights of that moment."
     )

@@ -27,6 +27,13 @@ samples of each of {INPUTS} inputs, evenly spread; for a true posterior the spre
 of the 90 % interval 90 %; both in pixels, and in those maps. Sets: {SEVERAL} samples of each input against all ground
 truths; floors are of real images of the same kind from the training set."""
 
+HEADER = [
+    *("", "parameters", "mean distance", f"best of {SEVERAL}", f"best of {NUM_SAMPLES}", "diversity", "nearer"),
+    *("energy score: pixels, features", "spread over error", "coverage of 90 %", "consistency: mean, worst"),
+    *("frechet_efficientnet", "kid_efficientnet", "recall, coverage of the set"),
+]
+BLANK = ["-"] * 8  # of what has no samples: between its mean distance and its sets
+
 
 def judge_towers(
     root: Path, data: Path, names: Sequence[str], beside: Path | None, device: torch.device | str
@@ -74,7 +81,8 @@ def _show(
     write_sheet(path, pretrained.load(name, device).network, section, compared, SEVERAL, device)
 
 
-def _key(judge: Judge, section: Mapping[str, Any]) -> dict[str, Any]:
+def judged_key(judge: Judge, section: Mapping[str, Any]) -> dict[str, Any]:
+    """What figures are kept under, beside what is judged."""
     dataset = {**section, "dataroot_gt": content_of(Path(section["dataroot_gt"]))}
     measured = [*METRICS, *SETS, INPUTS, NUM_SAMPLES, SEVERAL, __version__]
     return {"judge": judge.extractor.digest, "dataset": dataset, "measured": measured}
@@ -86,33 +94,29 @@ def _kept(root: Path, judge: Judge, file: Path, section: Mapping[str, Any]) -> d
         parameters = sum(one.numel() for one in network.parameters())
         return {"parameters": parameters, **judge.tower(network, section)}
 
-    key = {"tower": content_of(file), **_key(judge, section)}
+    key = {"tower": content_of(file), **judged_key(judge, section)}
     return kept_json(root / "experiments" / "judged", file.stem, key, measure)
 
 
 def _kept_floor(root: Path, judge: Judge, section: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    key = {"others": content_of(Path(others["dataroot_gt"])), **_key(judge, section)}
+    key = {"others": content_of(Path(others["dataroot_gt"])), **judged_key(judge, section)}
     return kept_json(root / "experiments" / "judged", "floor", key, lambda: judge.floor(section, others))
 
 
 def _page(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    header = ["", "parameters", "mean distance", f"best of {SEVERAL}", f"best of {NUM_SAMPLES}", "diversity", "nearer"]
-    header += ["energy score: pixels, features", "spread over error", "coverage of 90 %", "consistency: mean, worst"]
-    header += ["frechet_efficientnet", "kid_efficientnet", "recall, coverage of the set"]
     lines = ["# The towers by an independent judge", "", ABOUT]
     for what, found in rows.items():
         shown = {label: one for label, one in found.items() if label != FLOOR}
-        cells = [[f"`{label}`", *_cells(one)] for label, one in shown.items()]
-        trivial = next(iter(shown.values()))["trivial"]
-        blank = ["-"] * 8
-        cells.append(["without a network", "-", f"{trivial['distance']:.3f}", *blank, *_of_sets(trivial["sets"])])
-        cells.append([FLOOR, "-", "-", *blank, *_of_sets(found[FLOOR])])
+        body = [[f"`{label}`", *cells(one)] for label, one in shown.items()]
+        body.append(["without a network", *cells_of_trivial(next(iter(shown.values())))])
+        body.append([FLOOR, "-", "-", *BLANK, *_of_sets(found[FLOOR])])
         images = next(iter(shown.values()))["sets"]["images_in_sets"]["ground_truths"]
-        lines += ["", f"## {what}: {images} images", "", *table(header, cells)]
+        lines += ["", f"## {what}: {images} images", "", *table(HEADER, body)]
     return lines
 
 
-def _cells(one: Mapping[str, Any]) -> list[str]:
+def cells(one: Mapping[str, Any]) -> list[str]:
+    """Return a row of the table below :data:`HEADER`, of :meth:`towers.judge.Judge.tower`'s figures."""
     curve, energy = one["lpips"]["best_of_curve"], one["energy_score"]
     spread, coverage = one["spread_over_error"], one["coverage"]
     return [
@@ -126,6 +130,12 @@ def _cells(one: Mapping[str, Any]) -> list[str]:
         consistency_cell(one),
         *_of_sets(one["sets"]),
     ]
+
+
+def cells_of_trivial(one: Mapping[str, Any]) -> list[str]:
+    """Return the row of what is had without a network, of a tower's figures."""
+    trivial = one["trivial"]
+    return ["-", f"{trivial['distance']:.3f}", *BLANK, *_of_sets(trivial["sets"])]
 
 
 def _of_sets(one: Mapping[str, Any]) -> list[str]:

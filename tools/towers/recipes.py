@@ -52,14 +52,20 @@ class Shipped:
     license: str = "other"
 
 
+def _bsds500(data: Path, *phases: str) -> list[Path]:
+    """Return folders of BSDS500; the data's folder holds it as ``bsds500``, or is it."""
+    held = data.expanduser() / "bsds500"
+    return [(held if held.is_dir() else data) / phase for phase in phases]
+
+
 def _photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
-    folder = halved([data / phase for phase in ("train", "test")], root / "datasets" / "weights_half")
+    folder = halved(_bsds500(data, "train", "test"), root / "datasets" / "weights_half")
     return {"datasets:train:dataroot_gt": str(folder)}
 
 
 def _photographs_held_out(task: str, scale: int, **options: Any) -> Data:
     def section(root: Path, data: Path) -> dict[str, Any]:
-        folder = halved([data / "val"], root / "datasets" / "reproduce_half" / "val")
+        folder = halved(_bsds500(data, "val"), root / "datasets" / "reproduce_half" / "val")
         return _section(task, scale, dataroot_gt=str(folder), **options)
 
     return section

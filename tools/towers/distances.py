@@ -1,0 +1,158 @@
+"""The same small tower, trained by one distance after another, and judged by a network that is none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from basicsr.data import build_dataset
+from torch.utils.data import DataLoader, Subset
+
+from paper.cached_runs import kept_json
+from paper.pages import table, write_target
+from paper.parallel_runs import Run, train_all
+from paper.run_conditions import machine
+from paper.workbench import AT_ONCE, SAMPLING_SEED, evenly_spread
+from tim_plugin.inference.image_samples import SampledImage, sample_loader
+from tim_plugin.inference.outputs import sheet_row
+from tim_plugin.utils.checkpoints import load_network
+from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
+from tim_plugin.utils.images import write_jpeg
+from towers.judge import NUM_SAMPLES, SEVERAL, Judge
+from towers.judged_page import HEADER, cells, cells_of_trivial, judged_key
+from towers.recipes import TOWERS
+
+TARGET, LIKE, HELD_OUT = "distances", "sr8x-small", "photographs"
+SHOWN_INPUTS, SHOWN_SAMPLES = 4, 4
+SOFTEN = 1.0
+EMA_DECAY = 0.99  # over few steps: a slower mean would still hold the untrained weights
+MOVED = {"imle:shift_px": 3}
+ABOUT = f"""The network and the data of `{LIKE}`, trained from one seed for the same steps by each distance, and judged
+by EfficientNet-Lite0's features, which is none of them, on the middle 128x128 pixels of photographs that were held
+out. Moved: sample and target are moved alike at random before they are compared (`imle: shift_px`). Softened: flat
+surfaces count less (`perceptual_opt: soften`). Refined: by gradient steps on the chosen latents (`imle:
+refine_steps`). {NUM_SAMPLES} samples of single inputs, {SEVERAL} of each in sets; what
+the columns are is said on [the towers' page](judged.md). SqueezeNet's first convolution has a stride of 2, those of
+VGG16 have a stride of 1."""
+
+
+def distances(features: str, teacher: str) -> dict[str, dict[str, Any]]:
+    """Return the options of each distance that is compared, by label.
+
+    Args:
+        features: Weights of squeezenet1_1.
+        teacher: Weights of vgg16.
+    """
+    ours = _of("tim_small", "bundled", "bundled")
+    squeezenet, vgg16 = _of("squeezenet1_1", features, "none"), _of("vgg16", teacher, "none")
+    soft = {**MOVED, "train:perceptual_opt:soften": SOFTEN}
+    fine = {**soft, "imle:refine_steps": 2}
+    return {
+        "tim_small, moved": {**ours, **MOVED},
+        "tim_small, moved, softened": {**ours, **soft},
+        "SqueezeNet": squeezenet,
+        "SqueezeNet, moved": {**squeezenet, **MOVED},
+        "SqueezeNet, moved, softened": {**squeezenet, **soft},
+        "SqueezeNet, moved, softened, refined": {**squeezenet, **fine},
+        "VGG16, moved": {**vgg16, **MOVED},
+        "VGG16, moved, softened": {**vgg16, **soft},
+        "VGG16, moved, softened, refined": {**vgg16, **fine},
+    }
+
+
+def _of(backbone: str, weights: str, calibration: str) -> dict[str, Any]:
+    section = {"backbone": backbone, "weights": weights, "calibration": calibration}
+    before = {"imle:shift_px": 0, "imle:refine_steps": 0, "train:perceptual_opt:soften": 0}
+    return {**before, **{f"train:perceptual_opt:{key}": value for key, value in section.items()}}
+
+
+def compare_distances(
+    root: Path, data: Path, features: str, teacher: str, iters: int, jobs: int, device: str
+) -> dict[str, Any]:
+    """Train what is missing, judge it, and write ``docs/models/distances.{json,md,jpg}``.
+
+    Args:
+        root: The project's folder.
+        data: Holds ``bsds500`` and ``photos``.
+        features: State dict of squeezenet1_1.
+        teacher: State dict of vgg16.
+        iters: Steps of each.
+        jobs: Towers that are trained at a time.
+        device: Where they are judged.
+
+    Returns:
+        What ``distances.json`` holds: ``rows`` by distance, and ``conditions``.
+
+    Raises:
+        TimError: Data or weights cannot be read, or the judge's weights are not installed.
+    """
+    shipped, judge = TOWERS[LIKE], Judge(device)
+    runs = tower_runs(root, shipped.training_data(root, data), distances(features, teacher), iters)
+    section, _ = (one(root, data) for one in shipped.judged_on[HELD_OUT])
+    rows, sheet = {}, []
+    for (label, run), checkpoint in zip(runs.items(), train_all(list(runs.values()), root, jobs), strict=True):
+        network = load_network(checkpoint, device)[0]
+        key = {"iterations": run.iterations(), **judged_key(judge, section)}
+        parameters = sum(one.numel() for one in network.parameters())
+        rows[label] = kept_json(
+            checkpoint.parent.parent,
+            "judged",
+            key,
+            lambda network=network, parameters=parameters: {"parameters": parameters, **judge.tower(network, section)},
+        )
+        sheet.append([_row(label, one) for one in _shown(network, section, device)])
+    content = {
+        "rows": rows,
+        "conditions": {
+            "judge": judge.extractor.name,
+            "iterations": iters,
+            "training_seed": 0,
+            "held_out": HELD_OUT,
+            **machine(root, device),
+        },
+    }
+    folder = root / "docs" / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows_of_inputs = [row for of_input in zip(*sheet, strict=True) for row in of_input]
+    write_jpeg(folder / f"{TARGET}.jpg", contact_sheet(rows_of_inputs, max_samples=SHOWN_SAMPLES))
+    write_target(folder, TARGET, content, _page(rows, iters))
+    return content
+
+
+def tower_runs(
+    root: Path, data: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]], iters: int
+) -> dict[str, Run]:
+    """Return the training runs, which differ in the distance alone, by label."""
+    file = root / "tools" / "towers" / "options" / TOWERS[LIKE].option_file
+    milestones = [int(iters * 0.7), int(iters * 0.9)]
+    length = {"train:total_iter": iters, "train:scheduler:milestones": milestones, "train:ema_decay": EMA_DECAY}
+    return {label: Run(file, {**data, **length, **change}, "distances") for label, change in changes.items()}
+
+
+def _shown(network: Any, section: Mapping[str, Any], device: str) -> list[SampledImage]:
+    dataset = build_dataset(dict(section))
+    indices = evenly_spread(len(dataset), SHOWN_INPUTS)
+    loader = DataLoader(Subset(dataset, indices))
+    sampled = sample_loader(network, loader, SHOWN_SAMPLES, SAMPLING_SEED, device, AT_ONCE, indices=indices)
+    return [one for one, _ in sampled]
+
+
+def _row(label: str, sampled: SampledImage) -> SheetRow:
+    return sheet_row(sampled)._replace(label=label)
+
+
+def _page(rows: Mapping[str, Mapping[str, Any]], iters: int) -> list[str]:
+    body = [[label, *cells(one)] for label, one in rows.items()]
+    body.append(["without a network", *cells_of_trivial(next(iter(rows.values())))])
+    return [
+        "# Which distance to train by",
+        "",
+        ABOUT,
+        "",
+        *table(HEADER, body),
+        "",
+        f"![Samples of each tower after {iters} steps]({TARGET}.jpg)",
+        "",
+        "Inputs are evenly spread over the held-out photographs; of each, one row a distance, in the table's order.",
+    ]
