@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from basicsr.data import build_dataset
-from torch.utils.data import DataLoader, Subset
 
 from paper.cached_runs import kept_json
 from paper.pages import table, write_target
 from paper.parallel_runs import Run, train_all
 from paper.run_conditions import machine
-from paper.workbench import AT_ONCE, SAMPLING_SEED, evenly_spread
-from tim_plugin.inference.image_samples import SampledImage, sample_loader
-from tim_plugin.inference.outputs import sheet_row
+from paper.sample_cost import parameters_of
+from paper.workbench import evenly_spread
 from tim_plugin.utils.checkpoints import load_network
-from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
+from tim_plugin.utils.contact_sheet import contact_sheet
 from tim_plugin.utils.images import write_jpeg
+from towers.gallery import sampled_rows
 from towers.judge import NUM_SAMPLES, SEVERAL, Judge
 from towers.judged_page import HEADER, cells, cells_of_trivial, judged_key
 from towers.recipes import TOWERS
@@ -91,17 +90,17 @@ def compare_distances(
     runs = tower_runs(root, shipped.training_data(root, data), distances(features, teacher), iters)
     section, _ = (one(root, data) for one in shipped.judged_on[HELD_OUT])
     rows, sheet = {}, []
-    for (label, run), checkpoint in zip(runs.items(), train_all(list(runs.values()), root, jobs), strict=True):
+    shown = evenly_spread(len(build_dataset(dict(section))), SHOWN_INPUTS)
+    for label, checkpoint in zip(runs, train_all(list(runs.values()), root, jobs), strict=True):
         network = load_network(checkpoint, device)[0]
-        key = {"iterations": run.iterations(), **judged_key(judge, section)}
-        parameters = sum(one.numel() for one in network.parameters())
         rows[label] = kept_json(
             checkpoint.parent.parent,
             "judged",
-            key,
-            lambda network=network, parameters=parameters: {"parameters": parameters, **judge.tower(network, section)},
+            judged_key(judge, section),
+            lambda network=network: {"parameters": parameters_of(network), **judge.tower(network, section)},
         )
-        sheet.append([_row(label, one) for one in _shown(network, section, device)])
+        found = sampled_rows(network, section, shown, SHOWN_SAMPLES, device)
+        sheet.append([row._replace(label=label) for row in found])
     content = {
         "rows": rows,
         "conditions": {
@@ -128,18 +127,6 @@ def tower_runs(
     milestones = [int(iters * 0.7), int(iters * 0.9)]
     length = {"train:total_iter": iters, "train:scheduler:milestones": milestones, "train:ema_decay": EMA_DECAY}
     return {label: Run(file, {**data, **length, **change}, "distances") for label, change in changes.items()}
-
-
-def _shown(network: Any, section: Mapping[str, Any], device: str) -> list[SampledImage]:
-    dataset = build_dataset(dict(section))
-    indices = evenly_spread(len(dataset), SHOWN_INPUTS)
-    loader = DataLoader(Subset(dataset, indices))
-    sampled = sample_loader(network, loader, SHOWN_SAMPLES, SAMPLING_SEED, device, AT_ONCE, indices=indices)
-    return [one for one, _ in sampled]
-
-
-def _row(label: str, sampled: SampledImage) -> SheetRow:
-    return sheet_row(sampled)._replace(label=label)
 
 
 def _page(rows: Mapping[str, Mapping[str, Any]], iters: int) -> list[str]:

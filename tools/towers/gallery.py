@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Subset
 from paper.workbench import AT_ONCE, SAMPLING_SEED
 from tim_plugin.inference.image_samples import sample_loader
 from tim_plugin.inference.outputs import sheet_row
-from tim_plugin.utils.contact_sheet import contact_sheet
+from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.images import write_jpeg
 from tim_plugin.utils.writing import write_atomically
 
@@ -73,11 +73,18 @@ def write_sheet(
         device: The network's.
     """
     labels, indices = zip(*chosen(compared), strict=True)
-    loader = DataLoader(Subset(build_dataset(dict(section)), indices))
-    sampled = sample_loader(network, loader, num_samples, SAMPLING_SEED, device, AT_ONCE, indices=indices)
-    rows = [sheet_row(one) for one, _ in sampled]
+    rows = sampled_rows(network, section, indices, num_samples, device)
     rows = [row._replace(label=f"{label}: {row.label}") for label, row in zip(labels, rows, strict=True)]
     write_jpeg(path, contact_sheet(rows, max_samples=SHOWN_SAMPLES))
+
+
+def sampled_rows(
+    network: nn.Module, section: Mapping[str, Any], indices: Sequence[int], num_samples: int, device: Any
+) -> list[SheetRow]:
+    """Return rows of a contact sheet: so many samples of each of a data set's images at ``indices``."""
+    loader = DataLoader(Subset(build_dataset(dict(section)), indices))
+    sampled = sample_loader(network, loader, num_samples, SAMPLING_SEED, device, AT_ONCE, indices=indices)
+    return [sheet_row(one) for one, _ in sampled]
 
 
 def write_page(folder: Path, looks: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ import torch
 from paper.cached_runs import content_of, kept_json
 from paper.pages import consistency_cell, table, write_target
 from paper.run_conditions import machine
+from paper.sample_cost import parameters_of
 from tim_plugin import __version__
 from tim_plugin.inference import towers as pretrained
 from towers.gallery import FOLDER as GALLERY
@@ -91,8 +92,7 @@ def judged_key(judge: Judge, section: Mapping[str, Any]) -> dict[str, Any]:
 def _kept(root: Path, judge: Judge, file: Path, section: Mapping[str, Any]) -> dict[str, Any]:
     def measure() -> dict[str, Any]:
         network = pretrained.open_network(file, judge.device).network
-        parameters = sum(one.numel() for one in network.parameters())
-        return {"parameters": parameters, **judge.tower(network, section)}
+        return {"parameters": parameters_of(network), **judge.tower(network, section)}
 
     key = {"tower": content_of(file), **judged_key(judge, section)}
     return kept_json(root / "experiments" / "judged", file.stem, key, measure)
