@@ -48,6 +48,7 @@ def test_published_levels_write_32_to_256_pixels():
     [
         {},
         {"consistency": "project"},
+        {"consistency": "project", "fade_contrast": 0.1},
         {"placement": "same"},
         {"condition_every_level": True},
         {"mapping_sees_below": True},
@@ -77,6 +78,7 @@ def test_same_placement_keeps_the_size(tiny_tower):
     [
         {},
         {"consistency": "project"},
+        {"consistency": "project", "fade_contrast": 0.1},
         {"placement": "same"},
         {"mapping": False},
         {"mapping_sees_below": True},
@@ -218,6 +220,9 @@ def test_wrong_arguments_are_named():
         TowerGenerator(placement="up")
     with pytest.raises(TimError, match="use consistency: off"):
         TowerGenerator(placement="same", consistency="project")
+    for options in ({}, {"consistency": "project", "placement": "same", "degradation": "jpeg"}):
+        with pytest.raises(TimError, match="fade_contrast 0.1 .* needs degradation 'bicubic' and consistency: project"):
+            TowerGenerator(fade_contrast=0.1, **options)
     with pytest.raises(TimError, match="num_blocks must be at least 1"):
         TowerGenerator(num_blocks=0)
     with pytest.raises(TimError, match="network_g: unknown key 'nun_blocks': did you mean 'num_blocks'"):

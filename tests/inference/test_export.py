@@ -55,6 +55,7 @@ def inputs_of(network, count, height, width):
     ("changes", "sizes"),
     [
         ({"consistency": "project"}, [(1, 4, 7), (8, 9, 3), (1, 2, 2)]),
+        ({"consistency": "project", "fade_contrast": 0.2}, [(1, 4, 7), (8, 9, 3), (1, 2, 2)]),
         ({"condition_every_level": True}, [(2, 3, 4)]),
         ({**SAME, **GREY, "consistency": "project", "head": "ab"}, [(1, 10, 6), (3, 4, 16)]),
         ({**SAME, **LABELS}, [(1, 8, 6)]),

@@ -30,6 +30,7 @@ LABELS = {"type": "labels", "palette": "indices", "num_classes": 4}
 KINDS = {  # arguments of the tower, and what degrades a picture for it
     "enlarging": ({"num_blocks": 2}, Bicubic(16).degrade),
     "consistent": ({"consistency": "project"}, Bicubic(16).degrade),
+    "faded": ({"consistency": "project", "fade_contrast": 0.3}, Bicubic(16).degrade),
     "condition at every level": ({"condition_every_level": True}, Bicubic(16).degrade),
     "without features": ({"feature_scale": 0.0}, Bicubic(16).degrade),
     "without mapping": ({"mapping": False}, Bicubic(16).degrade),

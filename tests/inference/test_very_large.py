@@ -193,8 +193,12 @@ def test_unprojected_samples_are_rounded_where_they_lie(small_strips):
 
 @pytest.mark.parametrize(
     ("arguments", "inputs"),
-    [({"consistency": "project"}, 0), ({"placement": "same", "num_levels": 3}, 2)],  # what is as large as the output
-    ids=["enlarging, consistent", "same size"],
+    [
+        ({"consistency": "project"}, 0),
+        ({"consistency": "project", "fade_contrast": 0.1}, 0),
+        ({"placement": "same", "num_levels": 3}, 2),  # what is as large as the output
+    ],
+    ids=["enlarging, consistent", "enlarging, consistent, faded", "same size"],
 )
 def test_memory_grows_with_the_input_alone(tiny_tower, small_strips, arguments, inputs):
     tower = tiny_tower(**arguments).eval().requires_grad_(False)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm as apply_weight_norm
 
+from tim_plugin.archs.fading import faded
 from tim_plugin.archs.heads import AB_MAX, divided_by_lightness, with_lightness
 from tim_plugin.archs.levels import all_levels
 from tim_plugin.archs.mapping_arch import MappingNetwork
@@ -98,9 +99,7 @@ class TowerGenerator(nn.Module):
         below = () if state is None else state.mapped
         raw, features, mapped = self.levels[level](inputs, latent, features, below)
         with full_precision(raw.device):  # half precision has fewer steps than an 8-bit image
-            image = self.image_of(raw, condition.image)
-            if self.spec.consistency == "project" and condition.given is not None:
-                image = self.degradation.project(image, condition.given)
+            image = self.agreeing(self.image_of(raw, condition.image), condition)
         return image, TowerState(image, features, (*below, mapped) if self.spec.mapping_sees_below else ())
 
     def image_of(self, raw: Tensor, lightness: Tensor | None) -> Tensor:
@@ -116,6 +115,14 @@ class TowerGenerator(nn.Module):
         return (
             with_lightness(out * AB_MAX, lightness) if self.spec.head == "ab" else divided_by_lightness(out, lightness)
         )
+
+    def agreeing(self, image: Tensor, condition: Condition) -> Tensor:
+        """Return a level's image (N, C, H, W) as it is where nothing is given, else faded and projected."""
+        if self.spec.consistency != "project" or condition.given is None:
+            return image
+        if self.spec.fade_contrast:
+            image = faded(image, condition.given["lq"], self.spec.fade_contrast)
+        return self.degradation.project(image, condition.given)
 
     def read_below(self, image: Tensor) -> list[Tensor]:
         """Return what a level reads of an image (N, C, H, W), in [0, 1], of the level below."""

@@ -114,9 +114,8 @@ class TiledTower(WrappedTower):
         mapped = None if module.mapping is None else module.mapping.mapped(latent.style.to(self.device), below)
         trunk = self._trunk(module, first, mapped)
         image, features = self._last(module, first, trunk, condition, level == self.spec.num_levels - 1)
-        if self.spec.consistency == "project" and condition.given is not None:
-            with full_precision(image.device):
-                image = self.degradation.project(image, condition.given)
+        with full_precision(image.device):
+            image = self.tower.agreeing(image, condition)
         return image, TiledState(image, features, (*below, mapped) if self.spec.mapping_sees_below else ())
 
     def _reader(self, condition: Condition, latent: LevelLatent, state: TiledState | None) -> Read:

@@ -121,6 +121,13 @@ class TowerSpec(Section):
         "Whether each level's image is replaced by the nearest one that agrees with the LQ, where that is known for "
         "the level.",
     )
+    fade_contrast: float = option(
+        0.0,
+        "In super-resolution with consistency: project, the local contrast of the LQ (deviation over 3x3 pixels) below "
+        "which the details that a level adds to the enlarged LQ are faded in proportion; 0: nowhere.",
+        least=0,
+        most=1,
+    )
     mapping: bool = option(True, "Modulate each RRDB's output by the mapping network.")
     mapping_sees_below: bool = option(
         False, "Each level's mapping network also reads those of the levels below (CHIMLE)."
@@ -152,6 +159,11 @@ class TowerSpec(Section):
             )
         if self.consistency == "project" and kind == "bicubic" and self.num_in_ch != self.num_out_ch:
             raise TimError("network_g: consistency 'project' of super-resolution needs as many channels out as in")
+        if self.fade_contrast and (kind != "bicubic" or self.consistency == "off"):
+            raise TimError(
+                f"network_g: fade_contrast {self.fade_contrast:g} fades what is added to an enlarged LQ: it needs "
+                "degradation 'bicubic' and consistency: project, or 0"
+            )
         if self.writes_ab and (self.placement, self.num_in_ch, self.num_out_ch) != ("same", 1, 3):
             raise TimError(
                 f"network_g: head '{self.head}' joins colour to the given lightness: it needs placement: same, "

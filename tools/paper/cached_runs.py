@@ -14,8 +14,8 @@ from tim_plugin.options.option_file import read_with_overrides
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.writing import write_json
 
-OF_FILES = ("dataroot_gt", "dataroot_lq", "weights")
-NOT_HASHED = ("name", "logger", "path")  # what changes no weight
+OF_FILES = ("dataroot_gt", "dataroot_lq", "weights", "pretrain_network_g")
+NOT_HASHED = ("name", "logger", "path")  # what changes no weight, but for the path of those to begin with
 RECORD = "options.json"
 
 
@@ -82,7 +82,11 @@ def run_name(option_file: Path, overrides: Mapping[str, Any], label: str) -> str
 
 def _named(option_file: Path, overrides: Mapping[str, Any], label: str) -> tuple[str, dict[str, Any]]:
     opt, _ = read_with_overrides(option_file, overrides)
-    options = _by_content(json.loads(json.dumps({key: value for key, value in opt.items() if key not in NOT_HASHED})))
+    hashed = {key: value for key, value in opt.items() if key not in NOT_HASHED}
+    start = (opt.get("path") or {}).get("pretrain_network_g")
+    if start:
+        hashed["path"] = {"pretrain_network_g": start}
+    options = _by_content(json.loads(json.dumps(hashed)))
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
     return f"{label}_{digest}", options
 

@@ -33,6 +33,7 @@ from tim_plugin.utils.images import write_jpeg
 from tim_plugin.utils.resize import bicubic_resize
 from tim_plugin.utils.writing import write_json
 from towers.colours import Colours, colours_of, mean_colours
+from towers.earlier import earlier_tower
 from towers.gallery import SHOWN_SAMPLES, Compared, chosen
 from towers.recipes import TOWERS, Shipped
 
@@ -101,6 +102,8 @@ def _run(bench: Workbench, name: str, teacher: Path | None) -> Run:
     file = bench.root / "tools" / "towers" / "options" / shipped.option_file
     data = shipped.training_data(bench.root, bench.data)
     overrides = {**data, **({"train:perceptual_opt:weights": weights} if shipped.perceptual else {})}
+    if shipped.goes_on_from:
+        overrides["path:pretrain_network_g"] = str(earlier_tower(bench.root, name, shipped.goes_on_from).file)
     if torch.device(bench.device).type == "cuda":
         overrides["num_gpu"] = 1
     return Run(file, overrides, file.stem.replace("train_", "weights_", 1))
@@ -120,6 +123,8 @@ def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path, made_on
     held = held_out(tower, build_dataset(section), bench.distance, bench.device)
     figures = _figures(tower, held)
     conditions = {**_conditions(bench, shipped, run, checkpoint), **made_on}
+    if shipped.goes_on_from:
+        conditions["goes_on_from"] = earlier_tower(bench.root, name, shipped.goes_on_from).told
     folder.mkdir(parents=True, exist_ok=True)
     write_jpeg(folder / f"{name}.jpg", contact_sheet([one.shown for one in shown(held)], max_samples=SHOWN_SAMPLES))
     content = {"name": name, "measures": figures, "conditions": conditions}

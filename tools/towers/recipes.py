@@ -34,6 +34,7 @@ class Shipped:
             set, and that of real images of the same kind that stand in the samples' place, for the floor.
         looks: What a stranger sees, for the gallery.
         license: Of the weights, as the Hugging Face Hub names licences.
+        goes_on_from: The commit whose tower of this name training begins with; empty: it begins anew.
     """
 
     option_file: str
@@ -50,6 +51,7 @@ class Shipped:
     judged_on: Mapping[str, tuple[Data, Data]] = field(default_factory=dict)
     looks: str = ""
     license: str = "other"
+    goes_on_from: str = ""
 
 
 def _bsds500(data: Path, *phases: str) -> list[Path]:
@@ -186,7 +188,7 @@ def _flowers(stem: str, task: str, scale: int, crop_px: int, what: str, **rest: 
     )
 
 
-def _super_resolution_of_flowers(scale: int, crop_px: int, looks: str) -> Shipped:
+def _super_resolution_of_flowers(scale: int, crop_px: int, looks: str, **rest: str) -> Shipped:
     return _flowers(
         f"sr{scale}x",
         f"sr{scale}x",
@@ -198,6 +200,7 @@ def _super_resolution_of_flowers(scale: int, crop_px: int, looks: str) -> Shippe
         limits="flowers and what stands around them; the input must be a bicubically shrunk, clean image.",
         teacher="vgg16",
         looks=looks,
+        **rest,
     )
 
 
@@ -207,6 +210,7 @@ TOWERS = {
         64,
         "Petals, daisies and sunflowers that one believes, softer than the original; samples differ mostly in how "
         "strong their texture is, and skies and skin get scales.",
+        goes_on_from="5eb633b",
     ),
     "flowers-sr16x": _super_resolution_of_flowers(
         16,

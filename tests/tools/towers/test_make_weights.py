@@ -7,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,8 @@ def test_a_tower_is_made_measured_and_described(bench, name):
         assert torch.equal(value, stored[key].half().float())
 
 
-def test_a_tower_may_be_trained_by_another_backbone_than_it_is_measured_by(bench, tmp_path):
+def test_a_tower_may_be_trained_by_another_backbone_than_it_is_measured_by(bench, tmp_path, monkeypatch):
+    monkeypatch.setitem(TOWERS, "flowers-sr8x", replace(TOWERS["flowers-sr8x"], goes_on_from=""))
     with pytest.raises(
         TimError, match="--name flowers-sr8x: is trained by vgg16: give a state dict of it as --teacher"
     ):
@@ -101,11 +103,40 @@ def test_a_tower_may_be_trained_by_another_backbone_than_it_is_measured_by(bench
     assert saved["train"]["perceptual_opt"]["backbone"] == "vgg16"
 
 
+def _git(root, *commands):
+    git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in commands:
+        subprocess.run([*git, *command], check=True)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_a_tower_may_go_on_from_an_earlier_one_of_the_projects_history(bench, monkeypatch):
+    weights.make_weights(bench, ["sr4x-small"])
+    root, before = bench.root, pretrained.load("sr4x-small").network.state_dict()
+    shipped = pretrained.path_of("sr4x-small")
+    (root / "tim_plugin" / "weights").mkdir(parents=True)
+    shutil.copy(shipped, root / "tim_plugin" / "weights")
+    (root / ".gitignore").write_text("experiments\ndatasets\n")
+    _git(root, ["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"], ["tag", "first"])
+    missing = "--name sr4x-small: goes on from docs/models/sr4x-small.json of commit nowhere, which .* history does not"
+    monkeypatch.setitem(TOWERS, "sr4x-small", replace(TOWERS["sr4x-small"], goes_on_from="nowhere"))
+    with pytest.raises(TimError, match=missing):
+        weights.make_weights(bench, ["sr4x-small"])
+    monkeypatch.setitem(TOWERS, "sr4x-small", replace(TOWERS["sr4x-small"], goes_on_from="first"))
+    weights.make_weights(bench, ["sr4x-small"])
+    assert len(list((root / "experiments").glob("weights_sr4x_small_*"))) == 2  # the same options, another beginning
+    content = json.loads((root / "docs" / "models" / "sr4x-small.json").read_text())
+    told = content["conditions"]["goes_on_from"]
+    assert told.startswith("`sr4x-small` of commit first, made in 2 iterations and ")
+    assert f"- goes on from: {told}" in (root / "docs" / "models" / "sr4x-small.md").read_text()
+    after = pretrained.load("sr4x-small").network.state_dict()
+    step = max(float((after[key] - before[key]).abs().max()) for key in before)
+    assert 0 < step < 0.02  # two of Adam's steps of at most 1e-3 from there, and fp16
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_no_card_names_a_commit_that_is_not_what_the_files_are(bench):
-    git = ["git", "-C", str(bench.root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for command in (["init", "-q"], ["add", "tools"], ["commit", "-q", "-m", "all"]):
-        subprocess.run([*git, *command], check=True)
+    _git(bench.root, ["init", "-q"], ["add", "tools"], ["commit", "-q", "-m", "all"])
     (bench.root / "docs" / "models").mkdir(parents=True)
     assert not clean_machine(bench.root, "cpu")["commit"].endswith("-dirty")
     file = next((bench.root / "tools" / "towers" / "options").iterdir())
