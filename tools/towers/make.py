@@ -16,6 +16,7 @@ from tqdm import tqdm
 from paper.pages import table, write_target
 from paper.parallel_runs import Run
 from paper.run_conditions import clean_machine
+from paper.sample_cost import parameters_of
 from paper.step_time import logged_step_seconds
 from paper.workbench import SAMPLING_SEED, Workbench
 from tim_plugin.degradations.lightness import Lightness
@@ -257,11 +258,10 @@ def _of_colours(figures: Mapping[str, Any]) -> str:
 
 
 def _summary(name: str, shipped: Shipped, tower: nn.Module) -> str:
-    parameters = sum(one.numel() for one in tower.parameters())
     size = pretrained.path_of(name).stat().st_size / 1e6
     teacher = f" --teacher {shipped.teacher.upper()}_STATE_DICT" if shipped.teacher else ""
     return (
-        f"{shipped.what}. {parameters:,} parameters, {size:.1f} MB. Made by "
+        f"{shipped.what}. {parameters_of(tower):,} parameters, {size:.1f} MB. Made by "
         f"`python tools/make_weights.py --name {name} --data DATA --features SQUEEZENET_STATE_DICT{teacher}`; used by "
         f"`python tools/sample.py -i FILE --model {name}`."
     )
