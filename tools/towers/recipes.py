@@ -218,7 +218,6 @@ TOWERS = {
         "Sunflowers and daisies that one believes at a glance, with petals of another shape in each sample; on a "
         "second look petals run into each other, some samples have a fine mesh, and roses and tulips are heaps of "
         "their colour.",
-        goes_on_from="5eb633b",
     ),
     "flowers-colorize": _flowers(
         "colorize",
