@@ -82,6 +82,18 @@ def test_a_graph_gives_what_torch_gives(changes, sizes, tmp_path, capsys, tiny_t
         assert np.abs(found - expected.numpy()).max() < 1e-4, size
 
 
+@needs_onnxruntime
+@pytest.mark.parametrize(
+    ("contrast", "lacking"), [(0.0, "the projection is"), (0.1, "the projection and fade_contrast are")]
+)
+def test_it_is_said_what_is_left_out(contrast, lacking, tmp_path, capsys, tiny_tower, tiny_network):
+    changes = {"consistency": "project", "fade_contrast": contrast}
+    state = tiny_tower(**changes).state_dict()
+    save_atomically({"params": state, "network_g": {**tiny_network, **changes}}, tmp_path / "net.pth")
+    status, said = exported(capsys, tmp_path / "net.pth", "-o", tmp_path / "tower.onnx")
+    assert status == 0 and f"; {lacking} left out" in said
+
+
 @needs_openvino
 def test_openvino_s_file_gives_what_torch_gives(tmp_path, capsys, checkpoint):
     import openvino

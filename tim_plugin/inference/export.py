@@ -67,8 +67,10 @@ def export(
         write_atomically(output, content)
     else:
         _write_for_openvino(output, content)
-    lacking = network.spec.consistency == "project" and not with_projection
-    return f"{output}: {_described(network)}" + ("; the projection is left out" if lacking else "")
+    if with_projection or network.spec.consistency == "off":
+        return f"{output}: {_described(network)}"
+    lacking = "the projection and fade_contrast are" if network.spec.fade_contrast else "the projection is"
+    return f"{output}: {_described(network)}; {lacking} left out"
 
 
 def _format(output: Path, to: str | None) -> str:
