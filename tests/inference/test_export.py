@@ -91,7 +91,7 @@ def test_it_is_said_what_is_left_out(contrast, lacking, tmp_path, capsys, tiny_t
     state = tiny_tower(**changes).state_dict()
     save_atomically({"params": state, "network_g": {**tiny_network, **changes}}, tmp_path / "net.pth")
     status, said = exported(capsys, tmp_path / "net.pth", "-o", tmp_path / "tower.onnx")
-    assert status == 0 and f"; {lacking} left out" in said
+    assert status == 0 and f"; {lacking} left out" in said, said
 
 
 @needs_openvino

@@ -78,7 +78,8 @@ class _TowerNetwork(nn.Module):
 def tower_network(tower: TowerGenerator, with_projection: bool) -> nn.Module:
     """Return what :func:`tower_graph` is traced of: a function of the graph's inputs, in their order."""
     tower = _for_tracing(tower)
-    tower.spec = dataclasses.replace(tower.spec, consistency="project" if with_projection else "off")
+    if not with_projection:
+        tower.spec = dataclasses.replace(tower.spec, consistency="off", fade_contrast=0.0)
     return _TowerNetwork(tower).eval()
 
 
