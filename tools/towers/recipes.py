@@ -209,7 +209,7 @@ TOWERS = {
         8,
         64,
         "Petals, daisies and sunflowers that one believes, softer than the original; samples differ mostly in how "
-        "strong their texture is, and skies and skin get scales.",
+        "strong their texture is. Clear skies stay clear; skin and a sunset still get some scales.",
         goes_on_from="5eb633b",
     ),
     "flowers-sr16x": _super_resolution_of_flowers(
