@@ -11,6 +11,7 @@ from typing import Any
 from paper.run_conditions import MACHINE, machine
 from tim_plugin.models.pipeline import Observer, train_pipeline
 from tim_plugin.options.option_file import read_with_overrides
+from tim_plugin.options.plain_checks import section_of
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.writing import write_json
 
@@ -83,7 +84,7 @@ def run_name(option_file: Path, overrides: Mapping[str, Any], label: str) -> str
 def _named(option_file: Path, overrides: Mapping[str, Any], label: str) -> tuple[str, dict[str, Any]]:
     opt, _ = read_with_overrides(option_file, overrides)
     hashed = {key: value for key, value in opt.items() if key not in NOT_HASHED}
-    start = (opt.get("path") or {}).get("pretrain_network_g")
+    start = section_of(opt, "path").get("pretrain_network_g")
     if start:
         hashed["path"] = {"pretrain_network_g": start}
     options = _by_content(json.loads(json.dumps(hashed)))

@@ -34,7 +34,7 @@ from tim_plugin.utils.images import write_jpeg
 from tim_plugin.utils.resize import bicubic_resize
 from tim_plugin.utils.writing import write_json
 from towers.colours import Colours, colours_of, mean_colours
-from towers.earlier import earlier_tower
+from towers.earlier import Earlier, earlier_tower
 from towers.gallery import SHOWN_SAMPLES, Compared, chosen
 from towers.recipes import TOWERS, Shipped
 
@@ -77,23 +77,26 @@ def make_weights(bench: Workbench, names: Sequence[str], teacher: Path | None = 
         teacher: Weights of the backbone that such are trained by as have one of their own.
 
     Raises:
-        TimError: A name is not known, a tower's teacher is not given, the data or features cannot be read, or the
-            commit that the card names is not what the files are.
+        TimError: A name is not known, a tower's teacher is not given, the data or features cannot be read, the tower
+            that it goes on from is not in the history, or the commit that the card names is not what the files are.
     """
     for name in names:
         if name not in TOWERS:
             raise TimError(f"--name {name}: is not a tower of this package: {did_you_mean(name, TOWERS)}")
     made_on = clean_machine(bench.root, bench.device)  # now: the weights that are written change the tree
-    runs = {name: _run(bench, name, teacher) for name in names}
+    goes_on = [name for name in names if TOWERS[name].goes_on_from]
+    earlier = {name: earlier_tower(bench.root, name, TOWERS[name].goes_on_from) for name in goes_on}
+    runs = {name: _run(bench, name, teacher, earlier.get(name)) for name in names}
     for name, checkpoint in zip(runs, bench.train(list(runs.values())), strict=True):
         tower, options = load_network(checkpoint, bench.device)
         pretrained.write(name, tower, options, TOWERS[name].what)
         _write_terms(name, TOWERS[name])
-        _write_card(bench, name, runs[name], checkpoint, made_on)
+        told = {"goes_on_from": earlier[name].told} if name in earlier else {}
+        _write_card(bench, name, runs[name], checkpoint, {**made_on, **told})
         print(f"written: {pretrained.path_of(name)}, {bench.root / 'docs' / 'models' / name}.md, .json and .jpg")
 
 
-def _run(bench: Workbench, name: str, teacher: Path | None) -> Run:
+def _run(bench: Workbench, name: str, teacher: Path | None, earlier: Earlier | None) -> Run:
     """A tower's training run."""
     shipped, weights = TOWERS[name], bench.weights
     if shipped.teacher:
@@ -103,8 +106,8 @@ def _run(bench: Workbench, name: str, teacher: Path | None) -> Run:
     file = bench.root / "tools" / "towers" / "options" / shipped.option_file
     data = shipped.training_data(bench.root, bench.data)
     overrides = {**data, **({"train:perceptual_opt:weights": weights} if shipped.perceptual else {})}
-    if shipped.goes_on_from:
-        overrides["path:pretrain_network_g"] = str(earlier_tower(bench.root, name, shipped.goes_on_from).file)
+    if earlier:
+        overrides["path:pretrain_network_g"] = str(earlier.file)
     if torch.device(bench.device).type == "cuda":
         overrides["num_gpu"] = 1
     return Run(file, overrides, file.stem.replace("train_", "weights_", 1))
@@ -124,8 +127,6 @@ def _write_card(bench: Workbench, name: str, run: Run, checkpoint: Path, made_on
     held = held_out(tower, build_dataset(section), bench.distance, bench.device)
     figures = _figures(tower, held)
     conditions = {**_conditions(bench, shipped, run, checkpoint), **made_on}
-    if shipped.goes_on_from:
-        conditions["goes_on_from"] = earlier_tower(bench.root, name, shipped.goes_on_from).told
     folder.mkdir(parents=True, exist_ok=True)
     write_jpeg(folder / f"{name}.jpg", contact_sheet([one.shown for one in shown(held)], max_samples=SHOWN_SAMPLES))
     content = {"name": name, "measures": figures, "conditions": conditions}
