@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paper.parallel_runs import Run
-from paper.presets import SMALL, System
+from paper.presets import SMALL, System, length_of
 from paper.workbench import Workbench
 from tim_plugin.losses.backbones import TIM_SMALL
 
@@ -73,11 +73,7 @@ def gap_closed(random: float, ours: float, teacher: float) -> float:
 
 
 def _bench(root: Path, data: Path, teacher: Path, iters: int, jobs: int = 1) -> Workbench:
-    overrides = {
-        "network_g:consistency": "project",
-        "train:total_iter": iters,
-        "train:scheduler:milestones": [int(iters * 0.7), int(iters * 0.9)],
-    }
+    overrides = {"network_g:consistency": "project", **length_of(iters)}
     system = System("TIM", SMALL.tim(TASK).option_file, overrides)
     return Workbench(root, dataclasses.replace(SMALL, systems={TASK: (system,)}), data, str(teacher), jobs=jobs)
 

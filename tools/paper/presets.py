@@ -94,6 +94,12 @@ SMALL_SEARCH = {
 }
 
 
+def length_of(iterations: int) -> dict[str, Any]:
+    """Return the options of a run of so many iterations, whose rate falls after 0.7 and 0.9 of them."""
+    milestones = [max(int(iterations * share), 1) for share in (0.7, 0.9)]
+    return {"train:total_iter": iterations, "train:scheduler:milestones": milestones}
+
+
 def _small(
     name: str, file: str, iterations: int, lr: float, network: Mapping[str, Any], *, searches: bool = False, **rest: Any
 ) -> System:
@@ -103,8 +109,7 @@ def _small(
         **(SMALL_SEARCH if searches else {}),
         **{f"network_g:{key}": value for key, value in network.items()},
         "train:optim_g:lr": lr,
-        "train:total_iter": iterations,
-        "train:scheduler:milestones": [int(iterations * 0.7), int(iterations * 0.9)],
+        **length_of(iterations),
         "train:scheduler:gamma": 0.3,
     }
     return System(name, f"options/baselines/{file}", overrides, **rest)
@@ -125,8 +130,7 @@ def _regression(task: str, iterations: int) -> System:
         "imle:samples_per_level": 1,
         "imle:pool_size": 8,
         "imle:reuse": 1,
-        "train:total_iter": iterations,
-        "train:scheduler:milestones": [int(iterations * 0.7), int(iterations * 0.9)],
+        **length_of(iterations),
     }
     return System("regression (the tower)", f"tools/paper/options/train_small_{task}.yml", overrides)
 

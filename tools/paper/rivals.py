@@ -10,7 +10,7 @@ from paper.cached_runs import kept_json
 from paper.charts import draw_bars
 from paper.networks import TEXT
 from paper.pages import consistency_cell, folder_of, table, with_other_tasks, write_target
-from paper.presets import GPU_SIZES, SMALL_SIZES, System
+from paper.presets import GPU_SIZES, SMALL_SIZES, System, length_of
 from paper.run_conditions import machine, trained_at
 from paper.sample_cost import ABOUT as COST_ABOUT
 from paper.sample_cost import HEADER as COST
@@ -125,18 +125,13 @@ def reproduce_rivals(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
 def systems(bench: Workbench, task: str) -> dict[str, System]:
     """Return a task's rivals by name, each for as many iterations as TIM."""
     tim = bench.preset.tim(task)
-    length = _length(bench.run(tim, bench.preset.seeds[0]).iterations())
+    length = length_of(bench.run(tim, bench.preset.seeds[0]).iterations())
     found = {}
     for rival in RIVALS[bench.preset.name]:
         file = f"options/baselines/{rival.option_file.format(task=task)}" if rival.option_file else tim.option_file
         overrides = {**rival.overrides, **length} if rival.option_file else {**tim.overrides, **rival.overrides}
         found[rival.name] = System(rival.name, file, overrides, several=rival.several)
     return found
-
-
-def _length(iterations: int) -> dict[str, Any]:
-    milestones = [max(int(iterations * share), 1) for share in (0.7, 0.9)]
-    return {"train:total_iter": iterations, "train:scheduler:milestones": milestones}
 
 
 def _equal_time(bench: Workbench, task: str) -> dict[str, Any]:
@@ -161,7 +156,7 @@ def _trained(bench: Workbench, task: str, iterations: Mapping[str, int]) -> dict
     return {
         name: one
         if iterations[name] == total
-        else replace(one, overrides={**one.overrides, **_length(iterations[name])})
+        else replace(one, overrides={**one.overrides, **length_of(iterations[name])})
         for name, one in found.items()
     }
 

@@ -11,6 +11,7 @@ from basicsr.data import build_dataset
 from paper.cached_runs import kept_json
 from paper.pages import table, write_target
 from paper.parallel_runs import Run, train_all
+from paper.presets import length_of
 from paper.run_conditions import machine
 from paper.sample_cost import parameters_of
 from paper.workbench import evenly_spread
@@ -124,8 +125,7 @@ def tower_runs(
 ) -> dict[str, Run]:
     """Return the training runs, which differ in the distance alone, by label."""
     file = root / "tools" / "towers" / "options" / TOWERS[LIKE].option_file
-    milestones = [int(iters * 0.7), int(iters * 0.9)]
-    length = {"train:total_iter": iters, "train:scheduler:milestones": milestones, "train:ema_decay": EMA_DECAY}
+    length = {**length_of(iters), "train:ema_decay": EMA_DECAY}
     return {label: Run(file, {**data, **length, **change}, "distances") for label, change in changes.items()}
 
 
