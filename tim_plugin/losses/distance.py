@@ -86,6 +86,7 @@ class PerceptualDistance(nn.Module):
             ``bundled``, or ``none`` with random weights, else ``lpips``.
         seed: Of random weights.
         soften: How much less the flat parts of an image count (:func:`soft_unit`); 0: as much as any, as in LPIPS.
+        pixels: Weight of the pixels' squared difference, summed over R, G, B, which is added; 0: LPIPS.
 
     Attributes:
         name: What the figures are to be called: ``LPIPS (vgg16)``, or else what was used.
@@ -108,11 +109,10 @@ class PerceptualDistance(nn.Module):
         calibration: str | None = None,
         seed: int = 0,
         soften: float = 0.0,
+        pixels: float = 0.0,
     ) -> None:
         super().__init__()
-        if isinstance(soften, bool) or not isinstance(soften, Real) or not 0 <= soften < math.inf:
-            raise TimError(f"soften {soften!r} is not a number of 0 or more")
-        self.soften = float(soften)
+        self.soften, self.pixels = _at_least_0("soften", soften), _at_least_0("pixels", pixels)
         weights, calibration = _by_default(backbone, weights, calibration)
         if calibration not in _CALIBRATIONS:
             raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), _CALIBRATIONS)}")
@@ -120,6 +120,7 @@ class PerceptualDistance(nn.Module):
         heads = _heads(backbone, weights, calibration, own_heads)
         self.name = _name(backbone, weights, calibration, seed) + self._share_of_maps(backbone, weights, heads)
         self.name += f", softened by {self.soften:g}" if self.soften else ""
+        self.name += f", and {self.pixels:g} times the squared pixel difference" if self.pixels else ""
         # LPIPS's own constants, for inputs 2 x - 1.
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
@@ -144,6 +145,8 @@ class PerceptualDistance(nn.Module):
             if self.roots is not None:
                 roots = self.roots.split(self.trunk.channels, dim=1)  # (1, C_l, 1, 1) each
                 maps = [one * root for one, root in zip(maps, roots, strict=True)]
+            if self.pixels:
+                maps = [*maps, math.sqrt(self.pixels) * images.to(self.scale.dtype).expand(-1, 3, -1, -1)]
             return _with_weights(maps, weight)
 
     def prepared(self, images: Tensor) -> Tensor:
@@ -201,6 +204,12 @@ class PerceptualDistance(nn.Module):
         """Return features (N, C, H, W) of unit norm at each position, as LPIPS has them."""
         norm = features.square().sum(dim=1, keepdim=True).clamp_min(_TINY).sqrt()
         return features / (norm + 1e-10)  # the constant is LPIPS's
+
+
+def _at_least_0(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
+        raise TimError(f"{name} {value!r} is not a number of 0 or more")
+    return float(value)
 
 
 def soft_unit(features: Tensor, soften: float) -> Tensor:

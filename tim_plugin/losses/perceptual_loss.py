@@ -38,12 +38,13 @@ class PerceptualDistanceLoss(_DistanceLoss):
         calibration: ``lpips``, ``bundled`` or ``none``: how channels are weighted.
         seed: Of random weights.
         soften: How much less flat parts of an image count; 0: as much as any, as in LPIPS.
+        pixels: Weight of the pixels' squared difference, which is added; 0: none, as in LPIPS.
 
     Attributes:
         distance: The distance itself, which TIMModel searches with.
 
     Raises:
-        TimError: An unknown name, weights that are not there, or ``soften`` below 0.
+        TimError: An unknown name, weights that are not there, or ``soften`` or ``pixels`` below 0.
     """
 
     def __init__(
@@ -55,10 +56,16 @@ class PerceptualDistanceLoss(_DistanceLoss):
         calibration: str = "lpips",
         seed: int = 0,
         soften: float = 0.0,
+        pixels: float = 0.0,
     ) -> None:
         try:
             distance = PerceptualDistance(
-                backbone=backbone, weights=weights, calibration=calibration, seed=seed, soften=soften
+                backbone=backbone,
+                weights=weights,
+                calibration=calibration,
+                seed=seed,
+                soften=soften,
+                pixels=pixels,
             )
         except TimError as error:
             raise TimError(f"perceptual_opt: {error}") from error

@@ -147,6 +147,12 @@ class DistanceSpec(Section):
         least=0,
         most=1_000,
     )
+    pixels: float = option(
+        0.0,
+        "Weight of the pixels' squared difference (summed over R, G, B), which is added: 0, as in LPIPS, none.",
+        least=0,
+        most=1_000_000,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

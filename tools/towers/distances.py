@@ -27,14 +27,16 @@ TARGET, LIKE, HELD_OUT = "distances", "sr8x-small", "photographs"
 SHOWN_INPUTS, SHOWN_SAMPLES = 4, 4
 SOFTEN = 1.0
 EMA_DECAY = 0.99  # over few steps: a slower mean would still hold the untrained weights
-MOVED = {"imle:shift_px": 3}
+SHIFT_PX = 3
+PIXELS = 20.0  # bicubic enlargement has a sixth of its distance from them
 ABOUT = f"""The network and the data of `{LIKE}`, trained from one seed for the same steps by each distance, and judged
 by EfficientNet-Lite0's features, which is none of them, on the middle 128x128 pixels of photographs that were held
-out. Moved: sample and target are moved alike at random before they are compared (`imle: shift_px`). Softened: flat
-surfaces count less (`perceptual_opt: soften`). Refined: by gradient steps on the chosen latents (`imle:
-refine_steps`). {NUM_SAMPLES} samples of single inputs, {SEVERAL} of each in sets; what
-the columns are is said on [the towers' page](judged.md). SqueezeNet's first convolution has a stride of 2, those of
-VGG16 have a stride of 1."""
+out. In all of them sample and target are moved alike by up to {SHIFT_PX} pixels at random before they are compared
+(`imle: shift_px`). Pixels: the squared difference of the pixels is added (`perceptual_opt: pixels: {PIXELS:g}`).
+Softened: flat surfaces count less (`perceptual_opt: soften: {SOFTEN:g}`). Refined: by two gradient steps on the chosen
+latents (`imle: refine_steps`). {NUM_SAMPLES} samples of single inputs, {SEVERAL} of each in sets; what the columns are
+is said on [the towers' page](judged.md). SqueezeNet's first convolution has a stride of 2, those of VGG16 have a stride
+of 1."""
 
 
 def distances(features: str, teacher: str) -> dict[str, dict[str, Any]]:
@@ -46,24 +48,21 @@ def distances(features: str, teacher: str) -> dict[str, dict[str, Any]]:
     """
     ours = _of("tim_small", "bundled", "bundled")
     squeezenet, vgg16 = _of("squeezenet1_1", features, "none"), _of("vgg16", teacher, "none")
-    soft = {**MOVED, "train:perceptual_opt:soften": SOFTEN}
-    fine = {**soft, "imle:refine_steps": 2}
+    soft = {"train:perceptual_opt:soften": SOFTEN}
     return {
-        "tim_small, moved": {**ours, **MOVED},
-        "tim_small, moved, softened": {**ours, **soft},
+        "tim_small": ours,
         "SqueezeNet": squeezenet,
-        "SqueezeNet, moved": {**squeezenet, **MOVED},
-        "SqueezeNet, moved, softened": {**squeezenet, **soft},
-        "SqueezeNet, moved, softened, refined": {**squeezenet, **fine},
-        "VGG16, moved": {**vgg16, **MOVED},
-        "VGG16, moved, softened": {**vgg16, **soft},
-        "VGG16, moved, softened, refined": {**vgg16, **fine},
+        "VGG16": vgg16,
+        "VGG16 and pixels": {**vgg16, "train:perceptual_opt:pixels": PIXELS},
+        "VGG16, softened": {**vgg16, **soft},
+        "VGG16, softened, refined": {**vgg16, **soft, "imle:refine_steps": 2},
+        "SqueezeNet, softened": {**squeezenet, **soft},
     }
 
 
 def _of(backbone: str, weights: str, calibration: str) -> dict[str, Any]:
-    section = {"backbone": backbone, "weights": weights, "calibration": calibration}
-    before = {"imle:shift_px": 0, "imle:refine_steps": 0, "train:perceptual_opt:soften": 0}
+    section = {"backbone": backbone, "weights": weights, "calibration": calibration, "soften": 0, "pixels": 0}
+    before = {"imle:shift_px": SHIFT_PX, "imle:refine_steps": 0}
     return {**before, **{f"train:perceptual_opt:{key}": value for key, value in section.items()}}
 
 
