@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tim_plugin.imle.types import Weighted
 from tim_plugin.losses.backbones import BACKBONES
 from tim_plugin.losses.distance import PerceptualDistance, PixelDistance, soft_unit
 from tim_plugin.utils.errors import TimError
@@ -177,10 +178,29 @@ def test_a_softened_distance_minds_grain_less_beside_an_edge():
     )
 
 
-@pytest.mark.parametrize("soften", [-1, float("nan"), float("inf"), True, "1"])
-def test_what_cannot_soften_is_refused(soften):
-    with pytest.raises(TimError, match="soften .* is not a number of 0 or more"):
-        PerceptualDistance("tim_small", soften=soften)
+def test_a_squared_pixel_difference_is_added():
+    a, b = pair(3)
+    weighted, plain = PerceptualDistance("tim_small", pixels=20), PerceptualDistance("tim_small")
+    torch.testing.assert_close(weighted(a, b), plain(a, b) + 20 * (a - b).square().sum(dim=1).mean(dim=(1, 2)))
+    grey = a[:, :1], b[:, :1]  # is compared as R, G and B that are equal
+    torch.testing.assert_close(
+        weighted(*grey), plain(*grey) + 60 * (grey[0] - grey[1]).square().flatten(1).mean(dim=1)
+    )
+    half = torch.zeros(3, 1, *a.shape[-2:])
+    half[..., : a.shape[-1] // 2] = 1
+    target = weighted.features(Weighted(b, half))
+    added = weighted.distance(weighted.features(a), target) - plain.distance(
+        plain.features(a), plain.features(Weighted(b, half))
+    )
+    torch.testing.assert_close(added, 20 * ((a - b).square().sum(dim=1) * half[:, 0]).mean(dim=(1, 2)))
+    assert weighted.name == "tim_small feature distance, and 20 times the squared pixel difference"
+
+
+@pytest.mark.parametrize("name", ["soften", "pixels"])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), True, "1"])
+def test_what_is_no_number_of_0_or_more_is_refused(name, value):
+    with pytest.raises(TimError, match=f"{name} .* is not a number of 0 or more"):
+        PerceptualDistance("tim_small", **{name: value})
 
 
 @pytest.mark.parametrize("make", [PixelDistance, lambda: PerceptualDistance(backbone="alexnet", weights="random")])

@@ -46,21 +46,21 @@ def test_towers_are_trained_by_each_distance_and_judged(project_copy, photos, ti
     blocks = list(torchvision.models.vgg16(weights=None).features.state_dict().items())[:4]  # up to the first map
     torch.save(dict(blocks), tmp_path / "vgg16.pth")
     weights = [str(tmp_path / name) for name in ("squeeze.pth", "vgg16.pth")]
-    chosen = {key: one for key, one in distances.distances(*weights).items() if key.endswith(", softened")}
+    chosen = {key: one for key, one in distances.distances(*weights).items() if "softened" not in key}
     monkeypatch.setattr(distances, "distances", lambda features, teacher: chosen)
 
     content = distances.compare_distances(project_copy, tmp_path / "data", *weights, 2, 1, "cpu")
-    assert list(content["rows"]) == [f"{name}, moved, softened" for name in ("tim_small", "SqueezeNet", "VGG16")]
+    assert list(content["rows"]) == ["tim_small", "SqueezeNet", "VGG16", "VGG16 and pixels"]
     means = [one["lpips"]["mean"] for one in content["rows"].values()]
-    assert len(set(means)) == 3  # three towers, not one
+    assert len(set(means)) == 4  # four towers, not one
     saved = [json.loads(one.read_text()) for one in (project_copy / "experiments").glob("distances_*/options.json")]
     assert {one["train"]["perceptual_opt"]["backbone"] for one in saved} == {"tim_small", "squeezenet1_1", "vgg16"}
-    assert {one["train"]["perceptual_opt"]["soften"] for one in saved} == {1.0}
+    assert {one["train"]["perceptual_opt"]["pixels"] for one in saved} == {0, distances.PIXELS}
     assert {one["train"]["total_iter"] for one in saved} == {2} and {one["imle"]["shift_px"] for one in saved} == {3}
     page = (project_copy / "docs" / "models" / "distances.md").read_text()
-    assert "| VGG16, moved, softened |" in page and "| without a network | - |" in page and "- iterations: 2" in page
+    assert "| VGG16 and pixels |" in page and "| without a network | - |" in page and "- iterations: 2" in page
     sheet = read_image(project_copy / "docs" / "models" / "distances.jpg").rgb
-    assert sheet.shape[-2] > 4 * 3 * 64  # four inputs, a row for each tower
+    assert sheet.shape[-2] > 4 * 4 * 64  # four inputs, a row for each tower
 
     monkeypatch.setattr(judge.Judge, "tower", None)  # is not asked again
     assert distances.compare_distances(project_copy, tmp_path / "data", *weights, 2, 1, "cpu") == content
@@ -69,16 +69,15 @@ def test_towers_are_trained_by_each_distance_and_judged(project_copy, photos, ti
 def test_each_distance_is_trained_with_its_own_options():
     found = distances.distances("S", "V")
     read = {
-        label: tuple(one[f"train:perceptual_opt:{key}"] for key in ("backbone", "weights", "soften"))
+        label: tuple(one[f"train:perceptual_opt:{key}"] for key in ("backbone", "weights", "soften", "pixels"))
         for label, one in found.items()
     }
-    assert read["SqueezeNet"] == ("squeezenet1_1", "S", 0) and read["VGG16, moved, softened"] == ("vgg16", "V", 1)
-    assert read["tim_small, moved"] == ("tim_small", "bundled", 0)
-    moved = {label for label, one in found.items() if one["imle:shift_px"]}
-    assert moved == {label for label in found if ", moved" in label}
-    assert {label for label, one in found.items() if one["imle:refine_steps"]} == {
-        label for label in found if label.endswith(", refined")
-    }
+    assert read["SqueezeNet"] == ("squeezenet1_1", "S", 0, 0) and read["VGG16, softened"] == ("vgg16", "V", 1, 0)
+    assert read["tim_small"] == ("tim_small", "bundled", 0, 0)
+    assert read["VGG16 and pixels"] == ("vgg16", "V", 0, distances.PIXELS)
+    assert {one["imle:shift_px"] for one in found.values()} == {3}
+    refined = {label for label, one in found.items() if one["imle:refine_steps"]}
+    assert refined == {"VGG16, softened, refined"}
 
 
 @pytest.mark.parametrize(
