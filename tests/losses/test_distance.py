@@ -183,9 +183,7 @@ def test_a_squared_pixel_difference_is_added():
     weighted, plain = PerceptualDistance("tim_small", pixels=20), PerceptualDistance("tim_small")
     torch.testing.assert_close(weighted(a, b), plain(a, b) + 20 * (a - b).square().sum(dim=1).mean(dim=(1, 2)))
     grey = a[:, :1], b[:, :1]  # is compared as R, G and B that are equal
-    torch.testing.assert_close(
-        weighted(*grey), plain(*grey) + 60 * (grey[0] - grey[1]).square().flatten(1).mean(dim=1)
-    )
+    torch.testing.assert_close(weighted(*grey), plain(*grey) + 60 * (grey[0] - grey[1]).square().flatten(1).mean(dim=1))
     half = torch.zeros(3, 1, *a.shape[-2:])
     half[..., : a.shape[-1] // 2] = 1
     target = weighted.features(Weighted(b, half))
