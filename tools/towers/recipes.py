@@ -266,6 +266,7 @@ TOWERS = {
         trivial="the ten components alone",
         limits="28x28 digits only, centred as MNIST centres them.",
         perceptual=False,
+        goes_on_from="19ba7db",
     ),
     "layout-camvid-small": Shipped(
         "train_layout_camvid_small.yml",

@@ -47,7 +47,8 @@ def bench(project_copy, photos, tiny_network, tmp_path, monkeypatch):
         for key in SIZES:
             value = tiny_network[key]
             opt["network_g"][key] = [value[0]] * levels if isinstance(value, list) else value
-        opt["imle"].update(samples_per_level=2, pool_size=4, reuse=2, search_batch=2)
+        if "imle" in opt:  # not where a tower is trained on without a search
+            opt["imle"].update(samples_per_level=2, pool_size=4, reuse=2, search_batch=2)
         opt["datasets"]["train"]["batch_size_per_gpu"] = 2
         opt["train"]["total_iter"] = 2
         opt["logger"].update(print_freq=1)
