@@ -88,12 +88,13 @@ def run_digits_demo(root: Path, mnist: Path | None = None) -> dict[str, Any]:
     return measures
 
 
-def write_figure1(trained: Trained, result: Path) -> dict[str, Any]:
+def write_figure1(trained: Trained, result: Path, digits: int | None = None) -> dict[str, Any]:
     """Sample and measure unseen digits, and write ``figure_1a.png`` and ``figure_1b.png``.
 
     Args:
         trained: The demo.
         result: Folder of the pictures, made if it is not there.
+        digits: How many are measured for figure 1b; None: MEASURED_DIGITS.
 
     Returns:
         The measures, with those of training.
@@ -106,12 +107,12 @@ def write_figure1(trained: Trained, result: Path) -> dict[str, Any]:
 
     measures = {"task": "mnist_pca", **trained.measures, **measure(DEMO, trained, on_image=on_image)}
     write_png(result / "figure_1a.png", contact_sheet(sheet, max_samples=DEMO.shown_samples))
-    measures["figure_1b"] = _write_figure_1b(trained, result / "figure_1b.png")
+    measures["figure_1b"] = _write_figure_1b(trained, result / "figure_1b.png", digits or MEASURED_DIGITS)
     return measures
 
 
-def _write_figure_1b(trained: Trained, path: Path) -> dict[str, Any]:
-    planes, errors, spread = _predict(trained)
+def _write_figure_1b(trained: Trained, path: Path, digits: int) -> dict[str, Any]:
+    planes, errors, spread = _predict(trained, digits)
     quantiles = [plane.quantiles() for plane in planes]
     real = [one for one, _ in quantiles]
     _draw(planes[:SHOWN_PLANES], real, path)
@@ -148,13 +149,13 @@ def digit_data(mnist: Path | None) -> dict[str, str]:
     return {**overrides, **bases, "network_g:degradation:basis": files["train"]}
 
 
-def _predict(trained: Trained) -> tuple[list[Plane], list[float], list[float]]:
-    """Predict for each measured digit: figure 1b's points, errors of the first ten coordinates, spread of pixels."""
+def _predict(trained: Trained, digits: int) -> tuple[list[Plane], list[float], list[float]]:
+    """For each of the first digits: figure 1b's points, errors of the first ten coordinates, spread of pixels."""
     train_set, val_set = (trained.opt["datasets"][phase] for phase in ("train", "val"))
     basis = fit_to_digits(str(train_set["dataroot_gt"]), 12)
     known = _coordinates(read_digits(str(train_set["dataroot_gt"])).float() / 255, basis)  # (n, 12)
     planes, errors, spread = [], [], []
-    for index, digit in enumerate(read_digits(str(val_set["dataroot_gt"]))[:MEASURED_DIGITS].float() / 255):
+    for index, digit in enumerate(read_digits(str(val_set["dataroot_gt"]))[:digits].float() / 255):
         observed = Observed(trained.tower.degradation.degrade(digit).lq[None])
         samples = sample_image(trained.tower, observed, PREDICTIONS, SEED, index, max_samples_per_batch=100)
         real = _coordinates(digit[None], basis)[0]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
+import struct
+from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from demos import digits_demo as digits
-from paper import cached_runs, targets
+from paper import cached_runs, figure1, targets
 from paper.targets import reproduce
 from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils.errors import TimError
 
+ROOT = Path(__file__).resolve().parents[3]
 SIZES = ("trunk_channels", "growth_channels", "num_blocks", "mapping_width", "mapping_layers")
 
 
@@ -31,8 +37,8 @@ def asked(project_copy, arguments, tiny_network, monkeypatch):
     monkeypatch.setattr(digits, "MEASURED_DIGITS", 2)
     monkeypatch.setattr(digits, "PREDICTIONS", 20)
 
-    def call(target="fig1", tasks=None):
-        reproduce(project_copy, arguments(tasks=tasks, data=project_copy, target=target))
+    def call(target="fig1", tasks=None, mnist=None):
+        reproduce(project_copy, arguments(tasks=tasks, data=project_copy, target=target, mnist=mnist))
 
     return call
 
@@ -65,6 +71,25 @@ def test_figure_1_goes_on_where_it_was_killed_and_is_trained_once(asked, project
     asked()
     assert seen == [3] and json.loads((folder / "fig1.json").read_text())["measures"] == first["measures"]
     assert "# Figure 1" in capsys.readouterr().out
+
+
+def test_on_mnist_it_is_of_the_packages_tower(asked, project_copy, monkeypatch, tmp_path):
+    monkeypatch.setattr(figure1, "OF_MNIST", 3)
+    shapes = torch.rand(60, 1, 7, 7, generator=torch.Generator().manual_seed(0))
+    pixels = torch.nn.functional.interpolate(shapes, (28, 28), mode="bilinear").mul(255).round().byte()
+    for name, count in zip(digits.MNIST_FILES.values(), (60, 9), strict=True):
+        header = struct.pack(">4I", 2051, count, 28, 28)
+        (tmp_path / name).write_bytes(gzip.compress(header + pixels[:count].numpy().tobytes()))
+    card = project_copy / "docs" / "models" / "mnist-pca.json"
+    card.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "models" / card.name, card)
+    asked(mnist=tmp_path)
+    found = json.loads((project_copy / "docs" / "results" / "small" / "fig1.json").read_text())
+    told = json.loads(card.read_text())["conditions"]
+    assert found["conditions"]["tower"] == "mnist-pca" and found["conditions"]["data_set"] == "MNIST"
+    assert found["conditions"]["iterations"] == told["iterations"] and "run" not in found["conditions"]
+    assert found["measures"]["figure_1b"]["digits"] == 3 and found["measures"]["parameters"] == 408822
+    assert not (project_copy / "experiments").exists()  # nothing is trained
 
 
 def test_a_page_of_mnist_is_not_replaced_by_other_digits(asked, project_copy, monkeypatch, capsys):
