@@ -58,7 +58,7 @@ def test_the_plain_step_is_bit_for_bit_a_backward_pass_and_a_step(build, step, f
     plain.feed_data({"lq": model.lq, "gt": model.gt})
     plain.pool.offer({"lq": plain.lq, "gt": plain.gt})
     examples = plain.pool.next_batch(BATCH, partial(plain._search, 1))
-    losses = plain._losses(examples.pyramids, plain._jittered(examples.latents, 1))
+    losses = plain._losses(examples.pyramids, [plain._jittered(examples.latents, 1)])
     torch.stack(tuple(losses.values())).sum().backward()
     plain.optimizer_g.step()
     assert farthest(model.net_g, plain.net_g) == 0

@@ -61,7 +61,7 @@ def test_reuse_one_equals_a_search_at_every_step(options):
         order = torch.randperm(2, generator=keyed_generator("pool", 0, 0, iteration - 1))
         reference.optimizer_g.zero_grad()
         shuffled = reference.search.pyramids({key: data[key][order] for key in ("lq", "gt")})
-        sum(reference._losses(shuffled, latents.index(order)).values()).backward()
+        sum(reference._losses(shuffled, [latents.index(order)]).values()).backward()
         reference.optimizer_g.step()
         found.append(order)
     for mine, theirs in zip(model.net_g.parameters(), reference.net_g.parameters(), strict=True):

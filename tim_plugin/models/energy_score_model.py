@@ -11,15 +11,13 @@ from torch import Tensor
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pyramid import Pyramids, pyramids_of
 from tim_plugin.imle.types import coarsest
-from tim_plugin.losses.energy_score import energy_score
+from tim_plugin.losses.energy_score import SAMPLES, energy_score
 from tim_plugin.models.optimisation import Part, require_finite
 from tim_plugin.models.tower_model import TowerModel
 from tim_plugin.options.checks import check_options
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.seeds import keyed_generator
 from tim_plugin.utils.trees import split, take, tile
-
-SAMPLES = 2  # of each target: the fewest that are pushed apart
 
 
 class EnergyScoreModel(TowerModel):

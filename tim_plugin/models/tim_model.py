@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, ExamplePool, crop_size, size_of
 from tim_plugin.imle.pyramid import Pyramids, moved
-from tim_plugin.imle.types import features_of_target
+from tim_plugin.imle.types import coarsest, features_of_target
+from tim_plugin.losses.energy_score import SAMPLES, energy_score
 from tim_plugin.models.ahead_search import AheadSearch, Setting
 from tim_plugin.models.optimisation import DTYPES, Part, require_finite
 from tim_plugin.models.pool_search import Found, PoolSearch
@@ -24,7 +25,7 @@ from tim_plugin.options.checks import check_options
 from tim_plugin.options.schema import ImleSpec
 from tim_plugin.options.values import build_spec
 from tim_plugin.utils.seeds import keyed_generator
-from tim_plugin.utils.trees import split
+from tim_plugin.utils.trees import split, tile
 
 
 class Waiting(NamedTuple):
@@ -100,9 +101,10 @@ class TIMModel(TowerModel):
         self._share_threads()
         latents = self._jittered(examples.latents, current_iter)
         total = latents.batch_size
-        parts = split((examples.pyramids, latents), -(-total // self.train_spec.accumulate), total)
+        of_step = [latents, *self._others(examples.pyramids, total, current_iter)]
+        parts = split((examples.pyramids, of_step), -(-total // self.train_spec.accumulate), total)
         offset = self._offset(current_iter)
-        parts = [Part(part.batch_size / total, partial(self._losses, one, part, offset)) for one, part in parts]
+        parts = [Part(part[0].batch_size / total, partial(self._losses, one, part, offset)) for one, part in parts]
         self.take_step(current_iter, parts)
 
     def logged(self) -> dict[str, float]:
@@ -110,19 +112,25 @@ class TIMModel(TowerModel):
         age = {"search_age": float(self.search_age)} if self.imle.search_ahead else {}
         return {"d_selected": self.selected_distance, **age}
 
-    def _losses(self, pyramids: Pyramids, latents: Latents, offset: tuple[int, int] | None = None) -> dict[str, Tensor]:
-        """Return each supervised level's distance to its target (paper, section 4.1), by name.
+    def _losses(
+        self, pyramids: Pyramids, latents: Sequence[Latents], offset: tuple[int, int] | None = None
+    ) -> dict[str, Tensor]:
+        """Return each supervised level's distance to its target (paper, section 4.1), by name, and its energy score.
 
         Args:
             pyramids: Conditions and targets of N examples.
-            latents: Those of the N examples.
+            latents: Those that were chosen for the N examples, and others, if the energy score is wanted.
             offset: By how many pixels images and targets are moved first.
 
         Raises:
             NonFiniteError: One is NaN or infinite.
         """
+        count, several = latents[0].batch_size, len(latents)
+        conditions, of_all = pyramids.conditions, latents[0]
+        if several > 1:  # in one pass, since processes average their gradients after each
+            conditions, of_all = tile(conditions, several), Latents.concatenate(latents)
         with self.step.autocast():
-            images = self.net_g(pyramids.conditions, latents)
+            images = self.net_g(conditions, of_all)
         losses = {}
         for level in self.search.supervised():
             image, target = images[level], pyramids.targets[level]
@@ -130,11 +138,25 @@ class TIMModel(TowerModel):
                 image, target = moved(image, offset, self.imle.shift_px), moved(target, offset, self.imle.shift_px)
             with torch.no_grad():
                 target_features = features_of_target(self.distance, target)
-            distances = self.distance.distance(self.distance.features(image), target_features)  # (N,)
+            found = self.distance.features(image)
+            chosen, *others = split(found, count, several * count) if several > 1 else [found]
+            distances = self.distance.distance(chosen, target_features)  # (N,)
             losses[f"l_level{level + 1}"] = self.loss_weight * distances.mean()
+            if others:
+                scores = energy_score(self.distance, others, target_features)
+                losses[f"l_energy_level{level + 1}"] = self.loss_weight * self.imle.energy_score * scores.mean()
         for name, loss in losses.items():
             require_finite(f"the loss {name}", loss)
         return losses
+
+    def _others(self, pyramids: Pyramids, count: int, current_iter: int) -> list[Latents]:
+        """Draw the latents of the samples that the energy score is of."""
+        if self.imle.energy_score == 0:
+            return []
+        shapes = self.get_bare_model(self.net_g).latent_shapes(*coarsest(pyramids.conditions).shape[-2:])
+        key = ("energy", self.opt["manual_seed"], self.opt["rank"], current_iter)
+        generator = keyed_generator(*key, device=self.device)
+        return [Latents.draw(shapes, count, generator) for _ in range(SAMPLES)]
 
     def _jittered(self, latents: Latents, current_iter: int) -> Latents:
         if self.imle.jitter == 0:

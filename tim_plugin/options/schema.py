@@ -71,6 +71,13 @@ class ImleSpec(Section):
         most=100,
     )
     refine_size: float = option(0.1, "Size of such a step, as a share of the norm.", above=0, most=1)
+    energy_score: float = option(
+        0.0,
+        "Weight of the energy score of two more samples of each target, drawn anew in each step, beside the distance "
+        "of the chosen one: samples then differ more. A step takes three times the memory.",
+        least=0,
+        most=1_000_000,
+    )
     search_ahead: bool = option(
         False, "Another process searches the next pool as soon as it is full, with the weights of that moment."
     )
