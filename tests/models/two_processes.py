@@ -127,7 +127,7 @@ def command_line(photos: Path, folder: Path, train: dict) -> dict:
     for key in ("is_train", "dist", "rank", "world_size"):
         opt.pop(key)
     opt["path"] = {"experiments_root": str(folder), "resume_state": None}
-    opt["imle"].update(reuse=3, pool_size=8)
+    opt["imle"].update(reuse=3, pool_size=8, energy_score=0.5)
     opt["datasets"]["train"].update(batch_size_per_gpu=2, dataset_enlarge_ratio=4)
     path = folder / "options.yml"
     if distributed.get_rank() == 0:
