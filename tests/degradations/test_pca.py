@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from idx_files import idx_content
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.pca import PrincipalComponents
 from tim_plugin.utils.digit_files import fit_to_digits, principal_components, read_digits
@@ -26,7 +27,7 @@ def degradation():
 
 def idx_file(path: Path, count=20, compress=True) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)
-    content = b"".join(value.to_bytes(4, "big") for value in (0x803, count, 28, 28)) + pixels.tobytes()
+    content = idx_content(pixels)
     path.write_bytes(gzip.compress(content) if compress else content)
     return path
 

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from faults.small_files import small_checkpoint
+from idx_files import idx_content
 from tim_plugin.data import prepare_record, rarity
 from tim_plugin.data.basicsr_pairs import check_pairs
 from tim_plugin.data.rarity_scan import compute_rarity
@@ -132,7 +133,7 @@ def _inputs(root: Path) -> Iterator[Kind]:
         read = lambda path, degradation=degradation: degradation.read(path.read_bytes(), str(path))  # noqa: E731
         is_png = name != "decompression"
         yield Kind(f"input of {name}", f"a.{'png' if is_png else 'jpg'}", content, read, is_checked=is_png)
-    digits = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (20, 28, 28)) + bytes(range(196)) * 4 * 20
+    digits = idx_content(np.tile(np.arange(196, dtype=np.uint8), 4 * 20).reshape(20, 28, 28))
     read = lambda path: read_digits.__wrapped__(str(path))  # noqa: E731
     yield Kind("digits", "train-images-idx3-ubyte", digits, read)
     yield Kind("packed digits", "train-images-idx3-ubyte.gz", gzip.compress(digits), read, is_checked=True)

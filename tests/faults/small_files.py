@@ -12,6 +12,7 @@ from torchvision.models import squeezenet1_1
 
 import tim_plugin.archs.tower_arch  # noqa: F401  registers it
 from faults.option_files import tower_options
+from idx_files import idx_content
 from tim_plugin.inference.video import VideoFiles
 from tim_plugin.utils.checkpoints import network_of, save_atomically
 from tim_plugin.utils.images import write_png
@@ -39,8 +40,8 @@ def small_files(folder: Path) -> Path:
         write_png(folder / "photos" / f"{index}.png", torch.rand(3, 32, 40))
         for sample in range(2):
             write_png(folder / "samples" / f"{index}_s0{sample}.png", torch.rand(3, 32, 40))
-    digits = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (5, 28, 28))
-    (folder / "digits.idx3").write_bytes(digits + np.random.default_rng(0).bytes(5 * 28 * 28))
+    digits = np.frombuffer(np.random.default_rng(0).bytes(5 * 28 * 28), np.uint8).reshape(5, 28, 28)
+    (folder / "digits.idx3").write_bytes(idx_content(digits))
     with VideoFiles([folder / "v.mp4"], 10) as video:
         for index in range(2):
             video.add(0, np.full((16, 16, 3), 60 * index, np.uint8))

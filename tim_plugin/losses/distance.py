@@ -146,13 +146,12 @@ class PerceptualDistance(nn.Module):
                 roots = self.roots.split(self.trunk.channels, dim=1)  # (1, C_l, 1, 1) each
                 maps = [one * root for one, root in zip(maps, roots, strict=True)]
             if self.pixels:
-                maps = [*maps, math.sqrt(self.pixels) * images.to(self.scale.dtype).expand(-1, 3, -1, -1)]
+                maps = [*maps, math.sqrt(self.pixels) * self._rgb(images)]
             return _with_weights(maps, weight)
 
     def prepared(self, images: Tensor) -> Tensor:
         """Return what the trunk is given for images (N, 3 or 1, H, W) nominally in [0, 1]: (N, 3, H', W')."""
-        rgb = images.to(self.scale.dtype).expand(-1, 3, -1, -1)  # a grey image's channel is repeated
-        return ((self._enlarged(rgb) * 2 - 1) - self.shift) / self.scale
+        return ((self._enlarged(self._rgb(images)) * 2 - 1) - self.shift) / self.scale
 
     def distance(self, a: list[Tensor], b: Features) -> Tensor:
         """Return the distance (N,) between features of N items each; ``b`` may be those of a weighted target."""
@@ -191,6 +190,10 @@ class PerceptualDistance(nn.Module):
                 "'lpips' has weights for all: use calibration: none"
             )
         return f", the first {found} of {all_maps} maps"
+
+    def _rgb(self, images: Tensor) -> Tensor:
+        """Return images (N, 3 or 1, H, W) as (N, 3, H, W) in the module's precision; a grey channel is repeated."""
+        return images.to(self.scale.dtype).expand(-1, 3, -1, -1)
 
     def _enlarged(self, images: Tensor) -> Tensor:
         short, smallest = min(images.shape[-2:]), self.trunk.min_px

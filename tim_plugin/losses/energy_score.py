@@ -15,7 +15,6 @@ from torch import Tensor
 from tim_plugin.imle.types import DistanceLike, Features
 from tim_plugin.losses.distance import WeightedMaps
 
-SAMPLES = 2  # of each target in a step of training: the fewest that are pushed apart
 _TINY = 1e-12  # below any squared difference that matters; keeps the derivative of the root finite at zero
 
 

@@ -10,14 +10,12 @@ from torch import Tensor
 
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pyramid import Pyramids, pyramids_of
-from tim_plugin.imle.types import coarsest
-from tim_plugin.losses.energy_score import SAMPLES, energy_score
+from tim_plugin.losses.energy_score import energy_score
 from tim_plugin.models.optimisation import Part, require_finite
-from tim_plugin.models.tower_model import TowerModel
+from tim_plugin.models.tower_model import SAMPLES, TowerModel
 from tim_plugin.options.checks import check_options
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.seeds import keyed_generator
-from tim_plugin.utils.trees import split, take, tile
+from tim_plugin.utils.trees import split, tile
 
 
 class EnergyScoreModel(TowerModel):
@@ -47,10 +45,7 @@ class EnergyScoreModel(TowerModel):
         """
         tower, total = self.get_bare_model(self.net_g), len(self.lq)
         pyramids = pyramids_of({"lq": self.lq, "gt": self.gt, **self.extra}, tower)
-        shapes = tower.latent_shapes(*coarsest(pyramids.conditions).shape[-2:])
-        key = ("energy", self.opt["manual_seed"], self.opt["rank"], current_iter)
-        generator = keyed_generator(*key, device=self.device)
-        latents = [Latents.draw(shapes, total, generator) for _ in range(SAMPLES)]
+        latents = self.fresh_latents(pyramids.conditions, total, current_iter)
         parts = split((pyramids, latents), -(-total // self.train_spec.accumulate), total)
         parts = [Part(latents[0].batch_size / total, partial(self._losses, one, latents)) for one, latents in parts]
         self.take_step(current_iter, parts)
@@ -68,7 +63,7 @@ class EnergyScoreModel(TowerModel):
             with torch.no_grad():
                 target_features = self.distance.features(target)
             found = self.distance.features(image)
-            samples = [take(found, slice(j * count, (j + 1) * count)) for j in range(SAMPLES)]
+            samples = split(found, count, SAMPLES * count)
             loss = self.loss_weight * energy_score(self.distance, samples, target_features).mean()
             require_finite(f"the loss l_level{level + 1}", loss)
             losses[f"l_level{level + 1}"] = loss

@@ -15,8 +15,8 @@ from torch import Tensor
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch, ExamplePool, crop_size, size_of
 from tim_plugin.imle.pyramid import Pyramids, moved
-from tim_plugin.imle.types import coarsest, features_of_target
-from tim_plugin.losses.energy_score import SAMPLES, energy_score
+from tim_plugin.imle.types import features_of_target
+from tim_plugin.losses.energy_score import energy_score
 from tim_plugin.models.ahead_search import AheadSearch, Setting
 from tim_plugin.models.optimisation import DTYPES, Part, require_finite
 from tim_plugin.models.pool_search import Found, PoolSearch
@@ -101,7 +101,9 @@ class TIMModel(TowerModel):
         self._share_threads()
         latents = self._jittered(examples.latents, current_iter)
         total = latents.batch_size
-        of_step = [latents, *self._others(examples.pyramids, total, current_iter)]
+        of_step = [latents]
+        if self.imle.energy_score:
+            of_step += self.fresh_latents(examples.pyramids.conditions, total, current_iter)
         parts = split((examples.pyramids, of_step), -(-total // self.train_spec.accumulate), total)
         offset = self._offset(current_iter)
         parts = [Part(part[0].batch_size / total, partial(self._losses, one, part, offset)) for one, part in parts]
@@ -148,15 +150,6 @@ class TIMModel(TowerModel):
         for name, loss in losses.items():
             require_finite(f"the loss {name}", loss)
         return losses
-
-    def _others(self, pyramids: Pyramids, count: int, current_iter: int) -> list[Latents]:
-        """Draw the latents of the samples that the energy score is of."""
-        if self.imle.energy_score == 0:
-            return []
-        shapes = self.get_bare_model(self.net_g).latent_shapes(*coarsest(pyramids.conditions).shape[-2:])
-        key = ("energy", self.opt["manual_seed"], self.opt["rank"], current_iter)
-        generator = keyed_generator(*key, device=self.device)
-        return [Latents.draw(shapes, count, generator) for _ in range(SAMPLES)]
 
     def _jittered(self, latents: Latents, current_iter: int) -> Latents:
         if self.imle.jitter == 0:

@@ -1,9 +1,16 @@
-"""What models share that train a tower on a distance: the distance, and a rate of its own for the mapping networks."""
+"""What models share that train a tower on a distance: that, the mapping networks' rate, latents of a step's samples."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from tim_plugin.imle.latents import Latents
+from tim_plugin.imle.types import Condition, coarsest
 from tim_plugin.models.sampling_model import SamplingModel
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.seeds import keyed_generator
+
+SAMPLES = 2  # of each target, for the energy score: the fewest that are pushed apart
 
 
 class TowerModel(SamplingModel):
@@ -35,3 +42,19 @@ class TowerModel(SamplingModel):
         ]
         self.optimizer_g = self.get_optimizer(optimizer, [group for group in groups if group["params"]], **options)
         self.optimizers.append(self.optimizer_g)
+
+    def fresh_latents(self, conditions: Sequence[Condition], count: int, current_iter: int) -> list[Latents]:
+        """Draw the latents of the samples that a step's energy score is of; they depend on seed, rank and step alone.
+
+        Args:
+            conditions: Of N examples, one a level.
+            count: N.
+            current_iter: The step.
+
+        Returns:
+            :data:`SAMPLES` times the latents of N examples.
+        """
+        shapes = self.get_bare_model(self.net_g).latent_shapes(*coarsest(conditions).shape[-2:])
+        key = ("energy", self.opt["manual_seed"], self.opt["rank"], current_iter)
+        generator = keyed_generator(*key, device=self.device)
+        return [Latents.draw(shapes, count, generator) for _ in range(SAMPLES)]

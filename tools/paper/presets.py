@@ -251,8 +251,7 @@ GPU_SIZES = {  # of every system: 128x128 outputs, 8x8 inputs to super-resolutio
     "val": None,
     "logger:save_checkpoint_freq": 1000,
     "logger:use_tb_logger": False,
-    "train:total_iter": GPU_ITERATIONS,
-    "train:scheduler:milestones": [GPU_ITERATIONS * 7 // 10, GPU_ITERATIONS * 9 // 10],
+    **length_of(GPU_ITERATIONS),
     "train:scheduler:gamma": 0.3,
 }
 GPU_TOWER = {  # 17 M parameters: a twelfth of the published tower, so three times its learning rate

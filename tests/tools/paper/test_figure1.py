@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import struct
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import torch
 import yaml
 
 from demos import digits_demo as digits
+from idx_files import idx_content
 from paper import cached_runs, figure1, targets
 from paper.targets import reproduce
 from tim_plugin.options.option_file import read_option_file
@@ -78,8 +78,7 @@ def test_on_mnist_it_is_of_the_packages_tower(asked, project_copy, monkeypatch, 
     shapes = torch.rand(60, 1, 7, 7, generator=torch.Generator().manual_seed(0))
     pixels = torch.nn.functional.interpolate(shapes, (28, 28), mode="bilinear").mul(255).round().byte()
     for name, count in zip(digits.MNIST_FILES.values(), (60, 9), strict=True):
-        header = struct.pack(">4I", 2051, count, 28, 28)
-        (tmp_path / name).write_bytes(gzip.compress(header + pixels[:count].numpy().tobytes()))
+        (tmp_path / name).write_bytes(gzip.compress(idx_content(pixels[:count, 0].numpy())))
     card = project_copy / "docs" / "models" / "mnist-pca.json"
     card.parent.mkdir(parents=True)
     shutil.copy(ROOT / "docs" / "models" / card.name, card)
