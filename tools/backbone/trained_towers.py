@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from paper.parallel_runs import Run
-from paper.presets import SMALL, System, length_of
+from paper.presets import SMALL
+from paper.systems import System, length_of
 from paper.workbench import Workbench
 from tim_plugin.losses.backbones import TIM_SMALL
 

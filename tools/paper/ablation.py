@@ -14,13 +14,14 @@ from torch.utils.data import DataLoader
 from paper.ablation_pictures import Samples, draw_samples, draw_variants, stack_samples
 from paper.pages import Stale, folder_of, spread, table, with_other_tasks, write_target
 from paper.parallel_runs import Run
-from paper.presets import ABLATIONS, System
+from paper.presets import ABLATIONS
 from paper.run_conditions import trained_at
 from paper.sample_cost import ABOUT as COST_ABOUT
 from paper.sample_cost import HEADER as COST
 from paper.sample_cost import cost_cells
 from paper.set_figures import all_figures, set_conditions, set_tables
 from paper.step_time import clock_of, kept_step_seconds
+from paper.systems import System
 from paper.workbench import SAMPLING_SEED, Workbench
 from tim_plugin.degradations.base import Observed
 from tim_plugin.imle.pyramid import condition_pyramid, target_pyramid

@@ -13,14 +13,14 @@ from paper.sample_cost import ABOUT as COST_ABOUT
 from paper.sample_cost import HEADER as COST
 from paper.sample_cost import cost_cells
 from paper.set_figures import set_tables
+from paper.systems import EVERY_LEVEL, TEXT
 from paper.workbench import Workbench
 
 OURS, THEIRS = "TIM", "TIM, the authors' network"
-TEXT = "TIM, every level reads the input"
 CHANGES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "sr16x": [
         (THEIRS, {"network_g:image_below": "signed"}),
-        (TEXT, {"network_g:condition_every_level": True}),
+        (TEXT, EVERY_LEVEL),
     ],
     "decompression": [(THEIRS, {"network_g:image_below": "none", "network_g:head_at": "trunk"})],
 }

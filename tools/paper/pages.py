@@ -98,12 +98,17 @@ def _other_conditions(theirs: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return f"was measured with another {other[0].replace('_', ' ')}" if other else ""
 
 
-def spread(values: Sequence[float]) -> str:
-    """Return mean and, of several, sample standard deviation, as text; ``-`` for none."""
+def spread(values: Sequence[float], form: str = ".3f") -> str:
+    """Return mean and, of several, sample standard deviation, as text; ``-`` for none.
+
+    Args:
+        values: Of one figure.
+        form: Of each number, as Python's format specification.
+    """
     if not values:
         return "-"
-    mean = f"{np.mean(values):.3f}"
-    return mean if len(values) == 1 else f"{mean} +- {np.std(values, ddof=1):.3f}"
+    mean = f"{np.mean(values):{form}}"
+    return mean if len(values) == 1 else f"{mean} +- {np.std(values, ddof=1):{form}}"
 
 
 def consistencies(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -113,5 +118,14 @@ def consistencies(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def consistency_cell(figures: Mapping[str, Any]) -> str:
     """Return mean and worst of each of :func:`consistencies`, as text; ``-`` for none."""
-    found = consistencies(figures)
-    return "; ".join(f"{one['mean']:.2f}, {one['worst']:.2f} {one['unit']}" for one in found) or "-"
+    return consistency_of_seeds([figures])
+
+
+def consistency_of_seeds(seeds: Sequence[Mapping[str, Any]]) -> str:
+    """Return :func:`consistency_cell` of several seeds: the mean as :func:`spread` has it, the worst of all."""
+    cells = []
+    for of_seeds in zip(*map(consistencies, seeds), strict=True):
+        worst = max if of_seeds[0]["worst"] > of_seeds[0]["mean"] else min  # of errors, and of agreements
+        means, unit = spread([one["mean"] for one in of_seeds], ".2f"), of_seeds[0]["unit"]
+        cells.append(f"{means}, {worst(one['worst'] for one in of_seeds):.2f} {unit}")
+    return "; ".join(cells) or "-"

@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from paper.cached_runs import kept_json
 from paper.charts import draw_bars
-from paper.networks import TEXT
+from paper.equal_time import Times, equal_time, trained_for
 from paper.pages import consistency_cell, folder_of, table, with_other_tasks, write_target
-from paper.presets import GPU_SIZES, SMALL_SIZES, System, length_of
-from paper.run_conditions import machine, trained_at
+from paper.presets import GPU_SIZES
+from paper.run_conditions import trained_at
 from paper.sample_cost import ABOUT as COST_ABOUT
 from paper.sample_cost import HEADER as COST
 from paper.sample_cost import cost_cells
 from paper.set_figures import all_figures, set_conditions, set_tables
-from paper.step_time import clock_of, step_seconds
+from paper.small_systems import SMALL_SIZES
+from paper.systems import EVERY_LEVEL, TEXT, System, length_of
 from paper.workbench import Workbench
 
 TASKS = ("sr16x", "colorization")
-TIM, FOLDER = "TIM", "reproduce_rivals"
+TIM = "TIM"
 Ways = Mapping[str, Mapping[str, Any]]
 ONE_WAY: Ways = {"": {}}
 TITLE = "# TIM beside what an expert would pick today"
@@ -50,7 +50,6 @@ class Rival(NamedTuple):
     several: bool = True
 
 
-EVERY_LEVEL = {"network_g:condition_every_level": True}
 PROJECT = {"network_g:consistency": "project"}
 PROJECTED = {"": {}, ", projected": {"consistency": "project"}}
 FLOW_WAYS = {f", {n} steps{what}": {"steps": n, **change} for what, change in PROJECTED.items() for n in (1, 5, 25)}
@@ -134,48 +133,23 @@ def systems(bench: Workbench, task: str) -> dict[str, System]:
     return found
 
 
-def _equal_time(bench: Workbench, task: str) -> dict[str, Any]:
-    """The rivals' seconds an iteration, and how many each takes in TIM's time; measured once, and kept."""
-    seed = bench.preset.seeds[0]
-    runs = {name: bench.run(system, seed) for name, system in systems(bench, task).items()}
-    key = {name: run.name() for name, run in runs.items()}
-
-    def measure() -> dict[str, Any]:
-        seconds, total = step_seconds(runs), runs[TIM].iterations()
-        iterations = {name: max(round(total * seconds[TIM] / one), 1) for name, one in seconds.items()}
-        clock = clock_of(runs[TIM])
-        where = machine(bench.root, bench.device)
-        return {"seconds": seconds, "iterations": iterations, "clock": clock, "hardware": where["hardware"]}
-
-    return kept_json(bench.root / "experiments" / FOLDER, f"equal_time_{task}", key, measure)
-
-
-def _trained(bench: Workbench, task: str, iterations: Mapping[str, int]) -> dict[str, System]:
-    """Return the rivals for so many iterations each; one of TIM's number is left as it is, and so is its run."""
-    found, total = systems(bench, task), bench.run(bench.preset.tim(task), bench.preset.seeds[0]).iterations()
-    return {
-        name: one
-        if iterations[name] == total
-        else replace(one, overrides={**one.overrides, **length_of(iterations[name])})
-        for name, one in found.items()
-    }
+def _times(bench: Workbench, task: str) -> Times:
+    return equal_time(bench, f"rivals_{task}", systems(bench, task))
 
 
 def _measured(bench: Workbench, task: str) -> dict[str, dict[str, Any]]:
     """Figures and costs by rival and way of sampling, of runs that take equal time."""
-    time, seed = _equal_time(bench, task), bench.preset.seeds[0]
-    trained = _trained(bench, task, time["iterations"])
+    times, seed = _times(bench, task), bench.preset.seeds[0]
+    trained = {name: trained_for(bench, one, times.iterations[name]) for name, one in systems(bench, task).items()}
     runs = {name: bench.run(system, seed) for name, system in trained.items()}
     paths = dict(zip(runs, bench.train(list(runs.values())), strict=True))
     rows = {}
     for rival in RIVALS[bench.preset.name]:
-        iterations, seconds = time["iterations"][rival.name], time["seconds"][rival.name]
-        training = {"iterations": iterations, "seconds_an_iteration": seconds, "minutes": iterations * seconds / 60}
         for way, sampling in rival.ways.items():
             system = replace(trained[rival.name], sampling=sampling)
             figures = all_figures(bench, system, paths[rival.name])
             names = {"rival": rival.name, "run": runs[rival.name].name()}
-            rows[rival.name + way] = {**figures, "training": training, **names}
+            rows[rival.name + way] = {**figures, "training": times.training(rival.name), **names}
     return rows
 
 
@@ -184,18 +158,19 @@ def _is_stale(bench: Workbench, task: str, rows: Mapping[str, Mapping[str, Any]]
     names = [rival.name + way for rival in RIVALS[bench.preset.name] for way in rival.ways]
     if list(rows) != names:
         return True
-    trained = _trained(bench, task, {row["rival"]: row["training"]["iterations"] for row in rows.values()})
-    runs = {name: bench.run(system, bench.preset.seeds[0]).name() for name, system in trained.items()}
-    return any(runs[row["rival"]] != row["run"] for row in rows.values())
+    known, seed = systems(bench, task), bench.preset.seeds[0]
+    return any(
+        bench.run(trained_for(bench, known[row["rival"]], row["training"]["iterations"]), seed).name() != row["run"]
+        for row in rows.values()
+    )
 
 
 def _conditions(bench: Workbench, task: str, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    time = _equal_time(bench, task)
     return {
         **bench.conditions(),
         **set_conditions(bench),
         "training_seed": bench.preset.seeds[0],
-        "training_time": f"{time['clock']}, on {time['hardware']}",
+        "training_time": _times(bench, task).clock,
         **trained_at(bench.root, [row["run"] for row in rows.values()]),
     }
 

@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from paper.cached_runs import content_of, kept_json
 from paper.pages import spread, table
-from paper.presets import System
 from paper.run_conditions import machine
 from paper.sample_cost import AT_ONCE as COSTED_AT_ONCE
 from paper.sample_cost import sample_cost
+from paper.systems import System
 from paper.workbench import AT_ONCE, SAMPLING_SEED, Workbench
 from tim_plugin.metrics.cases import Case
 from tim_plugin.metrics.feature_extractors import Extractor

@@ -1,21 +1,20 @@
-"""Tables 2, 3 and 4: TIM beside the compared systems, trained as the preset says, by the same measures."""
+"""Tables 2, 3 and 4: TIM beside the compared systems, trained for equal time with every seed, by the same measures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 from paper.charts import draw_bars
-from paper.pages import Stale, consistency_cell, folder_of, table, with_other_tasks, write_target
-from paper.parallel_runs import Run
-from paper.presets import System
+from paper.equal_time import Times, equal_time, trained_for
+from paper.pages import Stale, consistency_of_seeds, folder_of, spread, table, with_other_tasks, write_target
 from paper.run_conditions import trained_at
 from paper.sample_cost import ABOUT as COST_ABOUT
 from paper.sample_cost import HEADER as COST
 from paper.sample_cost import cost_cells
 from paper.set_figures import all_figures, set_conditions, set_tables
-from paper.step_time import clock_of, kept_step_seconds
+from paper.systems import System
 from paper.workbench import Workbench
 from tim_plugin.metrics.sample_measures import FWV_SIGMAS
 
@@ -47,19 +46,24 @@ PAPER_DIVERSITY = {
     "colorization": {"TIM": 0.0364, "cIMLE": 0.0334, "Zhang et al. 2016": 0.0108},
 }
 SAME_TIME = 0.1  # what differs from TIM's training time by a larger share stands out
+AS_COSTLY = "with about as many multiplications a sample as TIM's"
+EQUAL_TIME = """Iterations are such that all are trained for about the time of TIM's (minutes); +- is the deviation over
+training seeds. A task's second table has the systems in sizes with which a sample takes about as many multiplications
+as TIM's; what is not TIM or a tower has another width or depth in it than in the first."""
+TRAINING = ("seeds", "iterations", "seconds an iteration", "minutes", "of TIM's time")
 Row = Mapping[str, Any]
 Measured = dict[str, dict[str, Row]]
 
 
 class Chart(NamedTuple):
-    """What a table's picture shows: its label, and a row's figure."""
+    """What a table's picture shows: its label, and a figure of one seed."""
 
     label: str
     value: Callable[[Row], float]
 
 
 def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
-    """Train what is missing and return each system's figures by task and name.
+    """Train what is missing and return each system's row by task and name: figures by seed, and its training.
 
     Args:
         bench: Preset, data, features, machine.
@@ -68,31 +72,33 @@ def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
     Raises:
         TimError: The data or the features cannot be read.
     """
-    seed = bench.preset.seeds[0]
+    times = {task: _times(bench, task) for task in tasks}
     runs = {
-        task: {one.name: bench.run(one, seed) for one in bench.preset.systems[task] if one.trained} for task in tasks
+        (task, one.name, seed): bench.run(trained_for(bench, one, times[task].iterations[one.name]), seed)
+        for seed in bench.preset.seeds
+        for task in tasks
+        for one in bench.preset.systems[task]
+        if one.trained
     }
-    trained = [(task, name) for task in tasks for name in runs[task]]
-    paths = dict(zip(trained, bench.train([runs[task][name] for task, name in trained]), strict=True))
-    result: Measured = {}
+    paths = dict(zip(runs, bench.train(list(runs.values())), strict=True))
+    result: Measured = {task: {} for task in tasks}
     for task in tasks:
-        seconds = kept_step_seconds(runs[task], bench.root)
-        training = {name: _training(run, seconds[name]) for name, run in runs[task].items()}
-        result[task] = {
-            one.name: _row(bench, one, paths.get((task, one.name)), training.get(one.name))
-            for one in bench.preset.systems[task]
-        }
+        for one in bench.preset.systems[task]:
+            places = [(task, one.name, seed) for seed in bench.preset.seeds] if one.trained else [None]
+            result[task][one.name] = {
+                "seeds": [
+                    {**all_figures(bench, one, paths.get(place)), "run": runs[place].name() if place else None}
+                    for place in places
+                ],
+                "training": times[task].training(one.name) if one.trained else None,
+                "note": one.note,
+            }
     return result
 
 
-def _row(bench: Workbench, system: System, path: Path | None, training: dict[str, float] | None) -> Row:
-    run = None if path is None else path.parent.parent.name
-    return {**all_figures(bench, system, path), "run": run, "training": training, "note": system.note}
-
-
-def _training(run: Run, seconds: float) -> dict[str, float]:
-    iterations = run.iterations()
-    return {"iterations": iterations, "seconds_an_iteration": seconds, "minutes": iterations * seconds / 60}
+def _times(bench: Workbench, task: str) -> Times:
+    systems = {one.name: one for one in bench.preset.systems[task] if one.trained}
+    return equal_time(bench, f"table2_{task}", systems, fixed=not bench.preset.equal_time)
 
 
 def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
@@ -100,20 +106,17 @@ def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
     frechet, best = bench.extractor.frechet, f"best_of_{bench.preset.num_samples}"
     header = ["system", "paper: FID", f"{frechet}, all samples", "mean distance"]
     header += [best.replace("_", " "), "PSNR, dB", "precision, recall", "consistency: mean, worst"]
-    header += [*COST, "iterations", "seconds an iteration", "minutes", "of TIM's time"]
 
-    def cells(task: str, system: System, row: Row, tim: Row) -> list[str]:
+    def cells(task: str, system: System, seeds: Sequence[Row]) -> list[str]:
         paper = PAPER_FID[task].get(system.name)
         return [
             "-" if paper is None else f"{paper:.2f} {PAPER_OF_ANOTHER.get(system.name, '')}".rstrip(),
-            f"{row[frechet]:.3f}",
-            f"{row['lpips']['mean']:.3f}",
-            f"{row['lpips'][best]:.3f}" if system.several else "-",
-            f"{row['psnr']['mean']:.2f}",
-            f"{row['prc']['precision']:.3f}, {row['prc']['recall']:.3f}",
-            consistency_cell(row),
-            *cost_cells(row),
-            *_training_cells(row, tim),
+            spread([row[frechet] for row in seeds]),
+            spread([row["lpips"]["mean"] for row in seeds]),
+            spread([row["lpips"][best] for row in seeds]) if system.several else "-",
+            spread([row["psnr"]["mean"] for row in seeds]),
+            ", ".join(spread([row["prc"][which] for row in seeds]) for which in ("precision", "recall")),
+            consistency_of_seeds(seeds),
         ]
 
     title = "Table 2: distance between samples and ground truths"
@@ -123,14 +126,14 @@ def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
 
 def reproduce_table3(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
     """Write ``table3.{json,md,png}``: faithfulness-weighted variance of the systems that sample."""
-    header = ["system", *(f"paper: sigma {one}" for one in FWV_SIGMAS), *(f"sigma {one}" for one in FWV_SIGMAS), *COST]
+    header = ["system", *(f"paper: sigma {one}" for one in FWV_SIGMAS), *(f"sigma {one}" for one in FWV_SIGMAS)]
 
-    def cells(task: str, system: System, row: Row, tim: Row) -> list[str] | None:
+    def cells(task: str, system: System, seeds: Sequence[Row]) -> list[str] | None:
         if not system.several:
             return None
         paper = PAPER_FWV[task].get(system.name)
         theirs = ["-"] * len(FWV_SIGMAS) if paper is None else [f"{one:.3g}" for one in paper]
-        return [*theirs, *(f"{row['fwv'][str(one)]:.3g}" for one in FWV_SIGMAS), *cost_cells(row)]
+        return [*theirs, *(spread([row["fwv"][str(one)] for row in seeds], ".3g") for one in FWV_SIGMAS)]
 
     title, sigma = "Table 3: faithfulness-weighted variance, higher is better", str(FWV_SIGMAS[0])
     chart = Chart(f"faithfulness-weighted variance, sigma {sigma} (higher is better)", lambda row: row["fwv"][sigma])
@@ -139,13 +142,13 @@ def reproduce_table3(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
 
 def reproduce_table4(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
     """Write ``table4.{json,md,png}``: the mean distance between two samples of one input."""
-    header = ["system", "paper: LPIPS diversity", "diversity", *COST]
+    header = ["system", "paper: LPIPS diversity", "diversity"]
 
-    def cells(task: str, system: System, row: Row, tim: Row) -> list[str] | None:
+    def cells(task: str, system: System, seeds: Sequence[Row]) -> list[str] | None:
         if not system.several:
             return None
         paper = PAPER_DIVERSITY[task].get(system.name)
-        return ["-" if paper is None else f"{paper}", f"{row['lpips_diversity']:.4f}", *cost_cells(row)]
+        return ["-" if paper is None else f"{paper}", spread([row["lpips_diversity"] for row in seeds])]
 
     title = "Table 4: diversity of samples, higher is more diverse"
     chart = Chart("mean distance between two samples (higher is more diverse)", lambda row: row["lpips_diversity"])
@@ -153,27 +156,34 @@ def reproduce_table4(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
 
 
 def _training_cells(row: Row, tim: Row) -> list[str]:
-    """Iterations and time; rows of before this time was measured have none."""
-    training = row["training"] or {"iterations": 0}
-    if "seconds_an_iteration" not in training:
-        return [str(training["iterations"]), "-", "-", "-"]
-    minutes = training["minutes"]
+    """Seeds, iterations and time; what is not trained has none."""
+    if row["training"] is None:
+        return ["-", "0", "-", "-", "-"]
+    training = row["training"]
+    seconds, minutes = training["seconds_an_iteration"], training["minutes"]
     ratio = minutes / tim["training"]["minutes"]
     shown = f"**{ratio:.2f}**" if abs(ratio - 1) > SAME_TIME else f"{ratio:.2f}"
-    return [str(training["iterations"]), f"{training['seconds_an_iteration']:.3f}", f"{minutes:.1f}", shown]
+    return [str(len(row["seeds"])), str(training["iterations"]), f"{seconds:.3f}", f"{minutes:.1f}", shown]
 
 
 def _stale(bench: Workbench) -> Stale:
-    """Whether a task's rows are of other runs than would be made now."""
+    """Whether a task's rows are of other runs than would be made now, or of systems that are there no more."""
 
     def stale(task: str, kept: Mapping[str, Row], conditions: Mapping[str, Any]) -> bool:
-        seed = conditions["training_seed"]
-        systems = bench.preset.systems.get(task, ())
-        return {name: row["run"] for name, row in kept.items()} != {
-            one.name: bench.run(one, seed).name() if one.trained else None for one in systems
-        }
+        systems = {one.name: one for one in bench.preset.systems.get(task, ())}
+        return any(
+            name not in systems or [one["run"] for one in row["seeds"]] != _runs(bench, systems[name], row, conditions)
+            for name, row in kept.items()
+        )
 
     return stale
+
+
+def _runs(bench: Workbench, system: System, row: Row, conditions: Mapping[str, Any]) -> list[str | None]:
+    if not system.trained:
+        return [None]
+    trained = trained_for(bench, system, row["training"]["iterations"])
+    return [bench.run(trained, seed).name() for seed in conditions["seeds"]]
 
 
 def _write(
@@ -182,45 +192,64 @@ def _write(
     target: str,
     title: str,
     header: Sequence[str],
-    cells: Callable[[str, System, Row, Row], list[str] | None],
+    cells: Callable[[str, System, Sequence[Row]], list[str] | None],
     chart: Chart,
 ) -> dict[str, Any]:
     found = compare(bench, tasks)
     measured = {"tasks": found, "conditions": _conditions(bench, found)}
     folder = folder_of(bench.root, bench.preset.name)
     content = with_other_tasks(folder, target, measured, TASKS, _stale(bench))
-    page, bars = [f"# {title}"], {}
-    for task, systems in content["tasks"].items():
-        rows, tim = {}, bench.preset.tim(task).name
-        for system in (one for one in bench.preset.systems[task] if one.name in systems):
-            line = cells(task, system, systems[system.name], systems[tim])
+    page, bars = [f"# {title}", *(["", EQUAL_TIME] if bench.preset.equal_time else [])], {}
+    for task, rows in content["tasks"].items():
+        lines = {}
+        for system in (one for one in bench.preset.systems[task] if one.name in rows):
+            row, name = rows[system.name], system.name + (f" ({system.note})" if system.note else "")
+            line = cells(task, system, row["seeds"])
             if line is not None:
-                rows[system.name] = [system.name + (f" ({system.note})" if system.note else ""), *line]
-        bars[task] = {name: chart.value(systems[name]) for name in rows}
-        page += ["", f"## {task}", "", *table(header, rows.values())]
-        page += set_tables({name: [systems[name]] for name in rows}) if target == "table2" else []
+                lines[system.name] = [
+                    name,
+                    *line,
+                    *cost_cells(row["seeds"][0]),
+                    *_training_cells(row, rows[bench.preset.tim(task).name]),
+                ]
+        bars[task] = {name: mean(chart.value(one) for one in rows[name]["seeds"]) for name in lines}
+        page += _tables(bench, task, [*header, *COST, *TRAINING], lines, rows)
+        page += set_tables({name: rows[name]["seeds"] for name in lines}) if target == "table2" else []
     page += ["", COST_ABOUT, "", f"![{chart.label}]({target}.png)"]
     draw_bars(bars, "TIM", chart.label, folder / f"{target}.png")
     write_target(folder, target, content, page)
     return content
 
 
+def _tables(
+    bench: Workbench, task: str, header: Sequence[str], lines: Mapping[str, list[str]], rows: Mapping[str, Row]
+) -> list[str]:
+    """A task's tables: its systems as they are, and those that cost as much a sample as TIM; then what is missing."""
+    shown = [one for one in bench.preset.systems[task] if one.name in lines]
+    page = ["", f"## {task}", "", *table(header, [lines[one.name] for one in shown if one.in_time])]
+    if not all(one.in_time for one in shown):
+        as_costly = [lines[one.name] for one in shown if one.as_costly]
+        page += ["", f"## {task}, {AS_COSTLY}", "", *table(header, as_costly)]
+    missing = [one.name for one in bench.preset.systems[task] if one.name not in rows]
+    return [*page, *(["", f"Not measured: {'; '.join(missing)}."] if missing else [])]
+
+
 def _conditions(bench: Workbench, found: Measured) -> dict[str, dict[str, Any]]:
     """What stands beside the figures of each task."""
-    scale, seed = bench.preset.fwv_scale, bench.preset.seeds[0]
+    scale = bench.preset.fwv_scale
     variance = "mean over samples of exp(-d / (2 sigma^2)) times the distance to the mean sample; "
     variance += f"distances divided by {scale:g}, which brings them to LPIPS's size" if scale != 1 else "d as it is"
     shared = {
         **bench.conditions(),
         **set_conditions(bench),
-        "training_seed": seed,
+        "seeds": list(bench.preset.seeds),
         "faithfulness_weighted_variance": variance,
     }
     return {
         task: {
             **shared,
-            "training_time": clock_of(bench.run(bench.preset.tim(task), seed)),
-            **trained_at(bench.root, [row["run"] for row in rows.values() if row["run"] is not None]),
+            "training_time": _times(bench, task).clock,
+            **trained_at(bench.root, [one["run"] for row in rows.values() for one in row["seeds"] if one["run"]]),
         }
         for task, rows in found.items()
     }

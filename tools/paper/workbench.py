@@ -18,9 +18,10 @@ from torch.utils.data import Subset
 from paper.cached_runs import content_of, kept_json
 from paper.halved_photographs import halved, tiles
 from paper.parallel_runs import Run, train_all
-from paper.presets import Preset, System
+from paper.presets import Preset
 from paper.run_conditions import machine
 from paper.sample_cost import parameters_of
+from paper.systems import System
 from tim_plugin import __version__
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.case_measures import Tools, score

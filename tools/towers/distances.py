@@ -11,9 +11,9 @@ from basicsr.data import build_dataset
 from paper.cached_runs import kept_json
 from paper.pages import table, write_target
 from paper.parallel_runs import Run, train_all
-from paper.presets import length_of
 from paper.run_conditions import machine
 from paper.sample_cost import parameters_of
+from paper.systems import length_of
 from paper.workbench import evenly_spread
 from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.contact_sheet import contact_sheet

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from paper import ablation
+from paper import ablation, equal_time
 from paper import system_tables as comparison
 from paper.pages import spread, table, with_other_tasks, write_target
 from paper.presets import SMALL
@@ -46,8 +46,9 @@ def pretended(bench, monkeypatch):
     folder = bench.root / "experiments"
     path = "models/net_g_latest.pth"
     monkeypatch.setattr(Workbench, "train", lambda self, runs: [folder / one.name() / path for one in runs])
+    monkeypatch.setattr(ablation, "kept_step_seconds", lambda runs, root: dict.fromkeys(runs, 1.0))
+    monkeypatch.setattr(equal_time, "step_seconds", lambda runs: dict.fromkeys(runs, 1.0))
     for module in (ablation, comparison):
-        monkeypatch.setattr(module, "kept_step_seconds", lambda runs, root: dict.fromkeys(runs, 1.0))
         monkeypatch.setattr(module, "all_figures", lambda *about: dict(row))
     monkeypatch.setattr(ablation, "_selected", lambda *about: 0.0)
     picture = torch.zeros(3, 8, 8)

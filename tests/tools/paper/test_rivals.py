@@ -7,10 +7,11 @@ import json
 import pytest
 import torch
 
+from paper import equal_time, rivals, sample_cost, step_time
 from paper import parallel_runs as training
-from paper import rivals, sample_cost, step_time
 from paper.presets import PRESETS
 from paper.sample_cost import parameters_of
+from paper.systems import TEXT
 from paper.workbench import Workbench
 from tim_plugin.options.checks import check_options
 from tim_plugin.options.option_file import read_with_overrides
@@ -21,7 +22,7 @@ SECONDS = {"TIM": 2.0, "flow from the mean": 1.0, "rcGAN": 4.0}
 
 
 WAYS = ("", ", 1 steps", ", 5 steps, projected")  # that are measured, which takes longest
-NOT_MADE = ("diffusion (EDM)", rivals.TEXT, f"{rivals.TEXT} + consistency")
+NOT_MADE = ("diffusion (EDM)", TEXT, f"{TEXT} + consistency")
 
 
 def no_training(*arguments):
@@ -40,7 +41,7 @@ def small_bench(bench, monkeypatch):
     made = [one for one in rivals.RIVALS["small"] if one.name not in NOT_MADE]
     monkeypatch.setattr(rivals, "RIVALS", {"small": tuple(map(tiny, made))})
     monkeypatch.setattr(sample_cost, "REPEATS", 1)
-    monkeypatch.setattr(rivals, "step_seconds", lambda runs: {name: SECONDS.get(name, 2.0) for name in runs})
+    monkeypatch.setattr(equal_time, "step_seconds", lambda runs: {name: SECONDS.get(name, 2.0) for name in runs})
     return bench
 
 
@@ -67,7 +68,7 @@ def test_the_rivals_are_trained_for_equal_time_and_measured_once(small_bench, mo
     monkeypatch.setattr(training, "_trained", no_training)
     monkeypatch.setattr("paper.workbench.score", no_training)
     monkeypatch.setattr("paper.set_figures.sample_cost", no_training)
-    monkeypatch.setattr(rivals, "step_seconds", no_training)
+    monkeypatch.setattr(equal_time, "step_seconds", no_training)
     assert rivals.reproduce_rivals(small_bench, ["sr16x"]) == content
     assert not rivals._is_stale(small_bench, "sr16x", rows)
     other = {**rows, "rcGAN": {**rows["rcGAN"], "run": "another"}}

@@ -80,13 +80,11 @@ def test_seconds_are_kept_for_the_runs_that_they_were_measured_beside(runs, proj
 
 def test_times_that_differ_from_tims_stand_out():
     def row(minutes):
-        return {"training": {"iterations": 10, "seconds_an_iteration": minutes * 6, "minutes": minutes}}
+        training = {"iterations": 10, "seconds_an_iteration": minutes * 6, "minutes": minutes}
+        return {"training": training, "seeds": [{}, {}]}
 
     tim = row(2.0)
-    assert comparison._training_cells(tim, tim) == ["10", "12.000", "2.0", "1.00"]
-    assert comparison._training_cells(row(2.18), tim)[-1] == "1.09"
-    assert comparison._training_cells(row(2.4), tim)[-1] == "**1.20**"
-    assert comparison._training_cells(row(1.6), tim)[-1] == "**0.80**"
-    assert comparison._training_cells({"training": None}, tim) == ["0", "-", "-", "-"]
-    old = {"training": {"iterations": 10, "minutes": 50.0}}  # by the wall clock of a busy machine
-    assert comparison._training_cells(old, old) == ["10", "-", "-", "-"]
+    assert comparison._training_cells(tim, tim) == ["2", "10", "12.000", "2.0", "1.00"]
+    assert comparison._training_cells(row(2.19), tim)[-1] == "1.09"
+    assert comparison._training_cells(row(2.3), tim)[-1] == "**1.15**"
+    assert comparison._training_cells({"training": None, "seeds": [{}]}, tim) == ["-", "0", "-", "-", "-"]

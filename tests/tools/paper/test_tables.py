@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from paper import ablation, networks, step_time
+from paper import ablation, equal_time, networks
 from paper import parallel_runs as training
 from paper import system_tables as comparison
 from paper.presets import ABLATIONS, SMALL
@@ -24,47 +24,59 @@ def no_training(*arguments):
     raise AssertionError("trained again")
 
 
+SECONDS = {"cIMLE": 4.0, "cIMLE, width 10": 1.0}  # an iteration, the others' is 2
+
+
 def test_tables_2_to_4(bench, monkeypatch):
+    monkeypatch.setattr(equal_time, "step_seconds", lambda runs: {name: SECONDS.get(name, 2.0) for name in runs})
     content = comparison.reproduce_table2(bench, ["sr16x"])
     folder = bench.root / "docs" / "results" / "small"
     assert json.loads((folder / "table2.json").read_text()) == content
     rows = content["tasks"]["sr16x"]
     assert list(rows) == [one.name for one in SMALL.systems["sr16x"]]
+    figures = {name: row["seeds"][0] for name, row in rows.items()}
     for name, row in rows.items():
-        assert row["frechet_squeezenet"] > 0 and row["images_in_sets"]["ground_truths"] == 6
-        assert (row["training"] is None) == (name == "bicubic")
-        assert ("lpips_diversity" in row) == (name not in ("bicubic",) and "ESRGAN" not in name)
-    took = rows["TIM"]["training"]
-    assert took["iterations"] == 2 and took["seconds_an_iteration"] > 0
-    assert took["minutes"] == pytest.approx(2 * took["seconds_an_iteration"] / 60)
-    assert rows["TIM"]["images_in_sets"]["samples"] == 12 and rows["bicubic"]["images_in_sets"]["samples"] == 6
+        assert figures[name]["frechet_squeezenet"] > 0 and figures[name]["images_in_sets"]["ground_truths"] == 6
+        assert (row["training"] is None) == (name == "bicubic") and len(row["seeds"]) == 1
+        assert ("lpips_diversity" in figures[name]) == (name not in ("bicubic",) and "ESRGAN" not in name)
+    took = {name: row["training"]["iterations"] for name, row in rows.items() if row["training"]}
+    assert (took.pop("TIM"), took.pop("cIMLE"), took.pop("cIMLE, width 10")) == (2, 1, 4)  # as long as TIM's two
+    assert set(took.values()) == {2}
+    assert {row["training"]["minutes"] for row in rows.values() if row["training"]} == {2 * 2.0 / 60}
+    assert figures["TIM"]["images_in_sets"]["samples"] == 12 and figures["bicubic"]["images_in_sets"]["samples"] == 6
     page = (folder / "table2.md").read_text()
     assert "| TIM | 16.75 |" in page and "| bicubic | - |" in page and "- commit: " in page
     assert "| RFB-ESRGAN (regression) | 19.56 of the GAN-trained one |" in page  # ours is its regression stage
     assert "- training time: processor time of one thread, measured by turns" in page
     assert "halved; measured on 64x64 tiles of val" in page and "squeeze.pth" in page
-    for name, row in rows.items():
+    titles = [line for line in page.splitlines() if line.startswith("## ")]
+    assert titles == ["## sr16x", f"## sr16x, {comparison.AS_COSTLY}"]
+    first, second = page.split(titles[1])
+    assert "| cIMLE | 27.34 |" in first and "| cIMLE, width 10 | - |" not in first
+    second = second.split("frechet_squeezenet | of means")[0]
+    assert "| TIM | 16.75 |" in second and "| cIMLE, width 10 | - |" in second and "| cIMLE | " not in second
+    for name, row in figures.items():
         sets, floor = row["sets"]["frechet_squeezenet"], row["floor"]["frechet_squeezenet"]
         assert sets["images_in_sets"]["ground_truths"] == 12 == floor["images"]  # all tiles, not every other one
         assert sets["frechet_squeezenet_parts"]["means"] > 0 and set(sets) - {"images_in_sets"} == set(floor) - {
             "images"
         }
         assert row["cost"]["seconds"] > 0 and (row["cost"]["multiplications"] > 0 or name == "bicubic")
-    parts = rows["TIM"]["sets"]["frechet_squeezenet"]["frechet_squeezenet_parts"]
+    parts = figures["TIM"]["sets"]["frechet_squeezenet"]["frechet_squeezenet_parts"]
     assert f"| {parts['means']:.3f} | {parts['spreads']:.3f} |" in page and "| real images | 1 |" in page
-    assert f"| {rows['TIM']['parameters']:,} | {rows['TIM']['cost']['multiplications'] / 1e6:,.1f} |" in page
+    assert f"| {figures['TIM']['parameters']:,} | {figures['TIM']['cost']['multiplications'] / 1e6:,.1f} |" in page
     assert "- images of sets: 12 of val; of the floor: 12 of train" in page and "one sample an input" not in page
     monkeypatch.setattr(training, "_trained", no_training)
     monkeypatch.setattr("paper.workbench.score", no_training)  # figures are kept with the runs
     monkeypatch.setattr("paper.set_figures.NetworkCases", no_training)
     monkeypatch.setattr("paper.set_figures.sample_cost", no_training)
-    monkeypatch.setattr(step_time, "_timed", no_training)  # and the time
+    monkeypatch.setattr(equal_time, "step_seconds", no_training)  # and the time
     third = comparison.reproduce_table3(bench, ["sr16x"])
     assert third["tasks"] == content["tasks"]
     assert "| TIM | 0.0572 | 0.00586 | 0.000344 |" in (folder / "table3.md").read_text()
     comparison.reproduce_table4(bench, ["sr16x"])
-    diversity = rows["TIM"]["lpips_diversity"]
-    assert f"| TIM | 0.18 | {diversity:.4f} |" in (folder / "table4.md").read_text()
+    diversity = figures["TIM"]["lpips_diversity"]
+    assert f"| TIM | 0.18 | {diversity:.3f} |" in (folder / "table4.md").read_text()
     assert "bicubic" not in (folder / "table4.md").read_text()
     heights = {}
     for name in ("table2", "table3", "table4"):
