@@ -15,11 +15,12 @@ from paper.ablation_pictures import Samples, draw_samples, draw_variants, stack_
 from paper.pages import Stale, folder_of, spread, table, with_other_tasks, write_target
 from paper.parallel_runs import Run
 from paper.presets import ABLATIONS
+from paper.row_figures import all_figures, further_tables
 from paper.run_conditions import trained_at
 from paper.sample_cost import ABOUT as COST_ABOUT
 from paper.sample_cost import HEADER as COST
 from paper.sample_cost import cost_cells
-from paper.set_figures import all_figures, set_conditions, set_tables
+from paper.set_figures import set_conditions
 from paper.step_time import clock_of, kept_step_seconds
 from paper.systems import System
 from paper.workbench import SAMPLING_SEED, Workbench
@@ -237,7 +238,7 @@ def variants_page(
                 theirs = [f"{paper[task][index]:.2f}"] if paper else []
                 rows.append([name, *theirs, *_row(one, label, frechet, bench)])
             lines += ["", f"## {task}, {text}", "", *table(header, rows)]
-            lines += set_tables({name: one[label] for name, one in variants.items()})
+            lines += further_tables({name: one[label] for name, one in variants.items()})
     return [*lines, "", COST_ABOUT, "", f"![Frechet distance by variant]({picture}.png)"]
 
 

@@ -8,21 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Subset
 
 from paper.cached_runs import content_of, kept_json
 from paper.charts import draw_calibration
 from paper.halved_photographs import tiles
 from paper.pages import folder_of, table, with_other_tasks, write_target
+from paper.posterior_figures import HEADER, INPUTS, MEANING, METRICS, NUM_SAMPLES, measure_posterior, posterior_cells
 from paper.run_conditions import machine
-from paper.workbench import AT_ONCE, SAMPLING_SEED, Workbench, evenly_spread
+from paper.workbench import AT_ONCE, SAMPLING_SEED, Workbench
 from tim_plugin import __version__
 from tim_plugin.inference import towers as pretrained
-from tim_plugin.metrics.calibration import LEVELS, SPACES
-from tim_plugin.metrics.case_measures import Tools, score
+from tim_plugin.metrics.calibration import SPACES
 from tim_plugin.metrics.network_cases import NetworkCases
 from tim_plugin.metrics.posterior import coverage, widest
-from tim_plugin.utils.metric_names import OF_POSTERIOR, VARIATION
+from tim_plugin.utils.metric_names import VARIATION
 from towers.recipes import TOWERS
 
 TOWER_OF = {
@@ -33,16 +32,11 @@ TOWER_OF = {
     "decompression": "decompress-small",
 }
 TASKS = tuple(TOWER_OF)
-INPUTS = 40
-NUM_SAMPLES = 32
 TEMPERATURES = (1.5, 2.0)  # beside 1, that of training
 TILE_PX = 64
-METRICS = ("lpips", "lpips_diversity", *OF_POSTERIOR, VARIATION)
-ABOUT = f"""{NUM_SAMPLES} samples of each of evenly spread tiles that no tower was trained on. For samples that are
-distributed like the truth the spread over the error is 1 and the coverage of an interval is its level; below, they are
-too much alike for how far off they are. Energy score, CRPS and best of k: less is better. G-STD is the deviation over
-samples of the PSNR (dB), L-STD that of each pixel (in [0, 1]): how much samples differ, whether that is right or not.
-[How each is measured](../../guide/evaluation.md)."""
+ABOUT = f"""{NUM_SAMPLES} samples of each of evenly spread tiles that no tower was trained on. {MEANING} G-STD is the
+deviation over samples of the PSNR (dB), L-STD that of each pixel (in [0, 1]): how much samples differ, whether that is
+right or not. [How each is measured](../../guide/evaluation.md)."""
 ABOUT_TEMPERATURE = """The same with latents that are multiplied by a temperature
 ([how](../../guide/exploring.md)); at 1 as in training."""
 
@@ -107,9 +101,9 @@ def section_of_tiles(bench: Workbench, name: str) -> dict[str, Any]:
 
 def _measured(bench: Workbench, name: str, section: Mapping[str, Any], temperature: float) -> dict[str, Any]:
     network = pretrained.load(name, bench.device).network
-    cases = NetworkCases(section, network, NUM_SAMPLES, SAMPLING_SEED, bench.device, AT_ONCE, temperature)
-    cases.dataset = Subset(cases.dataset, evenly_spread(len(cases), INPUTS))
-    return {"images": len(cases), **score(cases, Tools(METRICS, bench.distance, device=bench.device), {}, len(cases))}
+    return measure_posterior(
+        bench, NetworkCases(section, network, NUM_SAMPLES, SAMPLING_SEED, bench.device, AT_ONCE, temperature)
+    )
 
 
 def _conditions(bench: Workbench, images: int) -> dict[str, Any]:
@@ -125,10 +119,7 @@ def _conditions(bench: Workbench, images: int) -> dict[str, Any]:
 
 
 def _page(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    levels = ", ".join(f"{level:.0%}"[:-1] for level in LEVELS)
-    header = ["tower", "energy score: pixels", "features", "CRPS: pixels", "features"]
-    header += ["spread over error: pixels", "features", f"coverage of {levels} %: pixels", "features"]
-    header += ["best of 1", "best of 8", f"best of {NUM_SAMPLES}", "diversity", "G-STD", "L-STD"]
+    header = ["tower", *HEADER, "best of 1", "best of 8", f"best of {NUM_SAMPLES}", "diversity", "G-STD", "L-STD"]
     rows = [[f"`{TOWER_OF[task]}`", *_cells(one)] for task, one in tasks.items()]
     lines = ["# Are the samples distributed like the truth?", "", ABOUT, "", *table(header, rows), ""]
     lines += ["![Coverage, best of n, distance and diversity](calibration.png)", ""]
@@ -153,12 +144,7 @@ def _cells(one: Mapping[str, Any]) -> list[str]:
 def _shared_cells(one: Mapping[str, Any]) -> list[str]:
     """Return what both tables have of a tower's figures."""
     curve = one["lpips"]["best_of_curve"]
-    cells = [
-        f"{one[name][space]:.{digits}f}"
-        for name, digits in (("energy_score", 4), ("crps", 4), ("spread_over_error", 2))
-        for space in SPACES
-    ]
-    cells += [", ".join(f"{value:.0%}"[:-1] for value in one["coverage"][space].values()) for space in SPACES]
+    cells = posterior_cells([one])
     cells += [f"{curve[count - 1]:.3f}" for count in (1, 8, NUM_SAMPLES)]
     return [*cells, f"{one['lpips_diversity']:.3f}"]
 

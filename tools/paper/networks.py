@@ -9,10 +9,10 @@ from typing import Any
 
 from paper.ablation import measure_variants, stale_variants
 from paper.pages import consistencies, folder_of, spread, table, with_other_tasks, write_target
+from paper.row_figures import further_tables
 from paper.sample_cost import ABOUT as COST_ABOUT
 from paper.sample_cost import HEADER as COST
 from paper.sample_cost import cost_cells
-from paper.set_figures import set_tables
 from paper.systems import EVERY_LEVEL, TEXT
 from paper.workbench import Workbench
 
@@ -91,5 +91,5 @@ def _page(rows: Mapping[str, Mapping[str, Any]], bench: Workbench) -> list[str]:
             counts = [str(one["iterations"]), str(len(seeds)), *cost_cells(seeds[0])]
             found.append([name, *map(spread, values), *counts])
         lines += ["", f"## {task}", "", *table([*header, "iterations", "seeds", *COST], found)]
-        lines += set_tables({name: one["equal_iterations"] for name, one in variants.items()})
+        lines += further_tables({name: one["equal_iterations"] for name, one in variants.items()})
     return [*lines, "", COST_ABOUT]

@@ -10,11 +10,12 @@ from paper.charts import draw_bars
 from paper.equal_time import Times, equal_time, trained_for
 from paper.pages import consistency_cell, folder_of, table, with_other_tasks, write_target
 from paper.presets import GPU_SIZES
+from paper.row_figures import all_figures, further_tables
 from paper.run_conditions import trained_at
 from paper.sample_cost import ABOUT as COST_ABOUT
 from paper.sample_cost import HEADER as COST
 from paper.sample_cost import cost_cells
-from paper.set_figures import all_figures, set_conditions, set_tables
+from paper.set_figures import set_conditions
 from paper.small_systems import SMALL_SIZES
 from paper.systems import EVERY_LEVEL, TEXT, System, length_of
 from paper.workbench import Workbench
@@ -186,7 +187,13 @@ def _page(bench: Workbench, tasks: Mapping[str, Mapping[str, Mapping[str, Any]]]
     page = [TITLE, "", *ABOUT.splitlines()]
     for task, rows in tasks.items():
         lines = ([name, *_cells(bench, row)] for name, row in rows.items())
-        page += ["", f"## {task}", "", *table(header, lines), *set_tables({name: [row] for name, row in rows.items()})]
+        page += [
+            "",
+            f"## {task}",
+            "",
+            *table(header, lines),
+            *further_tables({name: [row] for name, row in rows.items()}),
+        ]
     return [*page, "", f"![{_chart_label(bench)}](rivals.png)"]
 
 

@@ -12,9 +12,6 @@ from tqdm import tqdm
 
 from paper.cached_runs import content_of, kept_json
 from paper.pages import spread, table
-from paper.run_conditions import machine
-from paper.sample_cost import AT_ONCE as COSTED_AT_ONCE
-from paper.sample_cost import sample_cost
 from paper.systems import System
 from paper.workbench import AT_ONCE, SAMPLING_SEED, Workbench
 from tim_plugin.metrics.cases import Case
@@ -33,19 +30,6 @@ one over halves of the inputs, and of {FLOOR} that over several choices. These a
 stand in the samples' place, one for each ground truth or as many as there are: they are how near a set can come."""
 MOST_OTHERS = 4  # times as many as ground truths: floors are of as many as these
 Row = Mapping[str, Any]
-
-
-def all_figures(bench: Workbench, system: System, checkpoint: Path | None) -> dict[str, Any]:
-    """Return a network's figures (:meth:`Workbench.figures`) with those of sets, their floor, and a sample's cost.
-
-    Each is kept by itself, so that figures that were measured before any of the others was stay.
-    """
-    return {
-        **bench.figures(system, checkpoint),
-        "sets": set_figures(bench, system, checkpoint),
-        "floor": floor_figures(bench, system),
-        "cost": _cost(bench, system, checkpoint),
-    }
 
 
 def set_figures(bench: Workbench, system: System, checkpoint: Path | None) -> dict[str, Any]:
@@ -95,17 +79,6 @@ def _sets(bench: Workbench, inputs: int, floor: Callable[[], Iterator[torch.Tens
         return Sets(judge, WANTED, bench.device, None, cache, at_infinity, floor and floor())
 
     return {judge.frechet: of(judge) for judge in bench.judges}
-
-
-def _cost(bench: Workbench, system: System, checkpoint: Path | None) -> dict[str, Any]:
-    made_by = machine(bench.root, bench.device)
-    what = {"at_once": COSTED_AT_ONCE, **{name: made_by[name] for name in ("hardware", "versions")}}
-
-    def measure() -> dict[str, Any]:
-        item = build_dataset(bench.dataset(system))[0]
-        return sample_cost(bench.network(system, checkpoint), item, bench.device)
-
-    return bench.kept("cost", system, checkpoint, what, measure)
 
 
 def set_conditions(bench: Workbench) -> dict[str, str]:

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from paper.charts import draw_bars
 from paper.equal_time import Times, equal_time, trained_for
 from paper.pages import Stale, consistency_of_seeds, folder_of, spread, table, with_other_tasks, write_target
+from paper.row_figures import all_figures, further_tables
 from paper.run_conditions import trained_at
 from paper.sample_cost import ABOUT as COST_ABOUT
 from paper.sample_cost import HEADER as COST
 from paper.sample_cost import cost_cells
-from paper.set_figures import all_figures, set_conditions, set_tables
+from paper.set_figures import set_conditions
 from paper.systems import System
 from paper.workbench import Workbench
 from tim_plugin.metrics.sample_measures import FWV_SIGMAS
@@ -214,7 +215,7 @@ def _write(
                 ]
         bars[task] = {name: mean(chart.value(one) for one in rows[name]["seeds"]) for name in lines}
         page += _tables(bench, task, [*header, *COST, *TRAINING], lines, rows)
-        page += set_tables({name: rows[name]["seeds"] for name in lines}) if target == "table2" else []
+        page += further_tables({name: rows[name]["seeds"] for name in lines}) if target == "table2" else []
     page += ["", COST_ABOUT, "", f"![{chart.label}]({target}.png)"]
     draw_bars(bars, "TIM", chart.label, folder / f"{target}.png")
     write_target(folder, target, content, page)

@@ -11,7 +11,7 @@ import torch
 import torchvision
 import yaml
 
-from paper import step_time
+from paper import posterior_figures, step_time
 from paper.presets import SMALL
 from paper.workbench import Workbench
 from tim_plugin.metrics import feature_extractors
@@ -76,5 +76,7 @@ def bench(project_copy, photos, tiny_network, tmp_path, monkeypatch):
     systems = {"sr16x": tuple(tiny_system(one) for one in SMALL.systems["sr16x"])}
     preset = dataclasses.replace(SMALL, systems=systems, seeds=(0,), num_samples=2)
     monkeypatch.setattr(step_time, "TIMED_STEPS", 2)
+    monkeypatch.setattr(posterior_figures, "INPUTS", 2)
+    monkeypatch.setattr(posterior_figures, "NUM_SAMPLES", 3)
     monkeypatch.setattr(feature_extractors, "PACKAGE", "not_installed")  # one judge of two, the faster one
     return Workbench(project_copy, preset, project_copy / "data", str(tmp_path / "squeeze.pth"), "cpu", jobs=2)

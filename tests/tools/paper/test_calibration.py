@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paper import calibration
+from paper import calibration, posterior_figures
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -19,8 +19,9 @@ def no_measuring(*arguments):
 
 
 def test_towers_are_measured_once_and_stand_on_one_page(bench, monkeypatch, capsys):
-    monkeypatch.setattr(calibration, "INPUTS", 2)
-    monkeypatch.setattr(calibration, "NUM_SAMPLES", 9)
+    for module in (calibration, posterior_figures):
+        monkeypatch.setattr(module, "INPUTS", 2)
+        monkeypatch.setattr(module, "NUM_SAMPLES", 9)
     monkeypatch.setattr(calibration, "TEMPERATURES", (0.0,))
     content = calibration.reproduce_calibration(bench, ["sr16x"])
     folder = bench.root / "docs" / "results" / "small"

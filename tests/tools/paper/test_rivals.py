@@ -61,13 +61,15 @@ def test_the_rivals_are_trained_for_equal_time_and_measured_once(small_bench, mo
     assert rows[last]["cost"]["multiplications"] > 2 * rows[first]["cost"]["multiplications"]
     assert rows[first]["lr_psnr"]["worst"] < 45 <= rows[last]["lr_psnr"]["worst"]
     assert rows["TIM"]["lr_psnr"]["worst"] < 45 <= rows["TIM + consistency"]["lr_psnr"]["worst"]
-    assert "lpips_diversity" not in rows["regression (the mean)"]
+    single = rows["regression (the mean)"]
+    assert "lpips_diversity" not in single and "posterior" not in single
+    assert all(row["posterior"]["energy_score"]["pixels"] > 0 for row in rows.values() if row is not single)
     page = (folder / "rivals.md").read_text()
     assert "| rcGAN | " in page and "processor time of one thread" in page and "](rivals.png)" in page
     assert (folder / "rivals.png").stat().st_size > 5000
     monkeypatch.setattr(training, "_trained", no_training)
     monkeypatch.setattr("paper.workbench.score", no_training)
-    monkeypatch.setattr("paper.set_figures.sample_cost", no_training)
+    monkeypatch.setattr("paper.row_figures.sample_cost", no_training)
     monkeypatch.setattr(equal_time, "step_seconds", no_training)
     assert rivals.reproduce_rivals(small_bench, ["sr16x"]) == content
     assert not rivals._is_stale(small_bench, "sr16x", rows)

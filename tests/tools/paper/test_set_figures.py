@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from paper import sample_cost as sample_cost_module
+from paper.pages import consistency_of_seeds
+from paper.posterior_figures import NUM_SAMPLES, posterior_table
 from paper.sample_cost import cost_cells, sample_cost
 from paper.set_figures import set_tables
 from tim_plugin.degradations.base import Observed
@@ -52,6 +56,38 @@ def test_rows_of_before_have_no_cost_and_no_sets():
         "4.00",
     ]
     assert set_tables({"TIM": [{"frechet_squeezenet": 1.0}]}) == []
+
+
+def test_what_gives_one_image_is_timed_by_one_pass(monkeypatch):
+    clock = itertools.count(0, 8)
+    monkeypatch.setattr(sample_cost_module.time, "process_time", lambda: next(clock))
+    network, item = Enlarging().eval(), {"lq": torch.rand(3, 8, 6)}
+    assert sample_cost(network, item)["seconds"] == 8  # not an eighth of it for each of eight equal samples
+    network.sample = lambda lq, generators: network(lq.expand(len(generators), -1, -1, -1))
+    assert sample_cost(network, item)["seconds"] == 1
+
+
+def test_the_posteriors_table_has_each_systems_seeds():
+    def figures(score):
+        both = {"pixels": score, "features": 2 * score}
+        covered = {space: {"50%": 0.25, "80%": 0.5, "90%": score} for space in both}
+        found = {"energy_score": both, "crps": both, "spread_over_error": both, "coverage": covered}
+        return {"posterior": {"images": 40, "lpips": {"best_of_curve": [score] * NUM_SAMPLES}, **found}}
+
+    lines = posterior_table({"TIM": [figures(0.5), figures(0.7)], "cIMLE": [figures(0.3)], "old": [{"lpips": 1}]})
+    assert len(lines) == 1 + 4 + 2 and posterior_table({"old": [{}]}) == []
+    spread = "0.6000 +- 0.1414 | 1.2000 +- 0.2828"
+    assert lines[3].startswith(
+        f"| TIM | {spread} | {spread} | 0.60 +- 0.14 | 1.20 +- 0.28 | 25 +- 0, 50 +- 0, 60 +- 14 |"
+    )
+    assert lines[4].endswith("| 25, 50, 30 | 25, 50, 30 | 0.300 |")
+
+
+def test_agreement_over_seeds_is_the_mean_and_the_worst_of_all():
+    seeds = [{"lr_psnr": {"mean": mean, "worst": mean - 10, "unit": "dB"}} for mean in (20.0, 22.0)]
+    assert consistency_of_seeds(seeds) == "21.00 +- 1.41, 10.00 dB"
+    errors = [{"l_error": {"mean": 0.5, "worst": worst, "unit": "steps"}} for worst in (3.0, 9.0)]
+    assert consistency_of_seeds(errors) == "0.50 +- 0.00, 9.00 steps" and consistency_of_seeds([{}]) == "-"
 
 
 def test_the_deviation_over_seeds_is_printed():

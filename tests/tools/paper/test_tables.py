@@ -53,7 +53,7 @@ def test_tables_2_to_4(bench, monkeypatch):
     assert titles == ["## sr16x", f"## sr16x, {comparison.AS_COSTLY}"]
     first, second = page.split(titles[1])
     assert "| cIMLE | 27.34 |" in first and "| cIMLE, width 10 | - |" not in first
-    second = second.split("frechet_squeezenet | of means")[0]
+    second = second.split("energy score: pixels")[0]
     assert "| TIM | 16.75 |" in second and "| cIMLE, width 10 | - |" in second and "| cIMLE | " not in second
     for name, row in figures.items():
         sets, floor = row["sets"]["frechet_squeezenet"], row["floor"]["frechet_squeezenet"]
@@ -62,6 +62,8 @@ def test_tables_2_to_4(bench, monkeypatch):
             "images"
         }
         assert row["cost"]["seconds"] > 0 and (row["cost"]["multiplications"] > 0 or name == "bicubic")
+    score = figures["TIM"]["posterior"]["energy_score"]
+    assert f"| TIM | {score['pixels']:.4f} | {score['features']:.4f} |" in page and "3 samples of each of 2" in page
     parts = figures["TIM"]["sets"]["frechet_squeezenet"]["frechet_squeezenet_parts"]
     assert f"| {parts['means']:.3f} | {parts['spreads']:.3f} |" in page and "| real images | 1 |" in page
     assert f"| {figures['TIM']['parameters']:,} | {figures['TIM']['cost']['multiplications'] / 1e6:,.1f} |" in page
@@ -69,7 +71,8 @@ def test_tables_2_to_4(bench, monkeypatch):
     monkeypatch.setattr(training, "_trained", no_training)
     monkeypatch.setattr("paper.workbench.score", no_training)  # figures are kept with the runs
     monkeypatch.setattr("paper.set_figures.NetworkCases", no_training)
-    monkeypatch.setattr("paper.set_figures.sample_cost", no_training)
+    monkeypatch.setattr("paper.posterior_figures.NetworkCases", no_training)
+    monkeypatch.setattr("paper.row_figures.sample_cost", no_training)
     monkeypatch.setattr(equal_time, "step_seconds", no_training)  # and the time
     third = comparison.reproduce_table3(bench, ["sr16x"])
     assert third["tasks"] == content["tasks"]
