@@ -52,6 +52,21 @@ def test_weights_that_do_not_fit_are_named(random_file, tmp_path):
         feature_extractors.build_extractor(str(tmp_path / "part.pth"))
 
 
+def test_folding_changes_nothing_but_rounding(random_file):
+    torch.manual_seed(1)
+    network = EfficientNetLite0().requires_grad_(False)
+    for one in network.modules():
+        if isinstance(one, torch.nn.BatchNorm2d):
+            one.running_mean.normal_(0, 0.3), one.running_var.uniform_(0.5, 2), one.weight.uniform_(0.5, 2)
+            one.bias.normal_(0, 0.3)
+    levels = 255 * torch.rand(2, 3, 96, 96)
+    expected = network.eval()(levels)
+    folded = network.fold()
+    assert not [one for one in folded.modules() if isinstance(one, torch.nn.BatchNorm2d)]
+    torch.testing.assert_close(folded(levels), expected, rtol=1e-4, atol=1e-4)
+    assert expected.std() > 0.1
+
+
 def test_strides_pad_as_tensorflow_does():
     stem = EfficientNetLite0().requires_grad_(False)._conv_stem
     x = torch.rand(1, 3, 8, 8)

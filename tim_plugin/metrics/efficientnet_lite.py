@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 SIDE_PX = 224  # that it was trained at
 CENTRE, SCALE = 127.0, 128.0  # of 8-bit levels, in its authors' training
@@ -23,6 +25,15 @@ STAGES = (  # blocks, kernel, stride, expansion, channels in, channels out
     (4, 5, 2, 6, 112, 192),
     (1, 3, 1, 6, 192, 320),
 )
+
+
+NORMALISED = {  # a convolution's name, and its normalisation's in the same module
+    "_conv_stem": "_bn0",
+    "_conv_head": "_bn1",
+    "_expand_conv": "_bn0",
+    "_depthwise_conv": "_bn1",
+    "_project_conv": "_bn2",
+}
 
 
 class EfficientNetLite0(nn.Module):
@@ -49,6 +60,19 @@ class EfficientNetLite0(nn.Module):
             found = block(found)
             see(number, found)
         return found
+
+    def fold(self) -> EfficientNetLite0:
+        """Put each normalisation into the convolution before it, in place, which halves the time; for eval mode alone.
+
+        Its state no longer fits the published file; what it gives is the same but for rounding.
+        """
+        for module in [self, *self._blocks]:
+            for convolution, norm in NORMALISED.items():
+                if hasattr(module, convolution):
+                    fused = fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm))
+                    setattr(module, convolution, fused)
+                    setattr(module, norm, nn.Identity())
+        return self.to(memory_format=torch.channels_last)
 
 
 class _Block(nn.Module):
@@ -79,9 +103,11 @@ class _Convolution(nn.Conv2d):
         super().__init__(first, last, kernel, stride, groups=groups, bias=False)
         both = kernel - stride
         self.around = (both // 2, both - both // 2) * 2
+        if both % 2 == 0:  # the convolution's own padding copies nothing
+            self.around, self.padding = None, (both // 2, both // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, self.around))
+        return super().forward(x if self.around is None else F.pad(x, self.around))
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

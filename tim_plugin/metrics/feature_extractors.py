@@ -137,7 +137,9 @@ def _efficientnet(path: Path) -> Extractor:
         register_feature_extractor(EFFICIENTNET, EfficientNetFeatures)
     network = EfficientNetFeatures(EFFICIENTNET, [EfficientNetFeatures.LAYER], str(path))
     name = f"EfficientNet-Lite0 ({path.name}), last map, {EfficientNetFeatures.LAYER} features"
-    return Extractor(network, name, "frechet_efficientnet", "kid_efficientnet", _digest(network), FEATURES)
+    digest = _digest(network)  # of the file's weights
+    network.network.fold()
+    return Extractor(network, name, "frechet_efficientnet", "kid_efficientnet", digest, FEATURES)
 
 
 def _efficientnet_file(option: str, names: Sequence[str]) -> Path:

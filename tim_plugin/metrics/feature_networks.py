@@ -115,4 +115,4 @@ class EfficientNetFeatures(_AveragedMap):
         """Return ((N, 1280),) of uint8 images (N, 3, H, W), each as a whole brought to the network's size."""
         levels = x.to(self.network._conv_stem.weight.dtype)
         levels = F.interpolate(levels, (SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False, antialias=True)
-        return (self.network(levels).mean(dim=(2, 3)),)
+        return (self.network(levels.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3)),)
