@@ -35,6 +35,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="training runs of each variant (default: the preset's)")
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time (default: 1)")
     parser.add_argument(
+        "--finished",
+        action="store_true",
+        help="table2 to table4: train nothing; the page has the runs that are finished",
+    )
+    parser.add_argument(
         "--device", default=None, help="cpu, cuda, cuda:1 (default: cuda where there is one; fig1 runs on the CPU)"
     )
     args = parser.parse_args()

@@ -18,6 +18,7 @@ from paper.set_figures import set_conditions
 from paper.systems import System
 from paper.workbench import Workbench
 from tim_plugin.metrics.sample_measures import FWV_SIGMAS
+from tim_plugin.utils.errors import TimError
 
 TASKS = ("sr16x", "decompression", "colorization")
 PAPER_FID = {
@@ -71,7 +72,7 @@ def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
         tasks: Of :data:`TASKS`.
 
     Raises:
-        TimError: The data or the features cannot be read.
+        TimError: The data or the features cannot be read, or only finished runs are wanted and TIM has none.
     """
     times = {task: _times(bench, task) for task in tasks}
     runs = {
@@ -81,19 +82,23 @@ def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
         for one in bench.preset.systems[task]
         if one.trained
     }
-    paths = dict(zip(runs, bench.train(list(runs.values())), strict=True))
+    paths = bench.finished(runs)
     result: Measured = {task: {} for task in tasks}
     for task in tasks:
+        if not any((task, bench.preset.tim(task).name, seed) in paths for seed in bench.preset.seeds):
+            raise TimError(f"--finished: no run of TIM in {task} is finished; without it they are trained")
         for one in bench.preset.systems[task]:
-            places = [(task, one.name, seed) for seed in bench.preset.seeds] if one.trained else [None]
-            result[task][one.name] = {
-                "seeds": [
-                    {**all_figures(bench, one, paths.get(place)), "run": runs[place].name() if place else None}
-                    for place in places
-                ],
-                "training": times[task].training(one.name) if one.trained else None,
-                "note": one.note,
-            }
+            of_seeds = {seed: (task, one.name, seed) for seed in (bench.preset.seeds if one.trained else ())}
+            found = [
+                {**all_figures(bench, one, paths[key]), "seed": seed, "run": runs[key].name()}
+                for seed, key in of_seeds.items()
+                if key in paths
+            ]
+            if not one.trained:
+                found = [{**all_figures(bench, one, None), "seed": None, "run": None}]
+            if found:
+                training = times[task].training(one.name) if one.trained else None
+                result[task][one.name] = {"seeds": found, "training": training}
     return result
 
 
@@ -173,18 +178,18 @@ def _stale(bench: Workbench) -> Stale:
     def stale(task: str, kept: Mapping[str, Row], conditions: Mapping[str, Any]) -> bool:
         systems = {one.name: one for one in bench.preset.systems.get(task, ())}
         return any(
-            name not in systems or [one["run"] for one in row["seeds"]] != _runs(bench, systems[name], row, conditions)
+            name not in systems or [one["run"] for one in row["seeds"]] != _runs(bench, systems[name], row)
             for name, row in kept.items()
         )
 
     return stale
 
 
-def _runs(bench: Workbench, system: System, row: Row, conditions: Mapping[str, Any]) -> list[str | None]:
+def _runs(bench: Workbench, system: System, row: Row) -> list[str | None]:
     if not system.trained:
         return [None]
     trained = trained_for(bench, system, row["training"]["iterations"])
-    return [bench.run(trained, seed).name() for seed in conditions["seeds"]]
+    return [bench.run(trained, one["seed"]).name() for one in row["seeds"]]
 
 
 def _write(
@@ -243,12 +248,12 @@ def _conditions(bench: Workbench, found: Measured) -> dict[str, dict[str, Any]]:
     shared = {
         **bench.conditions(),
         **set_conditions(bench),
-        "seeds": list(bench.preset.seeds),
         "faithfulness_weighted_variance": variance,
     }
     return {
         task: {
             **shared,
+            "training_seeds": ", ".join(map(str, bench.preset.seeds)),
             "training_time": _times(bench, task).clock,
             **trained_at(bench.root, [one["run"] for row in rows.values() for one in row["seeds"] if one["run"]]),
         }

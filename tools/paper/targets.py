@@ -34,11 +34,13 @@ class Target(NamedTuple):
         make: Makes it of the workbench, the tasks that are asked for and ``--mnist``.
         tasks: That it has.
         sets: Whether it compares sets of images, which needs trained features.
+        in_part: Whether it can be made of the runs that are finished.
     """
 
     make: Callable[[Workbench, Sequence[str], Path | None], Any]
     tasks: Sequence[str]
     sets: bool = True
+    in_part: bool = False
 
 
 def _samples_of(figure: str) -> Target:
@@ -49,14 +51,24 @@ def _samples_of(figure: str) -> Target:
     )
 
 
+def _compared(make: Callable[[Workbench, Sequence[str]], Any]) -> Target:
+    return Target(lambda bench, tasks, mnist: make(bench, tasks), comparison.TASKS, in_part=True)
+
+
 _ABLATION = Target(lambda bench, tasks, mnist: ablation.reproduce_table5(bench, tasks), ablation.TASKS)
 TARGETS: dict[str, Target] = {
     "fig3": Target(lambda bench, tasks, mnist: reproduce_figure3(bench), (FIGURE_3_TASK,), sets=False),
     "table5": _ABLATION,  # table 5 and figure 9 in one
     "fig9": _ABLATION,
-    "table2": Target(lambda bench, tasks, mnist: comparison.reproduce_table2(bench, tasks), comparison.TASKS),
-    "table3": Target(lambda bench, tasks, mnist: comparison.reproduce_table3(bench, tasks), comparison.TASKS),
-    "table4": Target(lambda bench, tasks, mnist: comparison.reproduce_table4(bench, tasks), comparison.TASKS),
+    "table2": Target(
+        lambda bench, tasks, mnist: comparison.reproduce_table2(bench, tasks), comparison.TASKS, in_part=True
+    ),
+    "table3": Target(
+        lambda bench, tasks, mnist: comparison.reproduce_table3(bench, tasks), comparison.TASKS, in_part=True
+    ),
+    "table4": Target(
+        lambda bench, tasks, mnist: comparison.reproduce_table4(bench, tasks), comparison.TASKS, in_part=True
+    ),
     "fig6": _samples_of("fig6"),
     "fig7": _samples_of("fig7"),
     "fig8": _samples_of("fig8"),
@@ -131,6 +143,9 @@ def _check(args: argparse.Namespace) -> None:
     for name, value in (("--seeds", args.seeds), ("--jobs", args.jobs)):
         if value is not None and value < 1:
             raise TimError(f"{name} {value}: must be 1 or more")
+    if args.finished and not (args.target in TARGETS and TARGETS[args.target].in_part):
+        have = ", ".join(name for name, one in TARGETS.items() if one.in_part)
+        raise TimError(f"--finished: {args.target} needs all of its runs; it goes with {have}")
     if args.data is None and args.target != "fig1":
         raise TimError(f"--data: {args.target} needs a folder of photographs that holds train and val")
     if args.target == "fig1" and args.device is not None and args.device.split(":")[0] != "cpu":
@@ -148,7 +163,7 @@ def _workbench(root: Path, args: argparse.Namespace) -> Workbench:
     if args.seeds is not None:
         preset = dataclasses.replace(preset, seeds=tuple(range(args.seeds)))
     features = args.features or ("random" if preset.halve else "imagenet")
-    return Workbench(root, preset, args.data or Path(), features, choose_device(args.device), args.jobs)
+    return Workbench(root, preset, args.data or Path(), features, choose_device(args.device), args.jobs, args.finished)
 
 
 def _need(bench: Workbench, targets: Sequence[Target]) -> None:

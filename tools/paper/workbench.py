@@ -15,7 +15,7 @@ from basicsr.data import build_dataset
 from torch import nn
 from torch.utils.data import Subset
 
-from paper.cached_runs import content_of, kept_json
+from paper.cached_runs import content_of, finished_checkpoint, kept_json
 from paper.halved_photographs import halved, tiles
 from paper.parallel_runs import Run, train_all
 from paper.presets import Preset
@@ -58,6 +58,7 @@ class Workbench:
         features: Weights of the distance's network: ``random``, ``imagenet`` or a state dict's path.
         device: Where.
         jobs: Training runs at a time.
+        finished_only: Nothing is trained: what is not there is left out.
     """
 
     root: Path
@@ -66,6 +67,7 @@ class Workbench:
     features: str
     device: str | torch.device = "cpu"
     jobs: int = 1
+    finished_only: bool = False
 
     @cached_property
     def weights(self) -> str:
@@ -151,6 +153,13 @@ class Workbench:
     def train(self, runs: Sequence[Run]) -> list[Path]:
         """Return the runs' checkpoints, training what is missing."""
         return train_all(runs, self.root, self.jobs)
+
+    def finished(self, runs: Mapping[Any, Run]) -> dict[Any, Path]:
+        """Return the checkpoints of runs by key: of all, after training what is missing, or of what is finished."""
+        if not self.finished_only:
+            return dict(zip(runs, self.train(list(runs.values())), strict=True))
+        found = {key: finished_checkpoint(*run, self.root) for key, run in runs.items()}
+        return {key: path for key, path in found.items() if path is not None}
 
     def network(self, system: System, checkpoint: Path | None) -> nn.Module:
         """Return a trained network, or one that needs no training; the last one is kept, for each of its measures."""

@@ -50,6 +50,7 @@ def arguments():
             "tasks": None,
             "seeds": None,
             "jobs": 1,
+            "finished": False,
             "name": None,
             "device": "cpu",
         }

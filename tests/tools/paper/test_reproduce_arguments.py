@@ -105,6 +105,14 @@ def test_figure_1_refuses_a_device_that_it_would_not_use(asked, device):
         asked(target="fig1", device=device)
 
 
+@pytest.mark.parametrize("target", ["table5", "rivals", "all", "weights"])
+def test_finished_goes_with_tables_that_a_part_of_the_runs_make(asked, target):
+    with pytest.raises(
+        TimError, match=f"--finished: {target} needs all of its runs; it goes with table2, table3, table4"
+    ):
+        asked(target=target, finished=True)
+
+
 def test_weights_have_no_tasks(asked):
     with pytest.raises(TimError, match="--tasks: weights has none"):
         asked(target="weights", name=["sr16x-small"], tasks="sr16x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from paper import parallel_runs as training
 from paper import system_tables as comparison
 from paper.presets import ABLATIONS, SMALL
 from paper.sample_figures import reproduce_samples
+from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -86,6 +88,19 @@ def test_tables_2_to_4(bench, monkeypatch):
         assert f"]({name}.png)" in (folder / f"{name}.md").read_text()
         heights[name] = read_image(folder / f"{name}.png").rgb.shape[1]
     assert heights["table2"] > heights["table3"] == heights["table4"]  # a bar for each system, as in the table
+    of_tim = dataclasses.replace(bench, finished_only=True, preset=dataclasses.replace(bench.preset, seeds=(0, 1)))
+    runs = bench.root / "experiments"
+    for unfinished in runs.glob("reproduce_cimle_*/options.json"):
+        unfinished.unlink()
+    part = comparison.reproduce_table2(of_tim, ["sr16x"])["tasks"]["sr16x"]
+    assert part == {name: row for name, row in rows.items() if not name.startswith("cIMLE")}
+    assert "Not measured: cIMLE; cIMLE, width 10." in (folder / "table2.md").read_text()
+    for unfinished in runs.glob("reproduce_small_*/options.json"):
+        unfinished.rename(unfinished.with_suffix(".kept"))
+    with pytest.raises(TimError, match="--finished: no run of TIM in sr16x is finished"):
+        comparison.compare(of_tim, ["sr16x"])
+    for unfinished in runs.glob("reproduce_small_*/options.kept"):
+        unfinished.rename(unfinished.with_suffix(".json"))
     # Figures of another checkpoint than the one on disk are never taken.
     checkpoint = next((bench.root / "experiments").glob("reproduce_small_sr16x_*/models/net_g_latest.pth"))
     shutil.copy(checkpoint.with_name("net_g_1.pth"), checkpoint)
