@@ -51,11 +51,11 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, levels: Tensor) -> Tensor:
         """Return the last map."""
-        return F.relu6(self._bn1(self._conv_head(self.walk(levels))))
+        return F.relu6(self._bn1(self._conv_head(self.walk(levels))), inplace=True)
 
     def walk(self, levels: Tensor, see: Callable[[int, Tensor], object] = lambda block, found: None) -> Tensor:
         """Return the last block's map, (N, 320, H / 32, W / 32); ``see`` is shown each block's number and map."""
-        found = F.relu6(self._bn0(self._conv_stem((levels - CENTRE) / SCALE)))
+        found = F.relu6(self._bn0(self._conv_stem((levels - CENTRE) / SCALE)), inplace=True)
         for number, block in enumerate(self._blocks):
             found = block(found)
             see(number, found)
@@ -90,8 +90,8 @@ class _Block(nn.Module):
     def forward(self, before: Tensor) -> Tensor:
         found = before
         if hasattr(self, "_expand_conv"):
-            found = F.relu6(self._bn0(self._expand_conv(found)))
-        found = F.relu6(self._bn1(self._depthwise_conv(found)))
+            found = F.relu6(self._bn0(self._expand_conv(found)), inplace=True)
+        found = F.relu6(self._bn1(self._depthwise_conv(found)), inplace=True)
         found = self._bn2(self._project_conv(found))
         return found + before if self.skips else found
 
