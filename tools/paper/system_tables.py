@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from paper.sample_cost import ABOUT as COST_ABOUT
 from paper.sample_cost import HEADER as COST
 from paper.sample_cost import cost_cells
 from paper.set_figures import set_conditions
+from paper.system_sheet import ABOUT as SHEET_ABOUT
+from paper.system_sheet import draw_systems
 from paper.systems import System
 from paper.workbench import Workbench
 from tim_plugin.metrics.sample_measures import FWV_SIGMAS
@@ -220,11 +223,22 @@ def _write(
                 ]
         bars[task] = {name: mean(chart.value(one) for one in rows[name]["seeds"]) for name in lines}
         page += _tables(bench, task, [*header, *COST, *TRAINING], lines, rows)
-        page += further_tables({name: rows[name]["seeds"] for name in lines}) if target == "table2" else []
+        if target == "table2":
+            page += further_tables({name: rows[name]["seeds"] for name in lines})
+            page += _sheet(bench, task, found.get(task), folder / f"{target}_{task}.png")
     page += ["", COST_ABOUT, "", f"![{chart.label}]({target}.png)"]
     draw_bars(bars, "TIM", chart.label, folder / f"{target}.png")
     write_target(folder, target, content, page)
     return content
+
+
+def _sheet(bench: Workbench, task: str, measured: Mapping[str, Row] | None, path: Path) -> list[str]:
+    """The lines of a task's samples, drawn anew if it was measured now."""
+    if measured is not None:
+        runs = {name: row["seeds"][0]["run"] for name, row in measured.items() if row["training"]}
+        models = {name: bench.root / "experiments" / run / "models" / "net_g_latest.pth" for name, run in runs.items()}
+        draw_systems(bench, task, models, path)
+    return ["", f"![Samples]({path.name})", "", *SHEET_ABOUT.splitlines()] if path.is_file() else []
 
 
 def _tables(

@@ -50,6 +50,7 @@ def pretended(bench, monkeypatch):
     monkeypatch.setattr(equal_time, "step_seconds", lambda runs: dict.fromkeys(runs, 1.0))
     for module in (ablation, comparison):
         monkeypatch.setattr(module, "all_figures", lambda *about: dict(row))
+    monkeypatch.setattr(comparison, "draw_systems", lambda *about: None)
     monkeypatch.setattr(ablation, "_selected", lambda *about: 0.0)
     picture = torch.zeros(3, 8, 8)
     monkeypatch.setattr(ablation, "_samples", lambda *about: [(picture, picture, picture)])

@@ -88,12 +88,16 @@ def test_tables_2_to_4(bench, monkeypatch):
         assert f"]({name}.png)" in (folder / f"{name}.md").read_text()
         heights[name] = read_image(folder / f"{name}.png").rgb.shape[1]
     assert heights["table2"] > heights["table3"] == heights["table4"]  # a bar for each system, as in the table
+    sheet = folder / "table2_sr16x.png"
+    assert "![Samples](table2_sr16x.png)" in (folder / "table2.md").read_text() and sheet.stat().st_size > 5000
     of_tim = dataclasses.replace(bench, finished_only=True, preset=dataclasses.replace(bench.preset, seeds=(0, 1)))
     runs = bench.root / "experiments"
     for unfinished in runs.glob("reproduce_cimle_*/options.json"):
         unfinished.unlink()
+    drawn = read_image(sheet).rgb.shape[1]
     part = comparison.reproduce_table2(of_tim, ["sr16x"])["tasks"]["sr16x"]
     assert part == {name: row for name, row in rows.items() if not name.startswith("cIMLE")}
+    assert read_image(sheet).rgb.shape[1] < drawn  # two systems fewer
     assert "Not measured: cIMLE; cIMLE, width 10." in (folder / "table2.md").read_text()
     for unfinished in runs.glob("reproduce_small_*/options.json"):
         unfinished.rename(unfinished.with_suffix(".kept"))
