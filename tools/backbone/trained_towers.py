@@ -39,7 +39,7 @@ def compare_towers(root: Path, data: Path, teacher: Path, weights: Path, iters: 
     bench = _bench(root, data, teacher, iters, jobs)
     system = bench.preset.tim(TASK)
     runs = tower_runs(bench, system, weights)
-    checkpoints = dict(zip(runs, bench.train(list(runs.values())), strict=True))
+    checkpoints = bench.checkpoints(runs)
     found = {name: bench.figures(system, checkpoint) for name, checkpoint in checkpoints.items()}
     figures = {name: _figures(one, bench.preset.num_samples) for name, one in found.items()}
     return {

@@ -108,7 +108,7 @@ def measure_variants(
             for seed in bench.preset.seeds
             for name, overrides in variants
         }
-        paths = dict(zip(runs, bench.train(list(runs.values())), strict=True))
+        paths = bench.checkpoints(runs)
         first = bench.preset.seeds[0]
         seconds = kept_step_seconds({name: runs[name, first] for name, _ in variants}, bench.root)
         content["tasks"][task] = _measured(bench, task, runs, paths, seconds)

@@ -92,8 +92,13 @@ def _named(option_file: Path, overrides: Mapping[str, Any], label: str) -> tuple
     return f"{label}_{digest}", options
 
 
+def checkpoint_of(folder: Path) -> Path:
+    """Return where a run's last checkpoint is, below its folder."""
+    return folder / "models" / "net_g_latest.pth"
+
+
 def _checked(folder: Path, options: Mapping[str, Any]) -> Path:
-    checkpoint = folder / "models" / "net_g_latest.pth"
+    checkpoint = checkpoint_of(folder)
     if json.loads((folder / RECORD).read_text()) != options or not checkpoint.is_file():
         raise TimError(f"{folder}: holds a run of other options, or no checkpoint: remove it, and it is trained again")
     return checkpoint

@@ -143,7 +143,7 @@ def _measured(bench: Workbench, task: str) -> dict[str, dict[str, Any]]:
     times, seed = _times(bench, task), bench.preset.seeds[0]
     trained = {name: trained_for(bench, one, times.iterations[name]) for name, one in systems(bench, task).items()}
     runs = {name: bench.run(system, seed) for name, system in trained.items()}
-    paths = dict(zip(runs, bench.train(list(runs.values())), strict=True))
+    paths = bench.checkpoints(runs)
     rows = {}
     for rival in RIVALS[bench.preset.name]:
         for way, sampling in rival.ways.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
+from paper.cached_runs import checkpoint_of
 from paper.charts import draw_bars
 from paper.equal_time import Times, equal_time, trained_for
 from paper.pages import Stale, consistency_of_seeds, folder_of, spread, table, with_other_tasks, write_target
@@ -85,7 +86,7 @@ def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
         for one in bench.preset.systems[task]
         if one.trained
     }
-    paths = bench.finished(runs)
+    paths = bench.checkpoints(runs)
     result: Measured = {task: {} for task in tasks}
     for task in tasks:
         if not any((task, bench.preset.tim(task).name, seed) in paths for seed in bench.preset.seeds):
@@ -157,7 +158,7 @@ def reproduce_table4(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str
         if not system.several:
             return None
         paper = PAPER_DIVERSITY[task].get(system.name)
-        return ["-" if paper is None else f"{paper}", spread([row["lpips_diversity"] for row in seeds])]
+        return ["-" if paper is None else f"{paper}", spread([row["lpips_diversity"] for row in seeds], ".4f")]
 
     title = "Table 4: diversity of samples, higher is more diverse"
     chart = Chart("mean distance between two samples (higher is more diverse)", lambda row: row["lpips_diversity"])
@@ -236,7 +237,7 @@ def _sheet(bench: Workbench, task: str, measured: Mapping[str, Row] | None, path
     """The lines of a task's samples, drawn anew if it was measured now."""
     if measured is not None:
         runs = {name: row["seeds"][0]["run"] for name, row in measured.items() if row["training"]}
-        models = {name: bench.root / "experiments" / run / "models" / "net_g_latest.pth" for name, run in runs.items()}
+        models = {name: checkpoint_of(bench.root / "experiments" / run) for name, run in runs.items()}
         draw_systems(bench, task, models, path)
     return ["", f"![Samples]({path.name})", "", *SHEET_ABOUT.splitlines()] if path.is_file() else []
 

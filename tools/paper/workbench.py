@@ -154,7 +154,7 @@ class Workbench:
         """Return the runs' checkpoints, training what is missing."""
         return train_all(runs, self.root, self.jobs)
 
-    def finished(self, runs: Mapping[Any, Run]) -> dict[Any, Path]:
+    def checkpoints(self, runs: Mapping[Any, Run]) -> dict[Any, Path]:
         """Return the checkpoints of runs by key: of all, after training what is missing, or of what is finished."""
         if not self.finished_only:
             return dict(zip(runs, self.train(list(runs.values())), strict=True))

@@ -85,6 +85,7 @@ def test_times_that_differ_from_tims_stand_out():
 
     tim = row(2.0)
     assert comparison._training_cells(tim, tim) == ["2", "10", "12.000", "2.0", "1.00"]
-    assert comparison._training_cells(row(2.19), tim)[-1] == "1.09"
-    assert comparison._training_cells(row(2.3), tim)[-1] == "**1.15**"
+    assert comparison._training_cells(row(2.18), tim)[-1] == "1.09"
+    assert comparison._training_cells(row(2.4), tim)[-1] == "**1.20**"
+    assert comparison._training_cells(row(1.6), tim)[-1] == "**0.80**"
     assert comparison._training_cells({"training": None, "seeds": [{}]}, tim) == ["-", "0", "-", "-", "-"]
