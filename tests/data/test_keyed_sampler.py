@@ -35,6 +35,18 @@ def test_order_is_basicsrs(replicas, rank, ratio):
         assert [index % 5 for index in keyed] == expected
 
 
+def test_another_seed_gives_another_order():
+    orders = {}
+    for seed in (0, 1, 2):
+        sampler = KeyedSampler(Keyed(), 1, 0, 4)
+        sampler.seed = seed
+        for epoch in (0, 1):
+            sampler.set_epoch(epoch)
+            orders[seed, epoch] = tuple(sampler)
+            assert sorted(orders[seed, epoch]) == list(range(20))
+    assert len(set(orders.values())) == len(orders)
+
+
 def test_each_enlarged_index_comes_once_over_all_ranks():
     indices = [index for rank in range(2) for index in KeyedSampler(Keyed(), 2, rank, 4)]
     assert sorted(indices) == list(range(20))

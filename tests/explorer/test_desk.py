@@ -47,6 +47,14 @@ def test_a_tree_is_restored_step_by_step_and_what_was_drawn_before_a_stop_is_kep
     assert list(desk.ask(upload()))[-1]["path"] == on[-1]["path"]
 
 
+@pytest.mark.parametrize("what", ["replace", "hello_", "drawn", "_open", "", None, ["open"]])
+def test_a_page_cannot_ask_for_what_is_not_offered(asking, desk, what):
+    session = desk.visitors.get(asking.token).session
+    state = list(desk.ask({"do": what, "token": asking.token}))[-1]
+    assert state["message"] == "the page asked for something that is not known: load it again"
+    assert desk.visitors.get(asking.token).session is session
+
+
 @pytest.mark.parametrize("content", [b"\xef\xbb\xbf{}", b"[1]", b" {"])
 def test_what_was_meant_to_be_a_choice_is_not_called_a_picture(asking, desk, content):
     state = asking("open", uploads=[desk.visitors.upload(asking.token, "mine", content)])

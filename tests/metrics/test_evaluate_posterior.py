@@ -13,6 +13,7 @@ from basicsr.utils import tensor2img
 
 from tim_plugin.degradations.tasks import get_task
 from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.metrics import case_measures
 from tim_plugin.metrics.case_measures import Tools, score
 from tim_plugin.metrics.cases import FolderCases
 from tim_plugin.metrics.feature_extractors import Extractor
@@ -113,6 +114,22 @@ def test_the_conditional_distance_is_that_of_inputs_first_samples_and_ground_tru
         pairs.take(np.concatenate([lq, first], axis=1))
         real.take(np.concatenate([lq, truth], axis=1))
     assert found["cfid"] == pytest.approx(conditional_frechet_distance(pairs, real)) and found["cfid"] > 0
+
+
+def test_inputs_that_are_left_out_leave_too_few_for_a_conditional_distance(folders, monkeypatch):
+    degradation, extractor = get_task("sr16x").build({}, "here"), Extractor(Means(), "means", "fid", "kid", "0", 3)
+    cases, seen = FolderCases(folders / "pred", folders / "gt", degradation=degradation), []
+    measure = case_measures._row
+
+    def failing(case, tools):
+        seen.append(case)
+        if len(seen) > 4:
+            raise TimError("this one cannot be read")
+        return measure(case, tools)
+
+    monkeypatch.setattr(case_measures, "_row", failing)
+    with pytest.raises(TimError, match="^--metrics cfid: takes 5 ground truths with 3 features, and there are 4$"):
+        score(cases, Tools(("cfid",), extractor=extractor), {}, len(cases))
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,20 @@ def test_ema_has_the_statistics_of_batch_norm(tmp_path):
     assert set(model.log_dict) == {"l_total", "l_pix"}
 
 
+def test_a_resumed_run_goes_on_from_its_own_ema(tmp_path):
+    model = build_model(options(tmp_path))
+    model.feed_data(batch())
+    for step in (1, 2):
+        model.optimize_parameters(step)
+    model.save(0, 2)
+    saved = tmp_path / "net_g_2.pth"
+    assert not torch.equal(model.net_g_ema.first.weight, model.net_g.first.weight)
+    resumed = build_model(options(tmp_path, path__pretrain_network_g=str(saved), path__param_key_g="params"))
+    for name, value in model.net_g_ema.state_dict().items():
+        assert torch.equal(resumed.net_g_ema.state_dict()[name], value), name
+    assert torch.equal(resumed.net_g.first.weight, model.net_g.first.weight)
+
+
 @pytest.mark.parametrize("optimizer", ["AdamW", "SGD", "Adadelta"])
 def test_optimizers_that_basicsr_has_not_got(tmp_path, optimizer):
     model = build_model(options(tmp_path, train__optim_g={"type": optimizer, "lr": 1e-2}))
@@ -89,17 +103,31 @@ def test_a_network_with_its_own_losses_is_not_distributed(tmp_path):
         model.init_training_settings()
 
 
-def test_what_a_network_draws_for_its_losses_depends_on_seed_and_iteration_alone(tmp_path):
+@pytest.mark.parametrize(
+    ("network", "loss"),
+    [
+        ({"type": "RectifiedFlow", "widths": [4, 8]}, "l_flow"),
+        (
+            {"type": "Larsson2016", "stage_channels": [2, 2, 4, 4, 4], "fc_channels": 4, "fc_kernel": 3, "hidden": 8},
+            "l_hue",
+        ),
+    ],
+)
+def test_what_a_network_draws_for_its_losses_depends_on_seed_and_iteration_alone(tmp_path, network, loss):
+    given = batch()
+    if loss == "l_hue":  # it reads lightness, and multiples of 32 pixels
+        given = {"lq": torch.rand(2, 1, 32, 32), "gt": torch.rand(2, 3, 32, 32)}
+
     def logged(iterations, **changes):
-        network = {"type": "RectifiedFlow", "widths": [4, 8]}
         optimizer = {"type": "SGD", "lr": 0.0}
         torch.manual_seed(0)
         changes = {"network_g": network, "train__pixel_opt": None, "train__optim_g": optimizer, **changes}
         model = build_model(options(tmp_path, **changes))
-        model.feed_data(batch())
+        model.feed_data(given)
         for step in iterations:
+            torch.rand(step)  # what else draws from the global generator
             model.optimize_parameters(step)
-        return model.log_dict["l_flow"]
+        return model.log_dict[loss]
 
     assert logged([5, 6]) == logged([6]) != logged([7])
     assert logged([6], manual_seed=1) != logged([6])

@@ -10,6 +10,7 @@ import torch
 import yaml
 from basicsr.utils import get_root_logger
 
+from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.models.pipeline import test_pipeline as run_test
 from tim_plugin.models.pipeline import train_pipeline as run_training
 from tim_plugin.utils.errors import TimError
@@ -70,6 +71,29 @@ def contents(folder):
 
 def train(root, file, *forced, resume=()):
     run_training(str(root), ["-opt", str(file), *resume, *(["--force_yml", *forced] if forced else [])])
+
+
+def test_the_seed_is_of_order_and_crops_too(tmp_path, option_file, monkeypatch):
+    """Else the deviation over seeds leaves out what the data add to it."""
+    take = DegradedImageDataset.__getitem__
+
+    def seen(name, *forced):
+        found = []
+
+        def noting(dataset, index):
+            item = take(dataset, index)
+            found.append((index, item["gt"].numpy().tobytes()))
+            return item
+
+        monkeypatch.setattr(DegradedImageDataset, "__getitem__", noting)
+        train(tmp_path, option_file, f"name={name}", "train:total_iter=1", *forced)
+        return found
+
+    first, crops_of_first = seen("first"), seen("crops", "manual_seed=1", "datasets:train:seed=0")
+    second = seen("second", "manual_seed=1")
+    assert [index for index, _ in first] != [index for index, _ in second] == [index for index, _ in crops_of_first]
+    assert not set(first) & set(second) and set(crops_of_first) & set(first)
+    assert seen("without", "manual_seed=~") == first
 
 
 WRONG = {

@@ -84,3 +84,15 @@ def test_constants_kept_in_inference_mode_serve_training():
     variable = lab.clone().requires_grad_()
     lab_to_rgb(variable).sum().backward()
     assert variable.grad.abs().sum() > 0
+
+
+def test_half_precision_is_converted_in_single_precision():
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    lab = rgb_to_lab(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(rgb_to_lab(images), lab)
+        assert torch.equal(lab_to_rgb(lab), lab_to_rgb(lab.clone())) and lab_to_rgb(lab).dtype == torch.float32
+        assert (lab_to_rgb(lab) - images).abs().max() < 1e-5
+    coarse = images.bfloat16()
+    assert torch.equal(rgb_to_lab(coarse), rgb_to_lab(coarse.float()))
+    assert torch.equal(into_gamut(lab.bfloat16()), into_gamut(lab.bfloat16().float()))

@@ -15,7 +15,8 @@ STATE = {"epoch": 0, "optimizers": [], "schedulers": []}
 def folder(tmp_path):
     """States of two processes, and networks, of the iterations 8, 9 and 10."""
     for iteration in (8, 9, 10):
-        torch.save({**STATE, "iter": iteration, "weight": torch.rand(1000)}, tmp_path / f"{iteration}.state")
+        state = {**STATE, "iter": iteration, "processes": 2, "weight": torch.rand(1000)}
+        torch.save(state, tmp_path / f"{iteration}.state")
         torch.save({"epoch": 0, "iter": iteration, "pool": torch.rand(1000)}, tmp_path / f"{iteration}.rank1.state")
         torch.save({"params": {"a": torch.rand(1000)}}, tmp_path / f"net_g_{iteration}.pth")
     (tmp_path / "notes.state").write_text("not a state")
@@ -59,6 +60,12 @@ def test_one_without_its_network_is_passed_over(folder, capsys):
     assert found(folder) == 8
     said = capsys.readouterr().err
     assert "net_g_10.pth: there is no such checkpoint" in said and "9.state cannot be read" in said
+
+
+def test_one_that_lacks_the_state_of_a_process_is_passed_over(folder, capsys):
+    """A run that was killed while its processes saved, one after the other."""
+    (folder / "10.rank1.state").unlink()
+    assert found(folder) == 9 and "10.rank1.state" in capsys.readouterr().err
 
 
 def test_where_none_is_intact_the_run_does_not_begin_anew(folder):

@@ -7,7 +7,8 @@ is kept; the authors' are of another cylindrical space.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -108,17 +109,27 @@ class Larsson2016(nn.Module):
         angle = torch.atan2(mean_sin, mean_cos)
         return torch.stack([length * angle.cos(), length * angle.sin()], dim=-1)
 
-    def losses(self, lq: Tensor, gt: Tensor, distance: nn.Module | None = None) -> dict[str, Tensor]:
+    def losses(
+        self,
+        lq: Tensor,
+        gt: Tensor,
+        distance: nn.Module | None = None,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
         """Return KL divergences of the histograms from those of a 7x7 window: five times hue, and chroma.
 
         Args:
             lq: (N, 1, H, W) in [0, 1], sides multiples of 32.
             gt: (N, 3, H, W) in [0, 1].
             distance: Not used.
+            generator: Draws the positions and what is dropped, on its own device; None takes the global one.
         """
         height, width = lq.shape[-2:]
-        index = torch.randint(height * width, (len(lq), self.points), device=lq.device)
-        hue, chroma = self.histograms(self.maps(lq), _grid(height, width, lq)[index])
+        device = lq.device if generator is None else generator.device
+        index = torch.randint(height * width, (len(lq), self.points), generator=generator, device=device).to(lq.device)
+        maps = self.maps(lq)
+        with _seeded(generator, lq.device):
+            hue, chroma = self.histograms(maps, _grid(height, width, lq)[index])
         target_hue, target_chroma, weight = self._targets(rgb_to_lab(gt)[:, 1:], index)
         return {
             "l_hue": 5 * (weight * _divergence(target_hue, hue)).mean(),
@@ -161,3 +172,15 @@ def _conv(in_channels: int, out_channels: int, kernel: int = 3) -> nn.Sequential
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, 1, kernel // 2), nn.BatchNorm2d(out_channels), nn.ReLU(True)
     )
+
+
+@contextmanager
+def _seeded(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
+    """Let dropout, which knows the global generator alone, draw by another one, and put the global one back."""
+    if generator is None:
+        yield
+        return
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -20,7 +20,6 @@ from tim_plugin.archs.fading import faded
 from tim_plugin.archs.heads import AB_MAX, divided_by_lightness, with_lightness
 from tim_plugin.archs.levels import all_levels
 from tim_plugin.archs.mapping_arch import MappingNetwork
-from tim_plugin.archs.wrapped_tower import full_precision
 from tim_plugin.degradations.table import build_for_tower, portable_section
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
@@ -28,6 +27,7 @@ from tim_plugin.options.tower_spec import LevelSpec, TowerSpec
 from tim_plugin.options.values import takes_options_of
 from tim_plugin.utils import authors_files
 from tim_plugin.utils.basicsr_blocks import rrdb
+from tim_plugin.utils.precision import full_precision
 
 
 class TowerState(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -12,12 +11,6 @@ from torch import Tensor, nn
 from tim_plugin.archs.levels import all_levels
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
-
-
-def full_precision(device: torch.device) -> AbstractContextManager:
-    """Return a context without autocast: bfloat16's 8 bits of mantissa are too few for Lab and for projections."""
-    available = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
 class WrappedTower:

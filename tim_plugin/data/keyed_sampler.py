@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from basicsr.data.data_sampler import EnlargedSampler
 
+from tim_plugin.utils.seeds import derive_seed
+
 
 class KeyedSampler(EnlargedSampler):
     """The order of BasicSR's EnlargedSampler, for datasets whose random crops are keyed by the epoch.
@@ -15,10 +17,14 @@ class KeyedSampler(EnlargedSampler):
     ``set_epoch`` also calls the dataset's (if it has one); a dataset with ``accepts_enlarged_indices`` gets the
     enlarged index (index modulo its length is the image), so that an image that comes twice in an epoch is cropped
     differently; :meth:`skip` leaves out what a resumed run has seen of its epoch.
+
+    Attributes:
+        seed: Of the order, with the epoch; 0 gives BasicSR's own order.
     """
 
     def __init__(self, dataset: Any, num_replicas: int, rank: int, ratio: int = 1) -> None:
         super().__init__(dataset, num_replicas, rank, ratio)
+        self.seed = 0
         self._skipped: dict[int, int] = {}
 
     def skip(self, epoch: int, num_samples: int) -> None:
@@ -35,7 +41,8 @@ class KeyedSampler(EnlargedSampler):
             self.dataset.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.epoch)
+        seed = self.epoch if self.seed == 0 else derive_seed("order", self.seed, self.epoch)
+        generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(self.total_size, generator=generator).tolist()
         if not getattr(self.dataset, "accepts_enlarged_indices", False):
             order = [index % len(self.dataset) for index in order]

@@ -68,6 +68,7 @@ class Desk:
         self.opening, self.visitors = opening, Visitors()
         self._towers: dict[str, Tower] = {}
         self._lock = threading.Lock()
+        self._does = {"open": self._open, "draw": self._draw, "back": self._back, "stop": self._stop}
         first = self.tower(opening.model)
         self._entries = [package_tower(name, facts.what, facts.arguments) for name, facts in list_towers().items()]
         if opening.model not in list_towers():
@@ -114,7 +115,7 @@ class Desk:
                 return
             visitor = self.visitors.get(str(request.get("token")))
             visitor.asked = request.get("number")
-            yield from getattr(self, f"_{request['do']}")(visitor, request)
+            yield from self._does[request["do"]](visitor, request)
         except Stale:
             return
         except TimError as error:

@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tim_plugin.archs.tower_arch import TowerGenerator, TowerLevel
-from tim_plugin.archs.wrapped_tower import WrappedTower, full_precision
+from tim_plugin.archs.wrapped_tower import WrappedTower
 from tim_plugin.imle.latents import LevelLatent
 from tim_plugin.imle.types import Condition
 from tim_plugin.inference.feature_maps import FeatureMap, MapStore, Window, windows
 from tim_plugin.utils.disk_tensors import on_disk, release
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.precision import full_precision
 
 FIRST_HALO_PX = 1
 RRDB_HALO_PX = 15  # three dense blocks of five 3x3 convolutions

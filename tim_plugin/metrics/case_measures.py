@@ -33,7 +33,7 @@ from tim_plugin.metrics.sample_measures import (
     pair_mean,
     space_score,
 )
-from tim_plugin.metrics.set_measures import Sets
+from tim_plugin.metrics.set_measures import Sets, require_pairs
 from tim_plugin.metrics.several_samples import LEAST_SAMPLES
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import round_to_8_bit
@@ -166,10 +166,7 @@ def _check_conditional(cases: Cases, tools: Tools, total: int) -> None:
         return
     if not cases.has_inputs:
         raise TimError(f"--metrics {CONDITIONAL}: measures samples with their input: say which --task made it")
-    width = tools.extractor.width
-    if total < width + 2:  # the features of so few inputs tell those of the images whole: no spread would be left
-        what = f"{width + 2} ground truths with {width} features, and there are {total}"
-        raise TimError(f"--metrics {CONDITIONAL}: takes {what}")
+    require_pairs(total, tools.extractor.width)
 
 
 # of one input's samples -----------------------------------------------------------------------------------------------

@@ -55,6 +55,21 @@ def check_sets(metrics: Collection[str], num_inputs: int, at_infinity: bool, flo
     return files
 
 
+def require_pairs(count: int, width: int) -> None:
+    """See that there are enough pairs of input and image for the conditional Frechet distance.
+
+    Args:
+        count: Of pairs.
+        width: Of the extractor.
+
+    Raises:
+        TimError: There are too few: the inputs' features would tell those of the images whole, and leave no spread.
+    """
+    if count < width + 2:
+        what = f"{width + 2} ground truths with {width} features, and there are {count}"
+        raise TimError(f"--metrics {CONDITIONAL}: takes {what}")
+
+
 class Sets:
     """The features of samples and of ground truths.
 
@@ -110,6 +125,7 @@ class Sets:
         each = self.generated.count // self.real.count
         result = self._measures(self.generated, each)
         if CONDITIONAL in self.wanted:
+            require_pairs(self.pairs.count, self.extractor.width)  # inputs may have been left out
             result[self.extractor.cfid] = conditional_frechet_distance(self.pairs, self.real_pairs)
         images = {"samples": self.generated.count, "ground_truths": self.real.count, "samples_of_each": each}
         return {**result, "images_in_sets": images, **({} if self.others is None else {"floor": self.floor()})}

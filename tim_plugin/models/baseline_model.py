@@ -52,7 +52,11 @@ class BaselineModel(SamplingModel):
         self.ema_decay = train.get("ema_decay", 0)
         if self.ema_decay > 0:
             self.net_g_ema = build_network(self.opt["network_g"]).to(self.device)
-            self.model_ema(0)
+            path = self.opt["path"].get("pretrain_network_g")  # on resuming, the checkpoint of the state
+            if path is None:
+                self.model_ema(0)
+            else:
+                self.load_network(self.net_g_ema, path, self.opt["path"].get("strict_load_g", True), "params_ema")
             self.net_g_ema.eval()
         self.cri_pix, self.cri_perceptual = (
             build_loss(train[key]).to(self.device) if train.get(key) else None

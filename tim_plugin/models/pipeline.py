@@ -29,6 +29,7 @@ from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.logger import initialized_logger
 
 from tim_plugin.compat import load_resume_state
+from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.data.keyed_sampler import KeyedSampler
 from tim_plugin.data.workers import start_loader
 from tim_plugin.models import run_logs
@@ -244,7 +245,10 @@ def _copy_options(content: bytearray, file: str, folder: str) -> None:
 def _create_dataloaders(
     original: Callable, resumed: dict[str, int], interruption: Interruption, opt: dict[str, Any], logger: Any
 ) -> tuple:
+    if opt["datasets"]["train"]["type"] == DegradedImageDataset.__name__:
+        opt["datasets"]["train"].setdefault("seed", opt["manual_seed"])
     train_loader, sampler, val_loaders, _, total_iters = original(opt, logger)
+    sampler.seed = opt["manual_seed"]
     if len(train_loader) == 0:
         dataset = opt["datasets"]["train"]
         images, batch = len(train_loader.dataset), train_loader.batch_size * opt["world_size"]

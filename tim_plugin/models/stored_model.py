@@ -13,6 +13,7 @@ from torch import nn
 from tim_plugin.models import distributed
 from tim_plugin.utils import checkpoints
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.training_states import name_of_rank
 
 
 class StoredModel(SRModel):
@@ -99,7 +100,7 @@ class StoredModel(SRModel):
         if self.opt["rank"] == 0:
             state |= {"optimizers": optimizers, "schedulers": schedulers}
         else:
-            name = _of_rank(name, self.opt["rank"])
+            name = name_of_rank(name, self.opt["rank"])
         checkpoints.save_atomically(state, folder / name)
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
@@ -130,7 +131,7 @@ class StoredModel(SRModel):
             self.load_own_state(resume_state)
         else:
             path = Path(self.opt["path"]["resume_state"])
-            own = path.with_name(_of_rank(path.name, self.opt["rank"]))
+            own = path.with_name(name_of_rank(path.name, self.opt["rank"]))
             self.load_own_state(checkpoints.read_state(own, ("epoch", "iter")))
 
     def own_state(self) -> dict[str, Any]:
@@ -139,8 +140,3 @@ class StoredModel(SRModel):
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
         """Restore :meth:`own_state`."""
-
-
-def _of_rank(name: str, rank: int) -> str:
-    """File name of a rank's own state, which lies beside the training state of all."""
-    return f"{Path(name).stem}.rank{rank}.state"

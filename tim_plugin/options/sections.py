@@ -81,7 +81,11 @@ class DegradedDataset(Dataset):
     needed_in_training: ClassVar[tuple[str, ...]] = (*Dataset.needed_in_training, "gt_size")
 
     task: str | None = option(None, "Name of the task, which says how the LQ is made.")
-    seed: int | None = option(None, "Of crops, flips and what the degradation draws; 0 if left out.", least=0)
+    seed: int | None = option(
+        None,
+        "Of crops, flips and what the degradation draws; if left out, in training `manual_seed`, else 0.",
+        least=0,
+    )
     resize: Literal["none", "short_side", "whole"] | None = option(
         None, "Resize an image before cropping: its short side to gt_size, or the whole to gt_size; none if left out."
     )
@@ -186,7 +190,7 @@ class OptionFile(Section):
     )
     scale: int | None = basicsr("Size of the GT over the size of the LQ.", least=1, most=256)
     num_gpu: int | Literal["auto"] | None = basicsr("`auto`, 0 (CPU) or a number of GPUs.", least=0)
-    manual_seed: int | None = basicsr("Of all random choices.", least=0, most=2**31 - 1)
+    manual_seed: int | None = basicsr("Of all random choices; 0 if left out.", least=0, most=2**31 - 1)
     datasets: Mapping[str, Any] | None = basicsr("The datasets by phase: `train`, `val`, `val_2`, `test_1`.")
     network_g: Mapping[str, Any] | None = basicsr(
         "The network: its `type` and its arguments.", by_type={"TowerGenerator": TowerSpec, **UNETS}

@@ -1,7 +1,8 @@
 """RGB <-> CIE Lab (sRGB, D65, 2 degrees; scikit-image's constants), differentiable with finite gradients everywhere.
 
 Out of gamut both directions go on: the gamma curve is continued as an odd function and Lab's cube root by its own
-linear part, so that each is the other's inverse there too.
+linear part, so that each is the other's inverse there too. All is done in single precision at least, whatever is given,
+also under autocast.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tim_plugin.utils.constants import constant
+from tim_plugin.utils.precision import full_precision
 
 L_MAX = 100.0
 L_STEP = L_MAX / 255  # of lightness in an 8-bit file
@@ -31,7 +33,12 @@ def _from_xyz() -> Tensor:
 
 
 def _mix(matrix: Tensor, images: Tensor) -> Tensor:
-    return torch.einsum("ij,...jhw->...ihw", matrix, images)
+    with full_precision(images.device):  # autocast would round a and b to steps of a unit
+        return torch.einsum("ij,...jhw->...ihw", matrix, images)
+
+
+def _at_least_single(images: Tensor) -> Tensor:
+    return images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
 
 
 def _srgb_to_linear(values: Tensor) -> Tensor:
@@ -50,6 +57,7 @@ def _linear_to_srgb(values: Tensor) -> Tensor:
 
 def rgb_to_lab(images: Tensor) -> Tensor:
     """Convert (..., 3, H, W) RGB in [0, 1] to Lab: L 0 to 100, a and b about -110 to 110."""
+    images = _at_least_single(images)
     ratios = _mix(constant(_to_xyz, images), _srgb_to_linear(images))
     root = ratios.clamp_min(_F_LINEAR_BELOW) ** (1 / 3)
     x, y, z = torch.where(ratios > _F_LINEAR_BELOW, root, _F_SLOPE * ratios + _F_OFFSET).unbind(-3)
@@ -62,6 +70,7 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
 
 
 def _lab_to_linear(lab: Tensor) -> Tensor:
+    lab = _at_least_single(lab)
     lightness, a, b = lab.unbind(-3)
     y = (lightness + 16) / 116
     roots = torch.stack([y + a / 500, y, y - b / 200], dim=-3)
@@ -76,7 +85,7 @@ def lightness_of(images: Tensor) -> Tensor:
 
 def grey_of(lightness: Tensor) -> Tensor:
     """Return the grey value (sRGB, in [0, 1]) that has this L / 100, of any shape."""
-    y = (lightness * L_MAX + 16) / 116
+    y = (_at_least_single(lightness) * L_MAX + 16) / 116
     return _linear_to_srgb(torch.where(y > _F_AT_THRESHOLD, y**3, (y - _F_OFFSET) / _F_SLOPE))
 
 
@@ -86,6 +95,7 @@ def into_gamut(lab: Tensor) -> Tensor:
     A colour in the gamut is unchanged. The scale is found by bisection; its exact derivative (implicit function
     theorem) is attached by one Newton step. L must lie in [0, 100].
     """
+    lab = _at_least_single(lab)
     with torch.no_grad():
         scale, inside = _largest_scale(lab.detach())
     linear = _lab_to_linear(_scaled(lab, scale))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -122,7 +121,7 @@ def set_up(opt: dict[str, Any], launcher: str) -> None:
     opt["rank"], opt["world_size"] = join_processes(opt, launcher)
     _choose_devices(opt)
     if opt.get("manual_seed") is None:
-        opt["manual_seed"] = broadcast_from_rank_0(random.randint(1, 10000))
+        opt["manual_seed"] = 0  # BasicSR draws one, and a resumed run another
     set_random_seed(opt["manual_seed"] + opt["rank"])
 
 

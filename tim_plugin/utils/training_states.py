@@ -17,6 +17,11 @@ def numbered_states(folder: Path) -> list[Path]:
     return sorted(states, key=lambda path: int(path.stem), reverse=True)
 
 
+def name_of_rank(name: str, rank: int) -> str:
+    """Return the file name of a process's own state, which lies beside the training state of all."""
+    return f"{Path(name).stem}.rank{rank}.state"
+
+
 def newest_intact(
     folder: Path, models: Path, networks: Iterable[str], says: bool = True
 ) -> tuple[Path, dict[str, Any]] | None:
@@ -38,8 +43,8 @@ def newest_intact(
     for path in numbered_states(folder):
         try:
             state = read_state(path)
-            for own in folder.glob(f"{path.stem}.rank*.state"):
-                read_state(own, ("epoch", "iter"))
+            for rank in range(1, state.get("processes", 1)):
+                read_state(path.with_name(name_of_rank(path.name, rank)), ("epoch", "iter"))
             for name in networks:
                 read_checkpoint(models / f"{name}_{state['iter']}.pth")
         except TimError as error:

@@ -133,8 +133,13 @@ def kept_json(folder: Path, name: str, key: Mapping[str, Any], measure: Callable
         key: All that the measure depends on; the digest is of it.
         measure: Gives what JSON can hold.
     """
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    file = folder / f"{name}_{digest}.json"
+    file = kept_file(folder, name, key)
     if not file.is_file():
         write_json(file, measure())
     return json.loads(file.read_text())
+
+
+def kept_file(folder: Path, name: str, key: Mapping[str, Any]) -> Path:
+    """Return where :func:`kept_json` keeps what was measured."""
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    return folder / f"{name}_{digest}.json"

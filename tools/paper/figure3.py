@@ -52,7 +52,7 @@ def reproduce_figure3(bench: Workbench) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in tower.parameters()),
         "distance": bench.distance.name,
         "seeds": list(range(RUNS)),
-        **conditions_of(run.option_file, checkpoint, bench.data, bench.root, bench.device),
+        **conditions_of(run.option_file, run.options(), checkpoint, bench.data, bench.root, bench.device),
     }
     content = {"figure": _figures(_measured(bench, tower, lq, gt)), "conditions": conditions}
     folder = folder_of(bench.root, bench.preset.name)

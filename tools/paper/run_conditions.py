@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from tim_plugin import __version__
-from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils.errors import TimError
 
 WRITTEN = ("docs/results", "docs/models")  # by the commands that print a commit: what they wrote changes no figure
@@ -25,10 +24,9 @@ MACHINE = "machine.json"  # in a run's folder
 
 
 def conditions_of(
-    option_file: Path, checkpoint: Path, data: Path, root: Path, device: str | torch.device
+    option_file: Path, opt: Mapping[str, Any], checkpoint: Path, data: Path, root: Path, device: str | torch.device
 ) -> dict[str, Any]:
-    """Return the conditions of a run of an option file; paths are shortened to what means something elsewhere."""
-    opt = read_option_file(option_file)
+    """Return the conditions of a run with these options; paths are shortened to what means something elsewhere."""
     return {
         "option_file": str(option_file.relative_to(root)),
         "run": checkpoint.parent.parent.name,
@@ -48,9 +46,18 @@ def trained_at(root: Path, runs: Iterable[str]) -> dict[str, str]:
         runs: Their names, below ``experiments``.
     """
     files = [root / "experiments" / name / MACHINE for name in dict.fromkeys(runs)]
-    found = [json.loads(file.read_text()) if file.is_file() else {} for file in files]
+    return made_by("training", [json.loads(file.read_text()) if file.is_file() else {} for file in files])
+
+
+def made_by(what: str, machines: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return by which commits and on what hardware something was made: ``WHAT_commit``, ``WHAT_hardware``.
+
+    Args:
+        what: That was made.
+        machines: Of :func:`machine`; what one lacks was not recorded.
+    """
     return {
-        f"training_{key}": "; ".join(dict.fromkeys(one.get(key, "not recorded") for one in found))
+        f"{what}_{key}": "; ".join(dict.fromkeys(one.get(key, "not recorded") for one in machines))
         for key in ("commit", "hardware")
     }
 

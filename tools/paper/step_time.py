@@ -115,4 +115,5 @@ def _steps(opt: Mapping[str, Any]) -> tuple[int, int]:
         return SKIPPED_STEPS, TIMED_STEPS
     imle = opt["imle"]
     cycle = imle["reuse"] * max(imle["pool_size"] // opt["datasets"]["train"]["batch_size_per_gpu"], 1)
-    return 1 + imle["reuse"] * (1 + imle["reuse"]) if imle["reuse"] > 1 else 2, POOLS * cycle
+    skipped = 1 + imle["reuse"] * (1 + imle["reuse"]) if imle["reuse"] > 1 else SKIPPED_STEPS
+    return skipped, cycle * max(POOLS, -(-TIMED_STEPS // cycle))

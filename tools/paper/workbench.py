@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,11 @@ from basicsr.data import build_dataset
 from torch import nn
 from torch.utils.data import Subset
 
-from paper.cached_runs import content_of, finished_checkpoint, kept_json
+from paper.cached_runs import content_of, finished_checkpoint, kept_file, kept_json
 from paper.halved_photographs import halved, tiles
 from paper.parallel_runs import Run, train_all
 from paper.presets import Preset
-from paper.run_conditions import machine
+from paper.run_conditions import machine, made_by
 from paper.sample_cost import parameters_of
 from paper.systems import System
 from tim_plugin import __version__
@@ -37,6 +38,7 @@ from tim_plugin.options.option_file import read_option_file, read_with_overrides
 from tim_plugin.utils.checkpoints import load_network, network_of
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images
+from tim_plugin.utils.writing import write_json
 
 SAMPLING_SEED = 0
 AT_ONCE = 8
@@ -230,7 +232,16 @@ class Workbench:
             measure: Gives them.
         """
         place = self.root / "experiments" / "reproduce_untrained" if checkpoint is None else checkpoint.parent.parent
-        return kept_json(place, name, {**self._key(system, checkpoint), **what}, measure)
+        key = {**self._key(system, checkpoint), **what}
+        by = kept_file(place, f"{name}_by", key)
+        if not kept_file(place, name, key).is_file():
+            write_json(by, machine(self.root, self.device))
+        self._measured_by.append(json.loads(by.read_text()) if by.is_file() else {})
+        return kept_json(place, name, key, measure)
+
+    @cached_property
+    def _measured_by(self) -> list[dict[str, str]]:
+        return []
 
     def _key(self, system: System, checkpoint: Path | None) -> dict[str, Any]:
         dataset = self.dataset(system)
@@ -260,9 +271,10 @@ class Workbench:
         return {**found, "parameters": parameters_of(network)}
 
     def conditions(self) -> dict[str, Any]:
-        """Return what stands beside every figure that is measured."""
+        """Return what stands beside every figure that is measured: call it when all are."""
         return {
             **self.shown_conditions(),
+            **made_by("measuring", self._measured_by),
             "images_measured": len(list_images(self.folders["measured"])),
             "samples_of_each_input": self.preset.num_samples,
             "distance": self.distance.name,

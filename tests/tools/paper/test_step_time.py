@@ -52,7 +52,7 @@ def steps(monkeypatch):
 def test_runs_with_and_without_a_search_are_timed(runs, steps):
     threads = torch.get_num_threads()
     assert all(one > 0 for one in step_seconds(runs).values())
-    assert steps == [7 + 2 * 4, 5 + 20]  # each once: pools of two batches used twice, and the first few not timed
+    assert steps == [7 + 5 * 4, 5 + 20]  # each once: pools of two batches used twice, and the first few not timed
     assert torch.get_num_threads() == threads
 
 
