@@ -57,6 +57,17 @@ def test_what_is_written_and_read_is_opencvs(photo, quality, subsampling):
     assert torch.equal(degradation.degrade(photo).lq, decoded)
 
 
+def test_each_image_draws_its_subsampling_from_a_list(photo):
+    degradation, alone = Jpeg(10, ["4:2:0", "4:4:4"]), {name: Jpeg(10, name) for name in ("4:2:0", "4:4:4")}
+    found = [degradation.encode(photo, torch.Generator().manual_seed(seed)) for seed in range(12)]
+    assert {content == alone["4:4:4"].encode(photo) for content in found} == {False, True}
+    assert all(content in [one.encode(photo) for one in alone.values()] for content in found)
+    several = [degradation.read(content, "x") for content in found]
+    given = {key: torch.stack([one.given[key] for one in several]) for key in several[0].given}
+    images = degradation.project(torch.stack([one.lq for one in several]), given)
+    assert degradation.measure(images, Observed(images, given))["dct_agreement"].min() > 0.99
+
+
 def test_quality_1_with_subsampling_is_the_default_as_published(photo):
     assert Jpeg().encode(photo) == Jpeg(1, "4:2:0").encode(photo)
     assert Jpeg().degrade(photo).given["tables"].max() == 255
@@ -225,6 +236,8 @@ def test_files_that_cannot_be_used_are_refused_by_name(photo, make, message):
         ({"quality": "1"}, "quality '1' must be a whole number"),
         ({"quality": True}, "must be a whole number"),
         ({"subsampling": "4:2:1"}, "subsampling '4:2:1' is not known: did you mean"),
+        ({"subsampling": ["4:2:0", "4:1:1"]}, "subsampling '4:1:1' is not known: did you mean"),
+        ({"subsampling": []}, "subsampling .. is empty: name one of 4:4:4, 4:2:2, 4:2:0"),
     ],
 )
 def test_wrong_options_are_named(arguments, message):

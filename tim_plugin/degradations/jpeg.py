@@ -24,7 +24,8 @@ from tim_plugin.degradations.jpeg_blocks import (
 )
 from tim_plugin.degradations.jpeg_file import read_jpeg
 from tim_plugin.degradations.saving import improve_for_saving, of_items
-from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.options.plain_checks import require_choice
+from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import round_to_8_bit
 from tim_plugin.utils.strips import by_strips, is_very_large, joined, strips
 
@@ -50,7 +51,7 @@ class Jpeg(Degradation):
 
     Args:
         quality: JPEG quality, 1 to 100, or the two ends of a range from which each image draws.
-        subsampling: How chroma is sub-sampled; 4:2:0 is libjpeg's default.
+        subsampling: How chroma is sub-sampled (4:2:0 is libjpeg's default), or a list from which each image draws.
 
     Raises:
         TimError: A value that is none of these.
@@ -65,26 +66,34 @@ class Jpeg(Degradation):
     needs = ("y", "cb", "cr", "tables", "sampling")
     measured = {"dct_agreement": Measure("share of equal DCT coefficients after compressing again", "higher")}
 
-    def __init__(self, quality: int | tuple[int, int] = 1, subsampling: Subsampling = "4:2:0") -> None:
+    def __init__(
+        self, quality: int | tuple[int, int] = 1, subsampling: Subsampling | tuple[Subsampling, ...] = "4:2:0"
+    ) -> None:
         ends = list(quality) if isinstance(quality, (list, tuple)) else [quality, quality]
         if len(ends) != 2 or any(isinstance(q, bool) or not isinstance(q, int) for q in ends):
             raise TimError(f"quality {quality!r} must be a whole number, or a range [lowest, highest]")
         if not 1 <= ends[0] <= ends[1] <= 100:
             raise TimError(f"quality {quality!r} must lie within 1 and 100, lowest first")
-        if subsampling not in _SUBSAMPLINGS:
-            raise TimError(f"subsampling {subsampling!r} is not known: {did_you_mean(str(subsampling), _SUBSAMPLINGS)}")
-        self.ends, self.subsampling = ends, subsampling
+        drawn_from = list(subsampling) if isinstance(subsampling, (list, tuple)) else [subsampling]
+        if not drawn_from:
+            raise TimError(f"subsampling {subsampling!r} is empty: name one of {', '.join(_SUBSAMPLINGS)}, or several")
+        for one in drawn_from:
+            require_choice("subsampling", one, _SUBSAMPLINGS)
+        self.ends, self.subsamplings = ends, drawn_from
 
     def encode(self, gt: Tensor, generator: torch.Generator | None = None) -> bytes:
-        """Return the JPEG file of one GT (3, H, W) in [0, 1]; a range of qualities is drawn from by the generator."""
+        """Return the JPEG file of one GT (3, H, W) in [0, 1]; the generator draws from what has several values."""
         low, high = self.ends
         quality = low if low == high else int(torch.randint(low, high + 1, (), generator=generator))
+        index = 0
+        if len(self.subsamplings) > 1:
+            index = int(torch.randint(len(self.subsamplings), (), generator=generator))
         pixels = (round_to_8_bit(gt) * 255).round().byte().permute(1, 2, 0).numpy()
         options = [
             cv2.IMWRITE_JPEG_QUALITY,
             quality,
             cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-            _SUBSAMPLINGS[self.subsampling],
+            _SUBSAMPLINGS[self.subsamplings[index]],
         ]
         _, content = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), options)
         return content.tobytes()

@@ -146,6 +146,8 @@ def _of_type(kind: Any) -> str:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
     if get_origin(kind) is tuple:
         items = get_args(kind)
+        if get_origin(items[0]) is Literal:
+            return "list of such"
         return f"list of {NAMES[items[0]]}s" if items[-1] is Ellipsis else f"[{', '.join(NAMES[one] for one in items)}]"
     return NAMES.get(kind, "section")
 
