@@ -1,7 +1,8 @@
-"""Photographs at half their size, so that a small crop shows something."""
+"""Folders of photographs as tools need them: at half their size, so that a small crop shows more; in tiles; in one."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from paper.cached_runs import content_of
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.images import list_images, read_image, write_png
+from tim_plugin.utils.images import list_images, read_bytes, read_image, write_png
 from tim_plugin.utils.resize import bicubic_resize
+from tim_plugin.utils.writing import write_atomically
 
 SMALLEST_PX = 128
 
@@ -71,4 +73,29 @@ def tiles(folder: Path, target: Path, side: int, every: int = 2) -> Path:
                 y, x, out = top + row * side, left + column * side, target / f"{path.stem}_{row}_{column}.png"
                 if not out.exists():
                     write_png(out, rgb[:, y : y + side, x : x + side])
+    return target
+
+
+def gathered(folders: Sequence[Path], work: Path) -> Path:
+    """Put the images of several folders into one, as they are, those that are not there yet.
+
+    Args:
+        folders: Of images; no two have a file of the same name.
+        work: What is written lies in a folder below it that is named by the images' content.
+
+    Returns:
+        The folder below ``work``.
+
+    Raises:
+        TimError: There is no such folder, or two images have the same name.
+    """
+    paths = [path for folder in folders for path in list_images(folder)]
+    twice = sorted(name for name, count in Counter(path.name for path in paths).items() if count > 1)
+    if twice:
+        raise TimError(f"--data: {twice[0]} lies in more than one of {', '.join(map(str, folders))}: rename one")
+    target = work / "-".join(content_of(folder)[:10] for folder in folders)
+    target.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        if not (target / path.name).exists():
+            write_atomically(target / path.name, read_bytes(path))
     return target

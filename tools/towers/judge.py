@@ -84,7 +84,7 @@ class Judge:
             network: In eval mode.
             section: Of the data set, with ground truths.
         """
-        cases = _Watched(section, network, NUM_SAMPLES, self)
+        cases = _Watched(section, network, NUM_SAMPLES, self, INPUTS)
         tools = Tools(METRICS, self.distance, device=self.device)
         figures = score(cases, tools, cases.measured, len(cases))
         ratios = [ours / trivial for ours, trivial in cases.compared]
@@ -98,6 +98,19 @@ class Judge:
             "sets": sets["tower"],
             "trivial": {"distance": trivial, "sets": sets["trivial"]},
         }
+
+    def few(self, network: nn.Module, section: Mapping[str, Any], inputs: int) -> dict[str, Any]:
+        """Return a tower's distances and its consistency of a few inputs, and the distance of ``trivial``.
+
+        Args:
+            network: In eval mode.
+            section: Of the data set, with ground truths.
+            inputs: How many, evenly spread, with SEVERAL samples each.
+        """
+        cases = _Watched(section, network, SEVERAL, self, inputs)
+        tools = Tools(("lpips", CONSISTENCY), self.distance, device=self.device)
+        figures = score(cases, tools, cases.measured, len(cases))
+        return {**figures, "trivial": {"distance": float(np.mean([trivial for _, trivial in cases.compared]))}}
 
     def _sets(self, network: nn.Module, section: Mapping[str, Any]) -> dict[str, Any]:
         cases = NetworkCases(section, network, SEVERAL, SAMPLING_SEED, self.device, AT_ONCE)
@@ -131,9 +144,9 @@ class _Watched(NetworkCases):
         compared: The mean distance of the first samples and that of the other image, of each input.
     """
 
-    def __init__(self, section: Mapping[str, Any], network: nn.Module, count: int, judge: Judge) -> None:
+    def __init__(self, section: Mapping[str, Any], network: nn.Module, count: int, judge: Judge, inputs: int) -> None:
         super().__init__(section, network, count, SAMPLING_SEED, judge.device, AT_ONCE)
-        self.indices = evenly_spread(len(self.dataset), INPUTS)
+        self.indices = evenly_spread(len(self.dataset), inputs)
         self.dataset, self.judge = Subset(self.dataset, self.indices), judge
         self.compared: list[tuple[float, float]] = []
 

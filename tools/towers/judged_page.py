@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from tim_plugin.inference import towers as pretrained
 from towers.gallery import FOLDER as GALLERY
 from towers.gallery import Compared, write_page, write_sheet
 from towers.judge import INPUTS, METRICS, NUM_SAMPLES, SETS, SEVERAL, Judge
+from towers.qualities import INPUTS as QUALITY_INPUTS
+from towers.qualities import QUALITIES, SUBSAMPLINGS, by_quality, quality_lines
 from towers.recipes import TOWERS
 
 TARGET, FLOOR = "judged", "real images"
@@ -90,12 +93,18 @@ def judged_key(judge: Judge, section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kept(root: Path, judge: Judge, file: Path, section: Mapping[str, Any]) -> dict[str, Any]:
-    def measure() -> dict[str, Any]:
-        network = pretrained.open_network(file, judge.device).network
-        return {"parameters": parameters_of(network), **judge.tower(network, section)}
+    network = cache(lambda: pretrained.open_network(file, judge.device).network)
+    key, place = {"tower": content_of(file), **judged_key(judge, section)}, root / "experiments" / "judged"
 
-    key = {"tower": content_of(file), **judged_key(judge, section)}
-    return kept_json(root / "experiments" / "judged", file.stem, key, measure)
+    def measure() -> dict[str, Any]:
+        return {"parameters": parameters_of(network()), **judge.tower(network(), section)}
+
+    found = kept_json(place, file.stem, key, measure)
+    if section["task"] != "decompression":
+        return found
+    key |= {"qualities": [QUALITIES, SUBSAMPLINGS, QUALITY_INPUTS]}
+    at = kept_json(place, f"{file.stem}_qualities", key, lambda: by_quality(judge, network(), section))
+    return {**found, "qualities": at}
 
 
 def _kept_floor(root: Path, judge: Judge, section: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +121,8 @@ def _page(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
         body.append([FLOOR, "-", "-", *BLANK, *_of_sets(found[FLOOR])])
         images = next(iter(shown.values()))["sets"]["images_in_sets"]["ground_truths"]
         lines += ["", f"## {what}: {images} images", "", *table(HEADER, body)]
+        at = {label: one["qualities"] for label, one in shown.items() if "qualities" in one}
+        lines += quality_lines(at) if at else []
     return lines
 
 

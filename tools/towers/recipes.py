@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from demos.digits_demo import digit_data
 from demos.layouts_demo import layout_data
-from paper.halved_photographs import halved
+from paper.halved_photographs import gathered, halved
 
 Data = Callable[[Path, Path], dict[str, Any]]
 
@@ -65,6 +65,14 @@ def _photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
     return {"datasets:train:dataroot_gt": str(folder)}
 
 
+def _all_photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
+    """Those of BSDS500 at half their size, and those of ``photos`` as they are."""
+    work = root / "datasets"
+    half = halved(_bsds500(data, "train", "test"), work / "weights_half")
+    folder = gathered([half, data.expanduser() / "photos" / "train"], work / "weights_all")
+    return {"datasets:train:dataroot_gt": str(folder)}
+
+
 def _photographs_held_out(task: str, scale: int, **options: Any) -> Data:
     def section(root: Path, data: Path) -> dict[str, Any]:
         folder = halved(_bsds500(data, "val"), root / "datasets" / "reproduce_half" / "val")
@@ -82,6 +90,13 @@ BSDS500 = {
     "measured_on": "the 100 validation photographs of BSDS500 at half their size, whole (up to 240x160)",
     "terms": "BSDS500 (Arbelaez, Maire, Fowlkes, Malik, TPAMI 33(5), 2011): offered for research, no licence is stated "
     "for the photographs; use these weights likewise",
+}
+
+ALL_PHOTOGRAPHS = {
+    "trained_on": "the 399 training and test photographs of BSDS500 at half their size and 2,433 photographs of rooms, "
+    "houses, clothes and ImageNet's classes, their shorter side reduced to 160 pixels, in crops of 64x64",
+    "terms": f"{BSDS500['terms']}; of the other photographs those of clothes are CC0, those of houses ask to cite "
+    "their paper, and those of ImageNet's classes are for research",
 }
 
 
@@ -244,15 +259,20 @@ TOWERS = {
         "399 photographs and an hour of a CPU teach it muted tints, warm or cold, mostly one for the whole image; no "
         "vivid colours, no object that it knows.",
     ),
-    "decompress-small": _photographs(
-        "decompression",
-        1,
-        "decompress",
-        "decompression of JPEGs of quality 1 to 20; every sample compresses to the same coefficients",
-        "the JPEG itself",
-        "made for heavily compressed photographs; above quality 20 there is little to add. Chroma subsampling 4:2:0.",
-        quality=[1, 20],
-        subsampling="4:2:0",
+    "decompress-small": replace(
+        _photographs(
+            "decompression",
+            1,
+            "decompress",
+            "decompression of JPEGs of quality 1 to 20; every sample compresses to the same coefficients",
+            "the JPEG itself",
+            "made for heavily compressed photographs; above quality 20 there is little to add. Chroma as it is or at "
+            "half its size.",
+            quality=[1, 20],
+            subsampling="4:2:0",
+        ),
+        training_data=_all_photographs_to_train_on,
+        **ALL_PHOTOGRAPHS,
     ),
     "mnist-pca": Shipped(
         "train_mnist_pca.yml",

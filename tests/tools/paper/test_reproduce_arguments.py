@@ -9,7 +9,7 @@ import torch
 
 from paper import parallel_runs as training
 from paper import targets
-from paper.halved_photographs import tiles
+from paper.halved_photographs import gathered, tiles
 from paper.presets import SMALL
 from paper.targets import reproduce
 from paper.workbench import Workbench
@@ -179,6 +179,20 @@ def test_arguments_are_checked(tmp_path, project_copy, arguments, changes, messa
 def test_random_features_cannot_compare_sets(bench):
     with pytest.raises(TimError, match="--features random: sets of images need trained features"):
         _ = dataclasses.replace(bench, features="random").extractor
+
+
+def test_folders_are_gathered_into_one(tmp_path):
+    for folder, names in {"a": ("1.png", "2.png"), "b": ("3.png",)}.items():
+        for name in names:
+            write_png(tmp_path / folder / name, torch.rand(3, 4, 4))
+    folders = [tmp_path / "a", tmp_path / "b"]
+    target = gathered(folders, tmp_path / "work")
+    written = {path.name: path.read_bytes() for path in target.iterdir()}
+    assert written == {path.name: path.read_bytes() for folder in folders for path in folder.iterdir()}
+    assert gathered(folders, tmp_path / "work") == target
+    write_png(tmp_path / "b" / "2.png", torch.rand(3, 4, 4))
+    with pytest.raises(TimError, match=r"--data: 2\.png lies in more than one of .*a, .*b: rename one"):
+        gathered(folders, tmp_path / "work")
 
 
 def test_tiles_cover_the_middle(tmp_path):

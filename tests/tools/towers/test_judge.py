@@ -16,7 +16,7 @@ from tim_plugin.metrics import feature_extractors
 from tim_plugin.utils import bundled
 from tim_plugin.utils.checkpoints import network_of
 from tim_plugin.utils.images import list_images, read_image, write_png
-from towers import gallery, judged_page
+from towers import gallery, judged_page, qualities
 from towers import judge as judging
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -107,3 +107,22 @@ def test_the_command_refuses_a_tower_that_is_not_judged(monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / "tools" / "judge_towers.py"), run_name="__main__")
     assert end.value.code == 2 and "--name mnist-pca: is no tower that is judged" in capsys.readouterr().err
+
+
+def test_a_decompression_tower_is_judged_at_each_quality(judge, photos, tiny_network, monkeypatch):
+    for name, value in {"NUM_SAMPLES": 2, "SEVERAL": 2}.items():
+        monkeypatch.setattr(judging, name, value)
+        monkeypatch.setattr(qualities, name, value, raising=False)
+    monkeypatch.setattr(qualities, "INPUTS", 2)
+    options = {**tiny_network, "placement": "same", "degradation": "jpeg", "consistency": "project"}
+    network = network_of({**options, "condition_every_level": False}).eval()
+    section = {"name": "held_out", "type": "DegradedImageDataset", "task": "decompression", "scale": 1, "phase": "val"}
+    found = qualities.by_quality(judge, network, {**section, "dataroot_gt": str(photos), "gt_size": 32, "quality": 3})
+    assert list(found) == [f"{quality}, {how}" for quality in (1, 5, 10, 20) for how in ("4:2:0", "4:4:4")]
+    jpegs = [one["trivial"]["distance"] for one in found.values()]
+    assert jpegs[0] > jpegs[2] > jpegs[4] > jpegs[6] > 0 and jpegs[0] != jpegs[1]  # 4:2:0, better and better
+    assert all(
+        one["dct_agreement"]["worst"] > 0.99 and len(one["lpips"]["best_of_curve"]) == 2 for one in found.values()
+    )
+    lines = qualities.quality_lines({"mine": found})
+    assert sum("the JPEG" in line for line in lines) == sum("`mine`" in line for line in lines) == 8
