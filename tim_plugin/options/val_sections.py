@@ -40,18 +40,24 @@ class NiqeSection(Section):
 class DiversitySection(Section):
     """The mean LPIPS distance between two samples."""
 
-    backbone: Literal["vgg16", "alexnet", "squeezenet1_1", "tim_small"] | None = option(None, "Network of LPIPS.")
-    weights: str | None = option(None, "Its weights, as in `train: perceptual_opt`.")
-    calibration: Literal["lpips", "bundled", "none"] | None = option(None, "Weights of the feature maps.")
-    seed: int | None = option(None, "Of random weights.", least=0)
-    better: Better | None = option(None, "Which value is better.")
+    backbone: Literal["vgg16", "alexnet", "squeezenet1_1", "tim_small"] | None = option(
+        None, "Network of LPIPS; `vgg16` if left out, of calculate_s10 `alexnet`."
+    )
+    weights: str | None = option(
+        None, "Its weights, as in `train: perceptual_opt`; `imagenet` if left out, so that `tim_small` needs `bundled`."
+    )
+    calibration: Literal["lpips", "bundled", "none"] | None = option(
+        None, "Weights of the feature maps; `lpips` if left out, so that `tim_small` needs `bundled` or `none`."
+    )
+    seed: int | None = option(None, "Of random weights; 0 if left out.", least=0)
+    better: Better | None = option(None, "Which value is better; the metric's own if left out.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LpipsSection(DiversitySection):
     """The LPIPS distance to the GT."""
 
-    crop_border: int | None = option(None, "Pixels cut off at each side.", least=0)
+    crop_border: int | None = option(None, "Pixels cut off at each side; 0 if left out.", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +65,8 @@ class FwvSection(DiversitySection):
     """The faithfulness-weighted variance of the samples."""
 
     sigma: float | None = option(None, "Bandwidth; 0.3 if left out.", above=0)
-    squared: bool | None = option(None, "Put the distance to the GT squared into the exponent.")
-    reduction: Literal["mean", "sum"] | None = option(None, "Over samples.")
+    squared: bool | None = option(None, "Put the distance to the GT squared into the exponent; false if left out.")
+    reduction: Literal["mean", "sum"] | None = option(None, "Over samples; `mean` if left out.")
 
 
 @dataclass(frozen=True, kw_only=True)
