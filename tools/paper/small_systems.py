@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from paper.systems import EVERY_LEVEL, OUR_ADAPTATION, TEXT, System, length_of
+from paper.systems import ALL_FEATURES, EVERY_LEVEL, IN_FULL, OUR_ADAPTATION, TEXT, System, length_of
 
 SMALL_SIZES = {
     "datasets:train:gt_size": 64,
@@ -109,6 +109,7 @@ def _decompression() -> tuple[System, ...]:
     dncnn = _small("DnCNN", "train_dncnn_decompression.yml", 1e-3, {"num_feat": 24}, several=False)
     return (
         _tower("decompression", as_costly=True),
+        _tower("decompression", IN_FULL, ALL_FEATURES, as_costly=True),
         cimle,
         dncnn,
         _regression("decompression"),

@@ -9,6 +9,7 @@ from typing import Any
 OUR_ADAPTATION = "our adaptation: no architecture was published for the task"
 TEXT = "TIM, every level reads the input"  # as the paper's text and its figure 2 have it
 EVERY_LEVEL = {"network_g:condition_every_level": True}
+IN_FULL, ALL_FEATURES = "TIM, features handed on in full", {"network_g:feature_scale": 1.0}
 
 
 @dataclass(frozen=True)
