@@ -24,8 +24,7 @@ from tim_plugin.degradations.jpeg_blocks import (
 )
 from tim_plugin.degradations.jpeg_file import read_jpeg
 from tim_plugin.degradations.saving import improve_for_saving, of_items
-from tim_plugin.options.plain_checks import require_choice
-from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import round_to_8_bit
 from tim_plugin.utils.strips import by_strips, is_very_large, joined, strips
 
@@ -78,7 +77,8 @@ class Jpeg(Degradation):
         if not drawn_from:
             raise TimError(f"subsampling {subsampling!r} is empty: name one of {', '.join(_SUBSAMPLINGS)}, or several")
         for one in drawn_from:
-            require_choice("subsampling", one, _SUBSAMPLINGS)
+            if one not in list(_SUBSAMPLINGS):
+                raise TimError(f"subsampling {one!r} is not known: {did_you_mean(str(one), _SUBSAMPLINGS)}")
         self.ends, self.subsamplings = ends, drawn_from
 
     def encode(self, gt: Tensor, generator: torch.Generator | None = None) -> bytes:
