@@ -219,6 +219,61 @@ def test_features_can_be_kept_and_indexed(make):
     torch.testing.assert_close(distance.distance(distance.features(a[1:2]), kept), distance(a, b)[1:2])
 
 
+ANY_DISTANCE = [
+    (images(1, 3, 17, 17), images(1, 3, 18, 18), r"a has shape \(1, 3, 17, 17\) and b \(1, 3, 18, 18\): give as many"),
+    (images(3, 3, 17, 17), images(2, 3, 17, 17), r"a has shape \(3, .* and b \(2, "),
+    (images(1, 3, 17, 17), images(1, 1, 17, 17), r"a has shape .* of the same size and channels$"),
+    (images(3, 17, 17), images(3, 17, 17), r"a has shape \(3, 17, 17\): it must be \(N, C, H, W\): \[None\] adds"),
+    (images(1, 3, 0, 17), images(1, 3, 0, 17), r"a is empty, of shape \(1, 3, 0, 17\)"),
+    (
+        images(1, 3, 17, 17),
+        (255 * images(1, 3, 17, 17)).byte(),
+        r"b is torch.uint8: .* 8-bit values are b.float\(\) / 255",
+    ),
+    (255 * images(1, 3, 17, 17), 255 * images(1, 3, 17, 17), r"a has values up to 25\d.*: divide by 255"),
+    (images(1, 3, 17, 17), 2 * images(1, 3, 17, 17) - 1, r"b has values down to -0.99.*\(b \+ 1\) / 2"),
+    (images(1, 3, 17, 17).numpy(), images(1, 3, 17, 17), "a is ndarray: give a tensor, the batch first"),
+    ("a.png", images(1, 3, 17, 17), "a is str: give a tensor"),
+]
+OF_THREE_CHANNELS = [
+    (images(1, 4, 17, 17), images(1, 4, 17, 17), r"a has shape \(1, 4, 17, 17\): it must be \(N, 3 or 1, H, W\)$"),
+    (images(1, 2, 17, 17), images(1, 2, 17, 17), r"it must be \(N, 3 or 1, H, W\)$"),
+    (images(1, 17, 17, 3), images(1, 17, 17, 3), r"it must be .*: use a.permute\(0, 3, 1, 2\)$"),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "a", "b", "message"),
+    [(make, *case) for make in (PixelDistance, lambda: PerceptualDistance("tim_small")) for case in ANY_DISTANCE]
+    + [(lambda: PerceptualDistance("tim_small"), *case) for case in OF_THREE_CHANNELS],
+)
+def test_what_cannot_be_compared_is_one_sentence(make, a, b, message):
+    with pytest.raises(TimError, match=message):
+        make()(a, b)
+
+
+@pytest.mark.parametrize("make", [PixelDistance, lambda: PerceptualDistance("tim_small")])
+def test_a_training_step_looks_at_no_values_but_at_shapes(make):
+    made, distance = (5 * images(2, 3, 17, 17)).requires_grad_(), make()
+    distance(made, images(2, 3, 17, 17, seed=1)).mean().backward()
+    assert made.grad.isfinite().all()
+    with pytest.raises(TimError, match="a has values up to 4.9"), torch.no_grad():
+        distance(made, images(2, 3, 17, 17, seed=1))
+    with pytest.raises(TimError, match="a has shape"):
+        distance(made, images(2, 3, 18, 17))
+    grey = images(2, 1, 17, 17)
+    assert distance(grey, grey).tolist() == [0, 0]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the meta device stands for another where there is no GPU")
+def test_another_device_is_named():
+    a, distance = images(1, 3, 17, 17), PerceptualDistance("tim_small")
+    with pytest.raises(TimError, match="a is on meta and b on cpu: move one of them"):
+        distance(a.to("meta"), a)
+    with pytest.raises(TimError, match="a and b are on cpu, and the distance on meta"):
+        distance.to("meta")(a, a)
+
+
 def test_pixel_distance_is_the_mean_squared_difference():
     a, b = pair()
     expected = [nn.functional.mse_loss(x, y) for x, y in zip(a, b, strict=True)]

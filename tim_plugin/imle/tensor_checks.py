@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,8 +20,7 @@ def check_pair(lq: Any, gt: Any, generator: Any) -> None:
         TimError: They do not.
     """
     for name, images in (("lq", lq), ("gt", gt)):
-        if not isinstance(images, Tensor):
-            raise TimError(f"{name} is {type(images).__name__}: give a tensor, the batch first, of floats in [0, 1]")
+        check_tensor(name, images)
     if len(lq) != len(gt):
         raise TimError(f"lq has {len(lq)} items and gt {len(gt)}: give one observed image for each input")
     if not isinstance(generator, torch.Generator):
@@ -33,16 +32,68 @@ def check_pair(lq: Any, gt: Any, generator: Any) -> None:
     check_range("gt", gt)
 
 
-def check_images(name: str, images: Tensor) -> None:
-    """Check that a tensor is a batch of images.
+def check_compared(a: Any, b: Any, channels: Collection[int] | None = None) -> None:
+    """Check that two batches of images can be compared, item by item.
+
+    Their values are looked at where no gradient is taken: a training step pays for no more than shapes and types, and
+    what a network makes early in training may lie anywhere.
+
+    Args:
+        a: Images.
+        b: As many of the same size, on the same device.
+        channels: The numbers of channels that they may have; None: any.
+
+    Raises:
+        TimError: They cannot.
+    """
+    for name, images in (("a", a), ("b", b)):
+        check_batch(name, images, channels)
+    if a.shape != b.shape:
+        raise TimError(
+            f"a has shape {tuple(a.shape)} and b {tuple(b.shape)}: give as many images of the same size and channels"
+        )
+    if not same_device(a.device, b.device):
+        raise TimError(f"a is on {a.device} and b on {b.device}: move one of them")
+    if not (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
+        for name, images in (("a", a), ("b", b)):
+            _check_values(name, images)
+
+
+def check_images(name: str, images: Any, channels: Collection[int] | None = None) -> None:
+    """Check that a tensor is a batch of images, with one of these numbers of channels (None: any).
 
     Raises:
         TimError: It is not.
     """
-    if images.dim() != 4:
-        batch = ": [None] adds the batch" if images.dim() == 3 else ""
-        raise TimError(f"{name} has shape {tuple(images.shape)}: it must be (N, C, H, W){batch}")
-    check_range(name, images)
+    check_batch(name, images, channels)
+    _check_values(name, images)
+
+
+def check_batch(name: str, images: Any, channels: Collection[int] | None = None) -> None:
+    """Check by shape and type alone that a tensor is a batch of images.
+
+    Raises:
+        TimError: It is not.
+    """
+    check_tensor(name, images)
+    shape = tuple(images.shape)
+    if len(shape) != 4:
+        batch = ": [None] adds the batch" if len(shape) == 3 else ""
+        raise TimError(f"{name} has shape {shape}: it must be (N, C, H, W){batch}")
+    if channels is not None and shape[1] not in channels:
+        way_out = f": use {name}.permute(0, 3, 1, 2)" if shape[3] in channels else ""
+        raise TimError(f"{name} has shape {shape}: it must be (N, {' or '.join(map(str, channels))}, H, W){way_out}")
+    _check_floats(name, images)
+
+
+def check_tensor(name: str, images: Any) -> None:
+    """Check that images are a tensor.
+
+    Raises:
+        TimError: They are not.
+    """
+    if not isinstance(images, Tensor):
+        raise TimError(f"{name} is {type(images).__name__}: give a tensor, the batch first, of floats in [0, 1]")
 
 
 def check_range(name: str, images: Tensor) -> None:
@@ -51,10 +102,18 @@ def check_range(name: str, images: Tensor) -> None:
     Raises:
         TimError: They are not.
     """
+    _check_floats(name, images)
+    _check_values(name, images)
+
+
+def _check_floats(name: str, images: Tensor) -> None:
     if not images.is_floating_point():
         raise TimError(f"{name} is {images.dtype}: give floats in [0, 1]; 8-bit values are {name}.float() / 255")
     if images.numel() == 0:
         raise TimError(f"{name} is empty, of shape {tuple(images.shape)}")
+
+
+def _check_values(name: str, images: Tensor) -> None:
     low, high = (float(value) for value in images.aminmax())
     if high > HIGHEST:
         raise TimError(f"{name} has values up to {high:g}: they must lie in [0, 1]: divide by 255")

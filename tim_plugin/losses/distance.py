@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tim_plugin.imle.tensor_checks import check_compared, same_device
 from tim_plugin.imle.types import Features, Weighted
 from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL, open_trunk, require_weights
 from tim_plugin.utils.errors import TimError, did_you_mean
@@ -68,7 +69,12 @@ class PixelDistance(nn.Module):
         return _differences(a, b)[0].flatten(1).mean(dim=1) / a[0].shape[1]
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the mean squared difference (N,) of images (N, C, H, W)."""
+        """Return the mean squared difference (N,) of images (N, C, H, W), nominally in [0, 1].
+
+        Raises:
+            TimError: Kinds, shapes or devices differ, or values lie far out of [0, 1] where no gradient is taken.
+        """
+        check_compared(a, b)
         return self.distance(self.features(a), self.features(b))
 
 
@@ -171,7 +177,14 @@ class PerceptualDistance(nn.Module):
         return torch.cat(parts, dim=1).sum(dim=1)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the distance (N,) between images (N, 3, H, W), nominally in [0, 1]."""
+        """Return the distance (N,) between images (N, 3 or 1, H, W), nominally in [0, 1].
+
+        Raises:
+            TimError: Kinds, shapes or devices differ, or values lie far out of [0, 1] where no gradient is taken.
+        """
+        check_compared(a, b, channels=(3, 1))
+        if not same_device(a.device, self.scale.device):
+            raise TimError(f"a and b are on {a.device}, and the distance on {self.scale.device}: use distance.to(...)")
         return self.distance(self.features(a), self.features(b))
 
     def train(self, mode: bool = True) -> PerceptualDistance:
