@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import tim_plugin.metrics
 from tim_plugin.losses.distance import PixelDistance
+from tim_plugin.metrics import diversity, fwv
 from tim_plugin.metrics.sample_measures import best_of_curve, faithfulness_weighted_variance, pair_mean, space_score
 from tim_plugin.utils.errors import TimError
 
@@ -47,6 +49,13 @@ def test_fwv_of_images_is_its_formula(sigma, generator):
         4 * expected, rel=1e-5
     )
     assert (tim_plugin.metrics.fwv(images, gt, PixelDistance()) == pytest.approx(expected, rel=1e-5)) == (sigma == 0.3)
+
+
+def test_a_function_of_two_batches_is_a_distance(generator):
+    images = torch.rand(4, 3, 6, 5, generator=generator)
+    squares = lambda a, b: (a - b).square().mean(dim=(1, 2, 3))  # noqa: E731
+    for measure in (diversity, lambda images, distance: fwv(images, images[0], distance)):
+        assert measure(images, squares) == pytest.approx(measure(images, PixelDistance()), rel=1e-5)
 
 
 def test_what_metrics_offers_is_listed_and_nothing_else_is_found():
@@ -115,6 +124,34 @@ def test_best_of_curve_is_the_mean_over_all_choices(generator):
         (
             lambda: tim_plugin.metrics.fwv(torch.ones(2, 3, 4, 4), torch.ones(3, 4, 5), PixelDistance()),
             r"gt has shape \(1, 3, 4, 5\)",
+        ),
+        (
+            lambda: diversity(255 * torch.ones(2, 3, 4, 4), PixelDistance()),
+            "images has values up to 255: .* divide by 255",
+        ),
+        (
+            lambda: diversity(torch.ones(2, 3, 4, 4).byte(), PixelDistance()),
+            r"images is torch.uint8: .*\.float\(\) / 255",
+        ),
+        (
+            lambda: diversity(torch.ones(2, 4, 4, 3), PixelDistance()),
+            r"images has shape .*: use images.permute\(0, 3, 1, 2\)",
+        ),
+        (lambda: diversity(np.ones((2, 3, 4, 4)), PixelDistance()), "images is ndarray: give a tensor"),
+        (lambda: diversity([torch.ones(3, 4, 4)] * 2, PixelDistance()), "images is list: give a tensor"),
+        (
+            lambda: diversity(torch.ones(2, 3, 4, 4), "lpips"),
+            "distance is str: give a PerceptualDistance or a function",
+        ),
+        (lambda: fwv(torch.ones(2, 3, 4, 4), 255 * torch.ones(3, 4, 4), PixelDistance()), "gt has values up to 255"),
+        (lambda: fwv(torch.ones(2, 3, 4, 4), np.ones((3, 4, 4)), PixelDistance()), "gt is ndarray: give a tensor"),
+        (
+            lambda: fwv(torch.ones(2, 3, 4, 4), torch.ones(3, 4, 4), None),
+            "distance is NoneType: give a PerceptualDistance",
+        ),
+        (
+            lambda: fwv(torch.ones(2, 3, 4, 4), torch.ones(3, 4, 4), PixelDistance(), sigma="0.3"),
+            "fwv: sigma is the text '0.3', a number is needed",
         ),
     ],
 )

@@ -10,7 +10,9 @@ from basicsr.metrics import calculate_metric
 from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.image_metrics import metrics_from_options
+from tim_plugin.metrics.lpips_metric import calculate_lpips
 from tim_plugin.metrics.sample_measures import faithfulness_weighted_variance, space_score
+from tim_plugin.metrics.several_samples import calculate_fwv, calculate_lpips_diversity, calculate_s10
 from tim_plugin.metrics.summary import summarise
 from tim_plugin.metrics.validation import measure
 from tim_plugin.utils.errors import TimError
@@ -82,3 +84,35 @@ def test_too_few_samples_are_named_before_anything_is_computed():
     with pytest.raises(TimError, match="calculate_fwv: backbone 'vgg'"):
         metric = metrics_from_options({"fwv": {"type": "calculate_fwv", "backbone": "vgg"}}, 2)["fwv"]
         metric.function([np.zeros((32, 32, 3), np.uint8)] * 2, np.zeros((32, 32, 3), np.uint8))
+
+
+BLACK = np.zeros((20, 20, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (torch.zeros(3, 20, 20), r"is Tensor: give a numpy array \(H, W, 3\), BGR, or \(H, W\), uint8 from 0 to 255"),
+        ("a.png", "is str: give a numpy array"),
+        (BLACK > 0, "is an array of bool: give"),
+        (BLACK.transpose(2, 0, 1), r"has shape \(3, 20, 20\): it must be \(H, W, 3\)"),
+        (BLACK[:0], r"has shape \(0, 20, 3\)"),
+        (BLACK + np.float32(0.5), r"has values up to 0.5: they must lie in \[0, 255\], as uint8: multiply by 255"),
+        (BLACK + 65535.0, r"has values from 65535 to 65535: they must lie in \[0, 255\]"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_image_of_basicsr_is_named(wrong, message):
+    with pytest.raises(TimError, match=rf"^calculate_fwv: samples\[1\] {message}"):
+        calculate_fwv([BLACK, wrong], BLACK, **RANDOM)
+    with pytest.raises(TimError, match=f"^calculate_lpips: img2 {message}"):
+        calculate_lpips(BLACK, wrong, **RANDOM)
+
+
+def test_samples_of_other_sizes_or_too_few_are_named():
+    with pytest.raises(
+        TimError, match=r"calculate_lpips_diversity: the images differ in size: \(10, 20\) and \(20, 20\)"
+    ):
+        calculate_lpips_diversity([BLACK, BLACK[:10]], **RANDOM)
+    with pytest.raises(TimError, match="calculate_s10: takes at least 10 samples of an image, and there are 2"):
+        calculate_s10([BLACK] * 2, BLACK, **RANDOM)

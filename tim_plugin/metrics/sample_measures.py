@@ -8,11 +8,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tim_plugin.imle.any_tower import distance_of
+from tim_plugin.imle.tensor_checks import check_images, check_tensor
 from tim_plugin.imle.types import DistanceLike, Features
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.losses.pairs import pair_distances
+from tim_plugin.options.plain_checks import require_number
 from tim_plugin.utils.errors import TimError
 
+CHANNELS = (3, 1)  # of images
 FWV_SIGMAS = (0.3, 0.2, 0.15)  # of table 3
 
 
@@ -22,15 +26,17 @@ def diversity(images: Tensor, distance: DistanceLike) -> float:
 
     Args:
         images: (n, 3, H, W) in [0, 1], n at least 2, on the distance's device.
-        distance: Such as :class:`tim_plugin.losses.distance.PerceptualDistance`.
+        distance: Such as :class:`tim_plugin.losses.distance.PerceptualDistance`; or a function of two batches of images
+            to (N,).
 
     Returns:
         0 where all samples are alike; the higher, the more they differ.
 
     Raises:
-        TimError: ``images`` are no batch of images, or one image only.
+        TimError: ``images`` are no batch of images in [0, 1], or one image only; or ``distance`` is no distance.
     """
     _require_batch(images, "diversity")
+    distance = distance_of(distance)
     return pair_mean(pair_distances(distance, features_of_each(distance, images)))
 
 
@@ -49,7 +55,8 @@ def fwv(
     Args:
         images: (n, 3, H, W) in [0, 1], n at least 2, on the distance's device.
         gt: Ground truth, (3, H, W) or (1, 3, H, W) in [0, 1], on the same device.
-        distance: Such as :class:`tim_plugin.losses.distance.PerceptualDistance`.
+        distance: Such as :class:`tim_plugin.losses.distance.PerceptualDistance`; or a function of two batches of images
+            to (N,).
         sigma: Bandwidth, more than 0; the table has 0.3, 0.2 and 0.15.
         squared: See :func:`faithfulness_weighted_variance`.
         reduction: Over samples, ``mean`` or ``sum``.
@@ -58,15 +65,18 @@ def fwv(
         The higher, the more the samples vary while they stay near the ground truth.
 
     Raises:
-        TimError: ``images`` are no batch of images, one image only, of another size than ``gt``, or ``sigma`` or
-            ``reduction`` is wrong.
+        TimError: ``images`` are no batch of images in [0, 1], one image only, of another size than ``gt``, or ``gt``,
+            ``distance``, ``sigma`` or ``reduction`` is wrong.
     """
     _require_batch(images, "fwv")
+    check_tensor("gt", gt)
     gt = gt[None] if gt.dim() == 3 else gt
+    check_images("gt", gt, CHANNELS)
     if gt.shape != (1, *images.shape[1:]):
         raise TimError(
             f"fwv: gt has shape {tuple(gt.shape)}, and samples of {tuple(images.shape[1:])} need (1, 3, H, W)"
         )
+    distance = distance_of(distance)
     features = features_of_each(distance, images)
     to_gt = distances_to(distance, features, distance.features(gt))
     to_mean = distances_to(distance, features, distance.features(images.mean(dim=0, keepdim=True)))
@@ -123,7 +133,8 @@ def faithfulness_weighted_variance(
         TimError: There is one sample only, or ``sigma`` or ``reduction`` is wrong.
     """
     require_several(len(to_gt), "fwv")
-    if not (sigma > 0 and math.isfinite(sigma)):
+    require_number("fwv: sigma", sigma, float)
+    if sigma <= 0:
         raise TimError(f"fwv: sigma {sigma} must be more than 0")
     if reduction not in ("mean", "sum"):
         raise TimError(f"fwv: reduction {reduction!r} must be mean or sum")
@@ -172,10 +183,12 @@ def best_of_curve(distances: Tensor) -> list[float]:
 
 
 def _require_batch(images: Tensor, what: str) -> None:
+    check_tensor("images", images)
     if images.dim() != 4:
         raise TimError(
             f"{what} takes images of shape (n, 3, H, W), the samples of one input, not {tuple(images.shape)}"
         )
+    check_images("images", images, CHANNELS)
 
 
 def require_several(count: int, what: str) -> None:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from tim_plugin.losses.distance import PerceptualDistance
-from tim_plugin.metrics.lpips_metric import rgb_01, shared_distance
+from tim_plugin.metrics.lpips_metric import check_pixels, rgb_01, shared_distance
 from tim_plugin.metrics.sample_measures import distance_maps, diversity, fwv, space_score
+from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.metric_names import SPACE_SAMPLES
 
 LEAST_SAMPLES = {"calculate_lpips_diversity": 2, "calculate_fwv": 2, "calculate_s10": SPACE_SAMPLES}
@@ -40,10 +41,11 @@ def calculate_lpips_diversity(
         better: Not used here; validation reads it.
 
     Raises:
-        TimError: One sample only, an unknown name, or weights that are not to be had.
+        TimError: One sample only, what is no image in [0, 255] or of another size, an unknown name, or weights that are
+            not to be had.
     """
     distance = shared_distance("calculate_lpips_diversity", backbone, weights, calibration, seed)
-    return diversity(torch.cat(_images(distance, samples)), distance)
+    return diversity(torch.cat(_images("calculate_lpips_diversity", distance, samples)), distance)
 
 
 @torch.no_grad()
@@ -74,10 +76,11 @@ def calculate_fwv(
         better: Not used here; validation reads it.
 
     Raises:
-        TimError: One sample only, a wrong option, or weights that are not to be had.
+        TimError: One sample only, what is no image in [0, 255] or of another size, a wrong option, or weights that are
+            not to be had.
     """
     distance = shared_distance("calculate_fwv", backbone, weights, calibration, seed)
-    gt, *images = _images(distance, [img2, *samples])
+    gt, *images = _images("calculate_fwv", distance, samples, img2)
     return fwv(torch.cat(images), gt, distance, sigma, squared=squared, reduction=reduction)
 
 
@@ -103,13 +106,31 @@ def calculate_s10(
         better: Not used here; validation reads it.
 
     Raises:
-        TimError: An unknown name, or weights that are not to be had.
+        TimError: Fewer samples, what is no image in [0, 255] or of another size, an unknown name, or weights that are
+            not to be had.
     """
     distance = shared_distance("calculate_s10", backbone, weights, calibration, seed)
-    gt, *images = _images(distance, [img2, *samples[:SPACE_SAMPLES]])
+    gt, *images = _images("calculate_s10", distance, samples[:SPACE_SAMPLES], img2)
     return space_score(distance_maps(distance, torch.cat(images), gt))
 
 
-def _images(distance: PerceptualDistance, images: Sequence[np.ndarray]) -> list[Tensor]:
-    """Return each image as (1, 3, H, W) in [0, 1], where the distance is."""
-    return [rgb_01(one).to(distance.scale.device) for one in images]
+def _images(
+    metric: str, distance: PerceptualDistance, samples: Sequence[np.ndarray], gt: np.ndarray | None = None
+) -> list[Tensor]:
+    """Return the GT, if any, and each sample as (1, 3, H, W) in [0, 1], where the distance is.
+
+    Raises:
+        TimError: There are too few, they differ in size, or one is no image as BasicSR has it; ``metric`` is named.
+    """
+    if len(samples) < LEAST_SAMPLES[metric]:
+        raise TimError(
+            f"{metric}: takes at least {LEAST_SAMPLES[metric]} samples of an image, and there are {len(samples)}"
+        )
+    named = {"img2": gt} if gt is not None else {}
+    named |= {f"samples[{index}]": one for index, one in enumerate(samples)}
+    for name, image in named.items():
+        check_pixels(f"{metric}: {name}", image)
+    sizes = {image.shape[:2] for image in named.values()}
+    if len(sizes) > 1:
+        raise TimError(f"{metric}: the images differ in size: {' and '.join(map(str, sorted(sizes)))}")
+    return [rgb_01(one).to(distance.scale.device) for one in named.values()]
