@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tim_plugin as tim
 from tim_plugin.cli.main import main
@@ -168,13 +169,70 @@ def test_what_keep_cannot_do_is_one_sentence(tower, thumb):
         ({"levels": 2}, "give both"),
         ({"level_seeds": [1] * 5}, "has 5 entries, the network has 4 levels"),
         ({"seed": -1}, "seed -1 must be"),
+        ({"level_seeds": "12"}, "^level_seeds '12': give a list with a sample's number for each level"),
+        ({"level_seeds": [1.5]}, r"^level_seeds \[1.5\]: give a list"),
         ({"n": 0}, "n 0 must be a whole number from 1"),
+        ({"n": 10**9}, "n 1000000000 must be a whole number from 1 to 100000"),
+        ({"n": "4"}, "n '4' must be a whole number"),
+        ({"memory_gib": "4"}, "^memory_gib '4': must be a number$"),
+        ({"memory_gib": None}, "^memory_gib None: must be a number$"),
+        ({"precision": None}, "^precision None is not known"),
+        ({"max_megapixels": "x"}, "^max_megapixels 'x': must be a number$"),
+        ({"max_megapixels": None}, "^max_megapixels None: must be a number$"),
+        ({"max_megapixels": 0}, "^max_megapixels 0: must be above 0$"),
+        ({"max_megapixels": float("nan")}, "^max_megapixels nan: must be above 0$"),
         ({"precision": "fp16"}, "^precision fp16 is not known"),
         ({"memory_gib": 0}, "^memory_gib 0: must be above 0"),
         ({"max_megapixels": 0.001}, "allow it by max_megapixels=1"),
     ):
         with pytest.raises(TimError, match=message):
             tower.sample(thumb, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_samples": 0}, "^num_samples 0: must be at least 1$"),
+        ({"num_samples": "2"}, "^num_samples '2': must be a whole number$"),
+        ({"num_samples": 2.5}, "^num_samples 2.5: must be a whole number$"),
+        ({"num_samples": 10**6}, "^num_samples 1000000: at most 100000; another seed gives more$"),
+        ({"seed": "a"}, "^seed 'a': must be a whole number$"),
+        ({"level_seeds": ["a"]}, r"^level_seeds \['a'\]: give a list"),
+        ({"level_seeds": [1] * 9}, "^level_seeds has 9 entries, the network has 4 levels$"),
+        ({"memory_gib": "4"}, "^memory_gib '4': must be a number$"),
+        ({"max_samples_per_batch": 0}, "^max_samples_per_batch 0: must be at least 1$"),
+        ({"temperature": "x"}, "^temperature 'x': must be a number"),
+        ({"suffix": 3}, "^suffix must be a text, not 3"),
+        ({"suffix": "a/b"}, r"^suffix a/b: must not hold / or .*; output names the folder$"),
+        ({"device": 1.5}, "^device 1.5: is not to be had"),
+        ({"task": 3}, "^task 3"),
+        ({"n": 2}, "^there is no argument n: .*num_samples"),
+        ({"options": {"num_samples": 2}}, "^options is a section .*: give SampleOptions"),
+        ({"model": None}, "^model is of type NoneType: give a tower's name or a checkpoint's path"),
+        ({"model": torch.nn.Identity()}, r"^model is of type Identity: .* in memory has .sample\(image\)$"),
+        ({"source": Image.new("RGB", (8, 8))}, "^source is of type Image: give the path of a file or folder"),
+        ({"source": None}, "^source is of type NoneType"),
+        ({"source": [None]}, "^source is of type NoneType"),
+        ({"source": ""}, "^source is an empty text"),
+        ({"source": []}, "^source: names no input"),
+        ({"output": None}, "^output is of type NoneType: give a folder$"),
+        ({"output": "."}, "^output .*: is the folder of the input"),
+    ],
+)
+def test_what_is_wrong_with_a_call_of_sample_names_the_argument(tmp_path, monkeypatch, thumb, changes, message):
+    monkeypatch.chdir(tmp_path)
+    arguments = {"source": thumb, "output": tmp_path / "out", "model": "sr16x-small", "device": "cpu", **changes}
+    with pytest.raises(TimError, match=message):
+        tim.sample(**arguments)
+
+
+@pytest.mark.parametrize("name", [None, 3, "", "a\0b", b"a"])
+def test_what_is_no_path_is_one_sentence(tower, name):
+    with pytest.raises(TimError, match="^name_or_path .*: give a name of tim_plugin.list_models"):
+        tim.load(name)
+    if not isinstance(name, bytes):
+        with pytest.raises(TimError, match="^the input (is|'a).*: give a path, the bytes"):
+            tower.sample(name)
 
 
 def test_the_most_different_are_the_farthest_from_those_chosen():

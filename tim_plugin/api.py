@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tim_plugin.inference.arguments import PYTHON_NAMES, arguments_named
 from tim_plugin.inference.devices import choose_device
-from tim_plugin.inference.files import sample_files as sample
+from tim_plugin.inference.files import sample_files
+from tim_plugin.inference.record import Entry
 from tim_plugin.inference.sample_set import Samples
-from tim_plugin.inference.tower import Tower, arguments_named
+from tim_plugin.inference.tower import Tower
 from tim_plugin.inference.towers import open_network
 from tim_plugin.options.option_file import read_option_file, read_with_overrides
 from tim_plugin.utils.allocator import keep_freed_memory
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.names import require_path
 from tim_plugin.utils.task_options import find_option_file
 from tim_plugin.utils.weight_headers import list_towers
 
@@ -54,6 +58,7 @@ def load(name_or_path: str | Path, device: str | torch.device | None = None, *, 
         tower = tim_plugin.load("sr16x-small", device="cpu")
         tower.task, tower.scale, tower.num_levels  # ("sr16x", 16, 4)
     """
+    require_path("name_or_path", name_or_path, "give a name of tim_plugin.list_models(), or a checkpoint's path")
     keep_freed_memory()
     with arguments_named():
         network, options, file = open_network(
@@ -65,6 +70,13 @@ def load(name_or_path: str | Path, device: str | torch.device | None = None, *, 
             "tim_plugin.test with its option file"
         )
     return Tower(network, str(name_or_path), options, file)
+
+
+@wraps(sample_files)
+def sample(*arguments: Any, **named: Any) -> list[Entry]:
+    """Do :func:`tim_plugin.inference.files.sample_files`; errors name the arguments, and no options of the command."""
+    with arguments_named(PYTHON_NAMES):
+        return sample_files(*arguments, **named)
 
 
 def train(

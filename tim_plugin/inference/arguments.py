@@ -6,9 +6,14 @@ Imports no torch, so that a command line can be parsed before anything heavy is 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
 
+from tim_plugin.options.plain_checks import require_bool, shown
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.names import check_name
 
@@ -17,6 +22,8 @@ PRECISIONS = ("fp32", "bf16")
 BACKENDS = ("auto", "torch", "onnxruntime", "openvino")
 
 MOST_SAMPLES = 100_000  # of an image in one run; names and lists of more are of no use
+# Arguments of Python that are called otherwise than the command line's.
+PYTHON_NAMES = {"-n": "num_samples", "-i": "source", "-o": "output", "--batch": "max_samples_per_batch"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +50,18 @@ class Resources:
     max_samples_per_batch: int | None = None
 
     def __post_init__(self) -> None:
+        _require_number("--memory-gib", self.memory_gib)
         if not 0 < self.memory_gib * GIB < math.inf:  # nor NaN
             raise TimError(f"--memory-gib {self.memory_gib}: must be above 0 and finite")
         if self.tile != "auto":
             if not str(self.tile).isdecimal():
                 raise TimError(f"--tile {self.tile}: must be auto, 0 (never) or a tile's side in pixels")
             object.__setattr__(self, "tile", int(self.tile))
-        if self.precision not in PRECISIONS:
-            raise TimError(f"--precision {self.precision} is not known: {did_you_mean(self.precision, PRECISIONS)}")
-        if self.backend not in BACKENDS:
-            raise TimError(f"--backend {self.backend} is not known: {did_you_mean(str(self.backend), BACKENDS)}")
-        if self.max_samples_per_batch is not None and self.max_samples_per_batch < 1:
-            raise TimError(f"--batch {self.max_samples_per_batch}: must be at least 1")
+        for name, value, known in (("--precision", self.precision, PRECISIONS), ("--backend", self.backend, BACKENDS)):
+            if value not in known:
+                raise TimError(f"{name} {value} is not known: {did_you_mean(str(value), known)}")
+        if self.max_samples_per_batch is not None:
+            _require_whole("--batch", self.max_samples_per_batch, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +88,7 @@ class SampleOptions(Resources):
         task: What a file of the method's authors is for, see :func:`tim_plugin.utils.checkpoints.load_network`.
 
     Raises:
-        TimError: A value is out of its range; the message names the command line's option.
+        TimError: A value is of another type or out of its range; the message names the command line's option.
     """
 
     num_samples: int = 8
@@ -97,21 +104,18 @@ class SampleOptions(Resources):
     task: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value, minimum in (("-n", self.num_samples, 1), ("--seed", self.seed, 0)):
-            if value < minimum:
-                raise TimError(f"{name} {value}: must be at least {minimum}")
+        _require_whole("-n", self.num_samples, 1)
+        _require_whole("--seed", self.seed, 0)
         if self.num_samples > MOST_SAMPLES:
             raise TimError(f"-n {self.num_samples}: at most {MOST_SAMPLES}; another --seed gives more")
-        if any(one is not None and one < 0 for one in self.level_seeds or ()):
-            raise TimError(
-                f"--level-seeds {self.level_seeds}: a sample's number is at least 0; None leaves a level free"
-            )
-        if {"/", "\\"} & set(self.suffix):
+        object.__setattr__(self, "level_seeds", numbers_of_samples("--level-seeds", self.level_seeds))
+        if isinstance(self.suffix, str) and {"/", "\\"} & set(self.suffix):
             raise TimError(f"--suffix {self.suffix}: must not hold / or \\; -o names the folder")
-        if self.suffix:
+        if self.suffix != "":
             check_name("--suffix", self.suffix)
-        if not self.max_megapixels > 0:  # nor NaN
-            raise TimError(f"--max-megapixels {self.max_megapixels}: must be above 0")
+        require_megapixels("--max-megapixels", self.max_megapixels)
+        for name in ("with_contact_sheet", "frames", "skip_existing"):
+            require_bool(name, getattr(self, name))
         super().__post_init__()
 
 
@@ -144,3 +148,68 @@ def parse_level_seeds(text: str | None) -> list[int | None] | None:
                 "write for example 3,3,-,- or 0,0,3,7"
             )
     return [None if part == "-" else int(part) for part in parts]
+
+
+def numbers_of_samples(name: str, level_seeds: Any) -> list[int | None] | None:
+    """Return from which sample each level's latents are taken, as plain numbers; None: nothing is said of it.
+
+    Args:
+        name: Of the argument, for the error.
+        level_seeds: A list, or a one-dimensional array of whole numbers.
+
+    Raises:
+        TimError: It is something else than a list of whole numbers from 0 and of None.
+    """
+    if level_seeds is None:
+        return None
+    values = level_seeds.tolist() if hasattr(level_seeds, "tolist") else level_seeds
+    is_list = isinstance(values, Sequence) and not isinstance(values, (str, bytes))
+    if not is_list or not all(one is None or (is_whole(one) and one >= 0) for one in values):
+        raise TimError(
+            f"{name} {shown(values)}: give a list with a sample's number for each level, coarse to fine, a whole one "
+            "that is at least 0, or None, which leaves the level free, such as [3, 3, None, None]"
+        )
+    return [None if one is None else int(one) for one in values]
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether a value is a whole number, numpy's among them; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def require_megapixels(name: str, value: Any) -> None:
+    """Raise TimError for what is no number above 0; infinity allows any size."""
+    _require_number(name, value)
+    if not value > 0:  # nor NaN
+        raise TimError(f"{name} {value}: must be above 0")
+
+
+def _require_number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TimError(f"{name} {shown(value)}: must be a number")
+
+
+def _require_whole(name: str, value: Any, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TimError(f"{name} {shown(value)}: must be a whole number")
+    if value < minimum:
+        raise TimError(f"{name} {value}: must be at least {minimum}")
+
+
+@contextmanager
+def arguments_named(names: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Errors of code that is shared with the command line name Python's arguments: ``memory_gib``, not --memory-gib.
+
+    Args:
+        names: Of options that are called otherwise in Python.
+    """
+    names = names or {}
+
+    def named(found: re.Match[str]) -> str:
+        return names.get(found[0], found[1].replace("-", "_") if found[1] else found[0])
+
+    try:
+        yield
+    except TimError as error:
+        text = re.sub(r"(?<![\w/.-])(?:--([a-z][a-z-]+)|-[a-z])(?![\w-])", named, str(error))
+        raise type(error)(text) from error

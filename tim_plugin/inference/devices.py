@@ -23,7 +23,7 @@ def choose_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
         torch.ones(1, device=device).item()  # a device that computes: ``meta`` makes tensors, but without values
-    except (RuntimeError, AssertionError, ImportError) as error:
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
         raise TimError(f"--device {name}: is not to be had on this machine; leave it out or use cpu") from error
     return device
 

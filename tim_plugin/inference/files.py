@@ -24,12 +24,14 @@ from tim_plugin.inference.planning import Planned, Run, open_run, read_input, re
 from tim_plugin.inference.record import Entry
 from tim_plugin.inference.video import VideoFiles
 from tim_plugin.inference.video_samples import sample_video
+from tim_plugin.options.plain_checks import shown
 from tim_plugin.utils.background import Writer, read_ahead
 from tim_plugin.utils.contact_sheet import PER_LINE, contact_sheet, num_shown
-from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import read_image, write_png
 from tim_plugin.utils.memory import in_memory
+from tim_plugin.utils.names import require_path
 from tim_plugin.utils.trees import map_tensors, move
 
 
@@ -59,11 +61,22 @@ def sample_files(
             (frames of a video) cannot be read or are too large: each is reported on stderr as it is left out, and this
             is raised at the end, when all others are done.
     """
-    options = dataclasses.replace(SampleOptions() if options is None else options, **changes)
-    sources, folder = as_paths(source), Path(output).expanduser()
+    options = _changed(options, changes)
+    sources, folder = as_paths(source), require_path("-o", output, "give a folder")
+    require_path("--model", model, "give a tower's name or a checkpoint's path; a tower in memory has .sample(image)")
     inputs = list_inputs(sources, folder, options.suffix, options.frames)
     with locked(folder, f"-o {folder}"):
         return _sample_inputs(sources, inputs, open_run(model, folder, options))
+
+
+def _changed(options: SampleOptions | None, changes: Mapping[str, Any]) -> SampleOptions:
+    if options is not None and not isinstance(options, SampleOptions):
+        raise TimError(f"options is {shown(options)}: give SampleOptions(...), or single ones by name: num_samples=4")
+    valid = {field.name for field in dataclasses.fields(SampleOptions)}
+    for name in changes:
+        if name not in valid:
+            raise TimError(f"there is no argument {name}: {did_you_mean(name, valid)}")
+    return dataclasses.replace(options or SampleOptions(), **changes)
 
 
 def _sample_inputs(sources: Sequence[Path], inputs: Sequence[Input], run: Run) -> list[Entry]:

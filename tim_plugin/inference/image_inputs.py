@@ -21,7 +21,7 @@ from tim_plugin.degradations.labels import Labels
 from tim_plugin.utils.color_profiles import other_space_to_srgb
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_pixels, read_bytes
-from tim_plugin.utils.names import check_name
+from tim_plugin.utils.names import check_name, require_path
 
 UNNAMED = "image"
 ROUNDING = 1e-3  # floats may lie outside [0, 1] by so much; more is another range
@@ -65,7 +65,7 @@ def image_files(given: InputLike, degradation: Degradation, name: str | None = N
     if name is not None:
         check_name("name", name)
     if isinstance(given, (str, os.PathLike)):
-        return [_of_path(Path(given).expanduser(), name)]
+        return [_of_path(require_path("the input", given, f"give {KINDS}"), name)]
     key = UNNAMED if name is None else name
     if isinstance(given, (bytes, bytearray, memoryview)):
         return [ImageFile(key, key, bytes(given))]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from tim_plugin.inference.record import unnumbered, written_files
 from tim_plugin.inference.video import Video, is_video
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images, read_bytes
-from tim_plugin.utils.names import distinct_names, fitting_name
+from tim_plugin.utils.names import distinct_names, fitting_name, require_path
 
 Sources = Path | str | Sequence[Path | str]
 
@@ -42,9 +43,16 @@ class Input(NamedTuple):
 
 
 def as_paths(source: Sources) -> list[Path]:
-    """Return one path or several as a list in which none stands twice."""
-    several = [source] if isinstance(source, (str, Path)) else source
-    return list(dict.fromkeys(Path(one).expanduser() for one in several))
+    """Return one path or several as a list in which none stands twice.
+
+    Raises:
+        TimError: One is no path.
+    """
+    several = source if isinstance(source, Iterable) and not isinstance(source, (str, bytes, os.PathLike)) else [source]
+    way_out = (
+        "give the path of a file or folder, or a list of paths; an image in memory is for tim_plugin.load(...).sample"
+    )
+    return list(dict.fromkeys(require_path("-i", one, way_out) for one in several))
 
 
 def list_inputs(sources: Sequence[Path], output: Path, suffix: str, frames: bool = False) -> list[Input]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,13 @@ from torch import Tensor, nn
 from tim_plugin import __version__
 from tim_plugin.degradations.base import Degradation
 from tim_plugin.degradations.tasks import TASKS
-from tim_plugin.inference.arguments import Resources
+from tim_plugin.inference.arguments import (
+    MOST_SAMPLES,
+    Resources,
+    arguments_named,
+    numbers_of_samples,
+    require_megapixels,
+)
 from tim_plugin.inference.backends import Backends
 from tim_plugin.inference.finishing import measure_consistency
 from tim_plugin.inference.hub_methods import HubMethods
@@ -25,6 +29,7 @@ from tim_plugin.inference.open_input import OpenInput
 from tim_plugin.inference.record import sha256, sha256_of_file
 from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, kept_levels
 from tim_plugin.inference.sampler import fixed_levels, level_temperatures, recorded
+from tim_plugin.options.plain_checks import shown
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
@@ -130,14 +135,14 @@ class Tower(HubMethods):
                 in [0, 1]; a tensor (3, H, W), (1, H, W), or (N, 3, H, W) for N images, in [0, 1] (kept to 16 bits).
                 Decompression takes a JPEG's path or bytes; colourisation grey or colour; layouts class indices
                 (integers) or colours; digits 28x28 or 32x32, white on black.
-            n: Samples of each input, from 1.
+            n: Samples of each input, 1 to 100000.
             seed: From 0; None: 0, or that of ``keep``. Sample j depends on (seed, the input's name, j) alone.
             keep: Samples of the same input, and which of them: its coarse levels are kept, and the finer ones drawn
                 anew.
             levels: How many levels ``keep`` keeps, coarse to fine; None: all but the finest. With all there is one
                 sample.
-            level_seeds: In place of ``keep``: coarse to fine, from which sample all take a level's latents; None leaves
-                a level free.
+            level_seeds: In place of ``keep``: coarse to fine, from which sample (0, 1, ...) all take a level's latents;
+                None leaves a level free.
             temperature: What the latents are multiplied by, in all levels or in each, coarse to fine: 1 is what the
                 tower is trained with, more gives more variety, 0 none; None: 1, or that of ``keep``.
             name: By which the samples are drawn and saved; None: the file's name without suffix, or ``image``, in a
@@ -155,8 +160,9 @@ class Tower(HubMethods):
         Raises:
             TimError: The input's kind, shape, type or range, or an argument, is wrong; the message says what is right.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise TimError(f"n {n!r} must be a whole number from 1")
+        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_SAMPLES:
+            raise TimError(f"n {shown(n)} must be a whole number from 1 to {MOST_SAMPLES}; another seed gives more")
+        require_megapixels("max_megapixels", max_megapixels)
         files = image_files(image, self.degradation, name)
         seed, fixed = self._fixed(files, seed, keep, levels, level_seeds)
         n = n if None in fixed else 1
@@ -188,6 +194,7 @@ class Tower(HubMethods):
                 raise TimError(f"levels {levels}: says how many levels of keep=(samples, j) are kept: give both")
             if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
                 raise TimError(f"seed {seed!r} must be a whole number from 0")
+            level_seeds = numbers_of_samples("level_seeds", level_seeds)
             if level_seeds is not None and len(level_seeds) > self.num_levels:
                 raise TimError(f"level_seeds has {len(level_seeds)} entries, the network has {self.num_levels} levels")
             return seed or 0, fixed_levels(level_seeds, self.num_levels)
@@ -254,6 +261,7 @@ class Tower(HubMethods):
         Raises:
             TimError: As for :meth:`sample`; or the input is a batch.
         """
+        require_megapixels("max_megapixels", max_megapixels)
         files = image_files(image, self.degradation, name)
         if len(files) != 1:
             raise TimError(f"the input is a batch of {len(files)} images: give one of them")
@@ -283,13 +291,3 @@ class Tower(HubMethods):
                 f"{source}: is {width}x{height}, its {self.scale}x output {width * self.scale}x{height * self.scale}: "
                 f"crop or shrink it, or allow it by max_megapixels={megapixels + 1:.0f}"
             )
-
-
-@contextmanager
-def arguments_named() -> Iterator[None]:
-    """Errors of code that is shared with the command line name Python's arguments: ``memory_gib``, not --memory-gib."""
-    try:
-        yield
-    except TimError as error:
-        text = re.sub(r"--([a-z][a-z-]+)", lambda found: found[1].replace("-", "_"), str(error))
-        raise type(error)(text) from error

@@ -19,8 +19,9 @@ from safetensors.torch import save as safetensors_of
 from torch import Tensor
 
 from tim_plugin import __version__
+from tim_plugin.inference.arguments import arguments_named
 from tim_plugin.inference.devices import choose_device
-from tim_plugin.inference.tower import Tower, arguments_named
+from tim_plugin.inference.tower import Tower
 from tim_plugin.integrations import model_card
 from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, plain, read_checkpoint
 from tim_plugin.utils.errors import TimError

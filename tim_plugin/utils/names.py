@@ -94,5 +94,25 @@ def check_name(where: str, name: Any) -> None:
     raise TimError(f"{where} {shown} {wrong}: give a name of letters, digits, '_', '-', '.'")
 
 
+def require_path(where: str, path: Any, what: str = "give a path") -> Path:
+    """Return a path that a user gave, with ``~`` replaced.
+
+    Args:
+        where: The argument, which the error begins with.
+        path: A text or a path.
+        what: What would be right.
+
+    Raises:
+        TimError: It is neither, empty, or holds what no path can.
+    """
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise TimError(f"{where} is of type {type(path).__name__}: {what}")
+    if not os.fspath(path).strip():
+        raise TimError(f"{where} is an empty text: {what}")
+    if "\0" in os.fspath(path):
+        raise TimError(f"{where} {os.fspath(path)!r} holds a character that no path can have: {what}")
+    return Path(path).expanduser()
+
+
 def _joined(place: Path | str) -> str:
     return "_".join(Path(place).parts).replace(".", "_")
