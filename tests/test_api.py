@@ -235,6 +235,55 @@ def test_what_is_no_path_is_one_sentence(tower, name):
             tower.sample(name)
 
 
+def test_samples_of_another_tower_or_picture_are_not_kept(tmp_path, thumb):
+    tower, other = tim.load("sr16x-small", device="cpu"), tim.load("flowers-sr16x", device="cpu")
+    out = tower.sample(thumb, n=2)
+    with pytest.raises(
+        TimError, match="^keep: its samples are of another tower, sr16x-small: keep samples that this one"
+    ):
+        other.sample(thumb, n=1, keep=(out, 0))
+    with pytest.raises(TimError, match="^keep: its samples are of another picture named thumb: give the same input"):
+        tower.sample(1 - read_image(thumb).rgb, n=1, keep=(out, 0), name="thumb")
+    with pytest.raises(TimError, match="another picture named thumb"):
+        tower.sample(read_image(thumb).rgb[..., :4], n=1, keep=(out, 0), name="thumb")
+    again = tower.sample(thumb, n=1, keep=(out, 1)).images
+    for same in (Image.open(thumb), read_image(thumb).rgb):
+        assert torch.equal(tower.sample(same, n=1, keep=(out, 1), name="thumb").images, again)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda out: out.take([4]), r"^take \[4\]: give whole numbers from 0 to 1$"),
+        (lambda out: out.take([-3]), r"^take \[-3\]: give"),
+        (lambda out: out.take(["a"]), r"^take \['a'\]: give"),
+        (lambda out: out.take([1.5]), r"^take \[1.5\]: give"),
+        (lambda out: out.take([True]), r"^take \[True\]: give"),
+        (lambda out: out.take(torch.tensor([True, False])), r"^take \[True, False\]: give"),
+        (lambda out: out.take(1), "^take 1: give"),
+        (lambda out: out.take("1"), "^take '1': give"),
+        (lambda out: out.of_input(5), r"^of_input \[5\]: give whole numbers from 0 to 0$"),
+        (lambda out: out.of_input("a"), r"^of_input \['a'\]: give"),
+        (lambda out: out.take([]).contact_sheet(), "^contact_sheet: there are no samples"),
+        (lambda out: out.take([]).save("out"), "^save: there are no samples"),
+        (lambda out: out.save(None), "^folder is of type NoneType: give the path of a folder"),
+        (lambda out: out.save(""), "^folder is an empty text: give"),
+    ],
+)
+def test_samples_that_are_not_there_are_one_sentence(tmp_path, monkeypatch, tower, thumb, call, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TimError, match=message):
+        call(tower.sample(thumb, n=2))
+    assert not (tmp_path / "out").exists()
+
+
+def test_samples_are_taken_by_any_kind_of_whole_number(tower, thumb):
+    out = tower.sample(thumb, n=3)
+    for places in ([2, 0], (2, -3), np.array([2, 0]), torch.tensor([2, 0]), [np.int64(2), torch.tensor(0)]):
+        assert out.take(places).numbers == [2, 0] and torch.equal(out.take(places).images, out.images[[2, 0]])
+    assert len(out.take([])) == 0 and torch.equal(out.of_input(-1).images, out.images)
+
+
 def test_the_most_different_are_the_farthest_from_those_chosen():
     points = torch.tensor([0.0, 1.0, 9.0, 10.0, 5.0])
     distances = (points[:, None] - points[None]).abs()

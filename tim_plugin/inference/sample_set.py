@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tim_plugin.inference.arguments import is_whole
 from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.outputs import OutputFiles, SampleWriter, output_files, sheet_row
 from tim_plugin.inference.record import Entry, SampleRecord
 from tim_plugin.inference.variety import most_different
+from tim_plugin.options.plain_checks import shown
 from tim_plugin.utils.background import Writer
 from tim_plugin.utils.contact_sheet import contact_sheet
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import to_pixels
+from tim_plugin.utils.names import require_path
 
 RECORD = "samples.json"
 
@@ -134,12 +137,25 @@ class Samples:
         return f"Samples(images={tuple(self.images.shape)}, names={self.names}, seed={self.seed})"
 
     def of_input(self, index: int) -> Samples:
-        """Return the samples of one input of a batch, without the batch dimension."""
-        return Samples([self.inputs[index]], self.numbers, self.seeds, self.drawn_from, is_batch=False)
+        """Return the samples of one input of a batch, without the batch dimension.
+
+        Raises:
+            TimError: There is no such input.
+        """
+        (place,) = _places("of_input", [index], len(self.inputs))
+        return Samples([self.inputs[place]], self.numbers, self.seeds, self.drawn_from, is_batch=False)
 
     def take(self, indices: Sequence[int]) -> Samples:
-        """Return some of the samples, by their places in ``images``; saved, they keep the names that they have here."""
-        chosen = torch.tensor(list(indices), dtype=torch.int64)
+        """Return some of the samples, by their places in ``images``; saved, they keep the names that they have here.
+
+        Args:
+            indices: A list, or a one-dimensional array or tensor of whole numbers.
+
+        Raises:
+            TimError: There is no such sample.
+        """
+        indices = _places("take", indices, len(self))
+        chosen = torch.tensor(indices, dtype=torch.int64)
         inputs = [
             one._replace(
                 images=one.images[chosen],
@@ -174,7 +190,11 @@ class Samples:
         """Return a picture with a row for each input: input, samples, where the samples differ.
 
         It is a PIL image; ``.save("sheet.png")`` writes it.
+
+        Raises:
+            TimError: There are no samples.
         """
+        self._require_some("contact_sheet")
         return Image.fromarray(to_pixels(self._sheet(self.inputs)))
 
     def save(self, folder: str | Path, with_contact_sheet: bool = True) -> list[Path]:
@@ -188,9 +208,10 @@ class Samples:
             The samples' files, input by input.
 
         Raises:
-            TimError: A file cannot be written, or another process writes to the folder.
+            TimError: There are no samples, a file cannot be written, or another process writes to the folder.
         """
-        folder = Path(folder).expanduser()
+        folder = require_path("folder", folder, 'give the path of a folder, such as "results"')
+        self._require_some("save")
         written = []
         with (
             locked(folder, str(folder)),
@@ -206,6 +227,10 @@ class Samples:
                 writer.end_group(partial(record.add, self._entry(one, files)))
                 written += files.samples
         return written
+
+    def _require_some(self, call: str) -> None:
+        if not self.numbers:
+            raise TimError(f"{call}: there are no samples: none of them was taken")
 
     def _files(self, one: InputSamples, folder: Path, with_contact_sheet: bool) -> OutputFiles:
         files = output_files(folder, one.key, self.drawn_from.num_drawn, with_contact_sheet)
@@ -231,36 +256,15 @@ class Samples:
         return {**about, "samples": samples, "sheet": sheet}
 
 
-def kept_levels(
-    keep: tuple[Samples, int], levels: int | None, num_levels: int, names: Sequence[str], seed: int | None
-) -> tuple[int, list[int | None]]:
-    """Return the seed, and from which sample each level's latents are taken, so that a sample's coarse levels are kept.
-
-    Args:
-        keep: Samples, and the place of one in their ``images``.
-        levels: How many of its levels are kept; None: all but the finest.
-        num_levels: Of the tower.
-        names: Of the inputs that are to be sampled: those of the samples.
-        seed: None, or that of the samples.
+def _places(call: str, given: Any, count: int) -> list[int]:
+    """Return places among so many as plain numbers; negative ones count from the end.
 
     Raises:
-        TimError: They do not fit together.
+        TimError: One is no whole number, or too large.
     """
-    if not (isinstance(keep, tuple) and len(keep) == 2 and isinstance(keep[0], Samples)):
-        raise TimError("keep must be samples and the number of one of them, as keep=(out, 3)")
-    samples, index = keep
-    levels = num_levels - 1 if levels is None else levels
-    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(samples):
-        raise TimError(f"keep: there is no sample {index!r}: they are 0 to {len(samples) - 1}")
-    if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= num_levels:
-        raise TimError(f"levels {levels!r} must be a whole number from 1 to {num_levels}, the levels of the tower")
-    if len(samples.seeds[index]) != num_levels:
-        raise TimError(f"keep: its samples have {len(samples.seeds[index])} levels, this tower has {num_levels}")
-    if samples.names != list(names):
-        raise TimError(
-            f"keep: its samples are of {', '.join(samples.names)}, and the input is {', '.join(names)}: latents are "
-            "drawn by the name: give the same input, or its name by name="
-        )
-    if seed not in (None, samples.seed):
-        raise TimError(f"seed {seed}: the kept levels were drawn with seed {samples.seed}: leave seed out")
-    return samples.seed, [*samples.seeds[index][:levels], *[None] * (num_levels - levels)]
+    values = given.tolist() if hasattr(given, "tolist") else given
+    if isinstance(values, Iterable) and not isinstance(values, (str, bytes)):
+        values = [one.tolist() if hasattr(one, "tolist") else one for one in values]  # numbers of numpy and torch
+        if all(is_whole(one) and -count <= one < count for one in values):
+            return values
+    raise TimError(f"{call} {shown(values)}: give whole numbers from 0 to {count - 1}")

@@ -25,9 +25,10 @@ from tim_plugin.inference.finishing import measure_consistency
 from tim_plugin.inference.hub_methods import HubMethods
 from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files
 from tim_plugin.inference.image_samples import sample_image_chunks
+from tim_plugin.inference.kept import kept_levels, require_same
 from tim_plugin.inference.open_input import OpenInput
 from tim_plugin.inference.record import sha256, sha256_of_file
-from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples, kept_levels
+from tim_plugin.inference.sample_set import DrawnFrom, InputSamples, Samples
 from tim_plugin.inference.sampler import fixed_levels, level_temperatures, recorded
 from tim_plugin.options.plain_checks import shown
 from tim_plugin.utils.checkpoints import plain
@@ -137,8 +138,8 @@ class Tower(HubMethods):
                 (integers) or colours; digits 28x28 or 32x32, white on black.
             n: Samples of each input, 1 to 100000.
             seed: From 0; None: 0, or that of ``keep``. Sample j depends on (seed, the input's name, j) alone.
-            keep: Samples of the same input, and which of them: its coarse levels are kept, and the finer ones drawn
-                anew.
+            keep: This tower's samples of the same input, and which of them: its coarse levels are kept, and the finer
+                ones drawn anew.
             levels: How many levels ``keep`` keeps, coarse to fine; None: all but the finest. With all there is one
                 sample.
             level_seeds: In place of ``keep``: coarse to fine, from which sample (0, 1, ...) all take a level's latents;
@@ -200,7 +201,9 @@ class Tower(HubMethods):
             return seed or 0, fixed_levels(level_seeds, self.num_levels)
         if level_seeds is not None:
             raise TimError("keep and level_seeds both say which latents are kept: give one of them")
-        return kept_levels(keep, levels, self.num_levels, [file.key for file in files], seed)
+        kept = kept_levels(keep, levels, self.num_levels, [file.key for file in files], seed)
+        require_same(keep[0], self.sha256, files, self.degradation)
+        return kept
 
     def _temperatures(
         self,
