@@ -36,6 +36,8 @@ FORMS = {
     "float32": PIXELS.astype(np.float32) / 255,
     "float64": PIXELS / 255,
     "uint16": PIXELS.astype(np.uint16) * 257,
+    "big-endian uint16": (PIXELS.astype(np.uint16) * 257).astype(">u2"),
+    "big-endian float32": (PIXELS.astype(np.float32) / 255).astype(">f4"),
     "tensor": torch.from_numpy(PIXELS).permute(2, 0, 1).float() / 255,
     "batch": torch.from_numpy(PIXELS).permute(2, 0, 1)[None].double() / 255,
     "bytes of a tensor": torch.from_numpy(PIXELS).permute(2, 0, 1),
@@ -58,6 +60,25 @@ def test_grey_is_read_in_every_form():
     lightness = [read(given, Lightness())[0] for given in forms]
     assert all(torch.equal(one, lightness[0]) for one in lightness)
     assert torch.equal(read(grey, Bicubic(scale=4))[0][0], torch.from_numpy(grey).float() / 255)
+
+
+@pytest.mark.filterwarnings("error::DeprecationWarning")
+def test_integers_of_pil_have_8_bits_or_16(tmp_path):
+    grey = PIXELS[..., 0].astype(np.int32)
+    eight = [Image.fromarray(grey), Image.fromarray(PIXELS[..., 0]).convert("I")]
+    sixteen = [Image.fromarray(one) for one in (grey * 257, (grey * 257).astype(np.uint16), (grey * 257).astype(">u2"))]
+    assert [one.mode for one in (*eight, *sixteen)] == ["I", "I", "I", "I;16", "I;16B"]
+    for given in (*eight, *sixteen):
+        assert torch.equal(read(given, Bicubic(scale=4))[0][0], torch.from_numpy(grey).float() / 255)
+    dark = Image.fromarray(grey.astype(np.uint16))  # which has 16 bits, as its mode or its file says
+    cv2.imwrite(str(tmp_path / "dark.pgm"), grey.astype(np.uint16))
+    with Image.open(tmp_path / "dark.pgm") as opened:
+        assert opened.mode == "I"
+        for given in (dark, opened):
+            assert torch.equal(read(given, Bicubic(scale=4))[0][0], torch.from_numpy(grey).float() / 65535)
+    assert torch.equal(
+        read(Image.fromarray(grey), Labels("indices", num_classes=256))[0].argmax(dim=0).int(), torch.from_numpy(grey)
+    )
 
 
 def test_floats_between_8_bit_steps_are_kept_to_16_bits():
@@ -113,7 +134,19 @@ def test_layouts_are_read_as_indices_and_as_colours():
         (np.zeros((0, 8, 3)), "has no pixels"),
         (np.ones((8, 8, 3), bool), "values of type bool"),
         ([1, 2], "of type list: give a path, the bytes"),
-        (Image.fromarray(np.zeros((8, 8), np.float32)), r"mode F: convert it: image.convert\('RGB'\)"),
+        (Image.fromarray(np.zeros((8, 8), np.float32)), r"mode F: give np.asarray\(image\), in \[0, 1\]"),
+        (Image.new("RGBa", (8, 8)), r"mode RGBa: convert it: image.convert\('RGB'\)"),
+        (
+            Image.fromarray(np.full((8, 8), 65536, np.int32)),
+            "^the input is a PIL image of mode I with values from 0 to 65536",
+        ),
+        (
+            Image.fromarray(np.full((8, 8), -1, np.int32)),
+            "mode I with values from -1 to 0: an image's lie from 0 to 255",
+        ),
+        (torch.rand(3, 8, 8).to_sparse(), "sparse, nested or quantized tensor, .*: give a dense one"),
+        (torch.rand(3, 8, 8, device="meta"), "or one without values: give a dense one"),
+        ("a\0b", r"^the input 'a\\x00b' holds a character that no path can have"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

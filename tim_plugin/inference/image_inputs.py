@@ -25,7 +25,9 @@ from tim_plugin.utils.names import check_name, require_path
 
 UNNAMED = "image"
 ROUNDING = 1e-3  # floats may lie outside [0, 1] by so much; more is another range
-PIL_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I")  # that PNG has
+PIL_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")  # that PNG has
+INTEGERS = ("I", "I;16", "I;16L", "I;16B")  # PIL modes of grey with more than 8 bits
+FILES_OF_16_BITS = ("PNG", "PPM")  # which are opened in these modes
 TO_RGB = ("CMYK", "YCbCr", "LAB", "HSV")
 KINDS = (
     "a path, the bytes of an image file, a PIL image, a numpy array (H, W) or (H, W, C), or a tensor (3, H, W), "
@@ -55,7 +57,9 @@ def image_files(given: InputLike, degradation: Degradation, name: str | None = N
     Args:
         given: A path; the bytes of an image file; a PIL image; an array (H, W) or (H, W, C) with 1, 3 or 4 channels; a
             tensor (H, W), (1, H, W), (3, H, W), or (N, 3, H, W) or (N, 1, H, W) for N images. Integers are uint8, 0 to
-            255; floats lie in [0, 1]. A label map holds class indices (integers, one channel) or colours.
+            255, or uint16, 0 to 65535, of either byte order; floats lie in [0, 1]. A PIL image of mode ``I`` has 8 bits
+            if no value is above 255, unless it was opened from a file of 16 bits; those of ``I;16`` have 16. A label
+            map holds class indices (integers, one channel) or colours.
         degradation: Will read it; one that needs a JPEG's coefficients takes a path or bytes.
         name: The key of what has no file's name; None: ``image``. Those of a batch are ``NAME_0``, ``NAME_1``, ...
 
@@ -81,6 +85,8 @@ def image_files(given: InputLike, degradation: Degradation, name: str | None = N
     reads_labels = isinstance(degradation, Labels)
     if isinstance(given, np.ndarray):
         return [ImageFile(key, key, _png(_channels_last(given), reads_labels))]
+    if given.layout != torch.strided or given.is_meta or given.is_nested or given.is_quantized:
+        raise TimError("the input is a sparse, nested or quantized tensor, or one without values: give a dense one")
     images = [_planes_last(one) for one in (given if given.dim() == 4 else [given])]
     if not images:
         raise TimError("the input is a batch of no images")
@@ -95,17 +101,36 @@ def _of_path(path: Path, name: str | None) -> ImageFile:
 
 
 def _of_pil(image: Image.Image) -> bytes:
-    if image.mode not in (*PIL_MODES, *TO_RGB):
-        raise TimError(f"the input is a PIL image of mode {image.mode}: convert it: image.convert('RGB')")
+    if image.mode not in (*PIL_MODES, *INTEGERS, *TO_RGB):
+        way_out = "give np.asarray(image), in [0, 1]" if image.mode == "F" else "convert it: image.convert('RGB')"
+        raise TimError(f"the input is a PIL image of mode {image.mode}: {way_out}")
     content = io.BytesIO()
     try:
         upright = ImageOps.exif_transpose(image)
         if image.mode in ("CMYK", "LAB"):
             upright = Image.fromarray(other_space_to_srgb(upright, "the input"))
+        if image.mode in INTEGERS:
+            upright = _with_8_or_16_bits(upright, image.mode != "I" or image.format in FILES_OF_16_BITS)
         (upright.convert("RGB") if image.mode in TO_RGB else upright).save(content, "PNG", compress_level=1)
+    except TimError:
+        raise
     except (OSError, SyntaxError, ValueError) as error:
         raise TimError(f"the input is a PIL image that cannot be decoded: {error}") from error
     return content.getvalue()
+
+
+def _with_8_or_16_bits(image: Image.Image, has_16: bool) -> Image.Image:
+    """Return grey of integers as a PNG may hold it; where nothing says how many bits they have, their values do."""
+    values = np.asarray(image)
+    lowest, highest = int(values.min(initial=0)), int(values.max(initial=0))
+    if lowest < 0 or highest > 65535:
+        raise TimError(
+            f"the input is a PIL image of mode {image.mode} with values from {lowest} to {highest}: an image's lie "
+            "from 0 to 255, or with 16 bits to 65535"
+        )
+    found = Image.fromarray(values.astype(np.uint16 if has_16 or highest > 255 else np.uint8))
+    found.info = dict(image.info)  # its colour profile
+    return found
 
 
 def _channels_last(array: np.ndarray) -> np.ndarray:
@@ -127,7 +152,8 @@ def _planes_last(image: Tensor) -> np.ndarray:
     """Return (H, W, C) of a tensor (H, W) or (C, H, W)."""
     shape = tuple(image.shape)
     image = image.detach().cpu()
-    image = image.float() if image.dtype in (torch.bfloat16, torch.float64) else image
+    if image.is_floating_point() and image.dtype not in (torch.float16, torch.float32):
+        image = image.float()  # numpy has not all of them
     if image.dim() == 2:
         return image[..., None].numpy()
     if image.dim() == 3 and shape[0] in (1, 3):
@@ -141,6 +167,7 @@ def _planes_last(image: Tensor) -> np.ndarray:
 
 def _png(pixels: np.ndarray, reads_labels: bool) -> bytes:
     """Encode (H, W, C) of any type."""
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if pixels.size == 0:
         raise TimError(f"the input has no pixels: its shape is {pixels.shape}")
     if pixels.dtype.kind == "f":
@@ -149,7 +176,8 @@ def _png(pixels: np.ndarray, reads_labels: bool) -> bytes:
         pixels = _of_indices(pixels)
     elif pixels.dtype not in (np.uint8, np.uint16):
         raise TimError(
-            f"the input has values of type {pixels.dtype}: an image is uint8 from 0 to 255, or floats in [0, 1]"
+            f"the input has values of type {pixels.dtype}: an image is uint8 from 0 to 255, uint16 from 0 to 65535, or "
+            "floats in [0, 1]"
         )
     return encode_pixels(pixels)
 

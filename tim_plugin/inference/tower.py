@@ -132,10 +132,11 @@ class Tower(HubMethods):
         """Draw samples for an input, or for each of a batch; for a path those that ``tim sample`` writes, to the pixel.
 
         Args:
-            image: A path; the bytes of an image file; a PIL image; a numpy array (H, W) or (H, W, C), uint8 or floats
-                in [0, 1]; a tensor (3, H, W), (1, H, W), or (N, 3, H, W) for N images, in [0, 1] (kept to 16 bits).
-                Decompression takes a JPEG's path or bytes; colourisation grey or colour; layouts class indices
-                (integers) or colours; digits 28x28 or 32x32, white on black.
+            image: A path; the bytes of an image file; a PIL image (of mode ``I`` with 8 bits if no value is above 255);
+                a numpy array (H, W) or (H, W, C), uint8, uint16 (0 to 65535) or floats in [0, 1]; a tensor (3, H, W),
+                (1, H, W), or (N, 3, H, W) for N images, in [0, 1] (kept to 16 bits). Decompression takes a JPEG's path
+                or bytes; colourisation grey or colour; layouts class indices (integers) or colours; digits 28x28 or
+                32x32, white on black.
             n: Samples of each input, 1 to 100000.
             seed: From 0; None: 0, or that of ``keep``. Sample j depends on (seed, the input's name, j) alone.
             keep: This tower's samples of the same input, and which of them: its coarse levels are kept, and the finer
