@@ -155,6 +155,13 @@ def test_a_function_may_take_several_latents(pair):
         ({"samples_per_level": [3, 2, 1, 1], "sampling": "vanilla"}, "differs by level, and vanilla sampling draws"),
         ({"max_candidates_per_batch": 0}, "max_candidates_per_batch is 0: it must be a whole number of at least 1"),
         ({"reject_radius": -1.0}, "reject_radius is -1.0: it must be a number of at least 0"),
+        ({"reject_radius": float("nan")}, "reject_radius is nan: it must be a number of at least 0"),
+        ({"reject_radius": float("inf")}, "reject_radius is inf: it must be a finite number of at least 0"),
+        ({"plan": 3}, r"plan is int: give tim_plugin.imle.SearchPlan\(...\), or leave it out"),
+        (
+            {"lq": torch.rand(3, 3, 3, 2).double(), "gt": torch.rand(3, 3, 48, 32).double()},
+            r"lq is torch.float64 and the tower's weights are torch.float32: give lq.to\(torch.float32\)",
+        ),
         ({"tower": torch.nn.Identity()}, "Identity has no forward_level .* give latent_shapes too"),
         ({"latent_shapes": (4,)}, "latent_shapes is for a tower that is a function"),
         ({"distance": "lpips"}, "distance is str: give a PerceptualDistance or a function"),
@@ -175,6 +182,55 @@ def test_what_is_wrong_is_one_sentence(tiny_tower, pair, changes, message):
     arguments = {"tower": tiny_tower(), "lq": lq, "gt": gt, "distance": squares, "generator": source(), **changes}
     with pytest.raises(TimError, match=message):
         search(**arguments)
+
+
+def test_what_generate_cannot_run_is_one_sentence(tiny_tower, pair):
+    tower, (lq, gt) = tiny_tower(), pair
+    latents, _ = search(tower, lq, gt, squares, 1, generator=source())
+    for inputs, given, message in (
+        (
+            lq[:2],
+            latents,
+            r"^latents of level 1 have shapes \(3, .* an lq of \(2, 3, 3, 2\) needs \(2, .*: give the latents",
+        ),
+        (torch.rand(3, 3, 4, 2), latents, "^latents of level 1 have shapes .* chosen for this lq$"),
+        (lq, list(latents)[:2], "^latents has 2 levels, and the tower 4$"),
+        (lq, None, "^latents is NoneType: give those that tim_plugin.imle.search chose$"),
+        (lq, gt, "^latents is Tensor: give those"),
+        (None, latents, "^lq is NoneType: give a tensor"),
+        (lq.double(), latents, "^lq is torch.float64"),
+    ):
+        with pytest.raises(TimError, match=message):
+            generate(tower, inputs, given)
+
+
+@pytest.mark.parametrize(
+    ("gt", "num_levels", "message"),
+    [
+        (torch.ones(1, 3, 8, 8, dtype=torch.uint8), 2, r"gt is torch.uint8: .* gt.float\(\) / 255"),
+        (torch.ones(3, 8, 8), 2, r"gt has shape \(3, 8, 8\): it must be \(N, C, H, W\): \[None\] adds the batch"),
+        (np.ones((1, 3, 8, 8)), 2, "gt is ndarray: give a tensor"),
+        (torch.ones(1, 3, 8, 8), 0, "num_levels is 0: it must be a whole number of at least 1"),
+        (torch.ones(1, 3, 8, 8), 1.5, "num_levels is 1.5: it must be a whole number"),
+        (torch.ones(1, 3, 8, 6), 3, "an image of 6x8 does not divide into 3 levels"),
+    ],
+)
+def test_what_has_no_target_pyramid_is_one_sentence(gt, num_levels, message):
+    with pytest.raises(TimError, match=f"^{message}"):
+        target_pyramid(gt, num_levels)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"precision": "fp16"}, "^precision 'fp16' is not known: did you mean 'bf16'"),
+        ({"memory_gib": "4"}, "^memory_gib is the text '4'"),
+        ({"memory_gib": 0}, "^memory_gib 0: must be above 0"),
+    ],
+)
+def test_a_plan_that_is_none_is_one_sentence(values, message):
+    with pytest.raises(TimError, match=message):
+        SearchPlan(**values)
 
 
 def test_a_projection_that_needs_more_says_what(tiny_tower):

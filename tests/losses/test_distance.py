@@ -219,6 +219,20 @@ def test_features_can_be_kept_and_indexed(make):
     torch.testing.assert_close(distance.distance(distance.features(a[1:2]), kept), distance(a, b)[1:2])
 
 
+@pytest.mark.parametrize(
+    ("seed", "message"),
+    [
+        ("x", "^seed is the text 'x', a number is needed"),
+        (1.5, "^seed must be a whole number, not 1.5"),
+        (2**70, "^seed must be a finite number, not a number of more than 64 bits"),
+        (-1, "^seed must be at least 0, not -1"),
+    ],
+)
+def test_a_seed_that_is_none_is_refused(seed, message):
+    with pytest.raises(TimError, match=message):
+        PerceptualDistance("tim_small", weights="random", seed=seed)
+
+
 ANY_DISTANCE = [
     (images(1, 3, 17, 17), images(1, 3, 18, 18), r"a has shape \(1, 3, 17, 17\) and b \(1, 3, 18, 18\): give as many"),
     (images(3, 3, 17, 17), images(2, 3, 17, 17), r"a has shape \(3, .* and b \(2, "),

@@ -17,6 +17,7 @@ from tim_plugin.imle.search import hierarchical, vanilla
 from tim_plugin.imle.search_runner import SearchRunner
 from tim_plugin.imle.tensor_checks import (
     check_images,
+    check_latents,
     check_pair,
     check_sampling,
     check_tower_reads,
@@ -83,6 +84,8 @@ def search(
     used, conditions, targets = make(tower, lq, gt, given)
     check_sampling(sampling, SEARCHES, samples_per_level, max_candidates_per_batch)
     counts = one_a_level("samples_per_level", samples_per_level, len(targets), int, 1)
+    if not (plan is None or isinstance(plan, SearchPlan)):
+        raise TimError(f"plan is {type(plan).__name__}: give tim_plugin.imle.SearchPlan(...), or leave it out")
     radii = one_a_level("reject_radius", reject_radius, len(targets), float, 0)
     run = partial(SEARCHES[sampling], reject_radius=radii, runner=SearchRunner(used, plan))
     measure = distance_of(distance)
@@ -105,12 +108,14 @@ def generate(tower: Any, lq: Tensor, latents: Latents, given: Mapping[str, Tenso
         given: See :func:`search`.
 
     Raises:
-        TimError: The input is not what the tower reads.
+        TimError: The input is not what the tower reads, or the latents are of another number of items or size.
     """
     network = network_of(tower)
     check_images("lq", lq)
+    conditions = _conditions(network, lq, given)
+    check_latents(latents, network.latent_shapes(*lq.shape[-2:]), lq)
     images, state = [], None
-    for level, (condition, latent) in enumerate(zip(_conditions(network, lq, given), latents, strict=True)):
+    for level, (condition, latent) in enumerate(zip(conditions, latents, strict=True)):
         image, state = network.forward_level(level, condition, latent, state)
         images.append(image)
     return images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -122,16 +123,18 @@ def _check_values(name: str, images: Tensor) -> None:
 
 
 def check_tower_reads(tower: Any, lq: Tensor) -> None:
-    """Check that a tower reads such inputs: channels and device.
+    """Check that a tower reads such inputs: channels, device and type.
 
     Raises:
         TimError: It does not.
     """
     if lq.shape[1] != tower.spec.num_in_ch:
         raise TimError(f"lq has {lq.shape[1]} channels, and the tower reads {tower.spec.num_in_ch}")
-    device = next(tower.parameters()).device
-    if not same_device(device, lq.device):
-        raise TimError(f"the tower is on {device} and lq on {lq.device}: move one of them")
+    weight = next(tower.parameters())
+    if not same_device(weight.device, lq.device):
+        raise TimError(f"the tower is on {weight.device} and lq on {lq.device}: move one of them")
+    if lq.dtype != weight.dtype and not torch.is_autocast_enabled(lq.device.type):
+        raise TimError(f"lq is {lq.dtype} and the tower's weights are {weight.dtype}: give lq.to({weight.dtype})")
 
 
 def check_tower_writes(spec: Any, lq: Tensor, gt: Tensor) -> None:
@@ -148,6 +151,32 @@ def check_tower_writes(spec: Any, lq: Tensor, gt: Tensor) -> None:
             f"gt is {gt.shape[-1]}x{gt.shape[-2]}: of an lq of {lq.shape[-1]}x{lq.shape[-2]} the tower gives "
             f"{width}x{height}, {spec.scale} times the size"
         )
+
+
+def check_latents(latents: Any, shapes: Sequence[Any], lq: Tensor) -> None:
+    """Check that latents are of as many items and of the size as the inputs that a tower is to be run on.
+
+    Args:
+        latents: Of all levels.
+        shapes: Of each level's noise and style without the batch, for the inputs' size.
+        lq: (N, C, h, w).
+
+    Raises:
+        TimError: They are not.
+    """
+    try:
+        found = [(tuple(one.noise.shape), tuple(one.style.shape)) for one in latents]
+    except (AttributeError, TypeError):
+        raise TimError(f"latents is {type(latents).__name__}: give those that tim_plugin.imle.search chose") from None
+    if len(found) != len(shapes):
+        raise TimError(f"latents has {len(found)} levels, and the tower {len(shapes)}")
+    for level, (one, shape) in enumerate(zip(found, shapes, strict=True)):
+        wanted = tuple((len(lq), *part) for part in shape)
+        if one != wanted:
+            raise TimError(
+                f"latents of level {level + 1} have shapes {one[0]} and {one[1]}, and an lq of {tuple(lq.shape)} needs "
+                f"{wanted[0]} and {wanted[1]}: give the latents that were chosen for this lq"
+            )
 
 
 def one_a_level(name: str, value: Any, num_levels: int, kind: type, minimum: float) -> list[Any]:
@@ -170,8 +199,8 @@ def check_number(name: str, value: Any, kind: type, minimum: float) -> None:
     Raises:
         TimError: It is not.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, kind)) or value < minimum:
-        whole = "a whole number" if kind is int else "a number"
+    if isinstance(value, bool) or not isinstance(value, (int, kind)) or not minimum <= value < math.inf:
+        whole = "a whole number" if kind is int else "a finite number" if value == math.inf else "a number"
         raise TimError(f"{name} is {value!r}: it must be {whole} of at least {minimum}")
 
 

@@ -17,9 +17,11 @@ from torch.nn.utils import parametrize
 
 from tim_plugin.imle.latents import LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition, TowerLike
+from tim_plugin.options.plain_checks import require_choice, require_number
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.trees import map_tensors, take
 
+PRECISIONS = ("fp32", "bf16")
 BACKEND = "inductor"  # of torch.compile
 RECOMPILES = 64  # of one function; torch's own 8 are soon used up by the levels, and then it goes on uncompiled
 
@@ -35,12 +37,22 @@ class SearchPlan:
         compiled: Compile each level by ``torch.compile``; smaller chunks are filled up to the size of the first.
         memory_gib: GiB that the tensors of one chunk of candidates may take, in place of a number of candidates; None:
             the number.
+
+    Raises:
+        TimError: A value is none of these.
     """
 
     precision: str = "fp32"
     channels_last: bool = False
     compiled: bool = False
     memory_gib: float | None = None
+
+    def __post_init__(self) -> None:
+        require_choice("precision", self.precision, PRECISIONS)
+        if self.memory_gib is not None:
+            require_number("memory_gib", self.memory_gib, float)
+            if self.memory_gib <= 0:
+                raise TimError(f"memory_gib {self.memory_gib}: must be above 0")
 
     @property
     def runs_winners_again(self) -> bool:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from tim_plugin.imle.tensor_checks import check_compared, same_device
 from tim_plugin.imle.types import Features, Weighted
 from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL, open_trunk, require_weights
+from tim_plugin.options.plain_checks import require_number
 from tim_plugin.utils.errors import TimError, did_you_mean
 
 _CALIBRATIONS = ("lpips", "bundled", "none")
@@ -90,7 +91,7 @@ class PerceptualDistance(nn.Module):
         calibration: ``lpips`` weights the channels by the lpips package's heads (which fit ImageNet weights only),
             ``bundled`` by those that lie beside tim_small's weights; ``none`` sums them; None: for tim_small
             ``bundled``, or ``none`` with random weights, else ``lpips``.
-        seed: Of random weights.
+        seed: Of random weights, from 0.
         soften: How much less the flat parts of an image count (:func:`soft_unit`); 0: as much as any, as in LPIPS.
         pixels: Weight of the pixels' squared difference, summed over R, G, B, which is added; 0: LPIPS.
 
@@ -118,6 +119,7 @@ class PerceptualDistance(nn.Module):
         pixels: float = 0.0,
     ) -> None:
         super().__init__()
+        require_number("seed", seed, int, 0)
         self.soften, self.pixels = _at_least_0("soften", soften), _at_least_0("pixels", pixels)
         weights, calibration = _by_default(backbone, weights, calibration)
         if calibration not in _CALIBRATIONS:
