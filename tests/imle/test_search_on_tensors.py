@@ -155,6 +155,9 @@ def test_a_function_may_take_several_latents(pair):
         ({"samples_per_level": [3, 2, 1, 1], "sampling": "vanilla"}, "differs by level, and vanilla sampling draws"),
         ({"max_candidates_per_batch": 0}, "max_candidates_per_batch is 0: it must be a whole number of at least 1"),
         ({"reject_radius": -1.0}, "reject_radius is -1.0: it must be a number of at least 0"),
+        ({"samples_per_level": "2"}, "samples_per_level is '2': it must be a whole number of at least 1"),
+        ({"lq": torch.rand(3, 3, 3, 2).to_sparse()}, r"lq is a sparse tensor: give lq.to_dense\(\)"),
+        ({"given": 3}, "given is int: give a dict, {name: tensor}, the batch first"),
         ({"reject_radius": float("nan")}, "reject_radius is nan: it must be a number of at least 0"),
         ({"reject_radius": float("inf")}, "reject_radius is inf: it must be a finite number of at least 0"),
         ({"plan": 3}, r"plan is int: give tim_plugin.imle.SearchPlan\(...\), or leave it out"),
@@ -182,6 +185,12 @@ def test_what_is_wrong_is_one_sentence(tiny_tower, pair, changes, message):
     arguments = {"tower": tiny_tower(), "lq": lq, "gt": gt, "distance": squares, "generator": source(), **changes}
     with pytest.raises(TimError, match=message):
         search(**arguments)
+
+
+def test_a_pyramid_is_run_on_the_latents_of_its_coarsest_level(tiny_tower):
+    tower, lq = tiny_tower(placement="same", degradation="unknown", consistency="off"), torch.rand(2, 3, 16, 16)
+    latents, _ = search(tower, lq, lq, squares, 2, generator=source())
+    assert latents[0].noise.shape[-2:] == (2, 2) and generate(tower, lq, latents)[-1].shape == lq.shape
 
 
 def test_what_generate_cannot_run_is_one_sentence(tiny_tower, pair):

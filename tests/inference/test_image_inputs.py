@@ -144,6 +144,7 @@ def test_layouts_are_read_as_indices_and_as_colours():
             Image.fromarray(np.full((8, 8), -1, np.int32)),
             "mode I with values from -1 to 0: an image's lie from 0 to 255",
         ),
+        ((torch.rand(3, 8, 8) + 0j).conj(), "values of type complex64"),
         (torch.rand(3, 8, 8).to_sparse(), "sparse, nested or quantized tensor, .*: give a dense one"),
         (torch.rand(3, 8, 8, device="meta"), "or one without values: give a dense one"),
         ("a\0b", r"^the input 'a\\x00b' holds a character that no path can have"),
@@ -172,8 +173,9 @@ def test_what_is_no_label_map_is_one_sentence(given, message):
 def test_paths_that_are_no_file_are_named(tmp_path):
     with pytest.raises(TimError, match="is a folder: give a file of it"):
         image_files(tmp_path, Bicubic(scale=4))
-    with pytest.raises(TimError, match="none.png: cannot be read"):
-        image_files(tmp_path / "none.png", Bicubic(scale=4))
+    for name in ("none.png", "n" * 5000):
+        with pytest.raises(TimError, match=f"{name}: cannot be read"):
+            image_files(tmp_path / name, Bicubic(scale=4))
 
 
 def test_digits_and_layouts_are_sampled_from_memory():

@@ -245,7 +245,8 @@ ANY_DISTANCE = [
         r"b is torch.uint8: .* 8-bit values are b.float\(\) / 255",
     ),
     (255 * images(1, 3, 17, 17), 255 * images(1, 3, 17, 17), r"a has values up to 25\d.*: divide by 255"),
-    (images(1, 3, 17, 17), 2 * images(1, 3, 17, 17) - 1, r"b has values down to -0.99.*\(b \+ 1\) / 2"),
+    (images(1, 3, 17, 17), 255 * images(1, 3, 17, 17), r"b has values up to 25\d.*: divide by 255"),
+    (2 * images(1, 3, 17, 17) - 1, 2 * images(1, 3, 17, 17) - 1, r"a has values down to -0.99.*\(a \+ 1\) / 2"),
     (images(1, 3, 17, 17).numpy(), images(1, 3, 17, 17), "a is ndarray: give a tensor, the batch first"),
     ("a.png", images(1, 3, 17, 17), "a is str: give a tensor"),
 ]
@@ -268,15 +269,22 @@ def test_what_cannot_be_compared_is_one_sentence(make, a, b, message):
 
 @pytest.mark.parametrize("make", [PixelDistance, lambda: PerceptualDistance("tim_small")])
 def test_a_training_step_looks_at_no_values_but_at_shapes(make):
-    made, distance = (5 * images(2, 3, 17, 17)).requires_grad_(), make()
+    made, distance = (20 * images(2, 3, 17, 17)).requires_grad_(), make()
     distance(made, images(2, 3, 17, 17, seed=1)).mean().backward()
     assert made.grad.isfinite().all()
-    with pytest.raises(TimError, match="a has values up to 4.9"), torch.no_grad():
+    with pytest.raises(TimError, match="a has values up to 19.9"), torch.no_grad():
         distance(made, images(2, 3, 17, 17, seed=1))
     with pytest.raises(TimError, match="a has shape"):
         distance(made, images(2, 3, 18, 17))
     grey = images(2, 1, 17, 17)
     assert distance(grey, grey).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("make", [PixelDistance, lambda: PerceptualDistance("tim_small")])
+def test_what_a_network_overshoots_is_measured(make):
+    gt = images(2, 3, 17, 17)
+    for low, high in ((-0.2, 3.0), (-4.0, 30.0), (-1.0, 1.0)):
+        assert (make()(low + (high - low) * images(2, 3, 17, 17, seed=1), gt) > 0).all()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the meta device stands for another where there is no GPU")

@@ -25,7 +25,7 @@ from tim_plugin.imle.tensor_checks import (
     one_a_level,
 )
 from tim_plugin.imle.tower_runner import SearchPlan
-from tim_plugin.imle.types import Condition, DistanceLike, TowerLike
+from tim_plugin.imle.types import Condition, DistanceLike, TowerLike, coarsest
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.trees import split
 
@@ -113,7 +113,7 @@ def generate(tower: Any, lq: Tensor, latents: Latents, given: Mapping[str, Tenso
     network = network_of(tower)
     check_images("lq", lq)
     conditions = _conditions(network, lq, given)
-    check_latents(latents, network.latent_shapes(*lq.shape[-2:]), lq)
+    check_latents(latents, network.latent_shapes(*coarsest(conditions).shape[-2:]), lq)
     images, state = [], None
     for level, (condition, latent) in enumerate(zip(conditions, latents, strict=True)):
         image, state = network.forward_level(level, condition, latent, state)
@@ -149,6 +149,8 @@ def _of_function(latent_shapes: Shape | Sequence[Shape], function: Any, lq: Tens
 
 def _conditions(network: Any, lq: Tensor, given: Mapping[str, Tensor] | None) -> list[Condition]:
     """Return each level's part of the input: as the tower's spec says, or all of it."""
+    if not (given is None or isinstance(given, Mapping)):
+        raise TimError(f"given is {type(given).__name__}: give a dict, {{name: tensor}}, the batch first")
     if not hasattr(network, "spec"):
         return [Condition(lq, None if given is None else dict(given))] * len(network.latent_shapes(*lq.shape[-2:]))
     check_tower_reads(network, lq)

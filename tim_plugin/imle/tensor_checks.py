@@ -12,6 +12,7 @@ from torch import Tensor
 from tim_plugin.utils.errors import TimError, did_you_mean
 
 HIGHEST, LOWEST = 1.5, -0.5  # bicubic resizing and projection leave [0, 1] by less than that
+OVERSHOT = 8.0  # what an untrained network gives may be as high; images of 8 bits are higher, and not below 0
 
 
 def check_pair(lq: Any, gt: Any, generator: Any) -> None:
@@ -36,8 +37,9 @@ def check_pair(lq: Any, gt: Any, generator: Any) -> None:
 def check_compared(a: Any, b: Any, channels: Collection[int] | None = None) -> None:
     """Check that two batches of images can be compared, item by item.
 
-    Their values are looked at where no gradient is taken: a training step pays for no more than shapes and types, and
-    what a network makes early in training may lie anywhere.
+    Their values are looked at where no gradient is taken, as a training step pays for shapes and types alone. What a
+    network makes early in training may lie anywhere, so that only what is plainly another scale is refused: 8-bit
+    values, or both in [-1, 1].
 
     Args:
         a: Images.
@@ -56,22 +58,44 @@ def check_compared(a: Any, b: Any, channels: Collection[int] | None = None) -> N
     if not same_device(a.device, b.device):
         raise TimError(f"a is on {a.device} and b on {b.device}: move one of them")
     if not (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
-        for name, images in (("a", a), ("b", b)):
-            _check_values(name, images)
+        check_scale(a=a, b=b)
 
 
-def check_images(name: str, images: Any, channels: Collection[int] | None = None) -> None:
-    """Check that a tensor is a batch of images, with one of these numbers of channels (None: any).
+def check_scale(**named: Tensor) -> None:
+    """Check that images have the scale of [0, 1]; what a network makes early in training may lie anywhere.
+
+    Args:
+        named: Images by their names, which all have one scale.
+
+    Raises:
+        TimError: Some have 8-bit values, or all of them lie in [-1, 1].
+    """
+    ranges = {name: _range(name, images) for name, images in named.items()}
+    for name, (low, high) in ranges.items():
+        if low >= LOWEST and high > OVERSHOT:
+            raise TimError(f"{name} has values up to {high:g}: they must lie in [0, 1]: divide by 255")
+    if all(-1.01 <= low < LOWEST and high <= 1.01 for low, high in ranges.values()):
+        name, (low, _) = next(iter(ranges.items()))
+        raise TimError(f"{name} has values down to {low:g}: they must lie in [0, 1]; of [-1, 1] take ({name} + 1) / 2")
+
+
+def check_images(name: str, images: Any) -> None:
+    """Check that a tensor is a batch of images.
 
     Raises:
         TimError: It is not.
     """
-    check_batch(name, images, channels)
+    check_batch(name, images)
     _check_values(name, images)
 
 
 def check_batch(name: str, images: Any, channels: Collection[int] | None = None) -> None:
     """Check by shape and type alone that a tensor is a batch of images.
+
+    Args:
+        name: For the error.
+        images: The tensor.
+        channels: The numbers of channels that they may have; None: any.
 
     Raises:
         TimError: It is not.
@@ -88,13 +112,15 @@ def check_batch(name: str, images: Any, channels: Collection[int] | None = None)
 
 
 def check_tensor(name: str, images: Any) -> None:
-    """Check that images are a tensor.
+    """Check that images are a dense tensor.
 
     Raises:
         TimError: They are not.
     """
     if not isinstance(images, Tensor):
         raise TimError(f"{name} is {type(images).__name__}: give a tensor, the batch first, of floats in [0, 1]")
+    if images.layout != torch.strided:
+        raise TimError(f"{name} is a sparse tensor: give {name}.to_dense()")
 
 
 def check_range(name: str, images: Tensor) -> None:
@@ -115,11 +141,18 @@ def _check_floats(name: str, images: Tensor) -> None:
 
 
 def _check_values(name: str, images: Tensor) -> None:
-    low, high = (float(value) for value in images.aminmax())
+    low, high = _range(name, images)
     if high > HIGHEST:
         raise TimError(f"{name} has values up to {high:g}: they must lie in [0, 1]: divide by 255")
     if low < LOWEST:
         raise TimError(f"{name} has values down to {low:g}: they must lie in [0, 1]; of [-1, 1] take ({name} + 1) / 2")
+
+
+def _range(name: str, images: Tensor) -> tuple[float, float]:
+    if images.is_meta:
+        raise TimError(f"{name} is on the meta device, where no tensor has values: give one on cpu or cuda")
+    low, high = images.aminmax()
+    return float(low), float(high)
 
 
 def check_tower_reads(tower: Any, lq: Tensor) -> None:
@@ -185,7 +218,7 @@ def one_a_level(name: str, value: Any, num_levels: int, kind: type, minimum: flo
     Raises:
         TimError: The list has another length, or a number is too small or none.
     """
-    values = list(value) if isinstance(value, Sequence) else [value] * num_levels
+    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * num_levels
     if len(values) != num_levels:
         raise TimError(f"{name} has {len(values)} entries for {num_levels} levels: give one number, or one a level")
     for one in values:

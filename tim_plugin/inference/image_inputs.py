@@ -95,7 +95,7 @@ def image_files(given: InputLike, degradation: Degradation, name: str | None = N
 
 
 def _of_path(path: Path, name: str | None) -> ImageFile:
-    if path.is_dir():
+    if os.path.isdir(path):  # where Path's own raises, as for a name that is too long, it is no folder
         raise TimError(f"{path}: is a folder: give a file of it, or sample the whole folder by tim_plugin.sample")
     return ImageFile(path.stem if name is None else name, str(path), read_bytes(path))
 
@@ -151,7 +151,7 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
 def _planes_last(image: Tensor) -> np.ndarray:
     """Return (H, W, C) of a tensor (H, W) or (C, H, W)."""
     shape = tuple(image.shape)
-    image = image.detach().cpu()
+    image = image.detach().cpu().resolve_conj().resolve_neg()
     if image.is_floating_point() and image.dtype not in (torch.float16, torch.float32):
         image = image.float()  # numpy has not all of them
     if image.dim() == 2:

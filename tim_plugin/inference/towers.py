@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,7 +91,7 @@ def open_network(model: Path | str, device: torch.device | str = "cpu", task: st
 
 
 def _is_path(model: Path) -> bool:
-    return bool(model.suffix) or len(model.parts) > 1 or model.is_file()
+    return bool(model.suffix) or len(model.parts) > 1 or os.path.isfile(model)
 
 
 def file_of(model: Path | str) -> Path:

@@ -73,7 +73,7 @@ class PixelDistance(nn.Module):
         """Return the mean squared difference (N,) of images (N, C, H, W), nominally in [0, 1].
 
         Raises:
-            TimError: Kinds, shapes or devices differ, or values lie far out of [0, 1] where no gradient is taken.
+            TimError: Kinds, shapes or devices differ; or, where no gradient is taken, values have another scale.
         """
         check_compared(a, b)
         return self.distance(self.features(a), self.features(b))
@@ -182,7 +182,7 @@ class PerceptualDistance(nn.Module):
         """Return the distance (N,) between images (N, 3 or 1, H, W), nominally in [0, 1].
 
         Raises:
-            TimError: Kinds, shapes or devices differ, or values lie far out of [0, 1] where no gradient is taken.
+            TimError: Kinds, shapes or devices differ; or, where no gradient is taken, values have another scale.
         """
         check_compared(a, b, channels=(3, 1))
         if not same_device(a.device, self.scale.device):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tim_plugin.imle.any_tower import distance_of
-from tim_plugin.imle.tensor_checks import check_images, check_tensor
+from tim_plugin.imle.tensor_checks import check_batch, check_scale, check_tensor
 from tim_plugin.imle.types import DistanceLike, Features
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.losses.pairs import pair_distances
@@ -36,6 +36,7 @@ def diversity(images: Tensor, distance: DistanceLike) -> float:
         TimError: ``images`` are no batch of images in [0, 1], or one image only; or ``distance`` is no distance.
     """
     _require_batch(images, "diversity")
+    check_scale(images=images)
     distance = distance_of(distance)
     return pair_mean(pair_distances(distance, features_of_each(distance, images)))
 
@@ -71,7 +72,8 @@ def fwv(
     _require_batch(images, "fwv")
     check_tensor("gt", gt)
     gt = gt[None] if gt.dim() == 3 else gt
-    check_images("gt", gt, CHANNELS)
+    check_batch("gt", gt, CHANNELS)
+    check_scale(images=images, gt=gt)
     if gt.shape != (1, *images.shape[1:]):
         raise TimError(
             f"fwv: gt has shape {tuple(gt.shape)}, and samples of {tuple(images.shape[1:])} need (1, 3, H, W)"
@@ -188,7 +190,7 @@ def _require_batch(images: Tensor, what: str) -> None:
         raise TimError(
             f"{what} takes images of shape (n, 3, H, W), the samples of one input, not {tuple(images.shape)}"
         )
-    check_images("images", images, CHANNELS)
+    check_batch("images", images, CHANNELS)
 
 
 def require_several(count: int, what: str) -> None:
