@@ -1,4 +1,4 @@
-"""What plain tensors must be to be searched: shapes, ranges, devices, each with a sentence on what would be right."""
+"""What plain tensors must be to be searched or compared: shapes, ranges, devices; each says what would be right."""
 
 from __future__ import annotations
 
@@ -44,17 +44,16 @@ def check_compared(a: Any, b: Any, channels: Collection[int] | None = None) -> N
     Args:
         a: Images.
         b: As many of the same size, on the same device.
-        channels: The numbers of channels that they may have; None: any.
+        channels: The numbers of channels that either may have; None: any, but the two have the same.
 
     Raises:
         TimError: They cannot.
     """
     for name, images in (("a", a), ("b", b)):
         check_batch(name, images, channels)
-    if a.shape != b.shape:
-        raise TimError(
-            f"a has shape {tuple(a.shape)} and b {tuple(b.shape)}: give as many images of the same size and channels"
-        )
+    same = "size and channels" if channels is None else "size"
+    if (len(a), a.shape[2:]) != (len(b), b.shape[2:]) or (channels is None and a.shape != b.shape):
+        raise TimError(f"a has shape {tuple(a.shape)} and b {tuple(b.shape)}: give as many images of the same {same}")
     if not same_device(a.device, b.device):
         raise TimError(f"a is on {a.device} and b on {b.device}: move one of them")
     if not (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
@@ -112,15 +111,13 @@ def check_batch(name: str, images: Any, channels: Collection[int] | None = None)
 
 
 def check_tensor(name: str, images: Any) -> None:
-    """Check that images are a dense tensor.
+    """Check that images are a tensor.
 
     Raises:
         TimError: They are not.
     """
     if not isinstance(images, Tensor):
         raise TimError(f"{name} is {type(images).__name__}: give a tensor, the batch first, of floats in [0, 1]")
-    if images.layout != torch.strided:
-        raise TimError(f"{name} is a sparse tensor: give {name}.to_dense()")
 
 
 def check_range(name: str, images: Tensor) -> None:
@@ -134,6 +131,8 @@ def check_range(name: str, images: Tensor) -> None:
 
 
 def _check_floats(name: str, images: Tensor) -> None:
+    if images.layout != torch.strided:
+        raise TimError(f"{name} is a sparse tensor: give {name}.to_dense()")
     if not images.is_floating_point():
         raise TimError(f"{name} is {images.dtype}: give floats in [0, 1]; 8-bit values are {name}.float() / 255")
     if images.numel() == 0:

@@ -179,7 +179,7 @@ class PerceptualDistance(nn.Module):
         return torch.cat(parts, dim=1).sum(dim=1)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the distance (N,) between images (N, 3 or 1, H, W), nominally in [0, 1].
+        """Return the distance (N,) between images (N, 3 or 1, H, W), nominally in [0, 1]; one may be grey alone.
 
         Raises:
             TimError: Kinds, shapes or devices differ; or, where no gradient is taken, values have another scale.
