@@ -111,7 +111,7 @@ def require_path(where: str, path: Any, what: str = "give a path") -> Path:
         raise TimError(f"{where} is an empty text: {what}")
     if "\0" in os.fspath(path):
         raise TimError(f"{where} {os.fspath(path)!r} holds a character that no path can have: {what}")
-    return Path(path).expanduser()
+    return Path(os.path.expanduser(path))  # which leaves a home that is not known as it is, where Path raises
 
 
 def _joined(place: Path | str) -> str:
