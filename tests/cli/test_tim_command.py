@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from support.command_lines import run_program
 from tim_plugin import __version__
@@ -110,9 +111,13 @@ def test_option_files_are_printed_by_name(capsys):
     assert left_with(["options"]) == 0
     assert {"sr16x", "colorization", "cimle_sr16x"} <= set(capsys.readouterr().out.split())
     assert left_with(["options", "sr16x"]) == 0
-    assert capsys.readouterr().out == (ROOT / "options" / "train_tim_sr16x.yml").read_text()
+    assert yaml.safe_load(capsys.readouterr().out) == yaml.safe_load(
+        (ROOT / "options" / "train_tim_sr16x.yml").read_text()
+    )
     assert left_with(["options", "sr16x", "--test"]) == 0
-    assert capsys.readouterr().out == (ROOT / "options" / "test_tim_sr16x.yml").read_text()
+    assert yaml.safe_load(capsys.readouterr().out) == yaml.safe_load(
+        (ROOT / "options" / "test_tim_sr16x.yml").read_text()
+    )
     assert left_with(["options", "sr16"]) == 2
     assert capsys.readouterr().err.startswith("error: sr16: is neither an option file nor one of the package")
 
@@ -190,6 +195,19 @@ def test_training_writes_below_the_current_folder(tmp_path, monkeypatch, photos,
     (folder,) = (tmp_path / "experiments").iterdir()
     assert (folder / "models" / "net_g_latest.pth").is_file()
     assert "# lr_psnr" in next(folder.glob("train_*.log")).read_text()
+
+
+@pytest.mark.parametrize("has_schema", [True, False])
+def test_a_printed_option_file_names_what_is_there_wherever_it_is_put(capsys, monkeypatch, tmp_path, has_schema):
+    if not has_schema:  # as in a wheel
+        shutil.copytree(ROOT / "options", tmp_path / "tasks")
+        monkeypatch.setattr(task_options, "IN_WHEEL", tmp_path / "tasks")
+    assert left_with(["options", "layout_camvid"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    schema = [line.partition("$schema=")[2] for line in lines if "$schema" in line]
+    assert schema == ([str(ROOT / "docs" / "options.schema.json")] if has_schema else [])
+    assert "#   tim train THIS_FILE" in lines and not any("python tools" in line for line in lines)
+    assert any(line.startswith("#   tim prepare layouts -i ") for line in lines)
 
 
 def test_prepare_says_what_each_degradation_says_of_its_options(capsys):

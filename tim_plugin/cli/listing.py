@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
+from pathlib import Path
 
 from tim_plugin.utils.task_options import find_option_file, option_files
 from tim_plugin.utils.texts import read_text
 from tim_plugin.utils.weight_headers import described
+
+SCHEMA = "# yaml-language-server: $schema="
 
 
 def add_models_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,4 +41,18 @@ def options(args: argparse.Namespace) -> None:
         print("\n".join(option_files(phase)))
     else:
         path = find_option_file(args.name, phase)
-        print(read_text(path, str(path)), end="")
+        print(_elsewhere(read_text(path, str(path)), path), end="")
+
+
+def _elsewhere(text: str, path: Path) -> str:
+    """Return an option file's text as it is right in any folder: where the editor's schema lies, and the command."""
+    first, rest = text.split("\n", 1)
+    if first.startswith(SCHEMA):
+        schema = path.parent / first.removeprefix(SCHEMA)
+        text = f"{SCHEMA}{schema.resolve()}\n{rest}" if schema.is_file() else rest
+    return re.sub(r"python tools/(train|test|prepare_data)\.py( -opt options/\S+)?", _command, text)
+
+
+def _command(found: re.Match[str]) -> str:
+    name, file = found.groups()
+    return f"tim {name.removesuffix('_data')}{' THIS_FILE' if file else ''}"
