@@ -118,12 +118,17 @@ def test_exit_statuses(capsys, act, status, said):
     assert left.value.code == status and capsys.readouterr().err == f"error: {said}\n"
 
 
-def test_ctrl_c_in_training_saves_and_names_the_command_that_goes_on(tmp_path, option_file, capsys):
-    """With workers that load data, which a terminal's Ctrl-C reaches too."""
+@pytest.fixture
+def training(tmp_path, option_file):
+    """Start a long training in a group of processes and return it and its folder once it has saved a state.
+
+    Workers load its data and a process searches ahead, all of which get what is sent to the group.
+    """
 
     def long(opt):
         del opt["val"], opt["datasets"]["val"]
         opt["datasets"]["train"] |= {"num_worker_per_gpu": 2, "dataset_enlarge_ratio": 10}
+        opt["imle"]["search_ahead"] = True
         opt["path"]["experiments_root"] = str(tmp_path / "elsewhere" / "experiments")
         opt["train"]["total_iter"] = 10_000
         opt["logger"] |= {"save_checkpoint_freq": 2, "use_tb_logger": True}
@@ -134,10 +139,16 @@ def test_ctrl_c_in_training_saves_and_names_the_command_that_goes_on(tmp_path, o
         ROOT / "tools" / "train.py", "-opt", "my options.yml",
         cwd=tmp_path, until=(folder / "training_states" / "2.state").is_file,
     )  # fmt: skip
-    os.killpg(process.pid, signal.SIGINT)
+    return process, folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_saves_and_names_the_command_that_goes_on(tmp_path, training, capsys, number):
+    process, folder = training
+    os.killpg(process.pid, number)
     printed = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "Traceback" not in printed, printed
-    assert printed.count("error: ") == 1
+    assert process.returncode == 128 + number and "Traceback" not in printed, printed
+    assert printed.count("error: ") == 1 and is_empty(process.pid)
     at, state, command = re.search(
         r"error: interrupted at iteration (\d+), .* saved: (.*)\. Go on with: (.*)\n", printed
     ).groups()
@@ -158,6 +169,24 @@ def test_ctrl_c_in_training_saves_and_names_the_command_that_goes_on(tmp_path, o
     assert any(board.iterdir()) and not (tmp_path / "tb_logger").exists()
     for path in (folder / "models" / "net_g_latest.pth", folder / "training_states", board, *folder.glob("*.log")):
         assert str(path) in said.out or path.suffix == ".log"
+
+
+def test_a_run_that_is_killed_leaves_no_process_behind(training):
+    process, _ = training
+    process.kill()
+    process.communicate(timeout=60)  # what others write to as well, so that it waits for them
+    assert is_empty(process.pid)
+
+
+def is_empty(group):
+    """Tell whether a group of processes ends soon: loaders look every five seconds whether their parent is there."""
+    for _ in range(1000):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def test_ctrl_c_in_prepare_with_workers_is_one_line(tmp_path, photos):

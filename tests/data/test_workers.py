@@ -46,9 +46,12 @@ def die_of(task):
 
 
 @pytest.fixture
-def forked(monkeypatch):
+def forked():
     """As before Python 3.14: workers of a server would look for this test's module, which cannot be imported."""
-    monkeypatch.setattr(multiprocessing, "Pool", multiprocessing.get_context("fork").Pool)
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("fork", force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
 
 
 def fail_at_once(folder, task):
@@ -73,3 +76,11 @@ def test_a_worker_that_is_killed_ends_the_work_and_is_not_waited_for(forked, cap
     assert track(die_of, [0, 1], 2) == [0, 1] and track(die_of, [0, 1, 3, 4, 5], 2, together=2) == [0, 1, 3, 4, 5]
     with pytest.raises(MachineError, match="^a worker process was ended by the system, .*: use fewer --workers"):
         track(die_of, [0, 1, 2, 3], 2)
+
+
+def test_workers_leave_sigterm_to_the_main_process(forked, tmp_path):
+    """Who sends it to a whole group ended them while they held what the pool waits for."""
+    with worker_pool(2) as pool:
+        for worker in pool._pool:
+            os.kill(worker.pid, signal.SIGTERM)
+        assert list(results(pool, abs, [-1, -2, -3])) == [1, 2, 3]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +13,11 @@ from typing import TypeVar
 
 import cv2
 import torch
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from tim_plugin.utils.children import context_of_children, leave_signals
 from tim_plugin.utils.errors import MachineError
-from tim_plugin.utils.processes import without_ctrl_c
 
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
@@ -42,24 +42,25 @@ _is_over: Event | None = None  # of this worker: whether what is left of the wor
 
 
 def start_worker(is_over: Event) -> None:
-    """Set a worker process up: one thread, and Ctrl-C left to the main process, which says when all is over."""
+    """Set a worker process up: one thread, and signals left to the main process, which says when all is over."""
     global _is_over
     _is_over = is_over
-    _answer_no_signals()
+    leave_signals()
     torch.set_num_threads(1)  # a process for each core is enough
 
 
-def start_loader(seed: Callable[[int], None] | None, index: int) -> None:
+def leave_signals_in(loader: DataLoader) -> None:
+    """Let the workers of a data loader, if it has some, leave Ctrl-C and SIGTERM to the main process."""
+    if loader.num_workers > 0:
+        loader.multiprocessing_context = context_of_children()
+        loader.worker_init_fn = partial(_start_loader, loader.worker_init_fn)
+
+
+def _start_loader(seed: Callable[[int], None] | None, index: int) -> None:
     """Set a data loader's worker up, which ``seed`` seeds by its index; torch has given it one thread."""
-    _answer_no_signals()
+    leave_signals()
     if seed is not None:
         seed(index)
-
-
-def _answer_no_signals() -> None:
-    """Leave Ctrl-C to the main process, which ends its workers, by SIGTERM; a fork has the main process's handlers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
@@ -72,9 +73,9 @@ def worker_pool(workers: int) -> Iterator[Pool]:
         workers: How many.
     """
     with single_threaded_opencv():
-        is_over = multiprocessing.Event()
-        with without_ctrl_c():
-            pool = multiprocessing.Pool(workers, initializer=start_worker, initargs=(is_over,))
+        context = context_of_children()
+        is_over = context.Event()
+        pool = context.Pool(workers, initializer=start_worker, initargs=(is_over,))
         try:
             yield pool
         except MachineError:  # a killed worker's task would be waited for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import signal
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -19,8 +18,8 @@ from tim_plugin.imle.pool import Batch
 from tim_plugin.models.pool_search import Found, PoolSearch
 from tim_plugin.options.schema import ImleSpec
 from tim_plugin.utils.checkpoints import network_of
+from tim_plugin.utils.children import SpawnedChild, leave_signals
 from tim_plugin.utils.errors import NonFiniteError, TimError
-from tim_plugin.utils.processes import without_ctrl_c
 from tim_plugin.utils.trees import move
 
 
@@ -56,11 +55,9 @@ class AheadSearch:
     """
 
     def __init__(self, setting: Setting) -> None:
-        context = get_context("spawn")
-        self._end, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, setting), daemon=True)
-        with without_ctrl_c():
-            process.start()
+        self._end, theirs = get_context("spawn").Pipe()
+        process = SpawnedChild(target=_serve, args=(theirs, setting), daemon=True)
+        process.start()
         theirs.close()  # so that the end of the process is seen
         weakref.finalize(self, _stop, self._end, process)
 
@@ -103,7 +100,7 @@ def _stop(end: Connection, process: Any) -> None:
 
 def _serve(end: Connection, setting: Setting) -> None:
     """Search what is sent until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to answer
+    leave_signals()
     torch.set_num_threads(setting.threads)
     tower = network_of(setting.network).requires_grad_(False).to(setting.device)
     search = PoolSearch(tower, setting.distance.to(setting.device), setting.imle, setting.seed, setting.rank)

@@ -31,7 +31,7 @@ from basicsr.utils.logger import initialized_logger
 from tim_plugin.compat import load_resume_state
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
 from tim_plugin.data.keyed_sampler import KeyedSampler
-from tim_plugin.data.workers import start_loader
+from tim_plugin.data.workers import leave_signals_in
 from tim_plugin.models import run_logs
 from tim_plugin.models.built_ahead import LOGGER, BuiltAhead
 from tim_plugin.models.interruption import Interruption
@@ -260,7 +260,7 @@ def _create_dataloaders(
     if resumed:
         done_batches = resumed["iter"] - resumed["epoch"] * len(train_loader)
         sampler.skip(resumed["epoch"], max(done_batches, 0) * train_loader.batch_size)
-    train_loader.worker_init_fn = partial(start_loader, train_loader.worker_init_fn)
+    leave_signals_in(train_loader)
     interruption.batches_per_epoch = len(train_loader)
     # BasicSR counts the last, incomplete batch, which its loader drops: small data would end too early. Its loop
     # runs to this epoch inclusive; one more would only move the iteration's number in the names of the last images.

@@ -61,16 +61,19 @@ def raising_on_sigterm() -> Iterator[None]:
 
 
 @contextmanager
-def without_ctrl_c() -> Iterator[None]:
-    """Start processes in here: Ctrl-C, which a terminal sends to all of them, is this process's alone to answer.
+def left_to_this_process(*numbers: int) -> Iterator[None]:
+    """Start processes in here: these signals, which may be sent to all of them, are this process's alone to answer.
 
-    It is blocked meanwhile, which a new process inherits, from its first instruction on; here it comes late.
+    They are blocked meanwhile, which a new process inherits, from its first instruction on; here they come late.
+
+    Args:
+        numbers: SIGINT, which a terminal's Ctrl-C sends; SIGTERM, which schedulers send.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # else it is started with the first process, and then lets Ctrl-C through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    resource_tracker.ensure_running()  # else it is started with the first process, and then lets signals through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from paper.cached_runs import finished_checkpoint, run_name, trained_checkpoint
 from tim_plugin.options.option_file import read_with_overrides
-from tim_plugin.utils.processes import without_ctrl_c
+from tim_plugin.utils.processes import left_to_this_process
 
 POLL_S = 0.5
 _steps: Any = None  # a worker's counter, shared with the parent
@@ -76,7 +77,7 @@ def _trained(missing: Sequence[int], runs: Sequence[Run], root: Path, jobs: int)
     bar = tqdm(total=total, unit="it", desc=f"{len(missing)} training runs", smoothing=0.02)
     pool = ProcessPoolExecutor(jobs, context, _start_worker, (steps, threads))
     try:
-        with without_ctrl_c():
+        with left_to_this_process(signal.SIGINT):  # SIGTERM lets a run save its state
             waiting = {pool.submit(_train, runs[index], root): index for index in missing}
         while waiting:
             finished, _ = wait(waiting, POLL_S, FIRST_COMPLETED)
