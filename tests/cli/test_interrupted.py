@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -16,7 +17,9 @@ import pytest
 
 from tim_plugin.cli.main import main
 from tim_plugin.cli.run import INTERRUPTED, run
+from tim_plugin.cli.sample import GOES_ON
 from tim_plugin.cli.start import WAITING, starting
+from tim_plugin.cli.told import STAYS
 from tim_plugin.utils.processes import Interrupted
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,6 +119,30 @@ def test_exit_statuses(capsys, act, status, said):
     with pytest.raises(SystemExit) as left:
         run(act)
     assert left.value.code == status and capsys.readouterr().err == f"error: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("stop", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted on the way: {}"),
+        (Interrupted(signal.SIGTERM), 143, "interrupted on the way: {}"),
+        (
+            OSError(errno.ENOSPC, "No space left", "a.png"),
+            1,
+            "a.png: cannot be written or read: No space left: make room; {}",
+        ),
+    ],
+)
+def test_sampling_that_is_stopped_says_which_command_goes_on(capsys, monkeypatch, stop, status, said):
+    def stopped(*_):
+        raise stop
+
+    monkeypatch.setattr("tim_plugin.inference.files.sample_files", stopped)
+    for more, goes_on in (([], GOES_ON), (["--skip-existing"], STAYS)):
+        with pytest.raises(SystemExit) as left:
+            main(["-i", "a.png", "-m", "sr4x-small", *more], command="sample")
+        expected = said.format(goes_on) if status == 1 or not more else INTERRUPTED
+        assert left.value.code == status and capsys.readouterr().err == f"error: {expected}\n"
 
 
 @pytest.fixture

@@ -215,15 +215,14 @@ def _records(root: Path) -> Iterator[Kind]:
     entry = {"input": "a.png", "made_with": {"seed": 0}, "samples": [{"file": "a_s00.png"}], "sheet": "a_sheet.png"}
     record = json.dumps({"seed": 0, "overview": "all.png", "images": [entry]}).encode()
 
-    def resumed(path: Path, resume: bool) -> Any:
+    def resumed(path: Path) -> Any:
         (path.parent / "a_s00.png").touch()
-        with SampleRecord(path, {"seed": 0}, resume=resume) as record:
+        with SampleRecord(path, {"seed": 0}) as record:
             done = record.done(Path("a.png"), {"seed": 0}, [path.parent / "a_s00.png"])
             record.overwrite([path.parent / "a_s00.png"])
         return done, sorted(written_files(path))
 
-    yield Kind("samples.json resumed", "samples.json", record, lambda path: resumed(path, True))
-    yield Kind("samples.json overwritten", "samples.json", record, lambda path: resumed(path, False))
+    yield Kind("samples.json", "samples.json", record, resumed)
     prepare_record.write_record(root, {"task": "sr4x"}, {"a.png": ["b.png", 3, 4]})
     prepared = (root / "prepare.json").read_bytes()
     read = lambda path: prepare_record.read_record(path.parent, {"task": "sr4x"})  # noqa: E731

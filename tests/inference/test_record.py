@@ -30,26 +30,53 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
-def test_a_record_that_is_damaged_is_named_and_made_anew_where_nothing_is_to_be_skipped(tmp_path, checkpoint, frames):
+def test_a_record_that_is_damaged_or_another_programs_is_named_and_never_overwritten(tmp_path, checkpoint, frames):
     record = tmp_path / "out" / "samples.json"
     sample_files(frames, tmp_path / "out", checkpoint, num_samples=1)
-    for content in ("{", '{"images": [{"input": "x", "samples": []}]}', '{"images": [3]}'):
-        record.write_text(content)
-        with pytest.raises(TimError, match="samples.json: cannot be read: remove it"):
-            sample_files(frames, tmp_path / "out", checkpoint, num_samples=1, skip_existing=True)
-        assert record.read_text() == content
+    for content in ("{", '{"images": [{"input": "x", "samples": []}]}', '{"images": [3]}', "[]"):
+        for skip_existing in (False, True):
+            record.write_text(content)
+            with pytest.raises(TimError, match="samples.json: is no record of samples .*: remove it, or give another"):
+                sample_files(frames, tmp_path / "out", checkpoint, num_samples=1, skip_existing=skip_existing)
+            assert record.read_text() == content
     for name in ("x" * 300, "a\0b", "\ud800"):  # no names of files
         record.write_text(json.dumps({"overview": name, "images": [{"input": "x", "samples": [{"file": name}]}]}))
         sample_files(frames, tmp_path / "out", checkpoint, num_samples=1, skip_existing=True)
         assert inputs_of(tmp_path / "out") == ["f0.png", "f1.png", "f2.png"]
-    sample_files(frames, tmp_path / "out", checkpoint, num_samples=1)
-    assert inputs_of(tmp_path / "out") == ["f0.png", "f1.png", "f2.png"]
 
 
 def test_a_pipe_in_the_place_of_the_record_is_not_waited_for(tmp_path, frames):
     os.mkfifo(frames / "samples.json")
     assert written_files(frames / "samples.json") == set()
     assert len(list_inputs([frames], tmp_path / "out", "")) == 3
+
+
+@pytest.mark.parametrize("name", ["samples.json", "f0_s00.png"])
+def test_a_folder_in_the_place_of_a_file_is_an_error_before_anything_is_said_to_be_done(
+    tmp_path, checkpoint, frames, capsys, name
+):
+    (tmp_path / "out" / name).mkdir(parents=True)
+    with pytest.raises(TimError, match=f"{name}: .*(is no regular file|Is a directory)"):
+        sample_files(frames, tmp_path / "out", checkpoint, num_samples=1)
+    assert "image(s)" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["ends", "is killed"])
+def test_samples_that_a_run_with_another_seed_leaves_keep_their_own(tmp_path, checkpoint, frames, killed):
+    run = partial(sample_files, frames / "f0.png", tmp_path / "out", checkpoint)
+    run(num_samples=3, seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        if killed:
+            patch.setattr("tim_plugin.inference.record.SampleRecord.save", lambda record: None)
+        run(num_samples=1, seed=1)
+    run(num_samples=1, seed=1, suffix="b")
+    seeds = {one["file"]: one["seed"] for entry in entries_of(tmp_path / "out") for one in entry["samples"]}
+    expected = {"f0_s00.png": 1, "f0_s01.png": 0, "f0_s02.png": 0, "f0_b_s00.png": 1}
+    assert seeds == {name: seed for name, seed in expected.items() if not killed or name != "f0_s00.png"}
+    assert {entry["sheet"] for entry in entries_of(tmp_path / "out")} >= {None, "f0_b_sheet.png"}
+    run(num_samples=3, seed=0, skip_existing=True)
+    (first, _) = sorted(entries_of(tmp_path / "out"), key=lambda entry: -len(entry["samples"]))
+    assert [one["seed"] for one in first["samples"]] == [0, 0, 0] and first["sheet"] == "f0_sheet.png"
 
 
 def test_what_another_input_has_overwritten_is_made_anew(tmp_path, checkpoint, frames):

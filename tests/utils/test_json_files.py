@@ -67,7 +67,7 @@ def sample_record(tmp_path):
     path = tmp_path / "samples.json"
 
     def read():
-        record = SampleRecord(path, {}, resume=True)
+        record = SampleRecord(path, {})
         record.done("a.png", {"seed": 0}, [tmp_path / "a_s00.png"])
 
     return path, {"images": [entry]}, read

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from tim_plugin.cli.told import STAYS, machine_sentence
 from tim_plugin.inference.arguments import SampleOptions, parse_level_seeds, parse_temperature
-from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.errors import MachineError, TimError
 from tim_plugin.utils.weight_headers import described
 
 DESCRIPTION = """Many samples for images, folders or videos, from a tower of the package or a checkpoint alone.
@@ -14,6 +18,8 @@ DESCRIPTION = """Many samples for images, folders or videos, from a tower of the
 tim sample -i thumb.png --model sr16x-small -n 8
 tim sample -i *.png -o DIR -m experiments/NAME/models/net_g_latest.pth -n 8 --seed 0
 tim sample --from choice.json"""
+
+GOES_ON = "what was written stays, and the same command with --skip-existing goes on"
 
 
 def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
@@ -162,7 +168,28 @@ def sample(args: argparse.Namespace) -> None:
 
     from tim_plugin.inference.files import sample_files
 
-    sample_files(args.input, args.output, args.model, options)
+    with _saying_how_to_go_on(args.skip_existing):
+        sample_files(args.input, args.output, args.model, options)
+
+
+@contextmanager
+def _saying_how_to_go_on(skip_existing: bool) -> Iterator[None]:
+    """Add --skip-existing to what is said of a command that was interrupted, or that the machine stopped."""
+    from tim_plugin.utils.processes import Interrupted
+
+    if skip_existing:
+        yield
+        return
+    try:
+        yield
+    except (OSError, MemoryError, RuntimeError) as error:
+        said = machine_sentence(error)
+        if said is None or not said.endswith(STAYS):
+            raise
+        raise MachineError(said.removesuffix(STAYS) + GOES_ON) from error
+    except KeyboardInterrupt as stop:
+        number = stop.signal if isinstance(stop, Interrupted) else signal.SIGINT
+        raise Interrupted(number, f"on the way: {GOES_ON}") from None
 
 
 def _sample_choice(args: argparse.Namespace) -> None:

@@ -53,7 +53,7 @@ def sample_choice(
     sheet = output / f"{choice.name}_chosen_sheet.png" if with_contact_sheet else None
     files = OutputFiles([output / f"{choice.name}_chosen.png"], sheet)
     network_g = {"tim_plugin": __version__, "model": model or choice.model}
-    with locked(output, f"-o {output}"), SampleRecord(output / "samples.json", network_g, False) as record:
+    with locked(output, f"-o {output}"), SampleRecord(output / "samples.json", network_g) as record:
         record.overwrite(files.all())
         write_or_say(write_png, files.samples[0], with_alpha(images, opened.alpha)[0])
         if sheet is not None:

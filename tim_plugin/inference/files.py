@@ -84,7 +84,10 @@ def _sample_inputs(sources: Sequence[Path], inputs: Sequence[Input], run: Run) -
     if len(inputs) > 1:  # what fits no image is said once, not for each
         require_memory(run)
     with run.record, Writer() as writer:
-        entries, num_skipped = _sample_all(run, inputs, writer)
+        entries, num_there, num_skipped = _sample_all(run, inputs, writer)
+    if entries:  # and all of them are written
+        there = f" ({num_there} of them were there)" if num_there else ""
+        print(f"{_counted(inputs, len(entries))}, {run.options.num_samples} sample(s) each: {run.folder}{there}")
     if num_skipped:
         others = "; the others are done" if entries else ""
         raise TimError(
@@ -93,8 +96,8 @@ def _sample_inputs(sources: Sequence[Path], inputs: Sequence[Input], run: Run) -
     return entries
 
 
-def _sample_all(run: Run, inputs: Sequence[Input], writer: Writer) -> tuple[list[Entry], int]:
-    """Sample all inputs, say how many, and return their entries and how many could not be sampled."""
+def _sample_all(run: Run, inputs: Sequence[Input], writer: Writer) -> tuple[list[Entry], int, int]:
+    """Sample all inputs; return their entries, how many of them were there, and how many could not be sampled."""
     entries, num_there, num_skipped = [], 0, 0
     overview = Overview()
     read = read_ahead(inputs, partial(read_input, run))
@@ -112,10 +115,7 @@ def _sample_all(run: Run, inputs: Sequence[Input], writer: Writer) -> tuple[list
             if source.video is None:
                 overview.add(partial(_read_back, run, source, done))
     _write_overview(run, overview, writer, num_there == len(entries))
-    if entries:
-        there = f" ({num_there} of them were there)" if num_there else ""
-        print(f"{_counted(inputs, len(entries))}, {run.options.num_samples} sample(s) each: {run.folder}{there}")
-    return entries, num_skipped
+    return entries, num_there, num_skipped
 
 
 def _counted(inputs: Sequence[Input], num_done: int) -> str:

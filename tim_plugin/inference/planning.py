@@ -19,7 +19,7 @@ from tim_plugin.inference.devices import choose_device, own_bytes
 from tim_plugin.inference.inputs import Input
 from tim_plugin.inference.memory_plan import Plan, plan_for
 from tim_plugin.inference.outputs import OutputFiles, output_files
-from tim_plugin.inference.record import Entry, SampleRecord, sha256, sha256_of_file
+from tim_plugin.inference.record import RECORD, Entry, SampleRecord, sha256, sha256_of_file
 from tim_plugin.inference.sampler import fixed_levels, level_temperatures, recorded
 from tim_plugin.inference.towers import open_network
 from tim_plugin.inference.video import WRITTEN_SUFFIX
@@ -105,7 +105,7 @@ def open_run(model: Path | str, folder: Path, options: SampleOptions) -> Run:
         **recorded(options.temperature),
         **({} if options.task is None else {"task": options.task}),
     }
-    record = SampleRecord(folder / "samples.json", header, options.skip_existing)
+    record = SampleRecord(folder / RECORD, header)
     taken = own_bytes(device) + (mapped_bytes(file) if device.type == "cpu" else 0)  # weights that are not read yet
     return Run(tower, device, options, folder, made_with, record, backends, taken)
 

@@ -19,6 +19,7 @@ from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.json_files import NONE, parse_json
 from tim_plugin.utils.writing import appending, write_json
 
+RECORD = "samples.json"
 SAVE_EVERY_S = 2.0  # rather than for each of thousands of images
 SHAPE = {"images": [{"input": str, "samples": [{"file": str}], "sheet?": (str, NONE), "made_with?": dict}]}
 Entry = dict[str, Any]
@@ -48,29 +49,28 @@ def sha256_of_file(path: Path) -> str:
 class SampleRecord:
     """Reads and writes ``samples.json``: an entry for each input, no two of which name the same file.
 
-    Entries of earlier runs are kept as long as one of their samples exists. An entry must never describe files that a
-    later run has overwritten, even if that run is killed. To save the file for each image would be slow with thousands
-    of entries, so the entries that were dropped since the last save are listed in a small hidden file beside it, which
-    is read at the start and removed by the next save.
+    Entries of earlier runs are kept as long as one of their samples exists, with those samples that no later run has
+    overwritten. An entry must never describe files that a later run has overwritten, even if that run is killed. To
+    save the file for each image would be slow with thousands of entries, so the files that were overwritten since the
+    last save are listed in a small hidden file beside it, which is read at the start and removed by the next save.
 
     As a context manager it saves the file at the end, also after an error.
 
     Args:
         path: Of ``samples.json``; made by the first save.
         header: What the file holds beside its ``images``; that of the last run that wrote something stays.
-        resume: Whether the run skips what the file lists; if not, a damaged file counts as an empty one.
 
     Raises:
-        TimError: ``resume``, and the file is damaged.
+        TimError: The file is damaged, or another program's.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any], resume: bool) -> None:
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path, self.header = path, header
-        self._noted = path.with_name(f".{path.name}.overwritten")
+        self._noted = _noted(path)
         self._entries: dict[str, Entry] = {}  # by the name of their first sample
         self._owners: dict[str, str] = {}  # of each file that an entry names, the entry's key
         self._overview: str | None = None
-        for entry in self._read(resume):
+        for entry in self._read():
             self._put(entry)
         self._changed = False
         self._saved_at = time.monotonic()
@@ -81,30 +81,30 @@ class SampleRecord:
     def __exit__(self, *error: object) -> None:
         self.save()
 
-    def _read(self, resume: bool) -> list[Entry]:
+    def _read(self) -> list[Entry]:
         """Return the entries of earlier runs that still describe files which exist."""
-        if not self.path.is_file():
+        if not self.path.exists():
             return []
         try:
-            content = parse_json(self.path.read_bytes(), SHAPE)
+            content = parse_json(read_bytes(self.path), SHAPE)
             entries, overview = content["images"], content.get("overview")
-            names = [(_files(entry), entry["input"]) for entry in entries]
+            names = [_files(entry) for entry in entries]
             noted = self._noted.read_bytes().split(b"\0") if self._noted.is_file() else []
         except (OSError, ValueError) as error:
-            if not resume:
-                return []
-            raise TimError(f"{self.path}: cannot be read: remove it, or leave out --skip-existing ({error})") from error
+            raise TimError(
+                f"{self.path}: is no record of samples that can be read: remove it, or give another folder ({error})"
+            ) from error
         if isinstance(overview, str) and os.path.isfile(self.path.parent / overview):
             self._overview = overview
         gone = {os.fsdecode(name) for name in noted}
-        count = Counter(name for files, _ in names for name in files)  # earlier versions let two entries name one file
-        return [
-            entry
-            for entry, (files, _) in zip(entries, names, strict=True)
-            if files[0] not in gone
-            and all(count[name] == 1 for name in files)
+        count = Counter(name for files in names for name in files)  # earlier versions let two entries name one file
+        kept = [
+            _without(entry, gone)
+            for entry, files in zip(entries, names, strict=True)
+            if all(count[name] == 1 for name in files)
             and any(os.path.isfile(self.path.parent / name) for name in files)  # False also where it is no name
         ]
+        return [entry for entry in kept if entry is not None]
 
     def _put(self, entry: Mapping[str, Any]) -> None:
         files = _files(entry)
@@ -126,20 +126,24 @@ class SampleRecord:
         return entry if same else None
 
     def overwrite(self, files: Sequence[Path]) -> None:
-        """Drop the entries that name one of these files, on the disk too; call it before the first of them is written.
+        """Drop these files from the entries, on the disk too; call it before the first of them is written.
 
         Raises:
-            TimError: The hidden file that lists the dropped entries cannot be written.
+            TimError: The hidden file that lists the dropped files cannot be written.
         """
-        keys = {self._owners[file.name] for file in files if file.name in self._owners}
-        for key in keys:
-            for name in _files(self._entries.pop(key)):
+        names = {file.name for file in files if file.name in self._owners}
+        for key in {self._owners[name] for name in names}:
+            entry = self._entries.pop(key)
+            for name in _files(entry):
                 del self._owners[name]
-        if keys:
+            kept = _without(entry, names)
+            if kept is not None:
+                self._put(kept)
+        if names:
             self._changed = True
             try:
                 with appending(self._noted) as noted:
-                    noted.write(b"".join(os.fsencode(key) + b"\0" for key in keys))
+                    noted.write(b"".join(os.fsencode(name) + b"\0" for name in sorted(names)))
             except OSError as error:
                 raise TimError(f"{self._noted}: cannot be written: {error.strerror or error}") from error
 
@@ -183,7 +187,7 @@ class SampleRecord:
 def written_files(path: Path) -> set[str]:
     """Return the names, without a sample's number, of all files that a ``samples.json`` lists as written.
 
-    Without the number (:func:`unnumbered`), as a later run with fewer samples leaves those of the run before unlisted.
+    Without the number (:func:`unnumbered`), as earlier versions left samples of the run before a later one unlisted.
     None where there is no such file.
     """
     try:
@@ -195,9 +199,32 @@ def written_files(path: Path) -> set[str]:
         return set()
 
 
+def origins(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Return what each sample that a ``samples.json`` lists was made with, by the sample's name, where it says so.
+
+    Nothing (an empty mapping) for one that a run was to overwrite which was killed before it said so.
+    """
+    try:
+        entries = parse_json(read_bytes(path), SHAPE)["images"]
+        noted = _noted(path)
+        overwritten = set(noted.read_bytes().split(b"\0")) if noted.is_file() else set()
+    except (OSError, ValueError):  # not there, or another program's
+        return {}
+    return {
+        sample["file"]: {} if os.fsencode(sample["file"]) in overwritten else entry["made_with"]
+        for entry in entries
+        if "made_with" in entry
+        for sample in entry["samples"]
+    }
+
+
 def unnumbered(name: str) -> str:
     """Return a file's name, without the number if it is a sample's: ``a_s.png`` for ``a_s03.png``."""
     return re.sub(r"_s\d+(\.\w+)$", r"_s\1", name)
+
+
+def _noted(path: Path) -> Path:
+    return path.with_name(f".{path.name}.overwritten")
 
 
 def _files(entry: Mapping[str, Any]) -> list[str]:
@@ -206,3 +233,15 @@ def _files(entry: Mapping[str, Any]) -> list[str]:
     if not samples:
         raise ValueError("an entry without samples")
     return [*samples, entry["sheet"]] if entry.get("sheet") else samples
+
+
+def _without(entry: Entry, names: set[str]) -> Entry | None:
+    """Return an entry without the files of these names; None if that leaves no sample.
+
+    Its sheet shows all of its samples, and is left out with the first of them.
+    """
+    if names.isdisjoint(_files(entry)):
+        return entry
+    samples = [sample for sample in entry["samples"] if sample["file"] not in names]
+    with_sheet = len(samples) == len(entry["samples"]) and entry.get("sheet") not in names
+    return {**entry, "samples": samples, "sheet": entry.get("sheet") if with_sheet else None} if samples else None

@@ -15,7 +15,7 @@ from torch import Tensor
 from tim_plugin.inference.arguments import is_whole
 from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.outputs import OutputFiles, SampleWriter, output_files, sheet_row
-from tim_plugin.inference.record import Entry, SampleRecord
+from tim_plugin.inference.record import RECORD, Entry, SampleRecord
 from tim_plugin.inference.variety import most_different
 from tim_plugin.options.plain_checks import shown
 from tim_plugin.utils.background import Writer
@@ -24,8 +24,6 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import to_pixels
 from tim_plugin.utils.names import require_path
-
-RECORD = "samples.json"
 
 
 @dataclass(frozen=True)
@@ -215,7 +213,7 @@ class Samples:
         written = []
         with (
             locked(folder, str(folder)),
-            SampleRecord(folder / RECORD, self.drawn_from.header, False) as record,
+            SampleRecord(folder / RECORD, self.drawn_from.header) as record,
             Writer() as writer,
         ):
             for one in self.inputs:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from tim_plugin.data.pairs import pair_files
 from tim_plugin.degradations.base import Degradation, Measure, Observed
 from tim_plugin.inference.finishing import measure_consistency
+from tim_plugin.metrics.origins import require_one_origin
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import images_of, read_bytes, read_image, round_to_8_bit
 from tim_plugin.utils.memory import in_memory
@@ -73,7 +74,8 @@ class FolderCases(Cases):
         lq: Folder of inputs, of the GTs' names; None degrades the GT.
 
     Raises:
-        TimError: A folder, or a GT's samples, or an input is not there; or the numbers of samples differ.
+        TimError: A folder, or a GT's samples, or an input is not there; or the numbers of samples differ, or how a
+            ``samples.json`` says that they were made.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class FolderCases(Cases):
         self.gts = _by_stem(listed(gt, "--gt"), gt)
         self.samples = _grouped(listed(pred, "--pred", pattern.count("/")), pattern, set(self.gts), pred)
         self.num_samples = self._samples_of_each(pred, pattern)
+        require_one_origin(pred, self.samples)
         self.inputs = {}
         if lq is not None:
             self.inputs = dict(zip(self.gts, pair_files(list(self.gts.values()), lq.expanduser()), strict=True))
