@@ -134,6 +134,8 @@ def test_the_short_side_is_resized(photos):
 
 
 def test_a_meta_info_file_chooses_the_images(photos, tmp_path):
+    with pytest.raises(TimError, match="meta_info_file .*photo00.png: is no text, but perhaps an image: give a text"):
+        DegradedImageDataset(options(photos, meta_info_file=str(photos / "photo00.png")))
     (tmp_path / "meta.txt").write_text("photo10.png (64,80,3)\nphoto00.png (64,80,3)\n")
     dataset = DegradedImageDataset(options(photos, meta_info_file=str(tmp_path / "meta.txt")))
     assert [path.rsplit("/")[-1] for path in dataset.paths] == ["photo10.png", "photo00.png"]

@@ -74,6 +74,8 @@ def test_a_resumed_run_leaves_what_an_unbroken_one_does(train, unbroken, tmp_pat
     best = json.loads(record.read_text())["best"]
     assert all(one["iter"] in (2, 3) for found in best.values() for one in found.values())
     assert said.count("Best: ") >= 2
+    assert "@ 3 iter" in said and "@ 4 iter" not in said  # the last validation is of the last iteration
+    assert not [name for name in pictures if "_4_s" in name]
 
 
 def test_a_damaged_record_of_validations_only_costs_one(train, tmp_path):

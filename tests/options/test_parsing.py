@@ -90,6 +90,11 @@ def opt_file(tmp_path, photos):
     return path
 
 
+def test_an_empty_section_is_missing_and_no_misspelling_of_what_the_parser_adds(opt_file, tmp_path):
+    with pytest.raises(TimError, match="^train is missing$"):
+        parse(opt_file, tmp_path, "--force_yml", "train=~")
+
+
 def test_paths_lie_below_the_root_or_experiments_root(opt_file, tmp_path):
     opt = parse(opt_file, tmp_path)
     assert opt["path"]["models"] == str(tmp_path / "experiments" / "TIM_SR16x" / "models")

@@ -101,15 +101,15 @@ def _check_lmdb(where: str, folders: Mapping[str, Path]) -> None:
 
 
 def _check_list(where: str, path: Path, folders: Mapping[str, Path], template: str) -> None:
-    lines = read_text(path, f"{where}: meta-info file {path}").splitlines()
+    lines = read_text(path, f"{where}: meta_info_file {path}").splitlines()
     if not lines:
-        raise TimError(f"{where}: meta-info file {path} is empty: one line an image, 'NAME.png (256,256,3)'")
+        raise TimError(f"{where}: meta_info_file {path} is empty: one line an image, 'NAME.png (256,256,3)'")
     for number, line in enumerate(lines, 1):
         name = line.strip().split(" ")[0]  # as BasicSR takes it
         for folder, file in ((folders["gt"], name), (folders["lq"], _lq_name(name, template))):
             if not name or not os.path.isfile(folder / file):  # False also where it is no name
                 raise TimError(
-                    f"{where}: meta-info file {path}: line {number} names {file!r}, which is no file of {folder} "
+                    f"{where}: meta_info_file {path}: line {number} names {file!r}, which is no file of {folder} "
                     "(a name ends at its first space)"
                 )
 

@@ -120,9 +120,9 @@ def listed_names(path: Path, where: str) -> list[str]:
     Raises:
         TimError: It cannot be read, is no UTF-8 text, or is empty.
     """
-    lines = read_text(path, f"{where}: meta-info file {path}", any_names=True).splitlines()
+    lines = read_text(path, f"{where}: meta_info_file {path}", any_names=True).splitlines()
     found = [(line, re.match(r"(.+?) \(\d+ *,", line)) for line in map(str.strip, lines) if line]
     names = [match.group(1) if match else line.split()[0] for line, match in found]
     if not names:
-        raise TimError(f"{where}: meta-info file {path} is empty: one line an image, 'NAME.png (256,256,3)'")
+        raise TimError(f"{where}: meta_info_file {path} is empty: one line an image, 'NAME.png (256,256,3)'")
     return names

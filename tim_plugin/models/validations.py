@@ -53,6 +53,7 @@ class Validations:
         self._loaders: Sequence[Any] = ()
         self._board: Any = None
         self._done: dict[int, list[str]] = {}
+        self._last = 0  # iteration of the run
 
     def take_loaders(self, loaders: Callable[..., tuple], *args: Any, **options: Any) -> tuple:
         """Call what gives the loop its loaders, and keep those of validation."""
@@ -73,10 +74,17 @@ class Validations:
             opt: All options of the run.
         """
         validate, path = model.validation, Path(opt["path"]["experiments_root"], RECORD)
+        self._last = int(opt["train"]["total_iter"])
 
         def validation(loader: Any, current_iter: int, *args: Any, **options: Any) -> None:
-            validate(loader, current_iter, *args, **options)
-            self._done.setdefault(current_iter, []).append(loader.dataset.opt["name"])
+            at, name = (
+                min(current_iter, self._last),
+                loader.dataset.opt["name"],
+            )  # the loop has counted on behind the last
+            validate(loader, at, *args, **options)
+            names = self._done.setdefault(at, [])
+            if name not in names:  # at the end all are done once more
+                names.append(name)
             if opt["rank"] == 0:
                 best = {name: _plain(found) for name, found in getattr(model, "best_metric_results", {}).items()}
                 write_json(path, with_checksum({"done": self._done, "best": best}))
@@ -86,6 +94,7 @@ class Validations:
 
     def _make_up(self, model: Any, opt: Mapping[str, Any], at: int, path: Path) -> None:
         """Restore what the record says of the iterations before, and validate where a kill came between."""
+        self._last = max(self._last, at)
         done, best = broadcast_from_rank_0(_read(path))
         self._done = {iteration: names for iteration, names in done.items() if iteration <= at}
         if best and self._done == done:  # else it is of a later iteration, and the state has that of this one

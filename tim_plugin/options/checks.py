@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tim_plugin.options.data_checks import check_datasets, check_degradations
-from tim_plugin.options.metric_checks import check_metrics
+from tim_plugin.options.metric_checks import check_metrics, refuse_taken_names
 from tim_plugin.options.plain_checks import (
     join,
+    refuse_empty,
     refuse_misspelling,
     require,
     require_text,
@@ -32,6 +33,7 @@ from tim_plugin.options.values import build_spec, check_section, check_value
 from tim_plugin.utils.errors import TimError
 
 PARAM_KEYS = ("params", "params_ema")
+PATHS = ("pretrain_network_g", "resume_state", "experiments_root", "results_root")
 DISTANCES = ("PerceptualDistanceLoss", "PixelDistanceLoss")
 # What BasicSR's loop reads, whatever the model.
 LOOP = {
@@ -70,7 +72,9 @@ def check_options(opt: Mapping[str, Any], model: str | None = None) -> None:
         RULES[model](opt, training)
     else:
         _check_loop(opt)
-    check_degradations(opt)
+    measured = check_degradations(opt)
+    if model in RULES and model != "SRModel":
+        refuse_taken_names(opt, measured)
 
 
 def _model_of(opt: Mapping[str, Any]) -> str:
@@ -93,6 +97,8 @@ def _check_loop(opt: Mapping[str, Any]) -> None:
 def _check_sections(opt: Mapping[str, Any], training: bool, is_shared: bool) -> None:
     asked = opt if training else {key: value for key, value in opt.items() if key != "train"}
     check_section("", OptionFile, asked, training, is_shared=is_shared)
+    for name in PATHS:
+        refuse_empty(f"path: {name}", section_of(opt, "path").get(name), "the path, or leave it out")
     if opt.get("val") or not training:
         check_section("val", ValSection, opt.get("val"), training, is_shared=is_shared)
     check_metrics(opt)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tim_plugin.options.paired_checks import channels_of, check_backend, check_paired_options
-from tim_plugin.options.plain_checks import refuse_misspelling, require, require_text, section_of, shown
+from tim_plugin.options.plain_checks import refuse_empty, refuse_misspelling, require, require_text, section_of, shown
 from tim_plugin.options.sections import DATASETS, Dataset, DegradedDataset
 from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.options.unet_spec import UNETS, WRITTEN
@@ -60,13 +60,25 @@ def _check_dataset(section: str, dataset: Mapping[str, Any], training: bool, spe
         raise TimError(f"{section}: prefetch_mode 'cuda' needs pin_memory: true")
     if dataset.get("persistent_workers") and not (training and dataset.get("num_worker_per_gpu")):
         raise TimError(f"{section}: persistent_workers needs num_worker_per_gpu above 0, and validation has no workers")
-    sizes = dataset.get("gt_size") or ()
-    for size in (sizes if isinstance(sizes, (list, tuple)) else [sizes]) if spec is not None else ():
-        _check_side(section, size, spec)
+    if spec is not None and dataset.get("gt_size"):
+        _check_size(section, dataset["gt_size"], spec)
+    refuse_empty(f"{section}: meta_info_file", dataset.get("meta_info_file"), "the file")
     for key in ("dataroot_gt", "dataroot_lq"):
+        refuse_empty(f"{section}: {key}", dataset.get(key), "the folder")
         value = str(dataset.get(key) or "")
         if value and not value.startswith("sklearn:") and not value.endswith(DIGIT_FILES):
             _check_folder(f"{section}: {key}", Path(value).expanduser())
+
+
+def _check_size(section: str, size: int | Sequence[int], spec: TowerSpec) -> None:
+    sides = size if isinstance(size, (list, tuple)) else [size]
+    for side in sides:
+        _check_side(section, side, spec)
+    if spec.normalise and spec.mapping and all(side == spec.gt_multiple for side in sides):
+        raise TimError(
+            f"{section}: gt_size {size} leaves a single pixel to the first of {spec.num_levels} levels, and its "
+            f"instance norm needs more: use {2 * spec.gt_multiple} or more"
+        )
 
 
 def _check_side(section: str, size: int, spec: TowerSpec) -> None:
@@ -91,8 +103,11 @@ def _check_folder(name: str, folder: Path) -> None:
         raise TimError(f"{name}: the folder {folder} is empty; put images into it, or give another")
 
 
-def check_degradations(opt: Mapping[str, Any]) -> None:
+def check_degradations(opt: Mapping[str, Any]) -> set[str]:
     """Compare the degradations of the network and of the datasets, and build each once.
+
+    Returns:
+        The names of the measures of consistency that validation has.
 
     Raises:
         TimError: They are not of one kind, an option that both have (a palette, a basis) differs, or an option of one
@@ -103,12 +118,14 @@ def check_degradations(opt: Mapping[str, Any]) -> None:
     network = section_of(opt, "network_g")
     datasets = [(f"datasets: {phase}", section_of(opt["datasets"], phase)) for phase in section_of(opt, "datasets")]
     is_tower = network.get("type") == "TowerGenerator"  # another network checks what it is given by itself
+    measured: set[str] = set()
     if is_tower:
         spec = build_spec(TowerSpec, {key: value for key, value in network.items() if key != "type"})
         for section, dataset in datasets:
             if dataset.get("type") == "DegradedImageDataset":
                 _compare(section, dataset, spec)
         degradation = build_for_tower(spec.degradation, spec.scale, spec.num_in_ch, spec.num_out_ch)
+        measured.update(degradation.measured)
     for section, dataset in datasets:
         if dataset.get("type") == "DegradedImageDataset":
             given = {"scale": opt["scale"], **dataset} if "scale" in opt else dataset  # as BasicSR hands it on
@@ -116,12 +133,14 @@ def check_degradations(opt: Mapping[str, Any]) -> None:
             _check_files(section, given, task, made_by)
             if not is_tower:
                 _check_channels(section, network, made_by.channels, made_by.image_channels)
+                measured.update(made_by.measured)
         if dataset.get("type") in ("PairedImageDataset", "SingleImageDataset"):
             check_paired_options(section, dataset, opt.get("scale"), section.startswith("datasets: train"))
             if is_tower:
                 _check_paired(section, spec, degradation)
             else:
                 _check_channels(section, network, channels_of(dataset), channels_of(dataset))
+    return measured
 
 
 def _check_channels(section: str, network: Mapping[str, Any], read: int, written: int) -> None:

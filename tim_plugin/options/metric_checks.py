@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tim_plugin.options.plain_checks import as_section, refuse_misspelling, require, require_text, section_of
@@ -12,6 +12,7 @@ from tim_plugin.utils.errors import TimError
 
 NIQE_BLOCK = 96
 SSIM_WINDOW = 11
+OF_VALIDATION = ("distance", "distance_best", "diversity")  # and measures of consistency with the input
 
 
 def check_metrics(opt: Mapping[str, Any]) -> None:
@@ -36,6 +37,27 @@ def check_metrics(opt: Mapping[str, Any]) -> None:
             is_size = len(sides) == 2 and all(isinstance(side, int) and side for side in sides)  # else it is told below
             if is_size and not str(phase).startswith("train") and dataset.get("type") == "DegradedImageDataset":
                 check_size(name, metric, *sides)
+
+
+def refuse_taken_names(opt: Mapping[str, Any], measured: Iterable[str]) -> None:
+    """Refuse a metric whose figure would be replaced by another one of the same name.
+
+    Args:
+        opt: All options.
+        measured: Measures of consistency that validation has by itself.
+
+    Raises:
+        TimError: A metric is called like one of those, or ``distance``, ``diversity``, or the best of another metric.
+    """
+    metrics = section_of(opt, "val: metrics")
+    taken = {*OF_VALIDATION, *measured, *(f"{name}_worst" for name in measured)}
+    for name in metrics:
+        best_of_others = {f"{other}_best" for other in metrics if other != name}
+        if not taken.isdisjoint((name, f"{name}_best")) or name in best_of_others:
+            raise TimError(
+                f"val: metrics: {name}: the name is taken, by a figure that validation gives by itself: use another, "
+                f"such as my_{name}"
+            )
 
 
 def check_size(name: str, metric: Mapping[str, Any], height: int, width: int, where: str = "") -> None:

@@ -35,11 +35,19 @@ def section_of(opt: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     return opt
 
 
-def require(section: str, options: Mapping[str, Any], keys: tuple[str, ...]) -> None:
-    """Raise TimError for the first key that is absent or empty; a misspelling of it is pointed out."""
+def require(section: str, options: Mapping[str, Any], keys: tuple[str, ...], filled_in: Collection[str] = ()) -> None:
+    """Raise TimError for the first key that is absent or empty; a misspelling of it is pointed out.
+
+    Args:
+        section: What it is called in errors.
+        options: The section.
+        keys: That must be there.
+        filled_in: Keys that the program itself adds, and nobody has misspelled.
+    """
     for key in keys:
         if options.get(key) is None:
-            near = difflib.get_close_matches(key, [str(name) for name in options if name not in keys], n=1, cutoff=0.75)
+            written = [str(name) for name in options if name not in keys and name not in filled_in]
+            near = difflib.get_close_matches(key, written, n=1, cutoff=0.75)
             raise TimError(
                 f"{join(section, key)} is missing" + (f"; is '{near[0]}' a misspelling of it?" if near else "")
             )
@@ -126,6 +134,12 @@ def require_bool(name: str, value: Any) -> None:
     """Raise TimError for what is neither true nor false."""
     if not isinstance(value, bool):
         raise TimError(f"{name} must be true or false, not {shown(value)}")
+
+
+def refuse_empty(name: str, value: Any, wanted: str) -> None:
+    """Raise TimError for a path of no letters, which functions of files take for the current folder."""
+    if isinstance(value, str) and not value.strip():
+        raise TimError(f"{name} is empty; give {wanted}")
 
 
 def require_choice(name: str, value: Any, choices: Collection[str]) -> None:

@@ -144,7 +144,7 @@ def check_section(
         TimError: A key is missing or unknown, or a value is wrong.
     """
     options, keys = as_section(place, options), {**section.keys(), **section.more_keys()}
-    require(place, options, section.needed + (section.needed_in_training if training else ()))
+    require(place, options, section.needed + (section.needed_in_training if training else ()), section.filled_in)
     _refuse_unknown(place, section, options, is_shared)
     known = {name: value for name, value in options.items() if name in keys}
     if section.place:

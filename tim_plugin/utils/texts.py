@@ -21,7 +21,7 @@ def read_text(path: str | Path, where: str, most_bytes: int | None = None, any_n
             functions of files take them.
 
     Raises:
-        TimError: It is no file, cannot be read, is too large, or is no UTF-8.
+        TimError: It is no file, cannot be read, is too large, or is no text or no UTF-8.
     """
     path = Path(path)
     try:
@@ -36,10 +36,15 @@ def read_text(path: str | Path, where: str, most_bytes: int | None = None, any_n
         if isinstance(error, TimError):
             raise
         raise TimError(f"{where}: is no file's name ({error})") from error
-    takes_any = any_names and content[:2] not in BYTE_ORDER_MARKS
+    is_marked, no_text = content[:2] in BYTE_ORDER_MARKS, f"{where}: is no text, but perhaps an image: give a text file"
+    takes_any = any_names and not is_marked
+    if takes_any and b"\0" in content:
+        raise TimError(no_text)
     try:
         return content.decode("utf-8-sig", "surrogateescape" if takes_any else "strict")
     except UnicodeDecodeError as error:
+        if b"\0" in content and not is_marked:
+            raise TimError(no_text) from error
         coding = BYTE_ORDER_MARKS.get(content[:2], "perhaps Latin-1")
         line = content[: error.start].count(b"\n") + 1
         raise TimError(f"{where}: is not UTF-8 in line {line} ({coding}): save it as UTF-8") from error
