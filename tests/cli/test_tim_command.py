@@ -151,6 +151,19 @@ def test_quiet_prints_nothing_but_mistakes(images, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
+@pytest.mark.parametrize("at", [1, 2, 6])
+def test_prepare_is_quiet_wherever_that_is_said(tmp_path, photos, capsys, at):
+    arguments = ["prepare", "sr4x", "-i", photos, "-o", tmp_path / "out", "--size", 16, "--workers", 1]
+    assert left_with([*arguments[:at], "--quiet", *arguments[at:]]) == 0
+    assert capsys.readouterr().out == "" and (tmp_path / "out" / "gt").is_dir()
+
+
+def test_a_file_in_the_place_of_the_folder_of_samples_is_said_to_be_one(images, capsys):
+    arguments = ["sample", "-i", images / "a.png", "-m", "sr4x-small", "-n", 1, "-o", images / "b.png"]
+    assert left_with(arguments) == 2
+    assert capsys.readouterr().err == f"error: -o {images / 'b.png'}: is a file; give a folder\n"
+
+
 def test_latents_of_levels_may_begin_with_a_dash(images, capsys):
     arguments = ["sample", "-m", "sr4x-small", "-n", 2, "--device", "cpu", "-o", images / "out", "-i", images / "a.png"]
     assert left_with([*arguments, "--level-seeds", "-,1"]) == 0
@@ -171,6 +184,11 @@ def test_latents_of_levels_may_begin_with_a_dash(images, capsys):
         (["train", "sr16"], "error: sr16: is neither an option file nor one of the package for phase 'train'"),
         (["train", "sr16x", "--force_yml", "imle:reuze=3"], "error: imle: unknown key 'reuze': did you mean 'reuse'?"),
         (["test", "none.yml"], "error: -opt none.yml: cannot be read"),
+        (["sample", "-i", "", "-m", "sr4x-small"], "argument -i/--input: is empty; give the file or folder"),
+        (["sample", "-i", "a.png", "-m", "sr4x-small", "-o", ""], "argument -o/--output: is empty; give"),
+        (["prepare", "sr4x", "-i", "", "-o", "out"], "argument -i/--input: is empty; give the file or folder"),
+        (["prepare", "mnist_pca", "-i", " ", "-o", "out"], "argument -i/--input: is empty; give the file or folder"),
+        (["evaluate", "--pred", "", "--gt", "gt"], "argument --pred: is empty; give the file or folder"),
     ],
 )
 def test_mistakes_leave_with_status_2(tmp_path, monkeypatch, capsys, arguments, message):

@@ -137,7 +137,9 @@ def test_what_cannot_be_locked_is_one_sentence(tmp_path):
     (tmp_path / "piped").mkdir()
     os.mkfifo(tmp_path / "piped" / NAME)
     for target in (tmp_path / "file", tmp_path / "file" / "out", tmp_path / "linked", tmp_path / "piped", "/proc/out"):
-        with pytest.raises(TimError, match="^-o out: cannot be written to: "), locked(target, "-o out"):
+        is_file = target == tmp_path / "file"
+        message = "^-o out: is a file; give a folder$" if is_file else "^-o out: cannot be written to: "
+        with pytest.raises(TimError, match=message), locked(target, "-o out"):
             pass
     loop = tmp_path / "loop" / "x"
     loop.parent.symlink_to("loop")

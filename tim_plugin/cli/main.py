@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tim_plugin import __version__
+from tim_plugin.cli.given import add_quiet, given_path
 from tim_plugin.cli.start import starting
 from tim_plugin.cli.told import OURS, drop_output, sentence_and_status
 
@@ -100,10 +101,11 @@ def _parsed(
     chosen = COMMANDS[command]
     module = import_module(f"tim_plugin.cli.{chosen.module}")
     parser = argparse.ArgumentParser(prog=prog, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.register("type", Path, given_path)
     parser.set_defaults(root=Path.cwd() if root is None else root, quiet=False)
     _add_version(parser)
     if not chosen.is_light:
-        parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+        add_quiet(parser)
     getattr(module, f"add_{command}_arguments")(parser)
     args = parser.parse_args(_joined(arguments))
     return chosen, args, partial(getattr(module, command), args)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
+from tim_plugin.cli.given import add_quiet, given_path, given_text
 from tim_plugin.degradations.tasks import TASKS, Task, get_task
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
@@ -31,6 +32,11 @@ class TaskParser(argparse.ArgumentParser):
     """
 
     fill: Callable[[], None] | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.register("type", Path, given_path)
+        add_quiet(self, default=argparse.SUPPRESS)  # which may stand before the task, too
 
     def parse_known_args(self, *args: Any, **options: Any) -> tuple[argparse.Namespace, list[str]]:
         """Parse, once the arguments are there."""
@@ -158,7 +164,9 @@ def _tell_rarity(rarity: Rarity, output: Path, named: Path) -> None:
 
 
 def _add_digits(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-i", "--input", required=True, help="idx file of images, or sklearn:digits/train")
+    parser.add_argument(
+        "-i", "--input", required=True, type=given_text, help="idx file of images, or sklearn:digits/train"
+    )
     parser.add_argument("-o", "--output", required=True, type=Path, help="gt/ and lq/ are written here")
     _add_workers(parser)
 

@@ -45,9 +45,12 @@ def locked(path: Path | str, where: str, *, beside: bool = False) -> Iterator[No
         beside: Put the lock file beside ``path``: it is a file, or a folder that will be moved.
 
     Raises:
-        TimError: Another process (or another thread of this one) holds the lock, or no file can be written there.
+        TimError: Another process (or another thread of this one) holds the lock, or no file can be written there, as
+            it is a file itself.
     """
     path = Path(path).absolute()
+    if not beside and path.exists() and not path.is_dir():
+        raise TimError(f"{where}: is a file; give a folder")
     file = Path(os.path.realpath(path.parent)) / f".{path.name}.lock" if beside else path / NAME
     made = [folder for folder in file.parents if not folder.exists()]
     try:
