@@ -27,6 +27,18 @@ TO_REFUSE = [
     (("--metrics", "psnr,prc"), "--metrics prc: takes 6 ground truths, and there are 3"),
     (("--metrics", ""), "--metrics: names none: give some of fid, kid"),
     (("--metrics", " ,"), "--metrics: names none: give some of fid, kid"),
+    (("-m", "net.pth"), "^-m: goes with -opt FILE; --pred names samples$"),
+    (("-n", 0), "^-n: goes with -opt FILE; --pred names samples$"),
+    (("--seed", -1), "^--seed: goes with -opt FILE"),
+    (("--batch", 0), "^--batch: goes with -opt FILE"),
+    (("--temperature", 99), "^--temperature: goes with -opt FILE"),
+    (
+        ("--metrics", "psnr", "--lpips-backbone", "vgg61"),
+        "^--lpips-backbone 'vgg61' is not known: did you mean 'vgg16'",
+    ),
+    (("--metrics", "psnr", "--lpips-calibration", "lpisp"), "^--lpips-calibration 'lpisp' is not known: did you mean"),
+    (("--metrics", "psnr", "--lpips-weights", "x.pth"), "^--lpips-weights 'x.pth' is neither imagenet nor random"),
+    (("--metrics", "psnr", "--feature-extractor", "inceptoin"), "^--feature-extractor inceptoin: is neither inception"),
 ]
 MISSING = [
     (
@@ -85,6 +97,22 @@ def test_what_would_fail_in_the_end_is_refused_before_an_image_is_read(arguments
         path.write_bytes(b"")  # reading it would be another error
     with pytest.raises(TimError, match=message):
         evaluate(*FOLDERS, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-n", 0), "^-n 0: must be 1 or more"),
+        (("--seed", -1), "^--seed -1: must be 0 or more"),
+        (("--batch", 0), "^--batch 0: must be 1 or more"),
+        (("--pattern", "{name}"), "^--pattern: goes with samples that are there; -opt names the data"),
+        (("--basis", "x"), "^--basis: goes with samples that are there"),
+        ((), "there is no folder .*; give the folder that holds the images"),  # the package's file is found by its name
+    ],
+)
+def test_how_a_network_samples_is_checked_first(arguments, message, evaluate):
+    with pytest.raises(TimError, match=message):
+        evaluate("-opt", "sr4x", "--metrics", "psnr", *arguments)
 
 
 def test_without_metrics_those_are_measured_that_need_no_download(folders, evaluate, no_network, capsys):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tim_plugin.utils.metric_names import METRICS, PATTERN
+from tim_plugin.utils.metric_names import METRICS, OF_NETWORK, PATTERN
 
 DESCRIPTION = """How good, how diverse, how consistent: measures of many images' samples.
 
 tim evaluate --pred DIR --gt DIR
 tim evaluate --pred DIR --gt DIR [--lq DIR --task sr16x] --metrics lpips,lpips_diversity,fwv -o out.json
 tim evaluate --pred DIR --gt DIR --metrics calibration --lpips-backbone tim_small -o out.json
+tim evaluate -opt sr16x -m CHECKPOINT --force_yml datasets:test_1:dataroot_gt=PHOTOS
 tim evaluate -opt test.yml -m CHECKPOINT --metrics lpips,consistency -o out.json"""
 
 
@@ -59,13 +60,16 @@ def _add_folders(folders: argparse._ArgumentGroup) -> None:
 
 
 def _add_network(network: argparse._ArgumentGroup) -> None:
-    network.add_argument("-opt", type=Path, help="an option file for tests")
+    network.add_argument(
+        "-opt", metavar="FILE|NAME", help="an option file for tests, or one of the package by name, see tim options"
+    )
     network.add_argument("-m", "--model", type=Path, help="checkpoint (default: the option file's)")
     network.add_argument("--force_yml", nargs="+", default=[], metavar="SECTION:KEY=VALUE", help="override its options")
-    network.add_argument("-n", "--num-samples", type=int, default=10, help="samples of each input (default: 10)")
-    network.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
-    network.add_argument("--temperature", default="1", metavar="T|T,T,..", help="of the latents (default: 1)")
-    network.add_argument("--batch", type=int, default=4, help="samples computed at once (default: 4)")
+    told = {name: f"(default: {option.default})" for name, option in OF_NETWORK.items()}
+    network.add_argument("-n", "--num-samples", type=int, help=f"samples of each input {told['num_samples']}")
+    network.add_argument("--seed", type=int, help=f"of the samples {told['seed']}")
+    network.add_argument("--temperature", metavar="T|T,T,..", help=f"of the latents {told['temperature']}")
+    network.add_argument("--batch", type=int, help=f"samples computed at once {told['batch']}")
 
 
 def _add_distance(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL, open_trunk, requir
 from tim_plugin.options.plain_checks import require_number
 from tim_plugin.utils.errors import TimError, did_you_mean
 
-_CALIBRATIONS = ("lpips", "bundled", "none")
+CALIBRATIONS = ("lpips", "bundled", "none")
 _TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
 
 
@@ -122,8 +122,8 @@ class PerceptualDistance(nn.Module):
         require_number("seed", seed, int, 0)
         self.soften, self.pixels = _at_least_0("soften", soften), _at_least_0("pixels", pixels)
         weights, calibration = _by_default(backbone, weights, calibration)
-        if calibration not in _CALIBRATIONS:
-            raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), _CALIBRATIONS)}")
+        if calibration not in CALIBRATIONS:
+            raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), CALIBRATIONS)}")
         self.trunk, own_heads = open_trunk(backbone, weights, seed)
         heads = _heads(backbone, weights, calibration, own_heads)
         self.name = _name(backbone, weights, calibration, seed) + self._share_of_maps(backbone, weights, heads)

@@ -22,6 +22,7 @@ from tim_plugin.losses.distance import PerceptualDistance, require_distance
 from tim_plugin.metrics import calibration
 from tim_plugin.metrics.case_measures import Tools, check_metrics, score
 from tim_plugin.metrics.cases import FolderCases
+from tim_plugin.metrics.evaluation_arguments import of_network, refuse_of_network, require_known
 from tim_plugin.metrics.feature_extractors import Extractor, build_extractor, default_extractor, require_extractor
 from tim_plugin.metrics.network_cases import NetworkCases, temperature_for
 from tim_plugin.metrics.report import table, without_infinities
@@ -42,6 +43,7 @@ from tim_plugin.utils.metric_names import (
     OF_SETS,
     SPACE,
 )
+from tim_plugin.utils.task_options import find_option_file
 from tim_plugin.utils.writing import make_writable, write_json
 
 BY_DEFAULT = (*OF_PIXELS, "lpips", "lpips_diversity")  # and consistency, where it can be measured
@@ -63,6 +65,8 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
         raise TimError(f"-o {args.output}: is a folder; give a file, such as {args.output / 'figures.json'}")
     if args.samples_in_sets is not None and args.samples_in_sets < 1:
         raise TimError(f"--samples-in-sets {args.samples_in_sets}: must be 1 or more")
+    with _naming_options():
+        require_known(args)
     device, wanted = choose_device(args.device), None if args.metrics is None else _wanted(args.metrics)
     output = args.output
     with nullcontext() if output is None else locked(output.expanduser(), f"-o {output}", beside=True):
@@ -158,8 +162,7 @@ def _require_folder(folder: Path, where: str) -> None:
 def _folders(args: argparse.Namespace) -> tuple[FolderCases, dict[str, Any]]:
     if args.pred is None or args.gt is None:
         raise TimError("give --pred DIR and --gt DIR, or -opt FILE with -m CHECKPOINT")
-    if args.model is not None or args.force_yml:
-        raise TimError(f"{'--force_yml' if args.force_yml else '-m'}: goes with -opt FILE; --pred names samples")
+    refuse_of_network(args)
     if args.lq is not None and args.task is None:
         raise TimError(f"--lq {args.lq}: say which --task made these inputs, such as sr16x")
     degradation = None
@@ -181,17 +184,11 @@ def _folders(args: argparse.Namespace) -> tuple[FolderCases, dict[str, Any]]:
 def _network(
     args: argparse.Namespace, device: torch.device, wanted: Iterable[str]
 ) -> tuple[NetworkCases, dict[str, Any]]:
-    for name, value in (("--pred", args.pred), ("--gt", args.gt), ("--lq", args.lq), ("--task", args.task)):
-        if value is not None:
-            raise TimError(f"{name}: goes with samples that are there; -opt names the data")
-    if args.num_samples < 1:
-        raise TimError(f"-n {args.num_samples}: must be 1 or more")
-    if args.batch < 1:
-        raise TimError(f"--batch {args.batch}: must be 1 or more")
+    args, file = of_network(args), find_option_file(args.opt, "test")
     overrides = list(args.force_yml)
     if args.model is not None:
         overrides.append(f"path:pretrain_network_g={json.dumps(str(args.model))}")
-    argv = ["-opt", str(args.opt), *(["--force_yml", *overrides] if overrides else [])]
+    argv = ["-opt", str(file), *(["--force_yml", *overrides] if overrides else [])]
     opt, _ = parse_options(str(Path.cwd()), is_train=False, argv=argv)
     _require_weights(args, wanted)
     network, checkpoint = _trained(args, opt), opt["path"].get("pretrain_network_g")
@@ -200,7 +197,7 @@ def _network(
         raise TimError(f"-opt {args.opt}: holds {len(others) + 1} data sets; keep the one that is to be evaluated")
     temperature = temperature_for(network, args.temperature)
     cases = NetworkCases(dataset, network, args.num_samples, args.seed, device, args.batch, temperature)
-    source = {"option_file": str(args.opt), "data_set": dataset.get("name", phase), "checkpoint": str(checkpoint)}
+    source = {"option_file": str(file), "data_set": dataset.get("name", phase), "checkpoint": str(checkpoint)}
     source |= {"forced": " ".join(args.force_yml) or None, "seed": args.seed}
     return cases, {**source, "temperature": None if temperature == 1 else args.temperature}
 
