@@ -193,6 +193,8 @@ def test_samples_of_street_scenes_beat_the_label_maps_colours():
 def test_names_that_are_not_known_offer_the_nearest_and_paths_stay_paths(tmp_path):
     with pytest.raises(TimError, match="--model sr16x-smal: is neither a file nor a tower.*'sr16x-small'"):
         pretrained.open_network("sr16x-smal")
+    with pytest.raises(TimError, match="^sr16x-smal: is neither a file nor a tower.*'sr16x-small'"):
+        pretrained.convert("sr16x-smal", tmp_path / "out.safetensors")
     with pytest.raises(TimError, match="nothing.pth"):
         pretrained.open_network(tmp_path / "nothing.pth")
     with pytest.raises(TimError, match="sr16x-small"):

@@ -24,3 +24,5 @@ def test_an_unreadable_photograph_is_one_line_also_from_a_loaders_worker(tmp_pat
 def test_the_nearest_names_are_offered_or_all():
     assert did_you_mean("pool_sise", ["pool_size", "reuse"]) == "did you mean 'pool_size'?"
     assert did_you_mean("zzz", ["b", "a"]) == "valid: a, b"
+    assert did_you_mean("hier", ["chimle", "hierarchical"]) == "did you mean 'hierarchical'?"
+    assert did_you_mean("", ["b", "a"]) == "valid: a, b"

@@ -15,7 +15,7 @@ from tim_plugin import __version__
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.inference.engines import open_engine, require_installed
 from tim_plugin.inference.graphs import graph_inputs, size_of_lq, tower_graph, tower_network
-from tim_plugin.inference.towers import convert, open_network
+from tim_plugin.inference.towers import convert, file_of, open_network
 from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.writing import move, temporary_folder, write_atomically
@@ -55,6 +55,7 @@ def export(
             raise TimError("--with-projection: is of graphs, and safetensors holds weights only: leave it out")
         convert(model, output, task)
         return f"{output}: weights, and the arguments that rebuild the network"
+    file_of(model)  # a misspelled name is said before a package is asked for
     for engine in ("onnxruntime", *(["openvino"] if to == "openvino" else [])):  # the first checks every graph
         require_installed(engine, f"--to {to}", "export,openvino" if to == "openvino" else "export")
     network, options, _ = open_network(model, "cpu", task)

@@ -65,7 +65,7 @@ def load(name: str, device: torch.device | str = "cpu") -> Opened:
     is_there = name in bundled.known(bundled.FOLDER)
     weights = bundled.read_bundled(name, bundled.FOLDER) if is_there else None
     if weights is None or weights.arguments.get("type") != TOWER:
-        raise TimError(f"--model {name}: is neither a file nor a tower of this package: {did_you_mean(name, towers())}")
+        raise _no_tower(f"--model {name}", name)
     network = network_of(weights.arguments)
     load_into(network, weights.state, path_of(name))
     return Opened(network.requires_grad_(False).to(device), weights.arguments, path_of(name))
@@ -94,10 +94,22 @@ def _is_path(model: Path) -> bool:
     return bool(model.suffix) or len(model.parts) > 1 or os.path.isfile(model)
 
 
+def _no_tower(where: str, name: str) -> TimError:
+    return TimError(f"{where}: is neither a file nor a tower of this package: {did_you_mean(name, towers())}")
+
+
 def file_of(model: Path | str) -> Path:
-    """Return a checkpoint's path, or that of the file of a tower's name; a path has a suffix or a folder."""
+    """Return a checkpoint's path, or that of the file of a tower's name; a path has a suffix or a folder.
+
+    Raises:
+        TimError: It is neither.
+    """
     path = Path(model).expanduser()
-    return path_of(str(model)) if not _is_path(path) and str(model) in bundled.known(bundled.FOLDER) else path
+    if _is_path(path):
+        return path
+    if str(model) not in bundled.known(bundled.FOLDER):
+        raise _no_tower(str(model), str(model))
+    return path_of(str(model))
 
 
 def write(name: str, network: nn.Module, options: Mapping[str, Any], what: str) -> None:

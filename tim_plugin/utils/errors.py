@@ -49,7 +49,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Return a phrase for an error message: up to two valid names that resemble ``name``, or all where none does."""
+    """Return a phrase for an error message: up to two valid names that resemble ``name``, or all where none does.
+
+    Those that begin with it, two letters or more, are what it was to be.
+    """
     valid = sorted(valid)
-    near = difflib.get_close_matches(name, valid, n=2, cutoff=0.6)
+    near = [one for one in valid if len(name) > 1 and one.startswith(name)][:2]
+    near = near or difflib.get_close_matches(name, valid, n=2, cutoff=0.6)
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"valid: {', '.join(valid)}"
