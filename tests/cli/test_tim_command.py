@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ import yaml
 from support.command_lines import run_program
 from tim_plugin import __version__
 from tim_plugin.cli.main import COMMANDS, main
+from tim_plugin.cli.train import add_test_arguments, add_train_arguments
+from tim_plugin.options.option_file import parse_options
 from tim_plugin.utils import task_options, weight_headers
 from tim_plugin.utils.bundled import read_bundled
 from tim_plugin.utils.errors import TimError
@@ -196,6 +199,22 @@ def test_mistakes_leave_with_status_2(tmp_path, monkeypatch, capsys, arguments, 
     assert left_with(arguments) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("command", "add"), [("train", add_train_arguments), ("test", add_test_arguments)])
+def test_the_commands_that_help_prints_get_along_with_folders_of_their_names(
+    tmp_path, monkeypatch, photos, command, add
+):
+    parser = argparse.ArgumentParser()
+    add(parser)
+    first = next(line for line in parser.description.splitlines() if line.startswith(f"tim {command} "))
+    monkeypatch.chdir(tmp_path)
+    for name in ("PHOTOS", "PHOTOS_VAL"):
+        (tmp_path / name).symlink_to(photos)
+    _, _, name, *forced = first.split()
+    argv = ["-opt", str(task_options.find_option_file(name, command)), *forced]
+    opt, _ = parse_options(str(tmp_path), command == "train", argv)
+    assert opt["name"]
 
 
 def test_training_writes_below_the_current_folder(tmp_path, monkeypatch, photos, tiny_network, capsys):

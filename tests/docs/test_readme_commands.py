@@ -15,13 +15,13 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = {" ".join(words): words[1:] for words in commands(README) if words[0] == "tim"}
 
 
-def small_training(network, val_photos):
+def small_training(network):
     """Overrides that make one iteration of a tower with few channels out of any super-resolution's option file."""
     sizes = {key: value for key, value in network.items() if key not in ("type", "num_levels")}
     return [
         *(f"network_g:{key}={value}" for key, value in sizes.items()),
         *("datasets:train:gt_size=32", "datasets:train:resize=none", "datasets:train:num_worker_per_gpu=0"),
-        *(f"datasets:val:dataroot_gt={val_photos}", "datasets:val:gt_size=32", "val:num_samples=2", "num_gpu=0"),
+        *("datasets:val:gt_size=32", "val:num_samples=2", "num_gpu=0"),
         *("imle:pool_size=1", "imle:reuse=1", "imle:samples_per_level=2", "logger:use_tb_logger=false"),
         *("train:total_iter=1", "train:perceptual_opt={type: PixelDistanceLoss}"),
     ]
@@ -31,8 +31,9 @@ def small_training(network, val_photos):
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one.split()[1] != "explore"])
 def test_commands_of_the_readme_run(command, inputs, photos, tiny_network, monkeypatch):
     monkeypatch.chdir(inputs)
-    (inputs / "PHOTOS").symlink_to(photos)
-    words = COMMANDS[command] + (small_training(tiny_network, photos) if " train " in command else [])
+    for name in ("PHOTOS", "PHOTOS_VAL"):
+        (inputs / name).symlink_to(photos)
+    words = COMMANDS[command] + (small_training(tiny_network) if " train " in command else [])
     main(words)
     if words[0] == "train":
         assert (inputs / "experiments" / "TIM_SR16x" / "models" / "net_g_latest.pth").is_file()

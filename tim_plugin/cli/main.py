@@ -42,7 +42,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "sample": Command("many samples for images, folders or videos", "sample"),
     "explore": Command("choose among samples on a page in the browser", "explore", starts="tim explore: starting ..."),
-    "train": Command("train by an option file: tim train sr16x", "train"),
+    "train": Command("train by an option file, or one of the package by name", "train"),
     "test": Command("sample and measure a data set by an option file", "train"),
     "evaluate": Command("how good, diverse and consistent samples are", "evaluate"),
     "prepare": Command("make a task's training data from photographs, label maps or digits", "prepare"),

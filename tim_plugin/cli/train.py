@@ -23,7 +23,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     _add_arguments(parser, "train")
     parser.description = (
         "Train by an option file; results go to experiments/NAME.\n\n"
-        "tim train sr16x --force_yml datasets:train:dataroot_gt=PHOTOS\n"
+        "tim train sr16x --force_yml datasets:train:dataroot_gt=PHOTOS datasets:val:dataroot_gt=PHOTOS_VAL\n"
         "tim train -opt my.yml --auto_resume\n"
         "torchrun --nproc_per_node=2 -m tim_plugin train -opt my.yml --launcher pytorch"
     )
@@ -34,7 +34,8 @@ def add_test_arguments(parser: argparse.ArgumentParser) -> None:
     _add_arguments(parser, "test")
     parser.description = (
         "Sample a data set by an option file, several samples for each image; results go to results/NAME.\n\n"
-        "tim test sr16x --force_yml path:pretrain_network_g=experiments/NAME/models/net_g_latest.pth"
+        "tim test sr16x --force_yml datasets:test_1:dataroot_gt=PHOTOS_VAL "
+        "path:pretrain_network_g=experiments/NAME/models/net_g_latest.pth"
     )
 
 
