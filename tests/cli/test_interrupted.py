@@ -216,7 +216,8 @@ def is_empty(group):
     return False
 
 
-def test_ctrl_c_in_prepare_with_workers_is_one_line(tmp_path, photos):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_prepare_and_its_workers_is_one_line(tmp_path, photos, number):
     (tmp_path / "in").mkdir()
     one = shutil.copy(next(photos.iterdir()), tmp_path / "one.png")
     for index in range(1000):
@@ -224,6 +225,6 @@ def test_ctrl_c_in_prepare_with_workers_is_one_line(tmp_path, photos):
     made = tmp_path / "out" / "gt"
     command = ("-m", "tim_plugin", "prepare", "sr16x", "-i", "in", "-o", "out", "--size", 64, "--workers", 3)
     process = started(*command, cwd=tmp_path, until=lambda: made.is_dir() and any(made.iterdir()))
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     printed = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and printed == f"error: {INTERRUPTED}\n", printed
+    assert process.returncode == 128 + number and printed == f"error: {INTERRUPTED}\n", printed

@@ -72,5 +72,10 @@ def test_what_is_of_a_run_that_was_killed_or_not_recorded_is_refused(tmp_path, s
     files["a"].append(tmp_path / "a_s02.png")
     with pytest.raises(TimError, match="records a_s00.png, but not a_s02.png, which may be of another run"):
         require_one_origin(tmp_path, files)
+    odd = [{"input": "a", "made_with": MADE, "samples": [{"file": "\ud800"}]}]  # which no file can be called
+    for content in (["another program's"], {"images": odd}):
+        (tmp_path / "samples.json").write_text(json.dumps(content))
+        (tmp_path / ".samples.json.overwritten").write_bytes(b"\xff\0")
+        require_one_origin(tmp_path, files)
     (tmp_path / "samples.json").write_text(json.dumps(["another program's"]))
     require_one_origin(tmp_path, files)

@@ -207,11 +207,11 @@ def origins(path: Path) -> dict[str, Mapping[str, Any]]:
     try:
         entries = parse_json(read_bytes(path), SHAPE)["images"]
         noted = _noted(path)
-        overwritten = set(noted.read_bytes().split(b"\0")) if noted.is_file() else set()
+        overwritten = {os.fsdecode(name) for name in noted.read_bytes().split(b"\0")} if noted.is_file() else set()
     except (OSError, ValueError):  # not there, or another program's
         return {}
     return {
-        sample["file"]: {} if os.fsencode(sample["file"]) in overwritten else entry["made_with"]
+        sample["file"]: {} if sample["file"] in overwritten else entry["made_with"]
         for entry in entries
         if "made_with" in entry
         for sample in entry["samples"]
