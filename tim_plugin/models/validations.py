@@ -77,10 +77,8 @@ class Validations:
         self._last = int(opt["train"]["total_iter"])
 
         def validation(loader: Any, current_iter: int, *args: Any, **options: Any) -> None:
-            at, name = (
-                min(current_iter, self._last),
-                loader.dataset.opt["name"],
-            )  # the loop has counted on behind the last
+            at = min(current_iter, self._last)  # the loop has counted on behind the last
+            name = loader.dataset.opt["name"]
             validate(loader, at, *args, **options)
             names = self._done.setdefault(at, [])
             if name not in names:  # at the end all are done once more
