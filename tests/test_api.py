@@ -326,7 +326,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tower, thumb):
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, tower, thumb):
-    with pytest.raises(TimError, match="thumb.png: cannot be written to"):
+    with pytest.raises(TimError, match="thumb.png: is a file; give a folder"):
         tower.sample(thumb, n=1).save(thumb)
 
 

@@ -57,6 +57,7 @@ def bench(project_copy, photos, tiny_network, tmp_path, monkeypatch):
         for file in sorted(photos.iterdir())[:2]:
             image = bicubic_resize(read_image(file).rgb, (272, 272)).clamp(0, 1)
             write_png(project_copy / "data" / phase / f"{phase}_{file.name}", image)
+            write_png(project_copy / "data" / "photos" / phase / f"photo_{phase}_{file.name}", image)
     torch.manual_seed(0)
     torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "squeeze.pth")
     return Workbench(project_copy, SMALL, project_copy / "data", str(tmp_path / "squeeze.pth"), "cpu")
