@@ -272,8 +272,8 @@ TOWERS = {
             subsampling="4:2:0",
         ),
         training_data=_all_photographs_to_train_on,
-        looks="The JPEG without its ringing and its spots of wrong colour, in a slightly warmer or colder tint each; at "
-        "the lowest qualities its blocks stay, softer, and colours are paler than the original's.",
+        looks="The JPEG without its ringing and its spots of wrong colour, in a slightly warmer or colder tint each; "
+        "at the lowest qualities its blocks stay, softer, and colours are paler than the original's.",
         **ALL_PHOTOGRAPHS,
     ),
     "mnist-pca": Shipped(
