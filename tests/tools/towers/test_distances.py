@@ -26,7 +26,7 @@ def test_towers_are_trained_by_each_distance_and_judged(project_copy, photos, ti
     for name, value in {"NUM_SAMPLES": 20, "INPUTS": 2, "SEVERAL": 2}.items():
         monkeypatch.setattr(judge, name, value)
         monkeypatch.setattr(judged_page, name, value)
-    monkeypatch.setattr("towers.recipes.JUDGED_PX", 64)
+    monkeypatch.setattr("towers.data.JUDGED_PX", 64)
     path = project_copy / "tools" / "towers" / "options" / "train_sr8x_small.yml"
     opt = json.loads(json.dumps(read_option_file(path)))
     opt["network_g"].update(

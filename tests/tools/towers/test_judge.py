@@ -55,7 +55,7 @@ def test_a_tower_is_judged_beside_another(tmp_path, data, tiny_network, monkeypa
     monkeypatch.setattr(bundled, "FOLDER", tmp_path / "package")
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / bundled.CHECKSUMS).write_text("{}")
-    monkeypatch.setattr("towers.recipes.JUDGED_PX", 64)
+    monkeypatch.setattr("towers.data.JUDGED_PX", 64)
     for name, value in {"NUM_SAMPLES": 20, "INPUTS": 2, "SEVERAL": 2}.items():
         monkeypatch.setattr(judging, name, value)
         monkeypatch.setattr(judged_page, name, value)
