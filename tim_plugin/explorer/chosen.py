@@ -11,7 +11,7 @@ from tim_plugin.explorer.choice import Choice, read_choice_file
 from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.open_input import OpenInput
 from tim_plugin.inference.outputs import OutputFiles, sheet_row, with_alpha, write_or_say
-from tim_plugin.inference.record import SampleRecord
+from tim_plugin.inference.record import RECORD, SampleRecord
 from tim_plugin.utils.contact_sheet import contact_sheet
 from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import read_bytes, write_png
@@ -53,7 +53,7 @@ def sample_choice(
     sheet = output / f"{choice.name}_chosen_sheet.png" if with_contact_sheet else None
     files = OutputFiles([output / f"{choice.name}_chosen.png"], sheet)
     network_g = {"tim_plugin": __version__, "model": model or choice.model}
-    with locked(output, f"-o {output}"), SampleRecord(output / "samples.json", network_g) as record:
+    with locked(output, f"-o {output}"), SampleRecord(output / RECORD, network_g) as record:
         record.overwrite(files.all())
         write_or_say(write_png, files.samples[0], with_alpha(images, opened.alpha)[0])
         if sheet is not None:

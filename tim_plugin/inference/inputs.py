@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tim_plugin.inference.record import unnumbered, written_files
+from tim_plugin.inference.record import RECORD, unnumbered, written_files
 from tim_plugin.inference.video import Video, is_video
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images, read_bytes
@@ -95,7 +95,7 @@ def _listed(source: Path, frames: bool) -> list[Input]:
 
 
 def _without_samples(folder: Path, files: Sequence[Path]) -> list[Path]:
-    written = written_files(folder / "samples.json")
+    written = written_files(folder / RECORD)
     kept = [path for path in files if unnumbered(path.name) not in written]
     if not kept:
         raise TimError(f"{folder}: holds no image but what an earlier run wrote, as its samples.json lists")

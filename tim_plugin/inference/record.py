@@ -89,14 +89,13 @@ class SampleRecord:
             content = parse_json(read_bytes(self.path), SHAPE)
             entries, overview = content["images"], content.get("overview")
             names = [_files(entry) for entry in entries]
-            noted = self._noted.read_bytes().split(b"\0") if self._noted.is_file() else []
+            gone = _overwritten(self._noted)
         except (OSError, ValueError) as error:
             raise TimError(
                 f"{self.path}: is no record of samples that can be read: remove it, or give another folder ({error})"
             ) from error
         if isinstance(overview, str) and os.path.isfile(self.path.parent / overview):
             self._overview = overview
-        gone = {os.fsdecode(name) for name in noted}
         count = Counter(name for files in names for name in files)  # earlier versions let two entries name one file
         kept = [
             _without(entry, gone)
@@ -206,8 +205,7 @@ def origins(path: Path) -> dict[str, Mapping[str, Any]]:
     """
     try:
         entries = parse_json(read_bytes(path), SHAPE)["images"]
-        noted = _noted(path)
-        overwritten = {os.fsdecode(name) for name in noted.read_bytes().split(b"\0")} if noted.is_file() else set()
+        overwritten = _overwritten(_noted(path))
     except (OSError, ValueError):  # not there, or another program's
         return {}
     return {
@@ -225,6 +223,11 @@ def unnumbered(name: str) -> str:
 
 def _noted(path: Path) -> Path:
     return path.with_name(f".{path.name}.overwritten")
+
+
+def _overwritten(noted: Path) -> set[str]:
+    """Names of the files that a run has begun to overwrite since the record was saved last."""
+    return {os.fsdecode(name) for name in noted.read_bytes().split(b"\0")} if noted.is_file() else set()
 
 
 def _files(entry: Mapping[str, Any]) -> list[str]:

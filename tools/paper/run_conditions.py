@@ -46,16 +46,17 @@ def trained_at(root: Path, runs: Iterable[str]) -> dict[str, str]:
         runs: Their names, below ``experiments``.
     """
     files = [root / "experiments" / name / MACHINE for name in dict.fromkeys(runs)]
-    return made_by("training", [json.loads(file.read_text()) if file.is_file() else {} for file in files])
+    return made_by("training", files)
 
 
-def made_by(what: str, machines: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def made_by(what: str, files: Sequence[Path]) -> dict[str, str]:
     """Return by which commits and on what hardware something was made: ``WHAT_commit``, ``WHAT_hardware``.
 
     Args:
         what: That was made.
-        machines: Of :func:`machine`; what one lacks was not recorded.
+        files: Each holds what :func:`machine` gave; of one that is not there it was not recorded.
     """
+    machines = [json.loads(file.read_text()) if file.is_file() else {} for file in files]
     return {
         f"{what}_{key}": "; ".join(dict.fromkeys(one.get(key, "not recorded") for one in machines))
         for key in ("commit", "hardware")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -236,11 +235,11 @@ class Workbench:
         by = kept_file(place, f"{name}_by", key)
         if not kept_file(place, name, key).is_file():
             write_json(by, machine(self.root, self.device))
-        self._measured_by.append(json.loads(by.read_text()) if by.is_file() else {})
+        self._measured_by.append(by)
         return kept_json(place, name, key, measure)
 
     @cached_property
-    def _measured_by(self) -> list[dict[str, str]]:
+    def _measured_by(self) -> list[Path]:
         return []
 
     def _key(self, system: System, checkpoint: Path | None) -> dict[str, Any]:
