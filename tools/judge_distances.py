@@ -26,6 +26,9 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True, help="state dict of vgg16")
     parser.add_argument("--iters", type=int, default=500, help="steps of each tower (default: 500)")
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time (default: 1)")
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="LABEL", help="of the page's rows only these; the others stay there"
+    )
     parser.add_argument("--device", help="where they are judged: cpu, cuda, cuda:1 (default: cuda where there is one)")
     args = parser.parse_args()
     run(lambda: compare(args))
@@ -37,7 +40,7 @@ def compare(args: argparse.Namespace) -> None:
             raise TimError(f"--{name} {getattr(args, name)}: must be 1 or more")
     features, teacher = (str(path.expanduser().resolve()) for path in (args.features, args.teacher))
     device = choose_device(args.device)
-    compare_distances(ROOT, args.data.expanduser(), features, teacher, args.iters, args.jobs, device)
+    compare_distances(ROOT, args.data.expanduser(), features, teacher, args.iters, args.jobs, device, args.only)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backbone.correlation import GOOD_CORRELATION, GOOD_GAP, GOOD_GROWTH
+from backbone.correlation import GOOD_CORRELATION, GOOD_GROWTH
 from backbone.distortions import FAMILIES
 from paper.pages import table
 
 NAME = "tim_small feature distance"
 NOT_STATED = "not stated"
+PURPOSE = (
+    f"A plain convolutional trunk of four resolutions that gives the *{NAME}*: to train by and to measure with where",
+    "nothing can be downloaded, and for tests. It is neither LPIPS nor calibrated to human judgement, and its figures",
+    "compare with no other distance's. It takes images from 8x8 pixels upward as they are. What a tower is worth that",
+    "is trained by it has [a page of its own](distances.md); for published figures use LPIPS with ImageNet weights.",
+    "",
+    "Option file: `perceptual_opt: {backbone: tim_small, weights: bundled, calibration: bundled}`.",
+)
 
 
 def follow_table(found: Mapping[str, Any]) -> list[str]:
     """Return the lines of the table of :func:`backbone.correlation.follow`.
 
-    Each cell holds Spearman's correlation with the teacher, and the share of steps in which the distance grows.
+    Each cell holds Spearman's correlation with the judge, and the share of steps in which the distance grows.
     """
     header = ["distance", "all", *FAMILIES]
     rows = []
@@ -27,7 +35,7 @@ def follow_table(found: Mapping[str, Any]) -> list[str]:
 
 
 def verdict(one: Mapping[str, Any]) -> str:
-    """Say whether a distance follows the teacher as it should."""
+    """Say whether a distance follows the judge as it should."""
     least = f"{one['overall']:.3f} over all, {one['least_family']:.3f} in the worst family (wanted {GOOD_CORRELATION})"
     grows = (
         f"grows in {100 * one['least_grows']:.1f} % of the steps in the worst family (wanted {100 * GOOD_GROWTH:.0f} %)"
@@ -55,27 +63,6 @@ def times_table(times: Mapping[str, Any]) -> list[str]:
     return table([*header, "million multiplications an image", "million numbers written an image"], rows)
 
 
-def towers_table(towers: Mapping[str, Any]) -> list[str]:
-    """Return the lines of the table of :func:`backbone.trained_towers.compare_towers`."""
-    header = ["trained by", *towers["closed"]]
-    rows = [[name, *(f"{value:.4g}" for value in figures.values())] for name, figures in towers["figures"].items()]
-    closed = ["gap closed", *(f"{100 * value:.0f} %" for value in towers["closed"].values())]
-    return table(header, [*rows, closed])
-
-
-def towers_verdict(towers: Mapping[str, Any]) -> str:
-    """Say whether a tower trained by ours is worth what it should be."""
-    least, good = min(towers["closed"].values()), "good" if _good_to_train_by(towers) else "not good enough"
-    return (
-        f"{good} to train by: of the gap between random features and the teacher it closes {100 * least:.0f} % or more "
-        f"(wanted {100 * GOOD_GAP:.0f} %; below 0 it is worse than random)"
-    )
-
-
-def _good_to_train_by(towers: Mapping[str, Any]) -> bool:
-    return min(towers["closed"].values()) >= GOOD_GAP
-
-
 def card(about: Mapping[str, Any], measures: Mapping[str, Any] | None) -> str:
     """Return the card as markdown.
 
@@ -83,8 +70,7 @@ def card(about: Mapping[str, Any], measures: Mapping[str, Any] | None) -> str:
         about: How the weights were made, as their file says it.
         measures: What ``tools/evaluate_backbone.py`` found, or None before that.
     """
-    purpose = _purpose(measures["towers"] if measures else None)
-    lines = ["# tim_small: a small perceptual backbone", "", *purpose, "", "## How it was made", "", *_made(about)]
+    lines = ["# tim_small: a small perceptual backbone", "", *PURPOSE, "", "## How it was made", "", *_made(about)]
     lines += [
         "",
         "## Measures",
@@ -92,18 +78,6 @@ def card(about: Mapping[str, Any], measures: Mapping[str, Any] | None) -> str:
         *(_measured(measures) if measures else ["Not measured yet: run `tools/evaluate_backbone.py`."]),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _purpose(towers: Mapping[str, Any] | None) -> list[str]:
-    use = "to train by and to measure with" if towers and _good_to_train_by(towers) else "a measure"
-    return [
-        f"A plain convolutional trunk of four resolutions that gives the *{NAME}*: {use} where nothing can be",
-        "downloaded, and for tests. It is neither LPIPS nor calibrated to human judgement, and its figures compare",
-        "with no other distance's. It takes images from 8x8 pixels upward as they are. What a tower that is trained by",
-        "it is worth is said below; for published figures use LPIPS with ImageNet weights.",
-        "",
-        "Option file: `perceptual_opt: {backbone: tim_small, weights: bundled, calibration: bundled}`.",
-    ]
 
 
 def _made(about: Mapping[str, Any]) -> list[str]:
@@ -147,9 +121,9 @@ def _text(value: Any) -> str:
 
 def _measured(measures: Mapping[str, Any]) -> list[str]:
     photographs = f"{measures['photographs']} photographs of {', '.join(measures['folders'])}"
-    lines = [
+    return [
         f"On {measures['images']} crops drawn from the {photographs}, which it was not trained on. Spearman's",
-        "correlation with the teacher's distance over pairs of distorted versions, and",
+        f"correlation with a judge's distance ({measures['judge']}) over pairs of distorted versions, and",
         "in how many steps of a distortion's strength the distance grows. Made by `tools/evaluate_backbone.py`.",
         "",
         *follow_table(measures["follow"]),
@@ -159,20 +133,4 @@ def _measured(measures: Mapping[str, Any]) -> list[str]:
         f"Forward pass, {measures['times']['conditions']['threads']} thread(s), the median of pairs timed by turns:",
         "",
         *times_table(measures["times"]),
-    ]
-    return lines + (_measured_towers(measures["towers"]) if measures.get("towers") else [])
-
-
-def _measured_towers(towers: Mapping[str, Any]) -> list[str]:
-    conditions = towers["conditions"]
-    return [
-        "",
-        f"The same small tower ({conditions['option_file']}, consistency: project, {conditions['iterations']} "
-        "iterations, one seed), trained by each",
-        f"distance and judged by the teacher ({conditions['distance']}; {conditions['features_of_sets']}) on "
-        f"{conditions['data_set']}, {conditions['samples_of_each_input']} samples of each input; lower is better:",
-        "",
-        *towers_table(towers),
-        "",
-        f"tim_small is {towers_verdict(towers)}.",
     ]

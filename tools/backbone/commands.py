@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from backbone.card import card, follow_table, times_table, towers_table, towers_verdict, verdict
+from backbone.card import card, follow_table, times_table, verdict
 from backbone.correlation import follow
 from backbone.crops import Crops
 from backbone.objectives import TEACHER
 from backbone.projections import put_projections
 from backbone.student_training import SIDES_PX, Trainer, TrainSpec
-from backbone.trained_towers import compare_towers
 from paper.cached_runs import content_of
 from speed.backbone_forward import benchmark_backbone
 from speed.timing import as_json
@@ -25,6 +24,7 @@ from tim_plugin.losses.distance import PerceptualDistance, PixelDistance
 from tim_plugin.utils.bundled import SUFFIX, bundle, path_of, read_bundled, read_weights, write_weights
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.writing import write_atomically, write_json
+from towers.judge import Judge
 
 
 def train_backbone(root: Path, args: argparse.Namespace) -> None:
@@ -81,28 +81,26 @@ def evaluate_backbone(root: Path, args: argparse.Namespace) -> dict[str, Any]:
         args: As tools/evaluate_backbone.py has them.
 
     Raises:
-        TimError: A photograph, the teacher or the weights are wrong.
+        MissingWeightsError: The judge's weights are not installed.
+        TimError: A photograph, weights, or those of a network to compare with are wrong.
     """
     if args.images < 2:
         raise TimError(f"--images {args.images}: must be 2 or more")
     path = path_of(TIM_SMALL) if args.weights == "bundled" else Path(args.weights).expanduser()
     weights = read_bundled(TIM_SMALL) if args.weights == "bundled" else read_weights(path)
-    teacher, crops = _teacher(args.teacher), Crops(args.data, max(SIDES_PX), progress=True)
-    judged = _judged(args.weights, args.seed)
+    judge, crops = Judge("cpu").distance, Crops(args.data, max(SIDES_PX), progress=True)
+    judged = _judged(args.weights, args.seed) | _beside(args)
     measures = {
         "name": judged["tim_small"].name,
         "weights": content_of(path),
-        "teacher": teacher.name,
+        "judge": judge.name,
         "folders": _names(args.data),
         "photographs": len(crops.photos),
         "images": args.images,
         "seed": args.seed,
-        "follow": follow(judged, teacher, crops, args.images, args.seed, progress=True),
+        "follow": follow(judged, judge, crops, args.images, args.seed, progress=True),
         "times": as_json(benchmark_backbone(args.repeats), root, "cpu"),
-        "towers": None,
     }
-    if args.towers is not None:
-        measures["towers"] = compare_towers(root, args.towers, args.teacher, path, args.tower_iters, args.jobs)
     _tell(measures)
     if args.output is not None:
         write_json(args.output, measures)
@@ -115,7 +113,7 @@ def evaluate_backbone(root: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _judged(weights: str, seed: int) -> dict[str, PerceptualDistance | PixelDistance]:
-    """The distances that are compared with the teacher's, by name."""
+    """The distances that are compared with the judge's, by name."""
     random = PerceptualDistance(backbone=TIM_SMALL, weights="random", calibration="none", seed=seed)
     return {
         "tim_small": PerceptualDistance(backbone=TIM_SMALL, weights=weights, calibration="bundled"),
@@ -125,13 +123,22 @@ def _judged(weights: str, seed: int) -> dict[str, PerceptualDistance | PixelDist
     }
 
 
+def _beside(args: argparse.Namespace) -> dict[str, PerceptualDistance]:
+    """Distances of whole networks, for rows of their own."""
+    given = {TEACHER: ("--teacher", args.teacher), "vgg16": ("--vgg16", args.vgg16)}
+    found = (_distance(network, *one) for network, one in given.items() if one[1] is not None)
+    return {one.name: one for one in found}
+
+
 def _teacher(path: Path | None) -> PerceptualDistance | None:
-    if path is None:
-        return None
+    return None if path is None else _distance(TEACHER, "--teacher", path)
+
+
+def _distance(network: str, option: str, path: Path) -> PerceptualDistance:
     try:
-        return PerceptualDistance(backbone=TEACHER, weights=str(path), calibration="none")
+        return PerceptualDistance(backbone=network, weights=str(path), calibration="none")
     except TimError as error:
-        raise TimError(f"--teacher: {error}") from error
+        raise TimError(f"{option}: {error}") from error
 
 
 def _card_of(root: Path) -> Path:
@@ -170,10 +177,7 @@ def _about(args: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
 
 
 def _tell(measures: dict[str, Any]) -> None:
-    print(f"Spearman's correlation with {measures['teacher']}; in how many steps of strength the distance grows\n")
+    print(f"Spearman's correlation with {measures['judge']}; in how many steps of strength the distance grows\n")
     print("\n".join(follow_table(measures["follow"])))
     print(f"\n{measures['name']}: {verdict(measures['follow']['tim_small'])}\n")
     print("\n".join(times_table(measures["times"])))
-    if measures["towers"]:
-        print("\n" + "\n".join(towers_table(measures["towers"])))
-        print(f"\n{measures['name']}: {towers_verdict(measures['towers'])}")

@@ -1,4 +1,4 @@
-"""Whether a distance is worth its place: how it follows the teacher's over distorted photographs, family by family."""
+"""Whether a distance is worth its place: how it follows a judge's over distorted photographs, family by family."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ from backbone.distortions import FAMILIES, Distortion
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.seeds import keyed_generator
 
+JUDGE = "judge"
 SIDE_PX = 64
 PAIRS_AN_IMAGE = 3
 Measure = Callable[[Tensor, Tensor], Tensor]  # of images (N, 3, H, W) in [0, 1]: (N,)
 STEPS = 6  # of a distortion's strength, from 1 / STEPS to 1
 AT_ONCE = 50
-GOOD_CORRELATION, GOOD_GROWTH, GOOD_GAP = 0.9, 0.95, 0.7
+GOOD_CORRELATION, GOOD_GROWTH = 0.9, 0.95
 
 
 @torch.no_grad()
 def follow(
-    judged: Mapping[str, Measure], teacher: Measure, crops: Crops, num_images: int, seed: int, *, progress: bool = False
+    judged: Mapping[str, Measure], judge: Measure, crops: Crops, num_images: int, seed: int, *, progress: bool = False
 ) -> dict[str, Any]:
-    """Compare distances with the teacher's on distorted versions of crops.
+    """Compare distances with a judge's on distorted versions of crops.
 
     Args:
         judged: Distances by name.
-        teacher: Whose distance is right.
+        judge: Whose distance is right.
         crops: Of photographs that none of them was trained on.
         num_images: Crops of SIDE_PX that are taken.
         seed: Of crops and distortions.
         progress: Show a bar.
 
     Returns:
-        By distance (the teacher's stands last, as ``teacher``): ``overall``, Spearman's correlation with the teacher's
+        By distance (the judge's stands last, as ``judge``): ``overall``, Spearman's correlation with the judge's
         over all pairs; ``families``, the same within each family, and ``grows``, in which share of the steps of a
         family's strength the distance to the undistorted image grows. ``least_family`` and ``least_grows`` are the
         least of each.
     """
-    measures = {**judged, "teacher": teacher}
+    measures = {**judged, JUDGE: judge}
     images = crops.draw(num_images, SIDE_PX, keyed_generator(seed, "images"))
     pairs: dict[str, dict[str, Tensor]] = {}
     grows: dict[str, dict[str, float]] = {}
@@ -55,9 +56,9 @@ def follow(
 def _summary(
     measure: str, pairs: Mapping[str, Mapping[str, Tensor]], grows: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
-    families = {name: spearman(pairs[name][measure], pairs[name]["teacher"]) for name in FAMILIES}
+    families = {name: spearman(pairs[name][measure], pairs[name][JUDGE]) for name in FAMILIES}
     growth = {name: grows[name][measure] for name in FAMILIES}
-    everywhere = [torch.cat([pairs[name][one] for name in FAMILIES]) for one in (measure, "teacher")]
+    everywhere = [torch.cat([pairs[name][one] for name in FAMILIES]) for one in (measure, JUDGE)]
     return {
         "overall": spearman(*everywhere),
         "families": families,

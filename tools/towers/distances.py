@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from paper.run_conditions import machine
 from paper.sample_cost import parameters_of
 from paper.systems import length_of
 from paper.workbench import evenly_spread
+from tim_plugin.options.plain_checks import require_choice
 from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.contact_sheet import contact_sheet
+from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_jpeg
 from towers.gallery import sampled_rows
 from towers.judge import NUM_SAMPLES, SEVERAL, Judge
@@ -57,6 +60,7 @@ def distances(features: str, teacher: str) -> dict[str, dict[str, Any]]:
         "VGG16, softened": {**vgg16, **soft},
         "VGG16, softened, refined": {**vgg16, **soft, "imle:refine_steps": 2},
         "SqueezeNet, softened": {**squeezenet, **soft},
+        "tim_small, softened": {**ours, **soft},
     }
 
 
@@ -67,9 +71,11 @@ def _of(backbone: str, weights: str, calibration: str) -> dict[str, Any]:
 
 
 def compare_distances(
-    root: Path, data: Path, features: str, teacher: str, iters: int, jobs: int, device: str
+    root: Path, data: Path, features: str, teacher: str, iters: int, jobs: int, device: str, only: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Train what is missing, judge it, and write ``docs/models/distances.{json,md,jpg}``.
+
+    With ``only`` the other rows stay as they are on the page, and the picture is ``distances_again.jpg``.
 
     Args:
         root: The project's folder.
@@ -79,44 +85,71 @@ def compare_distances(
         iters: Steps of each.
         jobs: Towers that are trained at a time.
         device: Where they are judged.
+        only: Labels of the distances that are trained by and judged; empty: all.
 
     Returns:
         What ``distances.json`` holds: ``rows`` by distance, and ``conditions``.
 
     Raises:
-        TimError: Data or weights cannot be read, or the judge's weights are not installed.
+        TimError: Data or weights cannot be read, a label is not known, the judge's weights are not installed, or the
+            page's rows were judged otherwise.
     """
+    known = distances(features, teacher)
+    for label in only:
+        require_choice("--only", label, known)
     shipped, judge = TOWERS[LIKE], Judge(device)
-    runs = tower_runs(root, shipped.training_data(root, data), distances(features, teacher), iters)
+    folder = root / "docs" / "models"
+    conditions = {
+        "judge": judge.extractor.name,
+        "iterations": iters,
+        "training_seed": 0,
+        "held_out": HELD_OUT,
+        **machine(root, device),
+    }
+    kept = _kept_rows(folder / f"{TARGET}.json", conditions) if only else {}
+    chosen = {label: one for label, one in known.items() if not only or label in only}
+    runs = tower_runs(root, shipped.training_data(root, data), chosen, iters)
     section, _ = (one(root, data) for one in shipped.judged_on[HELD_OUT])
     rows, sheet = {}, []
     shown = evenly_spread(len(build_dataset(dict(section))), SHOWN_INPUTS)
     for label, checkpoint in zip(runs, train_all(list(runs.values()), root, jobs), strict=True):
         network = load_network(checkpoint, device)[0]
-        rows[label] = kept_json(
+        figures = kept_json(
             checkpoint.parent.parent,
             "judged",
             judged_key(judge, section),
             lambda network=network: {"parameters": parameters_of(network), **judge.tower(network, section)},
         )
+        rows[label] = {**figures, "commit": conditions["commit"]}
         found = sampled_rows(network, section, shown, SHOWN_SAMPLES, device)
         sheet.append([row._replace(label=label) for row in found])
-    content = {
-        "rows": rows,
-        "conditions": {
-            "judge": judge.extractor.name,
-            "iterations": iters,
-            "training_seed": 0,
-            "held_out": HELD_OUT,
-            **machine(root, device),
-        },
-    }
-    folder = root / "docs" / "models"
+    rows = kept | rows
+    commits = "; ".join(dict.fromkeys(row["commit"] for row in rows.values()))
+    content = {"rows": rows, "conditions": {**conditions, "commit": commits}}
     folder.mkdir(parents=True, exist_ok=True)
     rows_of_inputs = [row for of_input in zip(*sheet, strict=True) for row in of_input]
-    write_jpeg(folder / f"{TARGET}.jpg", contact_sheet(rows_of_inputs, max_samples=SHOWN_SAMPLES))
-    write_target(folder, TARGET, content, _page(rows, iters))
+    pictures = [f"{TARGET}.jpg", f"{TARGET}_again.jpg"][: 2 if only else 1]
+    write_jpeg(folder / pictures[-1], contact_sheet(rows_of_inputs, max_samples=SHOWN_SAMPLES))
+    write_target(folder, TARGET, content, _page(rows, iters, pictures))
     return content
+
+
+def _kept_rows(path: Path, conditions: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the rows of an earlier page, if they were judged alike.
+
+    Raises:
+        TimError: There is no such page, or they were not.
+    """
+    if not path.is_file():
+        raise TimError(f"--only: {path} is not there, whose other rows would be kept; leave --only out")
+    page = json.loads(path.read_text())
+    for name in ("judge", "iterations", "training_seed", "held_out"):
+        if page["conditions"][name] != conditions[name]:
+            raise TimError(
+                f"--only: the rows of {path} are of {name} {page['conditions'][name]}, now {conditions[name]}: "
+                "leave --only out"
+            )
+    return {label: {"commit": page["conditions"]["commit"], **row} for label, row in page["rows"].items()}
 
 
 def tower_runs(
@@ -128,7 +161,7 @@ def tower_runs(
     return {label: Run(file, {**data, **length, **change}, "distances") for label, change in changes.items()}
 
 
-def _page(rows: Mapping[str, Mapping[str, Any]], iters: int) -> list[str]:
+def _page(rows: Mapping[str, Mapping[str, Any]], iters: int, pictures: Sequence[str]) -> list[str]:
     body = [[label, *cells(one)] for label, one in rows.items()]
     body.append(["without a network", *cells_of_trivial(next(iter(rows.values())))])
     return [
@@ -138,7 +171,7 @@ def _page(rows: Mapping[str, Mapping[str, Any]], iters: int) -> list[str]:
         "",
         *table(HEADER, body),
         "",
-        f"![Samples of each tower after {iters} steps]({TARGET}.jpg)",
-        "",
-        "Inputs are evenly spread over the held-out photographs; of each, one row a distance, in the table's order.",
+        *(line for name in pictures for line in (f"![Samples of each tower after {iters} steps]({name})", "")),
+        "Inputs are evenly spread over the held-out photographs; of each, one row a distance, in the table's order"
+        f"{'; the last picture is of the latest rows alone' if len(pictures) > 1 else ''}.",
     ]

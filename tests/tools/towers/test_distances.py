@@ -14,6 +14,7 @@ import yaml
 
 from tim_plugin.metrics import feature_extractors
 from tim_plugin.options.option_file import read_option_file
+from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images, read_image, write_png
 from tim_plugin.utils.resize import bicubic_resize
 from towers import distances, judge, judged_page
@@ -63,7 +64,26 @@ def test_towers_are_trained_by_each_distance_and_judged(project_copy, photos, ti
     assert sheet.shape[-2] > 4 * 4 * 64  # four inputs, a row for each tower
 
     monkeypatch.setattr(judge.Judge, "tower", None)  # is not asked again
-    assert distances.compare_distances(project_copy, tmp_path / "data", *weights, 2, 1, "cpu") == content
+    again = [project_copy, tmp_path / "data", *weights, 2, 1, "cpu"]
+    assert distances.compare_distances(*again) == content
+
+    kept = project_copy / "docs" / "models" / "distances.json"
+    content["rows"]["former"] = {**content["rows"].pop("SqueezeNet"), "commit": "abc"}
+    kept.write_text(json.dumps(content))
+    found = distances.compare_distances(*again, ["VGG16"])
+    assert list(found["rows"]) == ["tim_small", "VGG16", "VGG16 and pixels", "former"]
+    assert found["rows"]["former"] == content["rows"]["former"]
+    assert found["conditions"]["commit"] == f"{content['conditions']['commit']}; abc"
+    assert "distances_again.jpg" in (project_copy / "docs" / "models" / "distances.md").read_text()
+    only = read_image(project_copy / "docs" / "models" / "distances_again.jpg").rgb
+    assert only.shape[-2] < sheet.shape[-2]
+    with pytest.raises(TimError, match="--only: the rows of .* are of iterations 2, now 3"):
+        distances.compare_distances(*again[:4], 3, 1, "cpu", ["VGG16"])
+    with pytest.raises(TimError, match="--only 'VGG-16' is not known: did you mean 'VGG16'"):
+        distances.compare_distances(*again, ["VGG-16"])
+    kept.unlink()
+    with pytest.raises(TimError, match="distances.json is not there"):
+        distances.compare_distances(*again, ["VGG16"])
 
 
 def test_each_distance_is_trained_with_its_own_options():
