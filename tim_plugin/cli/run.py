@@ -16,7 +16,7 @@ from typing import Any
 import tqdm.std
 from torch import distributed
 
-from tim_plugin.cli.told import OURS, drop_output, sentence_and_status
+from tim_plugin.cli.told import OURS, STAYS, drop_output, sentence_and_status
 from tim_plugin.utils.errors import MachineError, NonFiniteError, TimError
 from tim_plugin.utils.processes import (
     ENDED,
@@ -29,7 +29,7 @@ from tim_plugin.utils.processes import (
     rank_prefix,
 )
 
-INTERRUPTED = "interrupted; what was written stays: the same command goes on"
+INTERRUPTED = f"interrupted; {STAYS}"
 
 
 def run(command: Callable[[], Any], quiet: bool = False) -> None:

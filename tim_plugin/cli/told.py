@@ -17,7 +17,7 @@ OURS = (
     "this is a fault of tim_plugin, and not yours: please report it with the command, the lines above and what "
     "tim --version prints"
 )
-STAYS = "what was written stays, and the same command goes on"
+STAYS = "what was written stays: give the same command again"
 MEMORY = (
     "memory ran out: give it less at once (smaller images, batches, pools; fewer workers), or end other programs; "
     + STAYS

@@ -127,7 +127,7 @@ def results(pool: Pool, make: Callable[[Task], Outcome], tasks: Sequence[Task], 
             if any(worker.exitcode is not None for worker in workers):
                 raise MachineError(
                     "a worker process was ended by the system, perhaps since memory ran out: use fewer --workers; what "
-                    "was written stays, and the same command goes on"
+                    "was written stays: give the same command again"
                 ) from None
 
 
