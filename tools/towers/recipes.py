@@ -76,7 +76,9 @@ ALL_PHOTOGRAPHS = {
 }
 
 
-def _photographs(task: str, scale: int, stem: str, what: str, trivial: str, limits: str, **options: Any) -> Shipped:
+def _photographs(
+    task: str, scale: int, stem: str, what: str, trivial: str, limits: str, looks: str = "", **options: Any
+) -> Shipped:
     return Shipped(
         f"train_{stem}_small.yml",
         what,
@@ -84,12 +86,13 @@ def _photographs(task: str, scale: int, stem: str, what: str, trivial: str, limi
         photographs_held_out(task, scale, **options),
         trivial=trivial,
         limits=limits,
+        looks=looks,
         judged_on=judged_on_photographs(task, scale, **options),
         **BSDS500,
     )
 
 
-def _super_resolution(scale: int) -> Shipped:
+def _super_resolution(scale: int, looks: str) -> Shipped:
     return _photographs(
         f"sr{scale}x",
         scale,
@@ -98,6 +101,7 @@ def _super_resolution(scale: int) -> Shipped:
         "bicubic enlargement",
         "trained on few photographs and for a short time on a CPU: it invents textures, no faces, no letters and no "
         "straight edges; the input must be a bicubically shrunk, clean image.",
+        looks,
     )
 
 
@@ -166,9 +170,20 @@ TOWERS = {
         looks="Single blossoms that are white, yellow, orange or pink by turns, as real ones are, before an olive or "
         "brown ground; green is rare and blue missing: a whole wood comes out pink, a sky yellow.",
     ),
-    "sr16x-small": _super_resolution(16),
-    "sr8x-small": _super_resolution(8),
-    "sr4x-small": _super_resolution(4),
+    "sr16x-small": _super_resolution(
+        16,
+        "Colours and large shapes in their place, under a skin as of cracked paint on fur, skies and faces alike, in "
+        "some samples less; nothing that one takes for a photograph.",
+    ),
+    "sr8x-small": _super_resolution(
+        8,
+        "Objects that one recognises, softer than the original; some samples are blurred, others have hatching or film "
+        "grain on every surface, and faces are smeared.",
+    ),
+    "sr4x-small": _super_resolution(
+        4,
+        "Sharp outlines, and leaves, stones and fur in shards as of a mosaic; samples hardly differ.",
+    ),
     "colorize-small": _photographs(
         "colorization",
         1,
@@ -177,6 +192,8 @@ TOWERS = {
         "the grey image",
         "399 photographs and an hour of a CPU teach it muted tints, warm or cold, mostly one for the whole image; no "
         "vivid colours, no object that it knows.",
+        "One tint for the whole photograph, sepia, olive or greenish blue, as of an old print; no object has a colour "
+        "of its own.",
     ),
     "decompress-small": replace(
         _photographs(
