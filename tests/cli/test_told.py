@@ -37,7 +37,7 @@ def left_with(function, *args, **options):
     return 0
 
 
-FULL = "cannot be written or read: No space left on device: make room; what was written stays: give the same command again"
+FULL = "cannot be written or read: No space left on device: make room; what was written stays: give the same command"
 REFUSED = {
     f"/x/a.png: {FULL}": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x/a.png"),
     f"what is printed: {FULL}": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
