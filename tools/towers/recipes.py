@@ -182,8 +182,8 @@ TOWERS = {
     ),
     "sr4x-small": _super_resolution(
         4,
-        "Sharp outlines; leaves, stones and fur in shards as of a mosaic, and on plain walls a fine grid in some samples, "
-        "which hardly differ otherwise.",
+        "Sharp outlines; leaves, stones and fur in shards as of a mosaic, and on plain walls a fine grid in some "
+        "samples, which hardly differ otherwise.",
     ),
     "colorize-small": _photographs(
         "colorization",
