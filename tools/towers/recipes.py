@@ -205,12 +205,12 @@ TOWERS = {
             "the JPEG itself",
             "made for heavily compressed photographs; above quality 20 there is little to add. Chroma as it is or at "
             "half its size.",
+            looks="The JPEG without its ringing and its spots of wrong colour, in a slightly warmer or colder tint "
+            "each; at the lowest qualities its blocks stay, softer, and colours are paler than the original's.",
             quality=[1, 20],
             subsampling="4:2:0",
         ),
         training_data=all_photographs_to_train_on,
-        looks="The JPEG without its ringing and its spots of wrong colour, in a slightly warmer or colder tint each; "
-        "at the lowest qualities its blocks stay, softer, and colours are paler than the original's.",
         **ALL_PHOTOGRAPHS,
     ),
     "mnist-pca": Shipped(

@@ -1,4 +1,4 @@
-"""Evaluation of a backbone: correlation, growth, tables, the card; and what a tower's gap is."""
+"""Evaluation of a backbone: correlation, growth, tables, the card."""
 
 from __future__ import annotations
 
