@@ -93,15 +93,19 @@ def _photographs(
 
 
 def _super_resolution(scale: int, looks: str) -> Shipped:
-    return _photographs(
-        f"sr{scale}x",
-        scale,
-        f"sr{scale}x",
-        f"{scale}x super-resolution of photographs, every sample consistent with its input",
-        "bicubic enlargement",
-        "trained on few photographs and for a short time on a CPU: it invents textures, no faces, no letters and no "
-        "straight edges; the input must be a bicubically shrunk, clean image.",
-        looks,
+    return replace(
+        _photographs(
+            f"sr{scale}x",
+            scale,
+            f"sr{scale}x",
+            f"{scale}x super-resolution of photographs, every sample consistent with its input",
+            "bicubic enlargement",
+            "trained for a short time on a CPU: it invents textures, no faces, no letters and no straight edges; the "
+            "input must be a bicubically shrunk, clean image.",
+            looks,
+        ),
+        training_data=all_photographs_to_train_on,
+        **ALL_PHOTOGRAPHS,
     )
 
 
