@@ -37,6 +37,7 @@ from towers.colours import Colours, colours_of, mean_colours
 from towers.earlier import Earlier, earlier_tower
 from towers.gallery import SHOWN_SAMPLES, Compared, chosen
 from towers.recipes import TOWERS, Shipped
+from towers.temperature import keep_temperature
 
 NUM_SAMPLES = 8
 AT_ONCE = 8
@@ -89,6 +90,7 @@ def make_weights(bench: Workbench, names: Sequence[str], teacher: Path | None = 
     runs = {name: _run(bench, name, teacher, earlier.get(name)) for name in names}
     for name, checkpoint in zip(runs, bench.train(list(runs.values())), strict=True):
         tower, options = load_network(checkpoint, bench.device)
+        keep_temperature(tower, TOWERS[name].temperature)
         pretrained.write(name, tower, options, TOWERS[name].what)
         _write_terms(name, TOWERS[name])
         told = {"goes_on_from": earlier[name].told} if name in earlier else {}
@@ -142,6 +144,7 @@ def _conditions(bench: Workbench, shipped: Shipped, run: Run, checkpoint: Path) 
         "minutes": round(iterations * logged_step_seconds(checkpoint.parent.parent) / 60, 1),
         "batch": run.options()["datasets"]["train"]["batch_size_per_gpu"],
         "training_seed": run.options()["manual_seed"],
+        "temperature": shipped.temperature,
         "measured_on": shipped.measured_on,
         "samples_of_each_input": NUM_SAMPLES,
         "sampling_seed": SAMPLING_SEED,

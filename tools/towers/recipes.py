@@ -41,6 +41,7 @@ class Shipped:
             set, and that of real images of the same kind that stand in the samples' place, for the floor.
         looks: What a stranger sees, for the gallery.
         license: Of the weights, as the Hugging Face Hub names licences.
+        temperature: That is kept with the tower, chosen on training data.
         goes_on_from: The commit whose tower of this name training begins with; empty: it begins anew.
     """
 
@@ -58,6 +59,7 @@ class Shipped:
     judged_on: Mapping[str, tuple[Data, Data]] = field(default_factory=dict)
     looks: str = ""
     license: str = "other"
+    temperature: float = 1.0
     goes_on_from: str = ""
 
 
