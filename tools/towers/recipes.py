@@ -43,6 +43,7 @@ class Shipped:
         license: Of the weights, as the Hugging Face Hub names licences.
         temperature: That is kept with the tower, chosen on training data.
         goes_on_from: The commit whose tower of this name training begins with; empty: it begins anew.
+        goes_on_as: Name of that tower where it is another.
     """
 
     option_file: str
@@ -61,6 +62,7 @@ class Shipped:
     license: str = "other"
     temperature: float = 1.0
     goes_on_from: str = ""
+    goes_on_as: str = ""
 
 
 BSDS500 = {
@@ -94,7 +96,7 @@ def _photographs(
     )
 
 
-def _super_resolution(scale: int, looks: str) -> Shipped:
+def _super_resolution(scale: int, looks: str, **rest: str) -> Shipped:
     return replace(
         _photographs(
             f"sr{scale}x",
@@ -107,7 +109,20 @@ def _super_resolution(scale: int, looks: str) -> Shipped:
             looks,
         ),
         training_data=all_photographs_to_train_on,
-        **ALL_PHOTOGRAPHS,
+        **{**ALL_PHOTOGRAPHS, **rest},
+    )
+
+
+def _super_resolution_by_vgg16(scale: int, looks: str) -> Shipped:
+    """A tower of flowers that goes on with photographs of all kinds."""
+    flowers = f"flowers-sr{scale}x"
+    return _super_resolution(
+        scale,
+        looks,
+        teacher="vgg16",
+        goes_on_from="7704089",
+        goes_on_as=flowers,
+        terms=f"{ALL_PHOTOGRAPHS['terms']}; it began as `{flowers}`: {FLOWERS_TERMS}, and {VGG16_TERMS}",
     )
 
 
@@ -176,12 +191,12 @@ TOWERS = {
         looks="Single blossoms that are white, yellow, orange or pink by turns, as real ones are, before an olive or "
         "brown ground; green is rare and blue missing: a whole wood comes out pink, a sky yellow.",
     ),
-    "sr16x-small": _super_resolution(
+    "sr16x-small": _super_resolution_by_vgg16(
         16,
         "Colours and large shapes in their place, under a skin as of cracked paint on fur, skies and faces alike, in "
         "some samples less; nothing that one takes for a photograph.",
     ),
-    "sr8x-small": _super_resolution(
+    "sr8x-small": _super_resolution_by_vgg16(
         8,
         "Objects that one recognises, softer than the original; some samples are blurred, others have hatching or film "
         "grain on every surface, and faces are smeared.",
