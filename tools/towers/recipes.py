@@ -96,7 +96,7 @@ def _photographs(
     )
 
 
-def _super_resolution(scale: int, looks: str, **rest: str) -> Shipped:
+def _super_resolution(scale: int, looks: str, **rest: Any) -> Shipped:
     return replace(
         _photographs(
             f"sr{scale}x",
@@ -203,8 +203,9 @@ TOWERS = {
     ),
     "sr4x-small": _super_resolution(
         4,
-        "Sharp outlines; leaves, stones and fur in shards as of a mosaic, and on plain walls a fine grid in some "
-        "samples, which hardly differ otherwise.",
+        "Sharp outlines, clean skies and walls; leaves, stones and fur in soft flakes as of a painting. Samples differ in "
+        "how sharp they are and by fine grain.",
+        temperature=1.5,
     ),
     "colorize-small": _photographs(
         "colorization",
