@@ -203,8 +203,8 @@ TOWERS = {
     ),
     "sr4x-small": _super_resolution(
         4,
-        "Sharp outlines, clean skies and walls; leaves, stones and fur in soft flakes as of a painting. Samples differ in "
-        "how sharp they are and by fine grain.",
+        "Sharp outlines, clean skies and walls; leaves, stones and fur in soft flakes as of a painting. Samples differ "
+        "in how sharp they are and by fine grain.",
         temperature=1.5,
     ),
     "colorize-small": _photographs(

@@ -16,7 +16,7 @@ from tim_plugin.metrics import feature_extractors
 from tim_plugin.utils import bundled
 from tim_plugin.utils.checkpoints import network_of
 from tim_plugin.utils.images import list_images, read_image, write_png
-from towers import gallery, judged_page, qualities
+from towers import by_temperature, gallery, judged_page, qualities
 from towers import judge as judging
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -90,6 +90,21 @@ def test_a_tower_is_judged_beside_another(tmp_path, data, tiny_network, monkeypa
     again = judged_page.judge_towers(tmp_path, data, ["flowers-sr8x"], None, "cpu")
     assert again["rows"]["sr4x, BSDS500"] == rows  # what was measured of other towers stays
     assert again["rows"]["sr8x, flowers"]["flowers-sr8x"] == ours
+
+
+def test_a_tower_is_measured_at_each_temperature(judge, data, tiny_network, monkeypatch):
+    for name, value in {"SAMPLES": 10, "INPUTS": 2}.items():
+        monkeypatch.setattr(by_temperature, name, value)
+    torch.manual_seed(0)
+    options = {**tiny_network, "num_levels": 2, "mapping_init": "he"}
+    options |= {key: [value[0]] * 2 for key, value in options.items() if isinstance(value, list)}
+    network = network_of(options).eval()
+    section = {"name": "trained_on", "type": "DegradedImageDataset", "task": "sr4x", "scale": 4, "phase": "val"}
+    section |= {"dataroot_gt": str(data / "flowers" / "train"), "gt_size": 64}
+    lines = by_temperature.by_temperature(judge, network, section, [0, 1])
+    none, one = (line.split(" | ") for line in lines[2:])
+    assert none[1] == none[2] and none[4].startswith("0%, 0%")  # without latents samples are alike
+    assert float(one[2]) < float(one[1]) and one[0] == "| 1"
 
 
 def test_the_gallery_shows_the_middle_the_best_and_the_worst():

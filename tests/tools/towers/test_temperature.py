@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from towers.temperature import keep_temperature
 
 from tim_plugin.archs.tower_arch import TowerGenerator
 from tim_plugin.inference.image_samples import sample_image
+from towers.temperature import keep_temperature
 
 SMALL = {"trunk_channels": 6, "growth_channels": 4, "num_blocks": 1, "num_levels": 2, "mapping_init": "he"}
 
