@@ -198,13 +198,13 @@ TOWERS = {
     ),
     "sr8x-small": _super_resolution_by_vgg16(
         8,
-        "Objects that one recognises, softer than the original; some samples are blurred, others have hatching or film "
-        "grain on every surface, and faces are smeared.",
+        "Objects that one recognises, in some samples blurred, in others grainy as of a sponge; skies stay clear, "
+        "straight outlines come out wavy, and faces are smeared.",
     ),
     "sr4x-small": _super_resolution(
         4,
-        "Sharp outlines, clean skies and walls; leaves, stones and fur in soft flakes as of a painting. Samples differ "
-        "in how sharp they are and by fine grain.",
+        "Outlines sharper than bicubic's and clean skies; plaids, letters and leaves stay smeared. Samples differ in "
+        "how sharp they are, and in some of them walls get a fine grain.",
         temperature=1.5,
     ),
     "colorize-small": _photographs(
