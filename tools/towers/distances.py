@@ -21,20 +21,21 @@ from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.contact_sheet import contact_sheet
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import write_jpeg
+from towers.data import judged_on_photographs, photographs_to_train_on
 from towers.gallery import sampled_rows
 from towers.judge import NUM_SAMPLES, SEVERAL, Judge
 from towers.judged_page import HEADER, cells, cells_of_trivial, judged_key
-from towers.recipes import TOWERS
 
-TARGET, LIKE, HELD_OUT = "distances", "sr8x-small", "photographs"
+TARGET, HELD_OUT, SCALE = "distances", "photographs", 8
 SHOWN_INPUTS, SHOWN_SAMPLES = 4, 4
 SOFTEN = 1.0
 EMA_DECAY = 0.99  # over few steps: a slower mean would still hold the untrained weights
 SHIFT_PX = 3
 PIXELS = 20.0  # bicubic enlargement has a sixth of its distance from them
-ABOUT = f"""The network and the data of `{LIKE}`, trained from one seed for the same steps by each distance, and judged
-by EfficientNet-Lite0's features, which is none of them, on the middle 128x128 pixels of photographs that were held
-out. In all of them sample and target are moved alike by up to {SHIFT_PX} pixels at random before they are compared
+ABOUT = f"""A network that enlarges {SCALE} times (`tools/towers/options/train_distances.yml`), trained from one seed for
+the same steps by each distance on photographs of BSDS500, and judged by EfficientNet-Lite0's features, which is none
+of them, on the middle 128x128 pixels of other photographs. In all of them sample and target are moved alike by up to
+{SHIFT_PX} pixels at random before they are compared
 (`imle: shift_px`). Pixels: the squared difference of the pixels is added (`perceptual_opt: pixels: {PIXELS:g}`).
 Softened: flat surfaces count less (`perceptual_opt: soften: {SOFTEN:g}`). Refined: by two gradient steps on the chosen
 latents (`imle: refine_steps`). {NUM_SAMPLES} samples of single inputs, {SEVERAL} of each in sets; what the columns are
@@ -97,7 +98,7 @@ def compare_distances(
     known = distances(features, teacher)
     for label in only:
         require_choice("--only", label, known)
-    shipped, judge = TOWERS[LIKE], Judge(device)
+    judge = Judge(device)
     folder = root / "docs" / "models"
     conditions = {
         "judge": judge.extractor.name,
@@ -108,8 +109,8 @@ def compare_distances(
     }
     kept = _kept_rows(folder / f"{TARGET}.json", conditions) if only else {}
     chosen = {label: one for label, one in known.items() if not only or label in only}
-    runs = tower_runs(root, shipped.training_data(root, data), chosen, iters)
-    section, _ = (one(root, data) for one in shipped.judged_on[HELD_OUT])
+    runs = tower_runs(root, photographs_to_train_on(root, data), chosen, iters)
+    section, _ = (one(root, data) for one in judged_on_photographs(f"sr{SCALE}x", SCALE)[HELD_OUT])
     rows, sheet = {}, []
     shown = evenly_spread(len(build_dataset(dict(section))), SHOWN_INPUTS)
     for label, checkpoint in zip(runs, train_all(list(runs.values()), root, jobs), strict=True):
@@ -156,7 +157,7 @@ def tower_runs(
     root: Path, data: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]], iters: int
 ) -> dict[str, Run]:
     """Return the training runs, which differ in the distance alone, by label."""
-    file = root / "tools" / "towers" / "options" / TOWERS[LIKE].option_file
+    file = root / "tools" / "towers" / "options" / "train_distances.yml"
     length = {**length_of(iters), "train:ema_decay": EMA_DECAY}
     return {label: Run(file, {**data, **length, **change}, "distances") for label, change in changes.items()}
 

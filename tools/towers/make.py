@@ -147,7 +147,7 @@ def _conditions(bench: Workbench, shipped: Shipped, run: Run, checkpoint: Path) 
         "minutes": round(iterations * logged_step_seconds(checkpoint.parent.parent) / 60, 1),
         "batch": run.options()["datasets"]["train"]["batch_size_per_gpu"],
         "training_seed": run.options()["manual_seed"],
-        "temperature": shipped.temperature,
+        **({} if shipped.temperature == 1 else {"temperature": shipped.temperature}),
         "measured_on": shipped.measured_on,
         "samples_of_each_input": NUM_SAMPLES,
         "sampling_seed": SAMPLING_SEED,

@@ -193,8 +193,8 @@ TOWERS = {
     ),
     "sr16x-small": _super_resolution_by_vgg16(
         16,
-        "Colours and large shapes in their place, under a skin as of cracked paint on fur, skies and faces alike, in "
-        "some samples less; nothing that one takes for a photograph.",
+        "Colours and large shapes in their place, in soft blobs as seen without glasses; outlines differ from sample "
+        "to sample, and some samples have a mesh on walls and water. Nothing that one takes for a photograph.",
     ),
     "sr8x-small": _super_resolution_by_vgg16(
         8,

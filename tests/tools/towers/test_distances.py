@@ -28,7 +28,7 @@ def test_towers_are_trained_by_each_distance_and_judged(project_copy, photos, ti
         monkeypatch.setattr(judge, name, value)
         monkeypatch.setattr(judged_page, name, value)
     monkeypatch.setattr("towers.data.JUDGED_PX", 64)
-    path = project_copy / "tools" / "towers" / "options" / "train_sr8x_small.yml"
+    path = project_copy / "tools" / "towers" / "options" / "train_distances.yml"
     opt = json.loads(json.dumps(read_option_file(path)))
     opt["network_g"].update(
         {key: value[:3] if isinstance(value, list) else value for key, value in tiny_network.items()}
