@@ -32,10 +32,10 @@ SOFTEN = 1.0
 EMA_DECAY = 0.99  # over few steps: a slower mean would still hold the untrained weights
 SHIFT_PX = 3
 PIXELS = 20.0  # bicubic enlargement has a sixth of its distance from them
-ABOUT = f"""A network that enlarges {SCALE} times (`tools/towers/options/train_distances.yml`), trained from one seed for
-the same steps by each distance on photographs of BSDS500, and judged by EfficientNet-Lite0's features, which is none
-of them, on the middle 128x128 pixels of other photographs. In all of them sample and target are moved alike by up to
-{SHIFT_PX} pixels at random before they are compared
+ABOUT = f"""A network that enlarges {SCALE} times (`tools/towers/options/train_distances.yml`), trained from one seed
+for the same steps by each distance on photographs of BSDS500, and judged by EfficientNet-Lite0's features, which is
+none of them, on the middle 128x128 pixels of other photographs. In all of them sample and target are moved alike by up
+to {SHIFT_PX} pixels at random before they are compared
 (`imle: shift_px`). Pixels: the squared difference of the pixels is added (`perceptual_opt: pixels: {PIXELS:g}`).
 Softened: flat surfaces count less (`perceptual_opt: soften: {SOFTEN:g}`). Refined: by two gradient steps on the chosen
 latents (`imle: refine_steps`). {NUM_SAMPLES} samples of single inputs, {SEVERAL} of each in sets; what the columns are

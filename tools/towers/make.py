@@ -93,7 +93,8 @@ def make_weights(bench: Workbench, names: Sequence[str], teacher: Path | None = 
     runs = {name: _run(bench, name, teacher, earlier.get(name)) for name in names}
     for name, checkpoint in zip(runs, bench.train(list(runs.values())), strict=True):
         tower, options = load_network(checkpoint, bench.device)
-        keep_temperature(tower, TOWERS[name].temperature)
+        if TOWERS[name].temperature != 1:
+            keep_temperature(tower, TOWERS[name].temperature)
         pretrained.write(name, tower, options, TOWERS[name].what)
         _write_terms(name, TOWERS[name])
         told = {"goes_on_from": earlier[name].told} if name in earlier else {}

@@ -23,11 +23,13 @@ from tim_plugin.integrations import model_card
 from tim_plugin.metrics.summary import Row
 from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils import bundled
+from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image, write_png
 from tim_plugin.utils.resize import bicubic_resize
 from towers import make as weights
 from towers.recipes import TOWERS
+from towers.temperature import keep_temperature
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZES = ("trunk_channels", "growth_channels", "num_blocks", "noise_channels", "mapping_width", "mapping_layers")
@@ -84,7 +86,11 @@ def test_a_tower_is_made_measured_and_described(bench, name):
     tower, options, _ = pretrained.load(name)
     assert options["type"] == "TowerGenerator" and not tower.training
     run = next((bench.root / "experiments").glob("weights_*_*/models/net_g_latest.pth"))
-    stored = torch.load(run, weights_only=True)["params_ema"]
+    trained, _ = load_network(run, "cpu")
+    if name == "sr4x-small":
+        assert conditions["temperature"] == TOWERS[name].temperature > 1
+        keep_temperature(trained, TOWERS[name].temperature)
+    stored = trained.state_dict()
     for key, value in tower.state_dict().items():
         assert torch.equal(value, stored[key].half().float())
 
@@ -124,7 +130,7 @@ def test_a_tower_may_go_on_from_an_earlier_one_of_the_projects_history(bench, mo
     monkeypatch.setitem(TOWERS, "sr4x-small", replace(TOWERS["sr4x-small"], goes_on_from="nowhere"))
     with pytest.raises(TimError, match=missing):
         weights.make_weights(bench, ["sr4x-small"])
-    monkeypatch.setitem(TOWERS, "sr4x-small", replace(TOWERS["sr4x-small"], goes_on_from="first"))
+    monkeypatch.setitem(TOWERS, "sr4x-small", replace(TOWERS["sr4x-small"], goes_on_from="first", temperature=1.0))
     weights.make_weights(bench, ["sr4x-small"])
     assert len(list((root / "experiments").glob("weights_sr4x_small_*"))) == 2  # the same options, another beginning
     content = json.loads((root / "docs" / "models" / "sr4x-small.json").read_text())
