@@ -24,24 +24,25 @@ class Earlier(NamedTuple):
     told: str
 
 
-def earlier_tower(root: Path, name: str, commit: str) -> Earlier:
+def earlier_tower(root: Path, name: str, earlier: str, commit: str) -> Earlier:
     """Return a tower as it was at a commit; its weights are written below ``datasets``.
 
     Args:
         root: The project's folder, a clone with its history.
-        name: Of the tower.
+        name: Of the tower that goes on.
+        earlier: Of the earlier tower.
         commit: Where the package holds the weights and ``docs/models`` their card.
 
     Raises:
         TimError: git is not installed, or the history does not reach that far.
     """
-    card = json.loads(_at(root, name, commit, f"docs/models/{name}.json"))["conditions"]
-    weights = _at(root, name, commit, f"tim_plugin/weights/{name}.safetensors")
-    file = root / "datasets" / "earlier_towers" / commit / f"{name}.safetensors"
+    card = json.loads(_at(root, name, commit, f"docs/models/{earlier}.json"))["conditions"]
+    weights = _at(root, name, commit, f"tim_plugin/weights/{earlier}.safetensors")
+    file = root / "datasets" / "earlier_towers" / commit / f"{earlier}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, weights)
     made_in = f"{card['iterations']} iterations and {card['minutes']} minutes"
-    return Earlier(file, f"`{name}` of commit {commit}, made in {made_in}")
+    return Earlier(file, f"`{earlier}` of commit {commit}, made in {made_in}")
 
 
 def _at(root: Path, name: str, commit: str, path: str) -> bytes:

@@ -85,7 +85,10 @@ def make_weights(bench: Workbench, names: Sequence[str], teacher: Path | None = 
             raise TimError(f"--name {name}: is not a tower of this package: {did_you_mean(name, TOWERS)}")
     made_on = clean_machine(bench.root, bench.device)  # now: the weights that are written change the tree
     goes_on = [name for name in names if TOWERS[name].goes_on_from]
-    earlier = {name: earlier_tower(bench.root, name, TOWERS[name].goes_on_from) for name in goes_on}
+    earlier = {
+        name: earlier_tower(bench.root, name, TOWERS[name].goes_on_as or name, TOWERS[name].goes_on_from)
+        for name in goes_on
+    }
     runs = {name: _run(bench, name, teacher, earlier.get(name)) for name in names}
     for name, checkpoint in zip(runs, bench.train(list(runs.values())), strict=True):
         tower, options = load_network(checkpoint, bench.device)

@@ -42,6 +42,7 @@ class Shipped:
         looks: What a stranger sees, for the gallery.
         license: Of the weights, as the Hugging Face Hub names licences.
         goes_on_from: The commit whose tower of this name training begins with; empty: it begins anew.
+        goes_on_as: Name of that tower where it is another.
     """
 
     option_file: str
@@ -59,6 +60,7 @@ class Shipped:
     looks: str = ""
     license: str = "other"
     goes_on_from: str = ""
+    goes_on_as: str = ""
 
 
 BSDS500 = {
@@ -92,7 +94,7 @@ def _photographs(
     )
 
 
-def _super_resolution(scale: int, looks: str) -> Shipped:
+def _super_resolution(scale: int, looks: str, **rest: str) -> Shipped:
     return replace(
         _photographs(
             f"sr{scale}x",
@@ -105,7 +107,20 @@ def _super_resolution(scale: int, looks: str) -> Shipped:
             looks,
         ),
         training_data=all_photographs_to_train_on,
-        **ALL_PHOTOGRAPHS,
+        **{**ALL_PHOTOGRAPHS, **rest},
+    )
+
+
+def _super_resolution_by_vgg16(scale: int, looks: str) -> Shipped:
+    """A tower of flowers that goes on with photographs of all kinds."""
+    flowers = f"flowers-sr{scale}x"
+    return _super_resolution(
+        scale,
+        looks,
+        teacher="vgg16",
+        goes_on_from="7704089",
+        goes_on_as=flowers,
+        terms=f"{ALL_PHOTOGRAPHS['terms']}; it began as `{flowers}`: {FLOWERS_TERMS}, and {VGG16_TERMS}",
     )
 
 
@@ -174,12 +189,12 @@ TOWERS = {
         looks="Single blossoms that are white, yellow, orange or pink by turns, as real ones are, before an olive or "
         "brown ground; green is rare and blue missing: a whole wood comes out pink, a sky yellow.",
     ),
-    "sr16x-small": _super_resolution(
+    "sr16x-small": _super_resolution_by_vgg16(
         16,
         "Colours and large shapes in their place, under a skin as of cracked paint on fur, skies and faces alike, in "
         "some samples less; nothing that one takes for a photograph.",
     ),
-    "sr8x-small": _super_resolution(
+    "sr8x-small": _super_resolution_by_vgg16(
         8,
         "Objects that one recognises, softer than the original; some samples are blurred, others have hatching or film "
         "grain on every surface, and faces are smeared.",
