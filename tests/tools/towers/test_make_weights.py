@@ -28,6 +28,7 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image, write_png
 from tim_plugin.utils.resize import bicubic_resize
 from towers import make as weights
+from towers.earlier import earlier_tower
 from towers.recipes import TOWERS
 from towers.temperature import keep_temperature
 
@@ -136,6 +137,7 @@ def test_a_tower_may_go_on_from_an_earlier_one_of_the_projects_history(bench, mo
     content = json.loads((root / "docs" / "models" / "sr4x-small.json").read_text())
     told = content["conditions"]["goes_on_from"]
     assert told.startswith("`sr4x-small` of commit first, made in 2 iterations and ")
+    assert earlier_tower(root, "another", "sr4x-small", "first").told == told  # a tower may go on from another one
     assert f"- goes on from: {told}" in (root / "docs" / "models" / "sr4x-small.md").read_text()
     after = pretrained.load("sr4x-small").network.state_dict()
     step = max(float((after[key] - before[key]).abs().max()) for key in before)
