@@ -65,14 +65,16 @@ class Shipped:
     goes_on_as: str = ""
 
 
-BSDS500 = {
+BSDS500: dict[str, Any] = {
+    "training_data": photographs_to_train_on,
     "trained_on": "the 399 training and test photographs of BSDS500 at half their size, in crops of 64x64",
     "measured_on": "the 100 validation photographs of BSDS500 at half their size, whole (up to 240x160)",
     "terms": "BSDS500 (Arbelaez, Maire, Fowlkes, Malik, TPAMI 33(5), 2011): offered for research, no licence is stated "
     "for the photographs; use these weights likewise",
 }
 
-ALL_PHOTOGRAPHS = {
+ALL_PHOTOGRAPHS: dict[str, Any] = {
+    "training_data": all_photographs_to_train_on,
     "trained_on": "the 399 training and test photographs of BSDS500 at half their size and 2,433 photographs of rooms, "
     "houses, clothes and ImageNet's classes, their shorter side reduced to 160 pixels, in crops of 64x64",
     "terms": f"{BSDS500['terms']}; of the other photographs those of clothes are CC0, those of houses ask to cite "
@@ -86,8 +88,7 @@ def _photographs(
     return Shipped(
         f"train_{stem}_small.yml",
         what,
-        photographs_to_train_on,
-        photographs_held_out(task, scale, **options),
+        held_out=photographs_held_out(task, scale, **options),
         trivial=trivial,
         limits=limits,
         looks=looks,
@@ -108,7 +109,6 @@ def _super_resolution(scale: int, looks: str, **rest: Any) -> Shipped:
             "input must be a bicubically shrunk, clean image.",
             looks,
         ),
-        training_data=all_photographs_to_train_on,
         **{**ALL_PHOTOGRAPHS, **rest},
     )
 
@@ -232,7 +232,6 @@ TOWERS = {
             quality=[1, 20],
             subsampling="4:2:0",
         ),
-        training_data=all_photographs_to_train_on,
         **ALL_PHOTOGRAPHS,
     ),
     "mnist-pca": Shipped(
