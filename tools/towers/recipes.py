@@ -73,10 +73,14 @@ BSDS500: dict[str, Any] = {
     "for the photographs; use these weights likewise",
 }
 
+PHOTOGRAPHS = (
+    "the 399 training and test photographs of BSDS500 at half their size and 2,433 photographs of rooms, houses, "
+    "clothes and ImageNet's classes, their shorter side reduced to 160 pixels"
+)
+
 ALL_PHOTOGRAPHS: dict[str, Any] = {
     "training_data": all_photographs_to_train_on,
-    "trained_on": "the 399 training and test photographs of BSDS500 at half their size and 2,433 photographs of rooms, "
-    "houses, clothes and ImageNet's classes, their shorter side reduced to 160 pixels, in crops of 64x64",
+    "trained_on": f"{PHOTOGRAPHS}, in crops of 64x64",
     "terms": f"{BSDS500['terms']}; of the other photographs those of clothes are CC0, those of houses ask to cite "
     "their paper, and those of ImageNet's classes are for research",
 }
@@ -113,7 +117,7 @@ def _super_resolution(scale: int, looks: str, **rest: Any) -> Shipped:
     )
 
 
-def _super_resolution_by_vgg16(scale: int, looks: str) -> Shipped:
+def _super_resolution_by_vgg16(scale: int, crop_px: int, looks: str) -> Shipped:
     """A tower of flowers that goes on with photographs of all kinds."""
     flowers = f"flowers-sr{scale}x"
     return _super_resolution(
@@ -122,6 +126,7 @@ def _super_resolution_by_vgg16(scale: int, looks: str) -> Shipped:
         teacher="vgg16",
         goes_on_from="7704089",
         goes_on_as=flowers,
+        trained_on=f"{PHOTOGRAPHS}, in crops of {crop_px}x{crop_px}",
         terms=f"{ALL_PHOTOGRAPHS['terms']}; it began as `{flowers}`: {FLOWERS_TERMS}, and {VGG16_TERMS}",
     )
 
@@ -193,11 +198,13 @@ TOWERS = {
     ),
     "sr16x-small": _super_resolution_by_vgg16(
         16,
+        96,
         "Colours and large shapes in their place, in soft blobs as seen without glasses; outlines differ from sample "
         "to sample, and some samples have a mesh on walls and water. Nothing that one takes for a photograph.",
     ),
     "sr8x-small": _super_resolution_by_vgg16(
         8,
+        64,
         "Objects that one recognises, in some samples blurred, in others grainy as of a sponge; skies stay clear, "
         "straight outlines come out wavy, and faces are smeared.",
     ),
