@@ -18,6 +18,7 @@ from tim_plugin.utils.writing import write_json
 OF_FILES = ("dataroot_gt", "dataroot_lq", "weights", "pretrain_network_g")
 NOT_HASHED = ("name", "logger", "path")  # what changes no weight, but for the path of those to begin with
 RECORD = "options.json"
+ORIGIN = "origin.json"  # in a folder of images that were made of others
 
 
 def trained_checkpoint(
@@ -114,9 +115,29 @@ def _by_content(options: Any) -> Any:
     return [_by_content(one) for one in options] if isinstance(options, list) else options
 
 
+def write_origin(folder: Path, made: str, *of: Path) -> None:
+    """Note what a folder's images were made of, beside what is noted of others that were put into the same folder.
+
+    Two machines may round a pixel of 10 million otherwise, or compress it so: what was made of the same images in the
+    same way counts as the same (:func:`content_of`), so that a run has the same name on each of them.
+
+    Args:
+        folder: Of the images that were made.
+        made: How.
+        of: Folders that they were made of.
+    """
+    path, origin = folder / ORIGIN, " ".join([made, *map(content_of, of)])
+    noted = json.loads(path.read_text()) if path.is_file() else []
+    if origin not in noted:
+        write_json(path, sorted([*noted, origin]))
+
+
 def content_of(path: Path) -> str:
-    """Return a digest of a file, or of a folder's files with their names."""
+    """Return a digest of a file, or of a folder's files with their names, or of what the folder was made of."""
     digest = hashlib.sha256()
+    origin = path / ORIGIN
+    if origin.is_file():
+        path = origin
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
             digest.update(f"{file.relative_to(path) if path.is_dir() else ''}\0".encode())

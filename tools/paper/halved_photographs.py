@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from paper.cached_runs import content_of
+from paper.cached_runs import content_of, write_origin
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images, read_bytes, read_image, write_png
 from tim_plugin.utils.resize import bicubic_resize
@@ -42,6 +42,7 @@ def halved(folders: Sequence[Path], work: Path) -> Path:
             rgb = _read_large(path)
             height, width = rgb.shape[-2:]
             write_png(out, bicubic_resize(rgb, (height // 2, width // 2)).clamp(0, 1))
+    write_origin(target, "halved", *folders)
     return target
 
 
@@ -73,6 +74,7 @@ def tiles(folder: Path, target: Path, side: int, every: int = 2) -> Path:
                 y, x, out = top + row * side, left + column * side, target / f"{path.stem}_{row}_{column}.png"
                 if not out.exists():
                     write_png(out, rgb[:, y : y + side, x : x + side])
+    write_origin(target, f"every {every}. tile of {side}x{side}", folder)
     return target
 
 
@@ -98,4 +100,5 @@ def gathered(folders: Sequence[Path], work: Path) -> Path:
     for path in paths:
         if not (target / path.name).exists():
             write_atomically(target / path.name, read_bytes(path))
+    write_origin(target, "gathered", *folders)
     return target
