@@ -18,7 +18,7 @@ from tim_plugin.utils.writing import write_json
 OF_FILES = ("dataroot_gt", "dataroot_lq", "weights", "pretrain_network_g")
 NOT_HASHED = ("name", "logger", "path")  # what changes no weight, but for the path of those to begin with
 RECORD = "options.json"
-ORIGIN = "origin.json"  # in a folder of images that were made of others
+ORIGIN = ".origin.json"  # in a folder of images that were made of others; hidden: it is no image that is left out
 
 
 def trained_checkpoint(
