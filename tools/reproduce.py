@@ -40,6 +40,11 @@ def main() -> None:
         help="table2 to table4: train nothing; the page has the runs that are finished",
     )
     parser.add_argument(
+        "--add",
+        action="store_true",
+        help="table2 to table4: runs that the page has, of another machine for instance, stay; the others are added",
+    )
+    parser.add_argument(
         "--device", default=None, help="cpu, cuda, cuda:1 (default: cuda where there is one; fig1 runs on the CPU)"
     )
     args = parser.parse_args()

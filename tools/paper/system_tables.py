@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from paper.cached_runs import checkpoint_of
 from paper.charts import draw_bars
-from paper.equal_time import Times, equal_time, trained_for
+from paper.equal_time import trained_for
+from paper.page_rows import NONE, PageRows, Row, is_of_now, joined, page_rows, training_times
 from paper.pages import Stale, consistency_of_seeds, folder_of, spread, table, with_other_tasks, write_target
 from paper.row_figures import all_figures, further_tables
 from paper.run_conditions import trained_at
@@ -57,7 +58,6 @@ EQUAL_TIME = """Iterations are such that all are trained for about the time of T
 training seeds. A task's second table has the systems in sizes with which a sample takes about as many multiplications
 as TIM's; what is not TIM or a tower has another width or depth in it than in the first."""
 TRAINING = ("seeds", "iterations", "seconds an iteration", "minutes", "of TIM's time")
-Row = Mapping[str, Any]
 Measured = dict[str, dict[str, Row]]
 
 
@@ -68,17 +68,19 @@ class Chart(NamedTuple):
     value: Callable[[Row], float]
 
 
-def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
+def compare(bench: Workbench, tasks: Sequence[str] = TASKS, had: Mapping[str, PageRows] | None = None) -> Measured:
     """Train what is missing and return each system's row by task and name: figures by seed, and its training.
 
     Args:
         bench: Preset, data, features, machine.
         tasks: Of :data:`TASKS`.
+        had: By task, what a page has already: its runs are neither trained nor measured, and come first.
 
     Raises:
         TimError: The data or the features cannot be read, or only finished runs are wanted and TIM has none.
     """
-    times = {task: _times(bench, task) for task in tasks}
+    had = had or {}
+    times = {task: training_times(bench, task, had.get(task, NONE)) for task in tasks}
     runs = {
         (task, one.name, seed): bench.run(trained_for(bench, one, times[task].iterations[one.name]), seed)
         for seed in bench.preset.seeds
@@ -86,29 +88,25 @@ def compare(bench: Workbench, tasks: Sequence[str] = TASKS) -> Measured:
         for one in bench.preset.systems[task]
         if one.trained
     }
-    paths = bench.checkpoints(runs)
+    known = {run: figures for one in had.values() for run, figures in one.by_run().items()}
+    paths = bench.checkpoints({key: run for key, run in runs.items() if run.name() not in known})
     result: Measured = {task: {} for task in tasks}
     for task in tasks:
-        if not any((task, bench.preset.tim(task).name, seed) in paths for seed in bench.preset.seeds):
-            raise TimError(f"--finished: no run of TIM in {task} is finished; without it they are trained")
         for one in bench.preset.systems[task]:
-            of_seeds = {seed: (task, one.name, seed) for seed in (bench.preset.seeds if one.trained else ())}
-            found = [
-                {**all_figures(bench, one, paths[key]), "seed": seed, "run": runs[key].name()}
-                for seed, key in of_seeds.items()
+            training = times[task].training(one.name) if one.trained else None
+            found = list(had.get(task, NONE).seeds_of(one.name)) if one.trained else []
+            found += [
+                {**all_figures(bench, one, paths[key]), "seed": key[-1], "run": runs[key].name()}
+                for key in ((task, one.name, seed) for seed in bench.preset.seeds)
                 if key in paths
             ]
             if not one.trained:
                 found = [{**all_figures(bench, one, None), "seed": None, "run": None}]
+            elif not found and one == bench.preset.tim(task):
+                raise TimError(f"--finished: no run of TIM in {task} is finished; without it they are trained")
             if found:
-                training = times[task].training(one.name) if one.trained else None
-                result[task][one.name] = {"seeds": found, "training": training}
+                result[task][one.name] = {"seeds": sorted(found, key=lambda row: row["seed"]), "training": training}
     return result
-
-
-def _times(bench: Workbench, task: str) -> Times:
-    systems = {one.name: one for one in bench.preset.systems[task] if one.trained}
-    return equal_time(bench, f"table2_{task}", systems, fixed=not bench.preset.equal_time)
 
 
 def reproduce_table2(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
@@ -181,19 +179,9 @@ def _stale(bench: Workbench) -> Stale:
 
     def stale(task: str, kept: Mapping[str, Row], conditions: Mapping[str, Any]) -> bool:
         systems = {one.name: one for one in bench.preset.systems.get(task, ())}
-        return any(
-            name not in systems or [one["run"] for one in row["seeds"]] != _runs(bench, systems[name], row)
-            for name, row in kept.items()
-        )
+        return any(name not in systems or not is_of_now(bench, systems[name], row) for name, row in kept.items())
 
     return stale
-
-
-def _runs(bench: Workbench, system: System, row: Row) -> list[str | None]:
-    if not system.trained:
-        return [None]
-    trained = trained_for(bench, system, row["training"]["iterations"])
-    return [bench.run(trained, one["seed"]).name() for one in row["seeds"]]
 
 
 def _write(
@@ -205,9 +193,10 @@ def _write(
     cells: Callable[[str, System, Sequence[Row]], list[str] | None],
     chart: Chart,
 ) -> dict[str, Any]:
-    found = compare(bench, tasks)
-    measured = {"tasks": found, "conditions": _conditions(bench, found)}
     folder = folder_of(bench.root, bench.preset.name)
+    had = {task: page_rows(bench, folder, target, task) for task in tasks} if bench.adds else {}
+    found = compare(bench, tasks, had)
+    measured = {"tasks": found, "conditions": _conditions(bench, found, had)}
     content = with_other_tasks(folder, target, measured, TASKS, _stale(bench))
     page, bars = [f"# {title}", *(["", EQUAL_TIME] if bench.preset.equal_time else [])], {}
     for task, rows in content["tasks"].items():
@@ -238,7 +227,8 @@ def _sheet(bench: Workbench, task: str, measured: Mapping[str, Row] | None, path
     if measured is not None:
         runs = {name: row["seeds"][0]["run"] for name, row in measured.items() if row["training"]}
         models = {name: checkpoint_of(bench.root / "experiments" / run) for name, run in runs.items()}
-        draw_systems(bench, task, models, path)
+        if all(one.is_file() for one in models.values()):  # else the picture stays as it was where they were trained
+            draw_systems(bench, task, models, path)
     return ["", f"![Samples]({path.name})", "", *SHEET_ABOUT.splitlines()] if path.is_file() else []
 
 
@@ -255,7 +245,7 @@ def _tables(
     return [*page, *(["", f"Not measured: {'; '.join(missing)}."] if missing else [])]
 
 
-def _conditions(bench: Workbench, found: Measured) -> dict[str, dict[str, Any]]:
+def _conditions(bench: Workbench, found: Measured, had: Mapping[str, PageRows]) -> dict[str, dict[str, Any]]:
     """What stands beside the figures of each task."""
     scale = bench.preset.fwv_scale
     variance = "mean over samples of exp(-d / (2 sigma^2)) times the distance to the mean sample; "
@@ -265,12 +255,22 @@ def _conditions(bench: Workbench, found: Measured) -> dict[str, dict[str, Any]]:
         **set_conditions(bench),
         "faithfulness_weighted_variance": variance,
     }
-    return {
-        task: {
+    result = {}
+    for task, rows in found.items():
+        before = had.get(task, NONE)
+        known = before.by_run()
+        runs = [one["run"] for row in rows.values() for one in row["seeds"] if one["run"] and one["run"] not in known]
+        now = {
             **shared,
-            "training_seeds": ", ".join(map(str, bench.preset.seeds)),
-            "training_time": _times(bench, task).clock,
-            **trained_at(bench.root, [one["run"] for row in rows.values() for one in row["seeds"] if one["run"]]),
+            "training_seeds": ", ".join(map(str, _seeds(bench, rows))),
+            "training_time": training_times(bench, task, before).clock,
+            **trained_at(bench.root, runs),
         }
-        for task, rows in found.items()
-    }
+        result[task] = joined(before.conditions, now)
+    return result
+
+
+def _seeds(bench: Workbench, rows: Mapping[str, Row]) -> list[int]:
+    """Those that were asked for, and those that a page had."""
+    of_rows = {one["seed"] for row in rows.values() if row["training"] for one in row["seeds"]}
+    return sorted({*bench.preset.seeds, *of_rows})

@@ -143,9 +143,11 @@ def _check(args: argparse.Namespace) -> None:
     for name, value in (("--seeds", args.seeds), ("--jobs", args.jobs)):
         if value is not None and value < 1:
             raise TimError(f"{name} {value}: must be 1 or more")
-    if args.finished and not (args.target in TARGETS and TARGETS[args.target].in_part):
-        have = ", ".join(name for name, one in TARGETS.items() if one.in_part)
-        raise TimError(f"--finished: {args.target} needs all of its runs; it goes with {have}")
+    in_part = args.target in TARGETS and TARGETS[args.target].in_part
+    for name, value in (("--finished", args.finished), ("--add", args.add)):
+        if value and not in_part:
+            have = ", ".join(name for name, one in TARGETS.items() if one.in_part)
+            raise TimError(f"{name}: {args.target} needs all of its runs; it goes with {have}")
     if args.data is None and args.target != "fig1":
         raise TimError(f"--data: {args.target} needs a folder of photographs that holds train and val")
     if args.target == "fig1" and args.device is not None and args.device.split(":")[0] != "cpu":
@@ -163,7 +165,8 @@ def _workbench(root: Path, args: argparse.Namespace) -> Workbench:
     if args.seeds is not None:
         preset = dataclasses.replace(preset, seeds=tuple(range(args.seeds)))
     features = args.features or ("random" if preset.halve else "imagenet")
-    return Workbench(root, preset, args.data or Path(), features, choose_device(args.device), args.jobs, args.finished)
+    device = choose_device(args.device)
+    return Workbench(root, preset, args.data or Path(), features, device, args.jobs, args.finished, args.add)
 
 
 def _need(bench: Workbench, targets: Sequence[Target]) -> None:

@@ -60,6 +60,7 @@ class Workbench:
         device: Where.
         jobs: Training runs at a time.
         finished_only: Nothing is trained: what is not there is left out.
+        adds: Runs that a page has already stay on it, and are neither trained nor measured again.
     """
 
     root: Path
@@ -69,6 +70,7 @@ class Workbench:
     device: str | torch.device = "cpu"
     jobs: int = 1
     finished_only: bool = False
+    adds: bool = False
 
     @cached_property
     def weights(self) -> str:

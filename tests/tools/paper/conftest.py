@@ -51,6 +51,7 @@ def arguments():
             "seeds": None,
             "jobs": 1,
             "finished": False,
+            "add": False,
             "name": None,
             "device": "cpu",
         }

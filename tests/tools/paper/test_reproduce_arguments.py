@@ -9,7 +9,8 @@ import torch
 
 from paper import parallel_runs as training
 from paper import targets
-from paper.halved_photographs import gathered, tiles
+from paper.cached_runs import content_of
+from paper.halved_photographs import gathered, halved, tiles
 from paper.presets import SMALL
 from paper.targets import reproduce
 from paper.workbench import Workbench
@@ -106,11 +107,12 @@ def test_figure_1_refuses_a_device_that_it_would_not_use(asked, device):
 
 
 @pytest.mark.parametrize("target", ["table5", "rivals", "all", "weights"])
-def test_finished_goes_with_tables_that_a_part_of_the_runs_make(asked, target):
+@pytest.mark.parametrize("option", ["finished", "add"])
+def test_finished_goes_with_tables_that_a_part_of_the_runs_make(asked, target, option):
     with pytest.raises(
-        TimError, match=f"--finished: {target} needs all of its runs; it goes with table2, table3, table4"
+        TimError, match=f"--{option}: {target} needs all of its runs; it goes with table2, table3, table4"
     ):
-        asked(target=target, finished=True)
+        asked(target=target, **{option: True})
 
 
 def test_weights_have_no_tasks(asked):
@@ -187,7 +189,7 @@ def test_folders_are_gathered_into_one(tmp_path):
             write_png(tmp_path / folder / name, torch.rand(3, 4, 4))
     folders = [tmp_path / "a", tmp_path / "b"]
     target = gathered(folders, tmp_path / "work")
-    written = {path.name: path.read_bytes() for path in target.iterdir()}
+    written = {path.name: path.read_bytes() for path in list_images(target)}
     assert written == {path.name: path.read_bytes() for folder in folders for path in folder.iterdir()}
     assert gathered(folders, tmp_path / "work") == target
     write_png(tmp_path / "b" / "2.png", torch.rand(3, 4, 4))
@@ -202,3 +204,18 @@ def test_tiles_cover_the_middle(tmp_path):
     names = [path.name for path in list_images(tmp_path / "out")]
     assert names == ["a_0_0.png", "a_1_1.png"]
     assert torch.allclose(read_image(tmp_path / "out" / "a_1_1.png").rgb, image[:, 67:131, 70:134])
+
+
+def test_what_was_made_of_the_same_images_counts_as_the_same(tmp_path):
+    for side in ("a", "b"):
+        write_png(tmp_path / "in" / f"{side}.png", torch.rand(3, 128, 130))
+    made = [halved([tmp_path / "in"], tmp_path / one) for one in ("here", "there")]
+    write_png(made[1] / "a.png", read_image(made[1] / "a.png").rgb.flip(-1))  # as another machine rounds it
+    cut = [tiles(folder, tmp_path / f"tiles_{index}", 32) for index, folder in enumerate(made)]
+    assert content_of(made[0]) == content_of(made[1]) and content_of(cut[0]) == content_of(cut[1])
+    all_of_them = tiles(made[0], tmp_path / "all", 32, 1)
+    assert content_of(all_of_them) != content_of(cut[0]) and len(list_images(all_of_them)) == 8
+    tiles(made[0], cut[1], 32, 1)  # into the same folder
+    assert content_of(cut[1]) not in (content_of(cut[0]), content_of(all_of_them))
+    write_png(tmp_path / "in" / "c.png", torch.rand(3, 128, 130))
+    assert content_of(halved([tmp_path / "in"], tmp_path / "here")) != content_of(made[0])

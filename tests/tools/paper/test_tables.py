@@ -14,6 +14,7 @@ import torch
 from paper import ablation, equal_time, networks
 from paper import parallel_runs as training
 from paper import system_tables as comparison
+from paper.page_rows import NONE, page_rows
 from paper.presets import ABLATIONS, SMALL
 from paper.sample_figures import reproduce_samples
 from tim_plugin.utils.errors import TimError
@@ -93,17 +94,30 @@ def test_tables_2_to_4(bench, monkeypatch):
     of_tim = dataclasses.replace(bench, finished_only=True, preset=dataclasses.replace(bench.preset, seeds=(0, 1)))
     runs = bench.root / "experiments"
     for unfinished in runs.glob("reproduce_cimle_*/options.json"):
-        unfinished.unlink()
+        unfinished.rename(unfinished.with_suffix(".kept"))
     drawn = read_image(sheet).rgb.shape[1]
     part = comparison.reproduce_table2(of_tim, ["sr16x"])["tasks"]["sr16x"]
     assert part == {name: row for name, row in rows.items() if not name.startswith("cIMLE")}
     assert read_image(sheet).rgb.shape[1] < drawn  # two systems fewer
     assert "Not measured: cIMLE; cIMLE, width 10." in (folder / "table2.md").read_text()
-    for unfinished in runs.glob("reproduce_small_*/options.json"):
+    for unfinished in runs.glob("*/options.json"):
         unfinished.rename(unfinished.with_suffix(".kept"))
+    for finished in runs.glob("reproduce_cimle_*/options.kept"):  # on another machine, which has these alone
+        finished.rename(finished.with_suffix(".json"))
+        (finished.parent / "machine.json").write_text('{"commit": "theirs", "hardware": "another"}')
+    added = comparison.reproduce_table2(dataclasses.replace(of_tim, adds=True), ["sr16x"])
+    assert added["tasks"]["sr16x"] == rows and list(added["tasks"]["sr16x"]) == list(rows)
+    commits = content["conditions"]["sr16x"]["training_commit"]
+    assert added["conditions"]["sr16x"]["training_commit"] == f"{commits}; theirs"
+    other_options = dataclasses.replace(
+        of_tim.preset.tim("sr16x"), overrides={**of_tim.preset.tim("sr16x").overrides, "train:ema_decay": 0.5}
+    )
+    systems = {"sr16x": (other_options, *of_tim.preset.systems["sr16x"][1:])}
+    other = dataclasses.replace(of_tim, adds=True, preset=dataclasses.replace(of_tim.preset, systems=systems))
+    assert page_rows(other, folder, "table2", "sr16x") == NONE
     with pytest.raises(TimError, match="--finished: no run of TIM in sr16x is finished"):
         comparison.compare(of_tim, ["sr16x"])
-    for unfinished in runs.glob("reproduce_small_*/options.kept"):
+    for unfinished in runs.glob("*/options.kept"):
         unfinished.rename(unfinished.with_suffix(".json"))
     # Figures of another checkpoint than the one on disk are never taken.
     checkpoint = next((bench.root / "experiments").glob("reproduce_small_sr16x_*/models/net_g_latest.pth"))
