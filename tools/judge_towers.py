@@ -43,6 +43,8 @@ def judge_or_print(args: argparse.Namespace, judged: list[str]) -> None:
     for name in args.name:
         if name not in judged:
             raise TimError(f"--name {name}: is no tower that is judged: {did_you_mean(name, judged)}")
+    if args.temperatures is not None and args.beside is not None:
+        raise TimError("--beside: --temperatures compares a tower with itself: leave one of them out")
     data, device = args.data.expanduser(), choose_device(args.device)
     if args.temperatures is None:
         judge_towers(ROOT, data, args.name, args.beside, device)

@@ -25,7 +25,7 @@ from towers.recipes import TOWERS
 
 TARGET, FLOOR = "judged", "real images"
 ABOUT = f"""By EfficientNet-Lite0's features, which no tower was trained by, on the middle 128x128 pixels of
-photographs that were held out. Distances are to the ground truth, squared differences of five of its maps; nearer: the
+photographs that were held out, or on whole street scenes. Distances are to the ground truth, squared differences of five of its maps; nearer: the
 share of inputs whose first {SEVERAL} samples are nearer in mean than what is had without a network. {NUM_SAMPLES}
 samples of each of {INPUTS} inputs, evenly spread; for a true posterior the spread over the error is 1 and the coverage
 of the 90 % interval 90 %; both in pixels, and in those maps. Sets: {SEVERAL} samples of each input against all ground
@@ -87,7 +87,7 @@ def _show(
 
 def judged_key(judge: Judge, section: Mapping[str, Any]) -> dict[str, Any]:
     """What figures are kept under, beside what is judged."""
-    dataset = {**section, "dataroot_gt": content_of(Path(section["dataroot_gt"]))}
+    dataset = {key: content_of(Path(value)) if key.startswith("dataroot_") else value for key, value in section.items()}
     measured = [*METRICS, *SETS, INPUTS, NUM_SAMPLES, SEVERAL, __version__]
     return {"judge": judge.extractor.digest, "dataset": dataset, "measured": measured}
 

@@ -117,11 +117,21 @@ def test_the_gallery_shows_the_middle_the_best_and_the_worst():
     assert gallery.chosen(compared[:1]) == [("typical", 0)]
 
 
-def test_the_command_refuses_a_tower_that_is_not_judged(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["judge_towers.py", "--name", "mnist-pca", "--data", "x"])
+@pytest.mark.parametrize(
+    "given, says",
+    [
+        (["--name", "mnist-pca"], "--name mnist-pca: is no tower that is judged"),
+        (
+            ["--name", "flowers-sr8x", "--temperatures", "1", "--beside", "old.safetensors"],
+            "--beside: --temperatures compares a tower with itself: leave one of them out",
+        ),
+    ],
+)
+def test_the_command_refuses(given, says, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["judge_towers.py", *given, "--data", "x"])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / "tools" / "judge_towers.py"), run_name="__main__")
-    assert end.value.code == 2 and "--name mnist-pca: is no tower that is judged" in capsys.readouterr().err
+    assert end.value.code == 2 and says in capsys.readouterr().err
 
 
 def test_a_decompression_tower_is_judged_at_each_quality(judge, photos, tiny_network, monkeypatch):
