@@ -25,10 +25,11 @@ from towers.recipes import TOWERS
 
 TARGET, FLOOR = "judged", "real images"
 ABOUT = f"""By EfficientNet-Lite0's features, which no tower was trained by, on the middle 128x128 pixels of
-photographs that were held out, or on whole street scenes. Distances are to the ground truth, squared differences of five of its maps; nearer: the
-share of inputs whose first {SEVERAL} samples are nearer in mean than what is had without a network. {NUM_SAMPLES}
-samples of each of {INPUTS} inputs, evenly spread; for a true posterior the spread over the error is 1 and the coverage
-of the 90 % interval 90 %; both in pixels, and in those maps. Sets: {SEVERAL} samples of each input against all ground
+photographs that were held out, or on whole street scenes. Distances are to the ground truth, squared differences of
+five of its maps; nearer: the share of inputs whose first {SEVERAL} samples are nearer in mean than what is had without
+a network. {NUM_SAMPLES} samples of each of {INPUTS} inputs, evenly spread; for a true posterior the spread over the
+error is 1 and the coverage of the 90 % interval 90 %; both in pixels, and in those maps. Sets: {SEVERAL} samples of
+each input against all ground
 truths; floors are of real images of the same kind from the training set."""
 
 HEADER = [
