@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from demos.digits_demo import digit_data
-from demos.layouts_demo import layout_data
+from demos.layouts_demo import PARTS, layout_data
 from paper.halved_photographs import gathered, halved
 
 Data = Callable[[Path, Path], dict[str, Any]]
@@ -17,8 +17,12 @@ JUDGED_PX = 128
 
 def _bsds500(data: Path, *phases: str) -> list[Path]:
     """Return folders of BSDS500; the data's folder holds it as ``bsds500``, or is it."""
-    held = data.expanduser() / "bsds500"
-    return [(held if held.is_dir() else data) / phase for phase in phases]
+    return [_within(data, "bsds500") / phase for phase in phases]
+
+
+def _within(data: Path, name: str) -> Path:
+    held = data.expanduser() / name
+    return held if held.is_dir() else data
 
 
 def photographs_to_train_on(root: Path, data: Path) -> dict[str, Any]:
@@ -75,17 +79,26 @@ def _training_only(overrides: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in overrides.items() if not key.startswith("datasets:val")}
 
 
+def camvid(data: Path) -> Path:
+    """Return CamVid's folder; the data's folder holds it as ``camvid``, or is it."""
+    return _within(data, "camvid")
+
+
 def layout_training(root: Path, data: Path) -> dict[str, Any]:
     """Return the options that name CamVid's frames and label maps."""
-    return _training_only(layout_data(root, data))
+    return _training_only(layout_data(root, camvid(data)))
 
 
-def layout_held_out(root: Path, data: Path) -> dict[str, Any]:
-    """Return the data set of CamVid's frames that are measured."""
-    found = layout_data(root, data)
-    images, labels = (found[f"datasets:val:dataroot_{key}"] for key in ("gt", "lq"))
-    size = {"gt_size": [96, 128], "resize": "whole"}
-    return _section("layouts", 1, dataroot_gt=images, dataroot_lq=labels, palette="camvid", void="channel", **size)
+def layouts_of(phase: str) -> Data:
+    """CamVid's frames of ``train`` or ``val``."""
+
+    def section(root: Path, data: Path) -> dict[str, Any]:
+        pairs = camvid(data) / phase
+        images, labels = (str(pairs / part) for part in PARTS)
+        size = {"gt_size": [144, 192], "resize": "whole"}
+        return _section("layouts", 1, dataroot_gt=images, dataroot_lq=labels, palette="camvid", void="channel", **size)
+
+    return section
 
 
 def digits_training(root: Path, data: Path) -> dict[str, Any]:
