@@ -271,8 +271,8 @@ TOWERS = {
         teacher="vgg16",
         goes_on_from="a7dbfa4",
         judged_on={"CamVid": (layouts_of("val"), layouts_of("train"))},
-        looks="A street as at dusk that one believes at a glance, in another light in each sample, with walls, trees, a "
-        "car and people where the map has them; on a second look walls have no windows but fine strokes, and leaves are "
-        "a mesh.",
+        looks="A street as at dusk that one believes at a glance, in another light in each sample, with walls, trees, "
+        "a car and people where the map has them; on a second look walls have no windows but fine strokes, and leaves "
+        "are a mesh.",
     ),
 }
