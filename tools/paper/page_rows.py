@@ -12,6 +12,11 @@ from paper.systems import System
 from paper.workbench import Workbench
 
 Row = Mapping[str, Any]
+NEEDED = {
+    "sets",
+    "floor",
+    "cost",
+}  # of a row that seeds of now can be added to; pages of before these figures have none
 JOINED = ("commit", "hardware", "versions", "training_commit", "training_hardware")
 JOINED += ("measuring_commit", "measuring_hardware", "training_time")
 
@@ -54,7 +59,9 @@ def page_rows(bench: Workbench, folder: Path, target: str, task: str) -> PageRow
     rows = {
         name: row
         for name, row in page["tasks"].get(task, {}).items()
-        if name in systems and is_of_now(bench, systems[name], row)
+        if name in systems
+        and all(NEEDED <= one.keys() for one in row["seeds"])
+        and is_of_now(bench, systems[name], row)
     }
     return PageRows(rows, page["conditions"][task]) if bench.preset.tim(task).name in rows else NONE
 
