@@ -262,7 +262,7 @@ def _conditions(bench: Workbench, found: Measured, had: Mapping[str, PageRows]) 
         runs = [one["run"] for row in rows.values() for one in row["seeds"] if one["run"] and one["run"] not in known]
         now = {
             **shared,
-            "training_seeds": ", ".join(map(str, _seeds(bench, rows))),
+            "training_seeds": ", ".join(map(str, _seeds(rows))),
             "training_time": training_times(bench, task, before).clock,
             **trained_at(bench.root, runs),
         }
@@ -270,7 +270,6 @@ def _conditions(bench: Workbench, found: Measured, had: Mapping[str, PageRows]) 
     return result
 
 
-def _seeds(bench: Workbench, rows: Mapping[str, Row]) -> list[int]:
-    """Those that were asked for, and those that a page had."""
-    of_rows = {one["seed"] for row in rows.values() if row["training"] for one in row["seeds"]}
-    return sorted({*bench.preset.seeds, *of_rows})
+def _seeds(rows: Mapping[str, Row]) -> list[int]:
+    """Those of any row, which may be fewer or more than were asked for."""
+    return sorted({one["seed"] for row in rows.values() if row["training"] for one in row["seeds"]})

@@ -98,6 +98,7 @@ def test_tables_2_to_4(bench, monkeypatch):
     drawn = read_image(sheet).rgb.shape[1]
     part = comparison.reproduce_table2(of_tim, ["sr16x"])["tasks"]["sr16x"]
     assert part == {name: row for name, row in rows.items() if not name.startswith("cIMLE")}
+    assert "- training seeds: 0\n" in (folder / "table2.md").read_text()  # of which there are runs, not 0 and 1
     assert read_image(sheet).rgb.shape[1] < drawn  # two systems fewer
     assert "Not measured: cIMLE; cIMLE, width 10." in (folder / "table2.md").read_text()
     for unfinished in runs.glob("*/options.json"):
