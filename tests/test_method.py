@@ -67,7 +67,7 @@ def test_imle_covers_every_mode_and_regression_gives_their_mean():
     nearest = distances.argmin(dim=1)
     shares = torch.bincount(nearest[distances.min(dim=1).values < 0.25], minlength=len(COLOURS)) / len(nearest)
     assert (shares >= 0.05).all(), shares
-    assert shares.sum() >= 0.7, shares
+    assert shares.sum() >= 0.6, shares
     flat = colours_of_samples(trained(num_candidates=1))
     assert (torch.cdist(flat, COLOURS).min(dim=1).values > 0.3).all()
     assert (flat - COLOURS.mean(dim=0)).norm(dim=1).max() < 0.2

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from support.command_lines import run_program
+from support.processor import IS_INTEL
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.degradations.lightness import Lightness
@@ -45,11 +46,12 @@ def probe() -> Tensor:
     weight.requires_grad_()
     out = F.instance_norm(F.conv2d(image, weight, padding=1))
     out.square().mean().backward()
-    return torch.cat([out.detach().flatten(), weight.grad.flatten()])
+    marker = torch.ones(int(IS_INTEL))  # its matrix products differ where convolutions do not
+    return torch.cat([out.detach().flatten(), weight.grad.flatten(), marker])
 
 
-def compare(name: str, found: dict[str, Tensor]) -> None:
-    """Compare with what is recorded, or record it."""
+def compare(name: str, found: dict[str, Tensor], atol: float = 1e-4) -> None:
+    """Compare with what is recorded, or record it; ``atol`` is for processors that add up otherwise."""
     found = {key: value.detach().contiguous().clone() for key, value in found.items()} | {"probe": probe()}
     path = RECORDED / f"{name}.safetensors"
     if os.environ.get("RECORD_UNCHANGED"):
@@ -58,14 +60,14 @@ def compare(name: str, found: dict[str, Tensor]) -> None:
         return
     recorded = load_file(path)
     assert recorded.keys() == found.keys()
-    to_the_bit = torch.equal(recorded["probe"], found["probe"])
+    to_the_bit = torch.equal(recorded.pop("probe"), found.pop("probe"))
     for key, value in recorded.items():
         if to_the_bit and key == "figures":  # in double precision, by libraries that choose their own vectors
             torch.testing.assert_close(found[key], value, rtol=1e-12, atol=0)
         elif to_the_bit:
             assert torch.equal(found[key], value), key
         elif value.is_floating_point():
-            torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(found[key], value, rtol=1e-3, atol=atol)
         else:  # 8-bit pixels
             assert (found[key].int() - value.int()).abs().max() <= 1, key
 
@@ -159,7 +161,8 @@ def test_trained_weights_and_validation(file, photos, tmp_path):
     assert pictures
     pixels = torch.stack([torch.from_numpy(cv2.imread(str(path))) for path in pictures])
     weights = {key: torch.cat([one.flatten() for one in checkpoint[key].values()]) for key in ("params", "params_ema")}
-    compare(f"training_{file.removesuffix('_variant')}", {**weights, "losses": logged, "validation": pixels})
+    name, found = f"training_{file.removesuffix('_variant')}", {**weights, "losses": logged, "validation": pixels}
+    compare(name, found, atol=5e-3)  # of seven of Adam's steps of 0.001, whose first ones have the sign alone
 
 
 def test_figures_of_evaluate(photos, tmp_path):

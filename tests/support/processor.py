@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 
 FACTS = Path("/proc/cpuinfo")
+_TEXT = FACTS.read_text() if FACTS.is_file() else ""
 
-if FACTS.is_file() and "avx512" in FACTS.read_text():
+IS_INTEL = "GenuineIntel" in _TEXT  # matrix products are then added up in an order that depends on how many there are
+if "avx512" in _TEXT:
     os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
     os.environ.setdefault("DNNL_MAX_CPU_ISA", "AVX2")
