@@ -38,6 +38,7 @@ def trained(num_candidates):
         mapping_init="he",
     )
     optimizer = torch.optim.Adam(tower.parameters(), lr=5e-3)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)  # else shares depend on where it stops
     generator, distance = torch.Generator().manual_seed(0), PixelDistance()
     for _ in range(STEPS):
         lq, gt = problem(generator)
@@ -53,6 +54,7 @@ def trained(num_candidates):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        falling.step()
     return tower.eval()
 
 
@@ -67,7 +69,7 @@ def test_imle_covers_every_mode_and_regression_gives_their_mean():
     nearest = distances.argmin(dim=1)
     shares = torch.bincount(nearest[distances.min(dim=1).values < 0.25], minlength=len(COLOURS)) / len(nearest)
     assert (shares >= 0.05).all(), shares
-    assert shares.sum() >= 0.6, shares
+    assert shares.sum() >= 0.7, shares
     flat = colours_of_samples(trained(num_candidates=1))
     assert (torch.cdist(flat, COLOURS).min(dim=1).values > 0.3).all()
     assert (flat - COLOURS.mean(dim=0)).norm(dim=1).max() < 0.2
