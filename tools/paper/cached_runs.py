@@ -118,8 +118,8 @@ def _by_content(options: Any) -> Any:
 def write_origin(folder: Path, made: str, *of: Path) -> None:
     """Note what a folder's images were made of, beside what is noted of others that were put into the same folder.
 
-    Two machines may round a pixel of 10 million otherwise, or compress it so: what was made of the same images in the
-    same way counts as the same (:func:`content_of`), so that a run has the same name on each of them.
+    Two machines may round a pixel otherwise, or compress it so: what was made of the same images in the same way counts
+    as the same (:func:`content_of`), so that a run has the same name on each of them.
 
     Args:
         folder: Of the images that were made.
@@ -133,15 +133,14 @@ def write_origin(folder: Path, made: str, *of: Path) -> None:
 
 
 def content_of(path: Path) -> str:
-    """Return a digest of a file, or of a folder's files with their names, or of what the folder was made of."""
+    """Return a digest of a file, or of a folder's files with their names; of one with a note, of names and note."""
     digest = hashlib.sha256()
-    origin = path / ORIGIN
-    if origin.is_file():
-        path = origin
+    made = (path / ORIGIN).is_file()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
             digest.update(f"{file.relative_to(path) if path.is_dir() else ''}\0".encode())
-            digest.update(file.read_bytes())
+            if not made or file.name == ORIGIN:
+                digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -94,7 +94,7 @@ def compare(bench: Workbench, tasks: Sequence[str] = TASKS, had: Mapping[str, Pa
     for task in tasks:
         for one in bench.preset.systems[task]:
             training = times[task].training(one.name) if one.trained else None
-            found = list(had.get(task, NONE).seeds_of(one.name)) if one.trained else []
+            found = list(had.get(task, NONE).seeds_of(one.name))
             found += [
                 {**all_figures(bench, one, paths[key]), "seed": key[-1], "run": runs[key].name()}
                 for key in ((task, one.name, seed) for seed in bench.preset.seeds)

@@ -79,21 +79,21 @@ def _training_only(overrides: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in overrides.items() if not key.startswith("datasets:val")}
 
 
-def camvid(data: Path) -> Path:
+def _camvid(data: Path) -> Path:
     """Return CamVid's folder; the data's folder holds it as ``camvid``, or is it."""
     return _within(data, "camvid")
 
 
 def layout_training(root: Path, data: Path) -> dict[str, Any]:
     """Return the options that name CamVid's frames and label maps."""
-    return _training_only(layout_data(root, camvid(data)))
+    return _training_only(layout_data(root, _camvid(data)))
 
 
 def layouts_of(phase: str) -> Data:
     """CamVid's frames of ``train`` or ``val``."""
 
     def section(root: Path, data: Path) -> dict[str, Any]:
-        pairs = camvid(data) / phase
+        pairs = _camvid(data) / phase
         images, labels = (str(pairs / part) for part in PARTS)
         size = {"gt_size": [144, 192], "resize": "whole"}
         return _section("layouts", 1, dataroot_gt=images, dataroot_lq=labels, palette="camvid", void="channel", **size)

@@ -29,8 +29,7 @@ photographs that were held out, or on whole street scenes. Distances are to the 
 five of its maps; nearer: the share of inputs whose first {SEVERAL} samples are nearer in mean than what is had without
 a network. {NUM_SAMPLES} samples of each of {INPUTS} inputs, evenly spread; for a true posterior the spread over the
 error is 1 and the coverage of the 90 % interval 90 %; both in pixels, and in those maps. Sets: {SEVERAL} samples of
-each input against all ground
-truths; floors are of real images of the same kind from the training set."""
+each input against all ground truths; floors are of real images of the same kind from the training set."""
 
 HEADER = [
     *("", "parameters", "mean distance", f"best of {SEVERAL}", f"best of {NUM_SAMPLES}", "diversity", "nearer"),
