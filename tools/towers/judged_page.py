@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ HEADER = [
     *("energy score: pixels, features", "spread over error", "coverage of 90 %", "consistency: mean, worst"),
     *("frechet_efficientnet", "kid_efficientnet", "recall, coverage of the set"),
 ]
+GLANCE = [
+    *("", "held out", "mean distance", f"best of {SEVERAL}", "nearer", "frechet_efficientnet"),
+    "coverage of 90 % of features",
+]
+GLANCE_ABOUT = "Of each tower, with the one that it replaced (before) and what is had without a network (without):"
 BLANK = ["-"] * 8  # of what has no samples: between its mean distance and its sets
 
 
@@ -113,9 +118,10 @@ def _kept_floor(root: Path, judge: Judge, section: Mapping[str, Any], others: Ma
 
 
 def _page(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    lines = ["# The towers by an independent judge", "", ABOUT]
+    lines = ["# The towers by an independent judge", "", ABOUT, "", "## At a glance", "", GLANCE_ABOUT]
+    lines += ["", *table(GLANCE, [_glance(what, found) for what, found in rows.items()])]
     for what, found in rows.items():
-        shown = {label: one for label, one in found.items() if label != FLOOR}
+        shown = _towers(found)
         body = [[f"`{label}`", *cells(one)] for label, one in shown.items()]
         body.append(["without a network", *cells_of_trivial(next(iter(shown.values())))])
         body.append([FLOOR, "-", "-", *BLANK, *_of_sets(found[FLOOR])])
@@ -124,6 +130,34 @@ def _page(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
         at = {label: one["qualities"] for label, one in shown.items() if "qualities" in one}
         lines += quality_lines(at) if at else []
     return lines
+
+
+def _towers(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A held-out set's figures of towers: of the package's first."""
+    return {label: one for label, one in found.items() if label != FLOOR}
+
+
+def _glance(what: str, found: Mapping[str, Any]) -> list[str]:
+    """A row of the table below :data:`GLANCE`: a tower's figures on one of its sets, each beside what it is to beat."""
+    named = list(zip(("", " (before)"), _towers(found).values(), strict=False))
+    trivial, floor = named[0][1]["trivial"], found[FLOOR]
+
+    def figure(value: Callable[[Mapping[str, Any]], str], *others: str) -> str:
+        return ", ".join([*(value(one) + label for label, one in named), *others])
+
+    return [
+        f"`{next(iter(found))}`",
+        what.split(", ")[-1],
+        figure(lambda one: f"{one['lpips']['best_of_curve'][0]:.2f}", f"{trivial['distance']:.2f} (without)"),
+        figure(lambda one: f"{one['lpips']['best_of_curve'][SEVERAL - 1]:.2f}"),
+        figure(lambda one: f"{one['nearer_than_trivial']:.0%}"),
+        figure(
+            lambda one: f"{one['sets']['frechet_efficientnet']:.0f}",
+            f"{trivial['sets']['frechet_efficientnet']:.0f} (without)",
+            f"{floor['frechet_efficientnet']:.0f} ({FLOOR})",
+        ),
+        figure(lambda one: f"{one['coverage']['features']['90%']:.0%}"),
+    ]
 
 
 def cells(one: Mapping[str, Any]) -> list[str]:

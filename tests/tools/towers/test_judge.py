@@ -83,6 +83,9 @@ def test_a_tower_is_judged_beside_another(tmp_path, data, tiny_network, monkeypa
     assert sheet.shape[-2] > 2 * 128
     page = (tmp_path / "docs" / "models" / "judged.md").read_text()
     assert "## sr8x, flowers: 8 images" in page and "| `flowers-sr8x, before` |" in page and "- judge: Eff" in page
+    glance = next(line for line in page.splitlines() if line.startswith("| `flowers-sr8x` | flowers |"))
+    assert f"| {curve[0]:.2f}, {before['lpips']['best_of_curve'][0]:.2f} (before), " in glance
+    assert glance.split(" | ")[5].endswith(f"(without), {floor['frechet_efficientnet']:.0f} (real images)")
 
     monkeypatch.setattr(judging.Judge, "tower", None)  # is not asked again
     path = tmp_path / "docs" / "models" / "judged.json"
