@@ -139,7 +139,8 @@ def measure(
         consistency with the input its mean and the worst sample's.
     """
     trained_by = dict(trained.opt["train"]["perceptual_opt"])
-    trained_by.pop("soften", None)  # figures are in the distance itself, which other towers are measured by
+    for key in ("soften", "pixels"):  # figures are in the distance itself, which other towers are measured by
+        trained_by.pop(key, None)
     distance: DistanceLike = build_loss(trained_by).distance
     section = {**trained.opt["datasets"]["val"], "phase": "val", "scale": trained.opt["scale"]}
     inputs: list[float] = []
