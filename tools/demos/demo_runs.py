@@ -23,6 +23,7 @@ from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.resize import bicubic_resize
 
 AVERAGED_ITERS = 10
+OF_TRAINING = ("soften", "pixels")  # left out of the distance of figures, which compares with other towers'
 OnImage = Callable[[SampledImage, Row], None]
 
 
@@ -138,10 +139,8 @@ def measure(
         ``input_distance`` is that of the input itself (enlarged bicubically); ``agreement`` holds for each measure of
         consistency with the input its mean and the worst sample's.
     """
-    trained_by = dict(trained.opt["train"]["perceptual_opt"])
-    for key in ("soften", "pixels"):  # figures are in the distance itself, which other towers are measured by
-        trained_by.pop(key, None)
-    distance: DistanceLike = build_loss(trained_by).distance
+    trained_by = trained.opt["train"]["perceptual_opt"].items()
+    distance: DistanceLike = build_loss({key: value for key, value in trained_by if key not in OF_TRAINING}).distance
     section = {**trained.opt["datasets"]["val"], "phase": "val", "scale": trained.opt["scale"]}
     inputs: list[float] = []
 
