@@ -36,7 +36,7 @@ from tim_plugin.utils.images import read_image
 ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT / "tests" / "unchanged"
 SIZES = {"num_levels": 4, "trunk_channels": 4, "growth_channels": 4, "num_blocks": 1, "noise_channels": 2}
-SIZES |= {"style_dim": 4, "mapping_width": 8, "mapping_layers": 2}
+SIZES |= {"style_dim": 4, "mapping_width": 8, "mapping_layers": 2, "feature_scale": 0.1}  # as recorded
 BUNDLED = {"backbone": "tim_small", "weights": "bundled", "calibration": "bundled"}
 
 
