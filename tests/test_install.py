@@ -22,6 +22,7 @@ import pytest
 
 import build_basicsr_wheel as basicsr_wheel
 from tim_plugin.degradations.jpeg import Jpeg
+from tim_plugin.inference.towers import towers
 from tim_plugin.utils.images import read_image
 
 URL = "https://example.org/tim_plugin"  # of setup.py
@@ -263,3 +264,15 @@ def test_basicsr_s_niqe_needs_no_old_name_of_scipy():
 def test_basicsr_compares_versions_without_distutils():
     code = "import sys; sys.modules['distutils'] = None; import tim_plugin, basicsr.archs.arch_util; print('fine')"
     assert run_here(code) == "fine"
+
+
+@pytest.mark.skipif(shutil.which("sed") is None, reason="sed is not installed")
+def test_the_check_of_an_installation_has_an_input_for_each_tower():
+    script = (ROOT / "tools" / "check_install.sh").read_text()
+    expression = re.search(r"sed '([^']+)'\)\"\.\*", script)[1]
+    made = set(re.findall(r'save\("(\w+)\.', script))
+    for tower in towers():
+        kind = subprocess.run(
+            ["sed", expression], input=tower, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        assert kind in made, tower

@@ -154,3 +154,12 @@ def test_wrong_options_are_named(arguments, message):
 def test_palettes_are_looked_up_by_name():
     assert get_palette("gta").classes == get_palette("cityscapes").classes
     assert get_palette("camvid").void == 11 and get_palette("indices", 3).void is None
+
+
+def test_a_checkpoint_that_read_its_cells_otherwise_is_refused():
+    stored = {"type": "labels", "palette": "camvid", "cells": "nearest"}
+    Labels("camvid", cells="nearest").require_same(stored, "net.pth")
+    Labels("camvid").require_same({"type": "labels", "palette": "camvid"}, "net.pth")
+    Labels("camvid", cells="nearest").require_same({}, "net.pth")  # says nothing
+    with pytest.raises(TimError, match="net.pth: was trained with cells 'nearest' .*: use cells: nearest there"):
+        Labels("camvid").require_same(stored, "net.pth")

@@ -14,6 +14,10 @@ import pytest
 from tests.docs.pages import DOCS, ROOT, blocks, commands, pages
 from tim_plugin.cli.main import main
 from tim_plugin.inference.engines import is_installed
+from tim_plugin.options.option_file import read_option_file, set_option
+from tim_plugin.utils.checkpoints import network_of, plain, require_same_network
+from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.tensor_files import shapes_of
 
 PAGES = pages()
 WITH_PYTHON = [path for path in PAGES if blocks(path.read_text(), "python")]
@@ -113,3 +117,34 @@ def test_the_readme_is_short():
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_code_blocks_end(path):
     assert len(re.findall("^```", path.read_text(), re.MULTILINE)) % 2 == 0
+
+
+def networks_that_are_tested():
+    """The words of each command that tests a training's checkpoint, by the name of the training."""
+    found = {}
+    for program, *words in (command for page in PAGES for command in commands(page.read_text())):
+        trained = [word for word in words if word.startswith("path:pretrain_network_g=experiments/")]
+        if program == "tools/test.py" and trained:
+            found[trained[0].split("/")[1]] = words
+    return found
+
+
+WITHOUT_TEST_FILE = sorted(
+    path for path in (ROOT / "options").glob("train_tim_*.yml") if not path.with_name(f"test{path.name[5:]}").exists()
+)
+
+
+@pytest.mark.parametrize("path", WITHOUT_TEST_FILE, ids=name_of)
+def test_what_was_trained_is_tested_with_its_own_network(path):
+    """The guide says how, where an option file for training has none for testing beside it."""
+    trained = read_option_file(path)
+    words = networks_that_are_tested()[trained["name"]]
+    opt = read_option_file(ROOT / words[words.index("-opt") + 1])
+    for entry in words[words.index("--force_yml") + 1 :]:
+        set_option(opt, entry)
+    checkpoint = {"network_g": plain(trained["network_g"])}
+    ours, theirs = (network_of(plain(one["network_g"]), without_weights=True) for one in (opt, trained))
+    assert shapes_of(ours.state_dict()) == shapes_of(theirs.state_dict())
+    assert require_same_network(ours, checkpoint, "net.pth") == []
+    with pytest.raises(TimError):
+        require_same_network(ours, {"network_g": checkpoint["network_g"] | {"feature_scale": 0.5}}, "net.pth")

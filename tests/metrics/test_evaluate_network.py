@@ -46,7 +46,18 @@ def test_an_override_of_the_network_is_applied_and_printed(evaluate, capsys):
     projected = evaluate("network_g:consistency=project")
     assert plain["figures"]["lr_psnr"]["worst"] < 40 < projected["figures"]["lr_psnr"]["worst"]
     assert projected["conditions"]["forced"] == "network_g:consistency=project"
-    assert "forced: network_g:consistency=project" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "forced: network_g:consistency=project" in said.out
+    assert "note: network_g: consistency is 'project', and net.pth was trained with 'off'" in said.err
+
+
+def test_a_network_by_which_the_weights_mean_something_else_is_refused(evaluate):
+    with pytest.raises(
+        TimError, match="image_below is 'signed', and net.pth was trained with 'unit': use the network_g"
+    ):
+        evaluate("network_g:image_below=signed")
+    figures = evaluate("network_g:image_below=signed", "path:strict_load_g=false")["figures"]
+    assert figures["lr_psnr"] != evaluate()["figures"]["lr_psnr"]
 
 
 def test_an_image_that_cannot_be_read_is_left_out_by_name(evaluate, partly_damaged, tmp_path, capsys):

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from basicsr.utils import get_root_logger
 
 from support.tiny_runs import build, same, train, weights
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
@@ -62,6 +63,44 @@ def test_a_mismatch_names_the_first_keys_and_leaves_the_weights(options, tmp_pat
         assert part in str(caught.value)
     assert same(before, weights(model.net_g))
     model.load_network(model.net_g, str(tmp_path / "other.pth"), strict=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "other", "was"),
+    [("feature_scale", 0.5, "0.1"), ("image_below", "signed", "'unit'"), ("normalise", False, "True")],
+)
+def test_weights_that_would_mean_something_else_are_refused(options, tmp_path, option, other, was):
+    first = build(options())
+    torch.nn.init.ones_(first.net_g.levels[0].conv_first.bias)
+    first.save(0, 2)
+    opt, path = options(), str(tmp_path / "models" / "net_g_2.pth")
+    opt["network_g"][option] = other
+    model = build(opt)
+    before = copy.deepcopy(weights(model.net_g))
+    message = f"network_g: {option} is {other!r}, and .*net_g_2.pth was trained with {was}: use the network_g that it"
+    with pytest.raises(TimError, match=message):
+        model.load_network(model.net_g, path)
+    assert same(before, weights(model.net_g))
+    model.load_network(model.net_g, path, strict=False)
+    assert same(weights(first.net_g), weights(model.net_g))
+
+
+def test_another_consistency_is_loaded_and_logged(options, tmp_path, caplog):
+    first = build(options())
+    first.save(0, 2)
+    opt = options()
+    opt["network_g"]["consistency"] = "project"
+    model = build(opt)
+    logger = get_root_logger()
+    logger.addHandler(caplog.handler)
+    try:
+        model.load_network(model.net_g, str(tmp_path / "models" / "net_g_2.pth"))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert same(weights(first.net_g), weights(model.net_g))
+    lines = [one.getMessage() for one in caplog.records if "consistency" in one.getMessage()]
+    assert len(lines) == 1 and lines[0].startswith("network_g: consistency is 'project', and ")
+    assert lines[0].endswith("net_g_2.pth was trained with 'off'")
 
 
 def test_an_interrupted_save_leaves_the_old_file(options, tmp_path, monkeypatch):

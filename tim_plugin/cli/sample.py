@@ -73,8 +73,8 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
         "--temperature",
         default=str(SampleOptions.temperature),
         metavar="T|T,T,..",
-        help="what the latents are multiplied by, in all levels or coarse to fine: above 1 samples differ more than in "
-        "training, below 1 less (default: %(default)s)",
+        help="what the latents are multiplied by, in all levels or coarse to fine: above 1 samples differ more, "
+        "below 1 less, than as the tower was made (default: %(default)s)",
     )
     parser.add_argument("--suffix", default=SampleOptions.suffix, help="put behind the image's name (no / or \\)")
     parser.add_argument("--skip-existing", action="store_true", help="leave out files that were sampled the same way")

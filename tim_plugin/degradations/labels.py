@@ -62,6 +62,20 @@ class Labels(Degradation):
         self.void_has_channel = self.palette.has_void and void == "channel"
         self.channels = len(self.palette.classes) + self.void_has_channel
 
+    def require_same(self, stored: Mapping[str, Any], where: str) -> None:
+        """Raise TimError if a checkpoint was trained with another kind of ``cells``; palettes of one size may differ.
+
+        Args:
+            stored: The checkpoint's section of the degradation.
+            where: The checkpoint's path, for the error.
+        """
+        theirs = stored.get("cells", "shares") if stored else self.cells
+        if theirs != self.cells:
+            raise TimError(
+                f"{where}: was trained with cells {theirs!r} in network_g: degradation, which here is {self.cells!r}: "
+                f"use cells: {theirs} there"
+            )
+
     def degrade(self, gt: Tensor, generator: torch.Generator | None = None) -> Observed:
         """Refuse: label maps are made by people, not from photographs.
 

@@ -29,7 +29,7 @@ from tim_plugin.metrics.report import table, without_infinities
 from tim_plugin.metrics.set_measures import check_sets
 from tim_plugin.metrics.several_samples import LEAST_SAMPLES
 from tim_plugin.options.option_file import parse_options
-from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, read_checkpoint, require_same_degradation
+from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, read_checkpoint, require_same_network
 from tim_plugin.utils.errors import MissingWeightsError, TimError
 from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import read_image
@@ -214,7 +214,8 @@ def _trained(args: argparse.Namespace, opt: Mapping[str, Any]) -> nn.Module:
     state = parameters_of(checkpoint, path, opt["path"].get("param_key_g"), network)
     strict = opt["path"].get("strict_load_g", True)
     if strict:
-        require_same_degradation(network, checkpoint, path)
+        for line in require_same_network(network, checkpoint, path):
+            print(f"note: {line}", file=sys.stderr, flush=True)
     for line in load_into(network, state, path, strict):
         print(f"not loaded from {path}: {line}", flush=True)
     return network

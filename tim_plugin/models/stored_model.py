@@ -39,13 +39,15 @@ class StoredModel(SRModel):
             param_key: Of the layout.
 
         Raises:
-            TimError: The file is missing, damaged or does not fit; the first differing keys are named.
+            TimError: The file is missing, damaged or does not fit; the first differing keys are named. Or what it says
+                of its own network is another one.
         """
         checkpoint = checkpoints.read_checkpoint(load_path)
         state = checkpoints.parameters_of(checkpoint, load_path, param_key, self.get_bare_model(net))
         bare = self.get_bare_model(net)
         if strict:
-            checkpoints.require_same_degradation(bare, checkpoint, load_path)
+            for line in checkpoints.require_same_network(bare, checkpoint, load_path):
+                get_root_logger().warning(line)
         own = bare.state_dict()
         state = {name: distributed.sharded_like(own.get(name), value) for name, value in state.items()}
         for line in checkpoints.load_into(bare, state, load_path, strict):

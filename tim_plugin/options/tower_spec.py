@@ -5,13 +5,14 @@ The defaults are of the published sizes for 16x super-resolution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from tim_plugin.options.plain_checks import check_keys, per_level, require_choice
-from tim_plugin.options.values import Section, option
+from tim_plugin.options.plain_checks import check_keys, per_level, require_choice, shown
+from tim_plugin.options.values import Section, check_value, option
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.signatures import Option
 
 Placement = Literal["upsample", "same"]
 MappingInit = Literal["pytorch", "he"]
@@ -57,11 +58,17 @@ class LevelSpec:
 class TowerSpec(Section):
     """The tower: how many levels it has, what they are made of, what they read and write.
 
+    Attributes:
+        of_weights: Options by which the same weights read or write something else, though no tensor's shape shows it.
+        behind_weights: Options that may be chosen anew for a trained tower.
+
     Raises:
         TimError: A value is outside what it may be, or a list has not one entry a level.
     """
 
     place: ClassVar[str] = "network_g"
+    of_weights: ClassVar[tuple[str, ...]] = ("feature_scale", "image_below", "head", "normalise")
+    behind_weights: ClassVar[tuple[str, ...]] = ("consistency", "fade_contrast")
 
     num_in_ch: int = option(3, "Channels of the condition.", least=1, most=4096)
     num_out_ch: int = option(3, "Channels of the images.", least=1, most=4096)
@@ -182,6 +189,36 @@ class TowerSpec(Section):
                 "a feature_scale above 0"
             )
 
+    def require_same(self, stored: Mapping[str, Any], where: str) -> list[str]:
+        """Compare what no tensor's shape shows with the ``network_g`` that a checkpoint was trained with.
+
+        Args:
+            stored: The checkpoint's section; keys that it lacks are at their defaults.
+            where: The checkpoint's path.
+
+        Returns:
+            One line for each option that differs and acts behind the weights, so that it may be chosen anew.
+
+        Raises:
+            TimError: An option differs by which the weights read or write something else.
+        """
+
+        def told(keys: Sequence[str]) -> list[str]:
+            own = {key: getattr(self, key) for key in keys}
+            theirs = {key: _stored(self.keys()[key], stored, where) for key in keys}
+            return [
+                f"network_g: {key} is {shown(own[key])}, and {where} was trained with {shown(theirs[key])}"
+                for key in keys
+                if own[key] != theirs[key]
+            ]
+
+        if wrong := told(self.of_weights):
+            raise TimError(
+                f"{wrong[0]}: use the network_g that it was trained with, or strict_load_g: false to load its weights "
+                "all the same"
+            )
+        return told(self.behind_weights)
+
     @property
     def writes_ab(self) -> bool:
         """Whether a level writes a and b of Lab, for the lightness that it reads."""
@@ -224,6 +261,10 @@ class TowerSpec(Section):
             convolutions_behind=2 if upsample else {"features": 1, "trunk": 0, "trunk_below_last": 2}[self.head_at],
             head_at_trunk=self.head_at == "trunk" or (self.head_at == "trunk_below_last" and not is_last),
         )
+
+
+def _stored(key: Option, stored: Mapping[str, Any], where: str) -> Any:
+    return check_value(f"{where}: network_g: {key.name}", key, stored.get(key.name, key.default))
 
 
 def check_projection(consistency: str, kind: str) -> None:

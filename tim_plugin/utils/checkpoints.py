@@ -237,12 +237,28 @@ def network_g_of(
     return authors_files.network_g_of(theirs, path, task)
 
 
-def require_same_degradation(network: nn.Module, checkpoint: Mapping[str, Any], path: Path | str) -> None:
-    """Raise TimError if a checkpoint was trained on inputs that the network would read in another way."""
+def require_same_network(network: nn.Module, checkpoint: Mapping[str, Any], path: Path | str) -> list[str]:
+    """Compare a network with what a checkpoint says of its own, beyond the shapes of its tensors.
+
+    Args:
+        network: The (unwrapped) network that the checkpoint is to be loaded into.
+        checkpoint: As read; one without ``network_g`` says nothing.
+        path: For errors.
+
+    Returns:
+        One line for each option that differs and does not change what the weights mean.
+
+    Raises:
+        TimError: The checkpoint was trained on inputs that the network would read in another way, or its weights were.
+    """
     stored = checkpoint.get("network_g")
-    if hasattr(network, "degradation") and isinstance(stored, Mapping):
+    if not isinstance(stored, Mapping):
+        return []
+    if hasattr(network, "degradation"):
         section = stored.get("degradation")
         network.degradation.require_same(section if isinstance(section, Mapping) else {}, str(path))
+    is_tower = stored.get("type") == TOWER and hasattr(network, "spec")
+    return network.spec.require_same(stored, str(path)) if is_tower else []
 
 
 def network_of(options: Mapping[str, Any], without_weights: bool = False) -> nn.Module:
