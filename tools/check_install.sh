@@ -37,7 +37,7 @@ sample_all() { # by the command line, with every tower of the package
     towers=$("$1/tim" models | awk '{print $1}') && [ -n "$towers" ] || return 1
     make_inputs "$1/python" || return 1
     for tower in $towers; do
-        input=$(ls "$(echo "$tower" | sed 's/[0-9-].*//')".*) || return 1
+        input=$(ls "$(echo "$tower" | sed 's/^flowers-//; s/[0-9-].*//')".*) || return 1
         "$1/tim" sample -i "$input" -o "samples/$tower" --model "$tower" -n 2 || return 1
         [ "$(find "samples/$tower" -name '*_s0?.png' | wc -l)" = 2 ] || return 1
     done

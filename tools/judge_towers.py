@@ -30,7 +30,10 @@ def main() -> None:
     judged = [name for name, shipped in TOWERS.items() if shipped.judged_on]
     parser.add_argument("--name", nargs="+", required=True, help=f"towers: {', '.join(judged)}")
     parser.add_argument(
-        "--data", type=Path, required=True, help="holds bsds500, photos and flowers, each with train and val"
+        "--data",
+        type=Path,
+        required=True,
+        help="holds bsds500 (train, test, val), photos, flowers and camvid (train, val)",
     )
     parser.add_argument("--beside", type=Path, help="another tower's file, measured alike, such as the one it replaces")
     parser.add_argument("--temperatures", nargs="+", type=float, metavar="T", help="of the latents, such as 1 1.5 2")

@@ -38,7 +38,7 @@ ABOUT = f"""{NUM_SAMPLES} samples of each of evenly spread tiles that no tower w
 deviation over samples of the PSNR (dB), L-STD that of each pixel (in [0, 1]): how much samples differ, whether that is
 right or not. [How each is measured](../../guide/evaluation.md)."""
 ABOUT_TEMPERATURE = """The same with latents that are multiplied by a temperature
-([how](../../guide/exploring.md)); at 1 as in training."""
+([how](../../guide/exploring.md)); at 1 as the tower keeps them."""
 
 
 def reproduce_calibration(bench: Workbench, tasks: Sequence[str] = TASKS) -> dict[str, Any]:
