@@ -86,10 +86,7 @@ def make_weights(bench: Workbench, names: Sequence[str], teacher: Path | None = 
             raise TimError(f"--name {name}: is not a tower of this package: {did_you_mean(name, TOWERS)}")
     made_on = clean_machine(bench.root, bench.device)  # now: the weights that are written change the tree
     goes_on = [name for name in names if TOWERS[name].goes_on_from]
-    earlier = {
-        name: earlier_tower(bench.root, name, TOWERS[name].goes_on_as or name, TOWERS[name].goes_on_from)
-        for name in goes_on
-    }
+    earlier = {name: _earlier(bench, name, teacher) for name in goes_on}
     runs = {name: _run(bench, name, teacher, earlier.get(name)) for name in names}
     for name, checkpoint in zip(runs, bench.train(list(runs.values())), strict=True):
         tower, options = load_network(checkpoint, bench.device)
@@ -100,6 +97,13 @@ def make_weights(bench: Workbench, names: Sequence[str], teacher: Path | None = 
         told = {"goes_on_from": earlier[name].told} if name in earlier else {}
         _write_card(bench, name, runs[name], checkpoint, {**made_on, **told})
         print(f"written: {pretrained.path_of(name)}, {bench.root / 'docs' / 'models' / name}.md, .json and .jpg")
+
+
+def _earlier(bench: Workbench, name: str, teacher: Path | None) -> Earlier:
+    """The tower that a tower goes on from."""
+    shipped, options = TOWERS[name], _run(bench, name, teacher, None).options()["network_g"]
+    begins_as = shipped.goes_on_as or name
+    return earlier_tower(bench.root, name, begins_as, shipped.goes_on_from, options.get("feature_scale"))
 
 
 def _run(bench: Workbench, name: str, teacher: Path | None, earlier: Earlier | None) -> Run:

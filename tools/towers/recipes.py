@@ -174,7 +174,7 @@ TOWERS = {
         64,
         "Petals, daisies and sunflowers that one believes, softer than the original; samples differ mostly in how "
         "strong their texture is. Clear skies stay clear; skin and a sunset still get some scales.",
-        goes_on_from="5eb633b",
+        goes_on_from="b19f138",
     ),
     "flowers-sr16x": _super_resolution_of_flowers(
         16,
@@ -182,6 +182,7 @@ TOWERS = {
         "Sunflowers and daisies that one believes at a glance, with petals of another shape in each sample; on a "
         "second look petals run into each other, some samples have a fine mesh, and roses and tulips are heaps of "
         "their colour.",
+        goes_on_from="b19f138",
     ),
     "flowers-colorize": _flowers(
         "colorize",
