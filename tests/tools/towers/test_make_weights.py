@@ -15,6 +15,7 @@ import torch
 import torchvision
 import yaml
 
+import tim_plugin as tim
 from paper.presets import SMALL
 from paper.run_conditions import clean_machine
 from paper.workbench import Workbench
@@ -28,7 +29,7 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_image, write_png
 from tim_plugin.utils.resize import bicubic_resize
 from towers import make as weights
-from towers.earlier import earlier_tower
+from towers.earlier import earlier_tower, scale_features
 from towers.recipes import TOWERS
 from towers.temperature import keep_temperature
 
@@ -142,6 +143,27 @@ def test_a_tower_may_go_on_from_an_earlier_one_of_the_projects_history(bench, mo
     after = pretrained.load("sr4x-small").network.state_dict()
     step = max(float((after[key] - before[key]).abs().max()) for key in before)
     assert 0 < step < 0.02  # two of Adam's steps of at most 1e-3 from there, and fp16
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_a_tower_that_hands_on_another_share_of_its_features_begins_with_the_same_images(bench):
+    weights.make_weights(bench, ["sr4x-small"])
+    root, lq = bench.root, torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    (root / "tim_plugin" / "weights").mkdir(parents=True)
+    shutil.copy(pretrained.path_of("sr4x-small"), root / "tim_plugin" / "weights")
+    (root / ".gitignore").write_text("experiments\ndatasets\n")
+    _git(root, ["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"], ["tag", "first"])
+
+    def beginning(feature_scale):
+        tower = tim.load(earlier_tower(root, "new", "sr4x-small", "first", feature_scale).file, device="cpu")
+        return tower.network, tower.sample(lq, 2, seed=0).images
+
+    (was, images), (now, same) = beginning(None), beginning(0.1)
+    assert (was.spec.feature_scale, now.spec.feature_scale) == (1.0, 0.1)
+    assert (images - same).abs().max() < 1.5 / 255
+    scale_features(now, 0.1)
+    other = tim.Tower(now).sample(lq, 2, seed=0).images
+    assert (images - other).abs().max() > 2.5 / 255  # as it would be without the factor
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
