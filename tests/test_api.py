@@ -258,6 +258,8 @@ def test_samples_of_another_tower_or_picture_are_not_kept(tmp_path, thumb):
         (lambda out: out.take([-3]), r"^take \[-3\]: give"),
         (lambda out: out.take(["a"]), r"^take \['a'\]: give"),
         (lambda out: out.take([1.5]), r"^take \[1.5\]: give"),
+        (lambda out: out.take([0, 1, 0]), r"^take \[0, 1, 0\]: names sample 0 more than once: give each once$"),
+        (lambda out: out.take([1, -1]), "^take .*: names sample 1 more than once"),
         (lambda out: out.take([True]), r"^take \[True\]: give"),
         (lambda out: out.take(torch.tensor([True, False])), r"^take \[True, False\]: give"),
         (lambda out: out.take(1), "^take 1: give"),
@@ -282,6 +284,41 @@ def test_samples_are_taken_by_any_kind_of_whole_number(tower, thumb):
     for places in ([2, 0], (2, -3), np.array([2, 0]), torch.tensor([2, 0]), [np.int64(2), torch.tensor(0)]):
         assert out.take(places).numbers == [2, 0] and torch.equal(out.take(places).images, out.images[[2, 0]])
     assert len(out.take([])) == 0 and torch.equal(out.of_input(-1).images, out.images)
+
+
+@pytest.mark.parametrize("whole", [np.int64, np.uint8, np.array, torch.tensor], ids=lambda kind: kind.__name__)
+def test_whole_numbers_of_any_type_are_those_of_python(tmp_path, tower, thumb, whole):
+    out = tower.sample(thumb, n=whole(3), seed=whole(2), temperature=whole(1))
+    assert torch.equal(out.images, tower.sample(thumb, n=3, seed=2).images)
+    kept = tower.sample(thumb, n=whole(2), keep=(out, whole(1)), levels=whole(2), tile=whole(0), memory_gib=whole(4))
+    assert torch.equal(kept.images, tower.sample(thumb, n=2, keep=(out, 1), levels=2).images)
+    fixed = tower.sample(thumb, n=whole(1), level_seeds=[whole(1), None])
+    assert len(out.most_different(whole(2))) == 2 and out.take([whole(2)]).numbers == [2]
+    for index, samples in enumerate((out, kept, fixed)):
+        samples.save(tmp_path / str(index))
+        (entry,) = json.loads((tmp_path / str(index) / "samples.json").read_text())["images"]
+        assert {type(entry["made_with"][key]) for key in ("seed", "num_samples")} == {int}
+    options = {"num_samples": 1, "seed": 2, "max_samples_per_batch": 4, "level_seeds": [1]}
+    given = {key: [whole(1)] if key == "level_seeds" else whole(value) for key, value in options.items()}
+    assert tim.sample(thumb, tmp_path / "a", "sr16x-small", **given) == tim.sample(
+        thumb, tmp_path / "b", "sr16x-small", **options
+    )
+
+
+@pytest.mark.parametrize("value", [np.bool_(True), torch.tensor(True), np.float64(2), torch.tensor([2])])
+def test_what_is_no_whole_number_is_refused_whatever_its_type(tower, thumb, value):
+    for name in ("n", "seed"):
+        with pytest.raises(TimError, match=f"^{name} .* must be a whole number"):
+            tower.sample(thumb, **{"n": 1, name: value})
+
+
+def test_samples_of_a_file_with_the_longest_of_names_are_saved_as_the_command_names_them(tmp_path, thumb):
+    path = tmp_path / f"{'x' * 251}.png"
+    path.write_bytes(thumb.read_bytes())
+    (saved,) = tim.load("sr16x-small", device="cpu").sample(path, n=1).save(tmp_path / "a")
+    (entry,) = tim.sample(path, tmp_path / "b", "sr16x-small", num_samples=1)
+    assert saved.name == entry["samples"][0]["file"]
+    assert saved.read_bytes() == (tmp_path / "b" / saved.name).read_bytes()
 
 
 def test_the_most_different_are_the_farthest_from_those_chosen():

@@ -53,6 +53,7 @@ NO_TORCH += (
     "options.values",
     "utils.signatures",
     "utils.errors",
+    "utils.plain_numbers",
     "utils.names",
 )
 NO_TORCH += ("inference.arguments", "utils.metric_names", "degradations.tasks")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -18,6 +17,7 @@ from tim_plugin.inference.sample_set import Samples
 from tim_plugin.inference.tower import Tower
 from tim_plugin.inference.towers import open_network
 from tim_plugin.options.option_file import read_option_file, read_with_overrides
+from tim_plugin.options.plain_checks import shown
 from tim_plugin.utils.allocator import keep_freed_memory
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.names import require_path
@@ -110,8 +110,12 @@ def train(
         folder = tim_plugin.train("sr16x", {"datasets:train:dataroot_gt": "photos", "num_gpu": 0})
         tower = tim_plugin.load(folder / "models" / "net_g_latest.pth")
     """
+    if on_step is not None and not callable(on_step):
+        raise TimError(
+            f"on_step is of type {type(on_step).__name__}: give a function of the iteration's number and what it logs"
+        )
+    root = _root(root)
     opt, argv = _with_overrides(options, overrides, "train")
-    root = Path.cwd() if root is None else Path(root).expanduser()
     from tim_plugin.models.pipeline import train_pipeline  # here: it imports BasicSR
 
     train_pipeline(str(root), [*argv, "--auto_resume"] if auto_resume else argv, on_step)
@@ -136,19 +140,41 @@ def test(options: str | Path, overrides: Mapping[str, Any] | None = None, *, roo
 
         tim_plugin.test("sr16x", {"path:pretrain_network_g": "net_g_latest.pth", "num_gpu": 0})
     """
+    root = _root(root)
     opt, argv = _with_overrides(options, overrides, "test")
-    root = Path.cwd() if root is None else Path(root).expanduser()
     from tim_plugin.models.pipeline import test_pipeline  # here: it imports BasicSR
 
     test_pipeline(str(root), argv)
     return _folder_of(opt, root, "results")
 
 
+def _root(root: str | Path | None) -> Path:
+    return Path.cwd() if root is None else require_path("root", root, "give the folder for results, or None")
+
+
 def _with_overrides(
     options: str | Path, overrides: Mapping[str, Any] | None, phase: str
 ) -> tuple[dict[str, Any], list[str]]:
+    require_path("options", options, "give the path of an option file, or one of the names of tim options")
+    overrides = {} if overrides is None else overrides
+    if not isinstance(overrides, Mapping):
+        example = '{"train:total_iter": 5}'
+        raise TimError(f"overrides is a {type(overrides).__name__}: give a mapping such as {example}, or None")
+    _check_keys("overrides", overrides)
     file = find_option_file(options, phase)
-    return read_with_overrides(file, _flat(overrides or {}, read_option_file(file)))
+    return read_with_overrides(file, _flat(overrides, read_option_file(file)))
+
+
+def _check_keys(where: str, value: Any) -> None:
+    """Refuse keys, however deep, that are no text."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            if not isinstance(key, str) or "=" in key:
+                raise TimError(f"{where}: key {shown(key)} must be a text without '=': SECTION:KEY, or KEY")
+            _check_keys(f"{where}: {key}", part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            _check_keys(where, part)
 
 
 def _flat(overrides: Mapping[str, Any], section: Any, prefix: str = "") -> dict[str, Any]:
@@ -162,7 +188,7 @@ def _flat(overrides: Mapping[str, Any], section: Any, prefix: str = "") -> dict[
         if changes and value.get("type", there.get("type")) == there.get("type"):
             found |= _flat(value, there, f"{prefix}{key}:")
         else:
-            found[f"{prefix}{key}"] = os.fspath(value) if isinstance(value, os.PathLike) else value
+            found[f"{prefix}{key}"] = value
     return found
 
 

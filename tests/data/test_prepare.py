@@ -10,10 +10,16 @@ import pytest
 import torch
 from basicsr.data import build_dataset
 from basicsr.utils.matlab_functions import imresize
+from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 
+from idx_files import idx_content
 from support.command_lines import Done, run_program
+from tim_plugin.cli.main import main
 from tim_plugin.data import prepare_photographs as prepare
+from tim_plugin.data.prepare_digits import prepare_digits
 from tim_plugin.data.prepare_photographs import Settings, prepare_folder
+from tim_plugin.data.prepare_record import write_record
 from tim_plugin.data.rarity import Rarity
 from tim_plugin.degradations.jpeg import Jpeg
 from tim_plugin.utils.errors import TimError
@@ -240,6 +246,32 @@ def test_jpegs_are_prepared_with_a_quality_each(folder):
     assert [path.read_bytes() for path in files] == before  # drawn by name, not by order
 
 
+@pytest.mark.parametrize(("given", "kept"), [("4:4:4", {0}), ("4:4:4,4:2:0", {0, 2})])
+def test_subsampling_is_one_or_several(folder, given, kept):
+    (folder / "photos" / "broken.jpg").unlink()
+    for index in range(4):
+        write_png(folder / "photos" / f"{index}.png", torch.rand(3, 16, 16))
+    arguments = ["decompression", "-i", folder / "photos", "-o", folder / "out", "--size", 16, "--workers", 1]
+    main([*map(str, arguments), "--subsampling", given], "prepare")
+    files = sorted((folder / "out" / "lq").iterdir())
+    assert {get_sampling(Image.open(path)) for path in files} == kept
+
+
+def test_values_that_are_no_options_are_told_what_is(folder, capsys):
+    arguments = ["decompression", "-i", str(folder / "photos"), "-o", str(folder / "out")]
+    for more, message in (
+        (["--quality", "abc"], "argument --quality: 'abc': write a whole number, or LOW,HIGH"),
+        (["--quality", "5,"], "argument --quality: '5,': write a whole number, or LOW,HIGH"),
+        (["--subsampling", "4:4:4,4:2:1"], "subsampling '4:2:1' is not known: did you mean '4:2:"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*arguments, *more], "prepare")
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["decompression", "--help"], "prepare")
+    assert "--subsampling {4:4:4,4:2:2,4:2:0},..." in capsys.readouterr().out
+
+
 def test_layouts_get_their_statistics(photos, label_maps, tmp_path):
     arguments = ("layouts", "-i", photos, "--labels", label_maps, "--palette", "camvid", "-o", tmp_path / "rarity.json")
     done = command(*arguments, "--workers", 2)
@@ -266,6 +298,38 @@ def test_digits_are_prepared_once(tmp_path):
     done = command(*arguments, "--num-components", 5)
     assert done.returncode == 2 and "num_components 10, not digits" in done.stderr
     assert (tmp_path / "lq" / "test_00000.png").read_bytes() == before
+
+
+def write_digits(path: Path, seed: int) -> str:
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 28, 28), np.uint8)
+    path.write_bytes(idx_content(pixels))
+    os.utime(path, (seed, seed))  # two writes within one tick of the clock would have one time
+    return str(path)
+
+
+@pytest.mark.parametrize("changed", ["digits", "basis"])
+def test_digits_whose_content_has_changed_are_refused(tmp_path, changed):
+    digits, basis = (write_digits(tmp_path / name, seed=1) for name in ("digits-idx3-ubyte", "basis-idx3-ubyte"))
+    prepare_digits(digits, tmp_path / "out", basis, num_components=3, workers=1)
+    before = state(tmp_path / "out")
+    same = str(tmp_path / "out" / ".." / "digits-idx3-ubyte")  # another spelling of the path
+    assert prepare_digits(same, tmp_path / "out", basis, num_components=3, workers=1) == (0, 8)
+    write_digits(tmp_path / f"{changed}-idx3-ubyte", seed=2)
+    with pytest.raises(TimError, match=f"out: was prepared with .*{changed}_sha256.*not .*give another folder"):
+        prepare_digits(digits, tmp_path / "out", basis, num_components=3, workers=1)
+    assert state(tmp_path / "out") == before
+    fresh = tmp_path / "fresh"
+    assert prepare_digits(digits, fresh, basis, num_components=3, workers=1) == (8, 0)
+    part = {"digits": "gt", "basis": "lq"}[changed]
+    name = "digits-idx3-ubyte_00000.png"
+    assert (fresh / part / name).read_bytes() != (tmp_path / "out" / part / name).read_bytes()
+
+
+def test_digits_that_an_earlier_version_prepared_are_refused_with_the_reason(tmp_path):
+    digits = write_digits(tmp_path / "digits-idx3-ubyte", seed=1)
+    write_record(tmp_path / "out", {"digits": digits, "basis": digits, "num_components": 3}, {})
+    with pytest.raises(TimError, match="out: was prepared by an earlier version, .* digits_sha256 and basis_sha256"):
+        prepare_digits(digits, tmp_path / "out", digits, num_components=3, workers=1)
 
 
 def test_names_that_are_no_text_or_very_long_are_prepared(folder):

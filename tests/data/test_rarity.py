@@ -256,3 +256,16 @@ def test_pairs_are_found_by_name(tmp_path):
     (lq / "a.png").write_bytes(b"x")
     with pytest.raises(TimError, match="have one name"):
         pair_files(gt, lq)
+
+
+def test_pairs_of_one_stem_come_before_those_of_a_shared_name(tmp_path):
+    lq = touch(tmp_path / "lq", "cat.png", "cat_L.png", "dog_L.png", "dog_gtFine_color.png")
+    for names in (["cat.png", "cat_L.png"], ["cat_L.png", "cat.png"], ["cat.png"], ["dog_L.png"]):
+        assert [path.name for path in pair_files([tmp_path / name for name in names], lq)] == names
+    pairs = pair_files([tmp_path / "cat_leftImg8bit.png", tmp_path / "cat.png"], lq)  # what is left over has one way
+    assert [path.name for path in pairs] == ["cat_L.png", "cat.png"]
+    for gt, shared in (("cat_leftImg8bit.png", "cat"), ("dog.png", "dog")):
+        with pytest.raises(TimError, match=rf"have one name \({shared}\): keep one of them"):
+            pair_files([tmp_path / gt], lq)
+    with pytest.raises(TimError, match="bird_leftImg8bit.png: and .*bird_L.png would both have the LQ file .*bird.png"):
+        pair_files([tmp_path / "bird_L.png", tmp_path / "bird_leftImg8bit.png"], touch(tmp_path / "birds", "bird.png"))

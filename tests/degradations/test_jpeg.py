@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
+import threading
 
 import cv2
 import numpy as np
@@ -16,6 +19,7 @@ from tim_plugin.degradations.jpeg_blocks import dct, inverse_dct, rgb_to_ycc, yc
 from tim_plugin.degradations.jpeg_file import read_jpeg
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_png, read_image, round_to_8_bit, write_png
+from tim_plugin.utils.silence import stderr_silenced
 from tim_plugin.utils.trees import map_tensors
 
 
@@ -245,6 +249,13 @@ def test_wrong_options_are_named(arguments, message):
         Jpeg(**arguments)
 
 
+def test_a_quality_is_a_whole_number_of_any_type():
+    for quality in (np.int64(7), torch.tensor(7), (np.uint8(7), 7), np.array([7, 7])):
+        assert Jpeg(quality=quality).ends == [7, 7]
+    with pytest.raises(TimError, match="must be a whole number"):
+        Jpeg(quality=np.float32(7))
+
+
 def test_the_lines_of_libjpeg_do_not_stand_beside_ours(photo, capfd):
     stream, generator = io.BytesIO(), np.random.default_rng(0)
     Image.fromarray((photo.permute(1, 2, 0).numpy() * 255).astype(np.uint8)).save(stream, "JPEG", quality=50)
@@ -259,3 +270,41 @@ def test_the_lines_of_libjpeg_do_not_stand_beside_ours(photo, capfd):
     assert capfd.readouterr().err == ""
     with pytest.raises(TimError, match="x.jpg: "):
         read_jpeg(b"\xff\xd8\xff\xd9", "x.jpg")
+
+
+def test_what_python_says_while_a_library_is_silent_is_not_lost(monkeypatch, capfd):
+    """``sys.stderr`` as Python starts it; a holder of the stream, such as a progress bar; threads that overlap."""
+    stream = open(2, "w", buffering=1, closefd=False)
+    monkeypatch.setattr(sys, "stderr", stream)
+    silent, told = threading.Barrier(2), threading.Barrier(2)
+
+    def read():
+        with stderr_silenced():
+            silent.wait(5)
+            os.write(2, b"a library's line\n")
+            told.wait(5)
+
+    for number in range(3):
+        threads = [threading.Thread(target=read) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for index in range(2):
+            silent.wait(5)
+            print(f"{number} {index}", file=sys.stderr)
+            stream.write("from its holder\n")
+            told.wait(5)
+        for thread in threads:
+            thread.join()
+    os.write(2, b"heard again\n")
+    assert sys.stderr is stream and stream.fileno() == 2
+    told_lines = [f"{number} {index}\nfrom its holder\n" for number in range(3) for index in range(2)]
+    assert capfd.readouterr().err == "".join(told_lines) + "heard again\n"
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()], ids=["none", "no file"])
+def test_a_standard_error_that_is_no_file_is_left_alone(monkeypatch, capfd, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    with stderr_silenced():
+        os.write(2, b"a library's line\n")
+        print("ours", file=sys.stderr or io.StringIO())
+    assert capfd.readouterr().err == "" and (stream is None or stream.getvalue() == "ours\n")

@@ -154,6 +154,7 @@ def test_wrong_options_are_named(arguments, message):
 def test_palettes_are_looked_up_by_name():
     assert get_palette("gta").classes == get_palette("cityscapes").classes
     assert get_palette("camvid").void == 11 and get_palette("indices", 3).void is None
+    assert get_palette("indices", np.int64(3), np.uint8(255)) == get_palette("indices", 3, 255)
 
 
 def test_a_checkpoint_that_read_its_cells_otherwise_is_refused():

@@ -12,6 +12,7 @@ import torch
 from idx_files import idx_content
 from tim_plugin.degradations.base import Observed
 from tim_plugin.degradations.pca import PrincipalComponents
+from tim_plugin.degradations.table import build_degradation
 from tim_plugin.utils.digit_files import fit_to_digits, principal_components, read_digits
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import encode_png, write_png
@@ -165,3 +166,45 @@ def test_a_checkpoint_can_stand_for_the_digits(degradation, tmp_path):
     torch.save({"params": {"a": torch.zeros(1)}}, tmp_path / "other.pth")
     with pytest.raises(TimError, match="other.pth: holds no PCA basis"):
         PrincipalComponents.from_options(str(tmp_path / "other.pth"))
+
+
+ROW = [0.0] * 1024
+WRONG_BASES = {
+    "other keys": ({"a": 1}, "holds a"),
+    "no key": ({}, "holds nothing"),
+    "a number as key": ({3: ROW, "mean": ROW, "components": [ROW]}, "holds 3, mean, components"),
+    "numbers alone": ({"mean": 1, "components": 2}, r"has a mean of shape \[\] and components of \[\], not \[1024\]"),
+    "another size": ({"mean": ROW[:9], "components": [ROW[:9]]}, r"has a mean of shape \[9\] and components of \[1, 9"),
+    "one row": ({"mean": ROW, "components": ROW}, r"has .* components of \[1024\]"),
+    "no component": ({"mean": ROW, "components": torch.zeros(0, 1024)}, r"has .* components of \[0, 1024\]"),
+    "text": ({"mean": "x.pth", "components": [ROW]}, "holds what are no rows of numbers"),
+    "rows of two lengths": ({"mean": ROW, "components": [ROW, ROW[1:]]}, "holds what are no rows of numbers"),
+    "a section": ({"mean": {"a": 1}, "components": [ROW]}, "holds what are no rows of numbers"),
+    "what is not finite": (
+        {"mean": [float("nan"), *ROW[1:]], "components": [ROW]},
+        "holds numbers that are not finite",
+    ),
+    "complex": ({"mean": torch.zeros(1024, dtype=torch.complex64), "components": [ROW]}, "holds numbers that are not"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_BASES)
+def test_a_basis_that_is_none_is_named(kind, tmp_path):
+    basis, message = WRONG_BASES[kind]
+    with pytest.raises(TimError, match=f"^network_g: degradation: basis {message}.*: use "):
+        build_degradation("pca", {"basis": basis}, "network_g: degradation")
+    section = {"degradation": {"type": "pca", "basis": basis}}
+    path = tmp_path / "net.pth"
+    torch.save({"params": {"a": torch.zeros(1)}, "network_g": section}, path)
+    with pytest.raises(TimError, match=f"net.pth: its PCA basis {message}"):
+        PrincipalComponents.from_options(str(path))
+    own = PrincipalComponents(torch.zeros(1024), torch.eye(1024)[:1])
+    with pytest.raises(TimError, match=f"net.pth: its PCA basis {message}"):
+        own.require_same(section["degradation"], "net.pth")
+
+
+@pytest.mark.parametrize("section", [3, {"degradation": "pca"}, {"degradation": [1]}, {"degradation": {"basis": "x"}}])
+def test_a_checkpoint_without_a_basis_is_named(section, tmp_path):
+    torch.save({"params": {"a": torch.zeros(1)}, "network_g": section}, tmp_path / "net.pth")
+    with pytest.raises(TimError, match="net.pth: holds no PCA basis"):
+        PrincipalComponents.from_options(str(tmp_path / "net.pth"))

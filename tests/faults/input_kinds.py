@@ -134,7 +134,7 @@ def _inputs(root: Path) -> Iterator[Kind]:
         is_png = name != "decompression"
         yield Kind(f"input of {name}", f"a.{'png' if is_png else 'jpg'}", content, read, is_checked=is_png)
     digits = idx_content(np.tile(np.arange(196, dtype=np.uint8), 4 * 20).reshape(20, 28, 28))
-    read = lambda path: read_digits.__wrapped__(str(path))  # noqa: E731
+    read = lambda path: read_digits(str(path))  # noqa: E731
     yield Kind("digits", "train-images-idx3-ubyte", digits, read)
     yield Kind("packed digits", "train-images-idx3-ubyte.gz", gzip.compress(digits), read, is_checked=True)
 

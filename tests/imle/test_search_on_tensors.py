@@ -70,6 +70,17 @@ def test_more_examples_than_run_at_once_are_searched_in_turn(tiny_tower, pair):
     assert same_latents(latents.index(slice(2)), first)
 
 
+@pytest.mark.parametrize("whole", [np.int64, torch.tensor])
+def test_whole_numbers_are_of_any_type(tiny_tower, pair, whole):
+    tower, (lq, gt) = tiny_tower(), pair
+    expected, _ = search(tower, lq, gt, squares, [2, 3, 1, 1], generator=source(), max_candidates_per_batch=4)
+    for counts in ([whole(2), whole(3), whole(1), whole(1)], whole([2, 3, 1, 1])):
+        plan = SearchPlan(memory_gib=whole(4))
+        options = {"generator": source(), "max_candidates_per_batch": whole(4), "plan": plan}
+        assert same_latents(search(tower, lq, gt, squares, counts, **options)[0], expected)
+    assert len(target_pyramid(gt, whole(4))) == 4
+
+
 def test_what_has_a_network_is_that_network(tiny_tower, pair):
     tower = tiny_tower()
     a, _ = search(SimpleNamespace(network=tower), *pair, squares, 3, generator=source())

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import weakref
 
 import cv2
+import numpy as np
+import pytest
 import torch
 
+from tim_plugin.inference.outputs import SampleWriter, output_files
 from tim_plugin.inference.overview import MOST_IMAGES, TILE_PX, Overview
-from tim_plugin.utils.contact_sheet import GAP_PX, LINE_PX
-from tim_plugin.utils.images import read_image, write_png
+from tim_plugin.utils.background import Writer
+from tim_plugin.utils.contact_sheet import GAP_PX, LINE_PX, PER_LINE, SheetRow, contact_sheet
+from tim_plugin.utils.images import read_image, round_to_8_bit, write_png
 
 SAMPLE = (80, 96)  # of a frame of 5x6, enlarged twice to 160x192 on a sheet
 TILE = (160, 192)
@@ -38,6 +43,34 @@ def test_a_sheet_that_would_be_too_large_says_what_it_shows(tmp_path, frames, co
     status, _, errors = command("-n", 8, source=frames / "f0.png")
     assert status == 0 and f"{tmp_path / 'out' / 'f0_sheet.png'}: shows the first 6 of 8 samples, for its" in errors
     assert read_image(tmp_path / "out" / "f0_sheet.png").rgb.shape[1] == step(1, 8)[0] + LINE_PX
+
+
+def test_what_a_sheet_does_not_show_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("tim_plugin.utils.contact_sheet.MOST_PIXELS", 1)  # one line of samples
+    files, arrays = output_files(tmp_path, "x", 4 * PER_LINE), []
+    with Writer() as writer:
+        image_writer = SampleWriter(writer, files, None, shrink=False)
+        for _ in files.samples:
+            array = np.random.rand(1, 3, 64, 64).astype(np.float32)
+            arrays.append(weakref.ref(array))
+            image_writer.add(torch.from_numpy(array))
+            del array
+        image_writer.finish("x", torch.rand(3, 8, 8))
+    assert all(path.is_file() for path in files.all())
+    assert sum(array() is not None for array in arrays) <= PER_LINE + 1  # and the one that was added last
+
+
+@pytest.mark.parametrize("size", [(3, 40, 50), (1, 30, 500), (3, 800, 450)])
+def test_a_sheet_of_samples_that_come_some_at_a_time_is_that_of_all(tmp_path, size):
+    files, picture = output_files(tmp_path, "x", 9), torch.rand(3, 10, 12)
+    samples = round_to_8_bit(torch.rand(size) * 0.5 + torch.rand(9, *size) * 0.5)
+    with Writer() as writer:
+        image_writer = SampleWriter(writer, files, None, shrink=False)
+        for some in samples.split(4):
+            image_writer.add(some)
+        image_writer.finish("x", picture)
+    expected = contact_sheet([SheetRow(picture, samples.expand(-1, 3, -1, -1), None, "x")])
+    assert torch.equal(read_image(files.sheet).rgb, round_to_8_bit(expected))
 
 
 def test_a_folder_gets_one_overview_that_is_no_input_later(tmp_path, frames, command):

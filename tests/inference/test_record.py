@@ -96,6 +96,27 @@ def test_what_another_input_has_overwritten_is_made_anew(tmp_path, checkpoint, f
     assert entry["input"] == str(first / "x.png")
 
 
+def test_samples_of_another_input_are_not_overwritten_without_a_word(tmp_path, checkpoint, frames, capsys, monkeypatch):
+    first, second, output = tmp_path / "A", tmp_path / "B", tmp_path / "out"
+    for folder in (first, second):
+        folder.mkdir()
+        for name in ("x.png", "y.png"):
+            (folder / name).write_bytes((frames / "f0.png").read_bytes())
+    run = partial(sample_files, output=output, model=checkpoint, num_samples=1)
+    run(first)
+    run(first)
+    monkeypatch.chdir(tmp_path)
+    run(Path("A"), seed=1)
+    run(Path("A") / "x.png", with_contact_sheet=False)
+    assert "note: " not in capsys.readouterr().err
+    run(second)
+    (note,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert note.startswith(f"note: {output}: the samples of A/x.png are overwritten by those of {second / 'x.png'}, ")
+    run(second)
+    run(first, suffix="b")
+    assert "note: " not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("killed", [False, True], ids=["fails", "is killed"])
 def test_what_a_run_that_ends_on_the_way_has_overwritten_is_made_anew(tmp_path, checkpoint, frames, killed):
     output = tmp_path / "out"

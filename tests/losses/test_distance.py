@@ -3,6 +3,7 @@
 import math
 
 import lpips
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -231,6 +232,12 @@ def test_features_can_be_kept_and_indexed(make):
 def test_a_seed_that_is_none_is_refused(seed, message):
     with pytest.raises(TimError, match=message):
         PerceptualDistance("tim_small", weights="random", seed=seed)
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), torch.tensor(3)])
+def test_a_seed_is_a_whole_number_of_any_type(seed):
+    plain, distance = (PerceptualDistance("tim_small", weights="random", seed=one) for one in (3, seed))
+    assert distance.name == plain.name and torch.equal(distance(*pair()), plain(*pair()))
 
 
 ANY_DISTANCE = [

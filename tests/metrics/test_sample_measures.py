@@ -43,8 +43,8 @@ def test_fwv_of_images_is_its_formula(sigma, generator):
     images, gt = torch.rand(4, 3, 6, 5, generator=generator), torch.rand(3, 6, 5, generator=generator)
     to_gt, to_mean = ([float((one - other).square().mean()) for one in images] for other in (gt, images.sum(dim=0) / 4))
     expected = sum(math.exp(-d / (2 * sigma**2)) * v for d, v in zip(to_gt, to_mean, strict=True)) / 4
-    for one in (gt, gt[None]):
-        assert tim_plugin.metrics.fwv(images, one, PixelDistance(), sigma) == pytest.approx(expected, rel=1e-5)
+    for one, value in ((gt, sigma), (gt[None], torch.tensor(sigma, dtype=torch.float64))):
+        assert tim_plugin.metrics.fwv(images, one, PixelDistance(), value) == pytest.approx(expected, rel=1e-5)
     assert tim_plugin.metrics.fwv(images, gt, PixelDistance(), sigma, reduction="sum") == pytest.approx(
         4 * expected, rel=1e-5
     )

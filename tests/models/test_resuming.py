@@ -110,6 +110,30 @@ def test_a_damaged_newest_state_is_passed_over_aloud(train, unbroken, tmp_path, 
     assert f"Newer training states are damaged and passed over: {newest}" in logs
 
 
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_a_run_with_other_batches_than_before_goes_on_to_its_last_iteration(train, tmp_path, before, after):
+    """Its epochs are counted in their new length, also when it is resumed once more."""
+    seen, saved = [], {"logger": {"use_tb_logger": False, "save_checkpoint_freq": 1}, "val": VAL}
+
+    def up_to(total, name, batch, **more):
+        return train(name, **saved, **{"datasets:train:batch_size_per_gpu": batch, "train:total_iter": total}, **more)
+
+    for name in ("once", "twice"):
+        up_to(4, name, before)
+    once = up_to(6, "once", after, auto_resume=True, on_step=lambda iteration, log: seen.append(iteration))
+    assert seen == [5, 6]
+    up_to(5, "twice", after, auto_resume=True)
+    twice = up_to(6, "twice", after, auto_resume=True)
+    assert same(*(left(folder)[1]["net_g_6.pth"] for folder in (once, twice)))
+
+
+def test_a_rate_that_is_changed_after_a_loss_that_is_no_number_is_taken(train, tmp_path):
+    train("run", **{**SAVED, "train:total_iter": 2})
+    folder = train("run", auto_resume=True, **SAVED, **{"train:optim_g:lr": 1e-6})
+    said = "".join(path.read_text() for path in sorted(folder.glob("*.log")))
+    assert said.count("used from here on: initial learning rates [1e-06, 1e-08], not [") == 1
+
+
 @pytest.fixture
 def command(tmp_path, photos, tiny_network):
     """Return a function that runs ``tim train`` in this process, up to an iteration; returns the exit status."""

@@ -31,6 +31,21 @@ def test_a_bad_file_is_named(tmp_path):
             read_option_file(bad)
 
 
+def test_numbers_with_colons_are_text_and_others_stay_numbers(tmp_path):
+    path = tmp_path / "a.yml"
+    values = {"4:2:0": "4:2:0", "1:30.5": "1:30.5", "-1:00": "-1:00", "12": 12, "1_000": 1000, "0x1f": 31, "017": 15}
+    values |= {
+        "-1.5": -1.5,
+        "1e-4": 1e-4,
+        "1.0e+3": 1000.0,
+        ".inf": float("inf"),
+        "off": False,
+        "2001-01-01": "2001-01-01",
+    }
+    path.write_text("".join(f"k{index}: {text}\n" for index, text in enumerate(values)) + "list: [4:4:4, 4:2:0, 3]\n")
+    assert list(read_option_file(path).values()) == [*values.values(), ["4:4:4", "4:2:0", 3]]
+
+
 def test_force_yml_sets_values_without_evaluating_them(opt):
     for entry, value in (
         ("train:optim_g:lr=1e-3", 1e-3),
@@ -38,6 +53,7 @@ def test_force_yml_sets_values_without_evaluating_them(opt):
         ("val:save_img=false", False),
         ("path:resume_state=~", None),
         ("name=run 2", "run 2"),
+        ("name=4:4:4", "4:4:4"),
         ("name=__import__('os').getcwd()", "__import__('os').getcwd()"),
     ):
         set_option(opt, entry)

@@ -163,6 +163,26 @@ def test_a_schedule_that_would_fail_in_mid_run_is_refused(opt, scheduler, messag
         ("{type: RRDBNet, num_in_ch: 3, num_out_ch: 3, num_feat: -8}", "RRDBNet cannot be built of these"),
         ("{type: RRDBNet, num_in_ch: 3, num_out_ch: 3, num_feat: x}", "RRDBNet cannot be built of these"),
         ("{type: RRDBNet, num_in_ch: 3, num_out_ch: 3, num_feat: 1000000}", "GiB, and this machine has"),
+        (
+            "{type: DnCNN, num_layers: 1000000000000000000000000000000}",
+            "num_layers must be a finite number, not a numb",
+        ),
+        ("{type: DnCNN, num_layers: 1000000000}", "network_g: num_layers must be at most 1000, not 1000000000"),
+        ("{type: CRN, num_modules: 1000000000}", "network_g: num_modules must be at most 16"),
+        ("{type: RFBESRGAN, num_rfb_block: 1000000000}", "network_g: num_rfb_block must be at most 1000"),
+        ("{type: RFBESRGAN, num_up: 1000000000}", "network_g: num_up must be at most 16"),
+        ("{type: StackedGenerator, num_stacks: 1000000000}", "network_g: num_stacks must be at most 16"),
+        ("{type: MappingNetwork, num_layers: 1000000000}", "network_g: num_layers must be at most 1000"),
+        ("{type: RepeatedRRDBNet, num_block: 1000000000}", "network_g: num_block must be at most 1000"),
+        (
+            "{type: EDSR, num_in_ch: 3, num_out_ch: 3, num_block: 1000000000}",
+            "network_g: num_block must be at most 1000",
+        ),
+        (
+            "{type: RCAN, num_in_ch: 3, num_out_ch: 3, num_group: 1000000000}",
+            "network_g: num_group must be at most 1000",
+        ),
+        ("{type: SwinIR, depths: [6, 1000000000], num_heads: [6, 6]}", "network_g: depths must be at most 1000"),
         ("{type: RRDBNett, num_in_ch: 3}", "network_g: type 'RRDBNett' is not registered: did you mean 'RRDBNet'"),
     ],
 )

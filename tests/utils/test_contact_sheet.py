@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from tim_plugin.utils.contact_sheet import GAP_PX, LINE_PX, SheetRow, contact_sheet
+from tim_plugin.utils.contact_sheet import (
+    GAP_PX,
+    LINE_PX,
+    MOST_PIXELS,
+    PER_LINE,
+    SheetRow,
+    contact_sheet,
+    num_shown,
+    shrunk_to_tile,
+)
 
 STEP = 128 + GAP_PX
 
@@ -55,3 +65,34 @@ def test_rows_of_different_sizes_and_with_names():
     assert sheet.shape == (3, 3 * LINE_PX + 96 + 256 + 2 * GAP_PX, GAP_PX + 5 * (384 + GAP_PX))
     with_text = sheet[:, LINE_PX : 2 * LINE_PX, :384]
     assert with_text.min() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "high"), [(2400, 8, 2400), (48, 1, 768), (60_000, 8, 2**25 // (9 * 134) - 30)]
+)
+def test_a_narrow_image_is_enlarged_to_a_height_that_fits_and_shrunk_where_a_line_would_not(height, width, high):
+    row = SheetRow(torch.rand(3, height // 4, 2), torch.rand(8, 3, height, width), None)
+    sheet = contact_sheet([row])
+    lines = 2 if num_shown(8, height, width) == 8 else 1
+    assert sheet.shape[1] == lines * (LINE_PX + high + GAP_PX) + (LINE_PX if lines == 1 else 0)
+    assert sheet[0].numel() <= MOST_PIXELS
+    tile = shrunk_to_tile(row.samples[0])
+    assert tile.shape[1] == min(height, high) and torch.equal(tile, shrunk_to_tile(tile))
+
+
+@pytest.mark.parametrize(
+    ("size", "tile_px"),
+    [
+        ((28, 28), (140, 140)),
+        ((96, 64), (192, 128)),
+        ((280, 127), (560, 254)),
+        ((2000, 300), (2000, 300)),
+        ((64, 1000), (25, 384)),
+        ((1200, 400), (1152, 384)),
+        ((1, 3000), (1, 384)),
+    ],
+)
+def test_ordinary_images_are_wide_enough_to_be_seen_and_fit(size, tile_px):
+    sheet = contact_sheet([SheetRow(torch.rand(3, 2, 2), torch.rand(1, 3, *size), None)])
+    assert sheet.shape[1:] == (LINE_PX + tile_px[0] + GAP_PX, GAP_PX + 2 * (tile_px[1] + GAP_PX))
+    assert num_shown(9, *size) >= PER_LINE

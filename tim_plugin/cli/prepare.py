@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from tim_plugin.cli.given import add_quiet, given_path, given_text
 from tim_plugin.degradations.tasks import TASKS, Task, get_task
@@ -63,11 +63,11 @@ def _add_task(parser: argparse.ArgumentParser, task: Task) -> None:
     add(parser)
     for option in degradation_options(task.degradation):
         told = option.default not in (None, NEEDED)
-        kinds = get_args(option.type) or (option.type,)
+        read, shown = _way_to_read(option.type)
         parser.add_argument(
             f"--{option.name.replace('_', '-')}",
-            type=_numbers if any(get_origin(kind) is tuple for kind in kinds) else int if int in kinds else str,
-            metavar="N or LOW,HIGH" if any(get_origin(kind) is tuple for kind in kinds) else None,
+            type=read,
+            metavar=shown,
             help=option.sentence.replace("``", "").replace("%", "%%") + f" (default: {option.default})" * told,
         )
     parser.set_defaults(execute=execute)
@@ -78,9 +78,35 @@ def prepare(args: argparse.Namespace) -> None:
     args.execute(args)
 
 
+def _way_to_read(hint: Any) -> tuple[Callable[[str], Any], str | None]:
+    """Return what reads an option of a type from a command line, and how ``--help`` shows its value.
+
+    Choices are shown only: the degradation itself refuses others, and offers the nearest.
+    """
+    from tim_plugin.options.values import kinds_of
+
+    kinds = kinds_of(hint)
+    items = [get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple]
+    choices = [choice for kind in (*kinds, *items) if get_origin(kind) is Literal for choice in get_args(kind)]
+    among = f"{{{','.join(dict.fromkeys(choices))}}}" if choices else None
+    if int in items:
+        return _numbers, "N or LOW,HIGH"
+    if items:
+        return _texts, f"{among or 'TEXT'},..."
+    return (int if int in kinds else str), among
+
+
 def _numbers(text: str) -> int | list[int]:
-    ends = [int(part) for part in text.split(",")]
+    try:
+        ends = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: write a whole number, or LOW,HIGH") from error
     return ends[0] if len(ends) == 1 else ends
+
+
+def _texts(text: str) -> str | list[str]:
+    parts = [part.strip() for part in text.split(",")]
+    return parts[0] if len(parts) == 1 else parts
 
 
 def _options_of(args: argparse.Namespace) -> dict:

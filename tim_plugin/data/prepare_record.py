@@ -23,7 +23,7 @@ def read_record(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: Of this run, as JSON holds them.
 
     Raises:
-        TimError: The record is damaged, or has other settings.
+        TimError: The record is damaged, or has other settings, or an earlier version's, which lack some.
     """
     path = output / _RECORD
     if not path.exists():
@@ -33,6 +33,12 @@ def read_record(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         before, sources = record["settings"], record["sources"]
     except (OSError, ValueError) as error:
         raise TimError(f"{path}: is damaged ({error}); delete it to prepare {output} anew") from error
+    unknown = [key for key in settings if key not in before]
+    if unknown and len(unknown) < len(settings):
+        raise TimError(
+            f"-o {output}: was prepared by an earlier version, which did not record {' and '.join(unknown)}: give "
+            "another folder, or delete this one first"
+        )
     if before != dict(settings):
         raise TimError(
             f"-o {output}: was prepared with {_shown(before)}, not {_shown(settings)}: give another folder, or delete "

@@ -89,7 +89,8 @@ class Digits:
 
     def __init__(self, source: str) -> None:
         self.digits = read_digits(source)
-        self.names = [f"{Path(source).name.split('.')[0]}_{index:05d}" for index in range(len(self.digits))]
+        self.name = Path(source).name.split(".")[0]
+        self.names = [f"{self.name}_{index:05d}" for index in range(len(self.digits))]
 
     def read(self, index: int) -> Tensor:
         """Return (1, 32, 32) float32 in [0, 1]."""

@@ -15,7 +15,7 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.image_headers import JPEG, Header, read_header, require_whole
 from tim_plugin.utils.notes import say_once
-from tim_plugin.utils.raw_samples import stderr_silenced
+from tim_plugin.utils.silence import stderr_silenced
 
 _SMALLEST_PX = 16  # one block of sub-sampled chroma; below it the sub-sampling cannot be told from the blocks
 _FACTORS = (1, 2)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.plain_numbers import plain_number
 
 Colour = tuple[int, int, int]
 _NUMBERED = "indices"
@@ -123,6 +124,7 @@ def get_palette(name: str, num_classes: int | None = None, void_index: int | Non
     Raises:
         TimError: There is none of that name, or ``num_classes`` or ``void_index`` is missing or does not fit.
     """
+    num_classes, void_index = plain_number(num_classes), plain_number(void_index)
     if name == _NUMBERED:
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
             raise TimError(f"palette '{_NUMBERED}' needs num_classes, the number of classes, not {num_classes!r}")

@@ -17,6 +17,7 @@ from tim_plugin.utils.digit_files import DIGIT_PX, PADDED_PX, fit_to_digits
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.images import encode_png, round_to_8_bit
+from tim_plugin.utils.plain_numbers import plain_number
 from tim_plugin.utils.weight_headers import SUFFIX
 
 _SAVING_ROUNDS = 100
@@ -56,23 +57,23 @@ class PrincipalComponents(Degradation):
             num_components: Number of principal components that are known of an image.
 
         Raises:
-            TimError: The digits cannot be read, or are too few.
+            TimError: The digits cannot be read, or are too few; or what is given as a basis is none.
         """
+        num_components = plain_number(num_components)
         if isinstance(num_components, bool) or not isinstance(num_components, int) or num_components < 1:
             raise TimError(f"num_components {num_components!r} must be a whole number from 1")
-        if isinstance(basis, str) and basis.endswith((".pth", SUFFIX)):
+        if isinstance(basis, str) and is_checkpoint(basis):
             stored = _stored(basis)
-            if len(stored["components"]) != num_components:
-                raise TimError(
-                    f"num_components {num_components}: {basis} was trained with {len(stored['components'])}: use that"
-                )
-            basis = stored
+            mean, components = _tensors_of(stored, f"{basis}: its PCA basis")
+            if len(components) != num_components:
+                raise TimError(f"num_components {num_components}: {basis} was trained with {len(components)}: use that")
+            return cls(mean, components)
         if isinstance(basis, Mapping):
-            return cls(*(torch.as_tensor(basis[key]) for key in ("mean", "components")))  # of a JSON header: lists
+            return cls(*_tensors_of(basis, "basis"))
         return cls(*fit_to_digits(str(basis), num_components))
 
     def require_same(self, stored: Mapping[str, Any], where: str) -> None:
-        """Raise TimError if a checkpoint was trained with another PCA basis.
+        """Raise TimError if a checkpoint was trained with another PCA basis, or holds what is none.
 
         Args:
             stored: The checkpoint's section of the degradation.
@@ -81,7 +82,7 @@ class PrincipalComponents(Degradation):
         basis = stored.get("basis")
         if not isinstance(basis, Mapping):
             return
-        ours, theirs = self.components, torch.as_tensor(basis["components"])
+        ours, theirs = self.components, _tensors_of(basis, f"{where}: its PCA basis")[1]
         if ours.shape != theirs.shape or not torch.allclose(ours, theirs, atol=1e-3):
             raise TimError(
                 f"{where}: was trained with another PCA basis ({len(theirs)} components) than network_g: degradation: "
@@ -155,9 +156,39 @@ class PrincipalComponents(Degradation):
         return {"pca_error": error / given.norm(dim=-1).clamp_min(1e-6)}
 
 
+def is_checkpoint(basis: str) -> bool:
+    """Tell whether a ``basis`` names a checkpoint that holds one, and no digits."""
+    return basis.endswith((".pth", SUFFIX))
+
+
 def _stored(path: str) -> Mapping[str, Tensor]:
-    network = read_checkpoint(Path(path).expanduser()).get("network_g", {})
-    basis = (network.get("degradation") or {}).get("basis")
+    basis = read_checkpoint(Path(path).expanduser())
+    for key in ("network_g", "degradation", "basis"):
+        basis = basis.get(key) if isinstance(basis, Mapping) else None
     if not isinstance(basis, Mapping):
         raise TimError(f"{path}: holds no PCA basis: give a checkpoint of a network with degradation 'pca'")
     return basis
+
+
+def _tensors_of(basis: Mapping[str, Any], where: str) -> tuple[Tensor, Tensor]:
+    """Return mean (1024,) and components (k, 1024) of what a section or a checkpoint holds; raise TimError for others.
+
+    Args:
+        basis: Tensors, or lists, as a JSON header has them.
+        where: What holds them, for the error.
+    """
+    use = "use the digits, or a checkpoint that was trained with them"
+    if set(basis) != {"mean", "components"}:
+        held = ", ".join(map(str, basis)) or "nothing"
+        raise TimError(f"{where} holds {held[:80]}, and a basis has mean and components: {use}")
+    try:
+        mean, components = (torch.as_tensor(basis[key]) for key in ("mean", "components"))
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise TimError(f"{where} holds what are no rows of numbers: {use}") from error
+    size = PADDED_PX**2
+    if mean.shape != (size,) or components.dim() != 2 or components.shape[1] != size or not len(components):
+        shapes = " and components of ".join(str(list(tensor.shape)) for tensor in (mean, components))
+        raise TimError(f"{where} has a mean of shape {shapes}, not [{size}] and [k, {size}]: {use}")
+    if not all(one.is_floating_point() and one.isfinite().all() for one in (mean, components)):
+        raise TimError(f"{where} holds numbers that are not finite or no decimals: {use}")
+    return mean, components

@@ -54,7 +54,7 @@ def sample_choice(
     files = OutputFiles([output / f"{choice.name}_chosen.png"], sheet)
     network_g = {"tim_plugin": __version__, "model": model or choice.model}
     with locked(output, f"-o {output}"), SampleRecord(output / RECORD, network_g) as record:
-        record.overwrite(files.all())
+        record.overwrite(files.all(), choice.file)
         write_or_say(write_png, files.samples[0], with_alpha(images, opened.alpha)[0])
         if sheet is not None:
             row = sheet_row(SampledImage(choice.name, opened.picture, images, None))

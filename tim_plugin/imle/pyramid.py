@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tim_plugin.degradations.base import Degradation, Observed
-from tim_plugin.imle.tensor_checks import check_batch, check_number
+from tim_plugin.imle.tensor_checks import check_batch, checked_number
 from tim_plugin.imle.types import Condition, Known, Weighted
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.resize import bicubic_resize
@@ -89,8 +89,7 @@ def target_pyramid(gt: Tensor, num_levels: int, weight: Tensor | None = None) ->
         TimError: A side is not divisible by 2^(L-1), or these are no images of floats.
     """
     check_batch("gt", gt)
-    check_number("num_levels", num_levels, int, 1)
-    targets = _down_pyramid(gt, num_levels, bicubic_resize)
+    targets = _down_pyramid(gt, checked_number("num_levels", num_levels, int, 1), bicubic_resize)
     if weight is None:
         return targets
     return [Weighted(target, F.adaptive_avg_pool2d(weight, target.shape[-2:])) for target in targets]

@@ -22,6 +22,7 @@ from tim_plugin.imle.tensor_checks import (
     check_sampling,
     check_tower_reads,
     check_tower_writes,
+    checked_number,
     one_a_level,
 )
 from tim_plugin.imle.tower_runner import SearchPlan
@@ -82,7 +83,8 @@ def search(
     check_pair(lq, gt, generator)
     make = _of_tower if latent_shapes is None else partial(_of_function, latent_shapes)
     used, conditions, targets = make(tower, lq, gt, given)
-    check_sampling(sampling, SEARCHES, samples_per_level, max_candidates_per_batch)
+    check_sampling(sampling, SEARCHES, samples_per_level)
+    max_candidates_per_batch = checked_number("max_candidates_per_batch", max_candidates_per_batch, int, 1)
     counts = one_a_level("samples_per_level", samples_per_level, len(targets), int, 1)
     if not (plan is None or isinstance(plan, SearchPlan)):
         raise TimError(f"plan is {type(plan).__name__}: give tim_plugin.imle.SearchPlan(...), or leave it out")

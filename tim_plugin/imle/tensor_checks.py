@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.plain_numbers import plain_number, plain_numbers
 
 HIGHEST, LOWEST = 1.5, -0.5  # bicubic resizing and projection leave [0, 1] by less than that
 OVERSHOT = 8.0  # what an untrained network gives may be as high; images of 8 bits are higher, and not below 0
@@ -217,26 +218,27 @@ def one_a_level(name: str, value: Any, num_levels: int, kind: type, minimum: flo
     Raises:
         TimError: The list has another length, or a number is too small or none.
     """
-    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * num_levels
+    values = plain_numbers(value)
+    values = values if isinstance(values, list) else [values] * num_levels
     if len(values) != num_levels:
         raise TimError(f"{name} has {len(values)} entries for {num_levels} levels: give one number, or one a level")
-    for one in values:
-        check_number(name, one, kind, minimum)
-    return values
+    return [checked_number(name, one, kind, minimum) for one in values]
 
 
-def check_number(name: str, value: Any, kind: type, minimum: float) -> None:
-    """Check that a value is a number of at least ``minimum``, for the kind ``int`` a whole one.
+def checked_number(name: str, value: Any, kind: type, minimum: float) -> Any:
+    """Return a number of at least ``minimum``, for the kind ``int`` a whole one, as Python's own.
 
     Raises:
         TimError: It is not.
     """
+    value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, (int, kind)) or not minimum <= value < math.inf:
         whole = "a whole number" if kind is int else "a finite number" if value == math.inf else "a number"
         raise TimError(f"{name} is {value!r}: it must be {whole} of at least {minimum}")
+    return value
 
 
-def check_sampling(sampling: str, known: Iterable[str], samples_per_level: Any, max_candidates_per_batch: Any) -> None:
+def check_sampling(sampling: str, known: Iterable[str], samples_per_level: Any) -> None:
     """Check the way of sampling, and that the numbers of candidates go with it.
 
     Raises:
@@ -249,7 +251,6 @@ def check_sampling(sampling: str, known: Iterable[str], samples_per_level: Any, 
             f"samples_per_level {list(samples_per_level)} differs by level, and vanilla sampling draws all levels "
             "together: give one number, or use sampling='hierarchical'"
         )
-    check_number("max_candidates_per_batch", max_candidates_per_batch, int, 1)
 
 
 def same_device(a: torch.device, b: torch.device) -> bool:

@@ -19,6 +19,7 @@ from tim_plugin.imle.latents import LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition, TowerLike
 from tim_plugin.options.plain_checks import require_choice, require_number
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.plain_numbers import plain_number
 from tim_plugin.utils.trees import map_tensors, take
 
 PRECISIONS = ("fp32", "bf16")
@@ -50,6 +51,7 @@ class SearchPlan:
     def __post_init__(self) -> None:
         require_choice("precision", self.precision, PRECISIONS)
         if self.memory_gib is not None:
+            object.__setattr__(self, "memory_gib", plain_number(self.memory_gib))
             require_number("memory_gib", self.memory_gib, float)
             if self.memory_gib <= 0:
                 raise TimError(f"memory_gib {self.memory_gib}: must be above 0")

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from tim_plugin.options.plain_checks import require_bool, shown
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.names import check_name
+from tim_plugin.utils.plain_numbers import plain_number, plain_numbers
 
 GIB = 2**30
 PRECISIONS = ("fp32", "bf16")
@@ -50,6 +51,8 @@ class Resources:
     max_samples_per_batch: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("memory_gib", "tile", "max_samples_per_batch"):
+            object.__setattr__(self, name, plain_number(getattr(self, name)))
         _require_number("--memory-gib", self.memory_gib)
         if not 0 < self.memory_gib * GIB < math.inf:  # nor NaN
             raise TimError(f"--memory-gib {self.memory_gib}: must be above 0 and finite")
@@ -104,6 +107,8 @@ class SampleOptions(Resources):
     task: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("num_samples", "seed", "max_megapixels"):
+            object.__setattr__(self, name, plain_number(getattr(self, name)))
         _require_whole("-n", self.num_samples, 1)
         _require_whole("--seed", self.seed, 0)
         if self.num_samples > MOST_SAMPLES:
@@ -162,19 +167,18 @@ def numbers_of_samples(name: str, level_seeds: Any) -> list[int | None] | None:
     """
     if level_seeds is None:
         return None
-    values = level_seeds.tolist() if hasattr(level_seeds, "tolist") else level_seeds
-    is_list = isinstance(values, Sequence) and not isinstance(values, (str, bytes))
-    if not is_list or not all(one is None or (is_whole(one) and one >= 0) for one in values):
+    values = plain_numbers(level_seeds)
+    if not isinstance(values, list) or not all(one is None or (is_whole(one) and one >= 0) for one in values):
         raise TimError(
             f"{name} {shown(values)}: give a list with a sample's number for each level, coarse to fine, a whole one "
             "that is at least 0, or None, which leaves the level free, such as [3, 3, None, None]"
         )
-    return [None if one is None else int(one) for one in values]
+    return values
 
 
 def is_whole(value: Any) -> bool:
-    """Tell whether a value is a whole number, numpy's among them; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    """Tell whether a value is a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def require_megapixels(name: str, value: Any) -> None:
@@ -190,7 +194,7 @@ def _require_number(name: str, value: Any) -> None:
 
 
 def _require_whole(name: str, value: Any, minimum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not is_whole(value):
         raise TimError(f"{name} {shown(value)}: must be a whole number")
     if value < minimum:
         raise TimError(f"{name} {value}: must be at least {minimum}")

@@ -18,7 +18,7 @@ from tim_plugin.inference.arguments import SampleOptions
 from tim_plugin.inference.finishing import measure_consistency
 from tim_plugin.inference.image_samples import SampledImage, sample_image_chunks
 from tim_plugin.inference.inputs import Input, Sources, as_paths, list_inputs
-from tim_plugin.inference.outputs import OutputFiles, SampleWriter, sheet_row, write_or_say
+from tim_plugin.inference.outputs import OutputFiles, SampleWriter, write_or_say
 from tim_plugin.inference.overview import MOST_IMAGES, OVERVIEW, Overview
 from tim_plugin.inference.planning import Planned, Run, open_run, read_input, require_memory
 from tim_plugin.inference.record import Entry
@@ -201,19 +201,19 @@ def _sample_image(run: Run, planned: Planned, writer: Writer, overview: Overview
     image_writer = SampleWriter(writer, files, planned.alpha, shrink=planned.plan.tile_px > 0)
     consistency: dict[str, list[float]] = {}
     for samples in _samples(run, planned, planned.observed, consistency):
-        run.record.overwrite(files.all())  # not before there is something to write
+        run.record.overwrite(files.all(), source.path)  # not before there is something to write
         image_writer.add(samples)
     shown = image_writer.finish(source.name, planned.plan.tower.degradation.picture(planned.observed.lq))
     if shown is not None:
-        _say_if_not_all_are_shown(files, shown)
+        _say_if_not_all_are_shown(files, shown.samples)
         if source.video is None:
             overview.add(shown)
     return _entry(planned, consistency)
 
 
-def _say_if_not_all_are_shown(files: OutputFiles, shown: SampledImage) -> None:
-    number = len(shown.samples)
-    most = num_shown(number, *shown.samples.shape[-2:])
+def _say_if_not_all_are_shown(files: OutputFiles, samples: Tensor) -> None:
+    number = len(files.samples)
+    most = num_shown(number, *samples.shape[-2:])
     if most < number:
         tqdm.write(f"{files.sheet}: shows the first {most} of {number} samples, for its size", file=sys.stderr)
 
@@ -226,13 +226,13 @@ def _sample_video(run: Run, planned: Planned, writer: Writer, _: Overview) -> En
             sampled = sample_video(
                 planned.source.video, planned.observed, degradation, partial(_samples, run, planned), written
             )
-            run.record.overwrite(files.all())
+            run.record.overwrite(files.all(), planned.source.path)
     except TimError as error:
         raise _UnsampledError(str(error)) from error
     if files.sheet is not None:
-        shown = sampled.first._replace(name=planned.source.name)
-        writer.write(write_or_say, write_png, files.sheet, contact_sheet([sheet_row(shown)]))
-        _say_if_not_all_are_shown(files, shown)
+        row = sampled.shown.row(sampled.picture, planned.source.name)
+        writer.write(write_or_say, write_png, files.sheet, contact_sheet([row]))
+        _say_if_not_all_are_shown(files, sampled.shown.first())
     return _entry(planned, sampled.consistency)
 
 

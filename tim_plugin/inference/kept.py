@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import torch
 
 from tim_plugin.degradations.base import Degradation
+from tim_plugin.inference.arguments import is_whole
 from tim_plugin.inference.image_inputs import ImageFile
 from tim_plugin.inference.record import sha256
 from tim_plugin.inference.sample_set import InputSamples, Samples
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.plain_numbers import plain_number
 
 
 def kept_levels(
@@ -30,11 +32,11 @@ def kept_levels(
     """
     if not (isinstance(keep, tuple) and len(keep) == 2 and isinstance(keep[0], Samples)):
         raise TimError("keep must be samples and the number of one of them, as keep=(out, 3)")
-    samples, index = keep
-    levels = num_levels - 1 if levels is None else levels
-    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(samples):
+    samples, index = keep[0], plain_number(keep[1])
+    levels = num_levels - 1 if levels is None else plain_number(levels)
+    if not is_whole(index) or not 0 <= index < len(samples):
         raise TimError(f"keep: there is no sample {index!r}: they are 0 to {len(samples) - 1}")
-    if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= num_levels:
+    if not is_whole(levels) or not 1 <= levels <= num_levels:
         raise TimError(f"levels {levels!r} must be a whole number from 1 to {num_levels}, the levels of the tower")
     if len(samples.seeds[index]) != num_levels:
         raise TimError(f"keep: its samples have {len(samples.seeds[index])} levels, this tower has {num_levels}")

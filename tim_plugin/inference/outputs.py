@@ -8,18 +8,17 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.png_rows import write_very_large
+from tim_plugin.inference.shown_samples import ShownSamples
 from tim_plugin.utils.background import Writer
-from tim_plugin.utils.contact_sheet import LARGEST_TILE_PX, SheetRow, contact_sheet
-from tim_plugin.utils.disk_tensors import release
+from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import to_pixels, write_pixels, write_png
 from tim_plugin.utils.memory import in_memory
 from tim_plugin.utils.resize import bicubic_resize
-from tim_plugin.utils.strips import is_very_large, joined
+from tim_plugin.utils.strips import is_very_large
 
 
 class OutputFiles(NamedTuple):
@@ -78,13 +77,13 @@ class SampleWriter:
         writer: Raises TimError, by a later call, for a file that cannot be written.
         files: Where the samples go.
         alpha: (1, h, w) in [0, 1], enlarged bicubically and put into each sample; None: there is none.
-        shrink: Keep for the sheet no more than it shows, because the samples are too large to be kept.
+        shrink: See :class:`tim_plugin.inference.shown_samples.ShownSamples`.
     """
 
     def __init__(self, writer: Writer, files: OutputFiles, alpha: Tensor | None, shrink: bool) -> None:
-        self.writer, self.files, self.alpha, self.shrink = writer, files, alpha, shrink
+        self.writer, self.files, self.alpha = writer, files, alpha
         self._waiting = iter(files.samples)
-        self._kept: list[Tensor] = []
+        self._shown = ShownSamples(len(files.samples), shrink)
 
     def add(self, samples: Tensor) -> None:
         """Write the next samples (m, C, H, W) in [0, 1]; those that are very large, row by row."""
@@ -96,7 +95,7 @@ class SampleWriter:
             for sample in samples:
                 self._write(write_pixels, next(self._waiting), to_pixels(sample))
         if self.files.sheet is not None:
-            self._kept.append(for_sheet(samples) if self.shrink else samples)
+            self._shown.add(samples)
 
     def finish(self, name: str, picture: Tensor) -> SampledImage | None:
         """Write the contact sheet, if one is wanted.
@@ -106,13 +105,12 @@ class SampleWriter:
             picture: The input as a picture (3, h, w) in [0, 1].
 
         Returns:
-            What the sheet shows; None without a sheet.
+            The first samples, as many as stand in a line of the sheet; None without a sheet.
         """
         if self.files.sheet is None:
             return None
-        sampled = SampledImage(name, picture, joined(self._kept), None)
-        self._write(write_pixels, self.files.sheet, to_pixels(contact_sheet([sheet_row(sampled)])))
-        return sampled
+        self._write(write_pixels, self.files.sheet, to_pixels(contact_sheet([self._shown.row(picture, name)])))
+        return SampledImage(name, picture, self._shown.first(), None)
 
     def _write(self, write: Callable[..., None], path: Path, *content: Any, **options: int) -> None:
         self.writer.write(write_or_say, write, path, *content, **options)
@@ -137,16 +135,3 @@ def with_alpha(samples: Tensor, alpha: Tensor | None) -> Tensor:
         return samples
     alpha = bicubic_resize(alpha, tuple(samples.shape[-2:])).clamp(0, 1)
     return torch.cat([samples, alpha.expand(len(samples), -1, -1, -1)], dim=1)  # (n, 4, H, W)
-
-
-def for_sheet(samples: Tensor) -> Tensor:
-    """Shrink samples to what a contact sheet shows of them, row by row, as they may lie on disk."""
-    height, width = samples.shape[-2:]
-    if width <= LARGEST_TILE_PX:
-        return samples
-    rows, lines = max(1, round(height * LARGEST_TILE_PX / width)), []
-    for row in range(rows):
-        area = samples[..., row * height // rows : -(-(row + 1) * height // rows), :]
-        lines.append(F.interpolate(area, (1, LARGEST_TILE_PX), mode="area"))
-        release(samples)
-    return torch.cat(lines, dim=-2)

@@ -17,6 +17,7 @@ from typing import Any
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import read_bytes
 from tim_plugin.utils.json_files import NONE, parse_json
+from tim_plugin.utils.notes import say_once
 from tim_plugin.utils.writing import appending, write_json
 
 RECORD = "samples.json"
@@ -70,6 +71,7 @@ class SampleRecord:
         self._entries: dict[str, Entry] = {}  # by the name of their first sample
         self._owners: dict[str, str] = {}  # of each file that an entry names, the entry's key
         self._overview: str | None = None
+        self._noted_another = False
         for entry in self._read():
             self._put(entry)
         self._changed = False
@@ -124,8 +126,14 @@ class SampleRecord:
         same = {file.name for file in files} <= set(_files(entry)) and all(file.is_file() for file in files)
         return entry if same else None
 
-    def overwrite(self, files: Sequence[Path]) -> None:
+    def overwrite(self, files: Sequence[Path], source: Path | str | None = None) -> None:
         """Drop these files from the entries, on the disk too; call it before the first of them is written.
+
+        The first of them that another input's entry names is told on stderr.
+
+        Args:
+            files: That will be written.
+            source: Their input, as its entry will name it; None: not known, and nothing is told.
 
         Raises:
             TimError: The hidden file that lists the dropped files cannot be written.
@@ -133,6 +141,7 @@ class SampleRecord:
         names = {file.name for file in files if file.name in self._owners}
         for key in {self._owners[name] for name in names}:
             entry = self._entries.pop(key)
+            self._note_another(entry["input"], source)
             for name in _files(entry):
                 del self._owners[name]
             kept = _without(entry, names)
@@ -145,6 +154,17 @@ class SampleRecord:
                     noted.write(b"".join(os.fsencode(name) + b"\0" for name in sorted(names)))
             except OSError as error:
                 raise TimError(f"{self._noted}: cannot be written: {error.strerror or error}") from error
+
+    def _note_another(self, before: str, source: Path | str | None) -> None:
+        """Tell once that samples of another input are lost; that of several inputs would be a line for each."""
+        if source is None or self._noted_another or os.path.abspath(before) == os.path.abspath(source):
+            return
+        self._noted_another = True
+        say_once(
+            (self.path, before, str(source)),
+            f"{self.path.parent}: the samples of {before} are overwritten by those of {source}, whose files have the "
+            "same names; another folder keeps both",
+        )
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Add an entry whose files are all written, and save ``samples.json`` if the last save is a while ago.

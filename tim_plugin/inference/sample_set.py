@@ -23,7 +23,8 @@ from tim_plugin.utils.contact_sheet import contact_sheet
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import to_pixels
-from tim_plugin.utils.names import require_path
+from tim_plugin.utils.names import fitting_name, require_path
+from tim_plugin.utils.plain_numbers import plain_number
 
 
 @dataclass(frozen=True)
@@ -147,12 +148,15 @@ class Samples:
         """Return some of the samples, by their places in ``images``; saved, they keep the names that they have here.
 
         Args:
-            indices: A list, or a one-dimensional array or tensor of whole numbers.
+            indices: A list, or a one-dimensional array or tensor of whole numbers; each sample once.
 
         Raises:
-            TimError: There is no such sample.
+            TimError: There is no such sample, or one is named twice.
         """
         indices = _places("take", indices, len(self))
+        for index in indices:
+            if indices.count(index) > 1:
+                raise TimError(f"take {shown(indices)}: names sample {index} more than once: give each once")
         chosen = torch.tensor(indices, dtype=torch.int64)
         inputs = [
             one._replace(
@@ -178,7 +182,8 @@ class Samples:
         """
         if self.is_batch:
             raise TimError("most_different chooses among samples of one input: take one of the batch, of_input(0)")
-        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= len(self):
+        k = plain_number(k)
+        if not is_whole(k) or not 1 <= k <= len(self):
             raise TimError(
                 f"most_different({k!r}): k must be a whole number from 1 to {len(self)}, the number of samples"
             )
@@ -218,7 +223,7 @@ class Samples:
         ):
             for one in self.inputs:
                 files = self._files(one, folder, with_contact_sheet)
-                record.overwrite(files.all())
+                record.overwrite(files.all(), one.source)
                 image_writer = SampleWriter(writer, files, one.alpha, shrink=False)
                 image_writer.add(one.images)
                 image_writer.finish(one.key, one.picture)
@@ -231,7 +236,7 @@ class Samples:
             raise TimError(f"{call}: there are no samples: none of them was taken")
 
     def _files(self, one: InputSamples, folder: Path, with_contact_sheet: bool) -> OutputFiles:
-        files = output_files(folder, one.key, self.drawn_from.num_drawn, with_contact_sheet)
+        files = output_files(folder, fitting_name(one.key), self.drawn_from.num_drawn, with_contact_sheet)
         return files._replace(samples=[files.samples[number] for number in self.numbers])
 
     def _sheet(self, inputs: Sequence[InputSamples]) -> Tensor:
@@ -255,14 +260,14 @@ class Samples:
 
 
 def _places(call: str, given: Any, count: int) -> list[int]:
-    """Return places among so many as plain numbers; negative ones count from the end.
+    """Return places among so many as plain numbers from 0; negative ones count from the end.
 
     Raises:
         TimError: One is no whole number, or too large.
     """
     values = given.tolist() if hasattr(given, "tolist") else given
     if isinstance(values, Iterable) and not isinstance(values, (str, bytes)):
-        values = [one.tolist() if hasattr(one, "tolist") else one for one in values]  # numbers of numpy and torch
+        values = [plain_number(one) for one in values]
         if all(is_whole(one) and -count <= one < count for one in values):
-            return values
+            return [one % count for one in values]
     raise TimError(f"{call} {shown(values)}: give whole numbers from 0 to {count - 1}")

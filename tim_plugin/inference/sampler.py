@@ -19,6 +19,7 @@ from tim_plugin.imle.types import Condition
 from tim_plugin.imle.types import coarsest as coarsest_of
 from tim_plugin.inference.batch_invariance import BatchInvariant
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.plain_numbers import plain_numbers
 from tim_plugin.utils.trees import map_tensors, move, take
 
 LevelSeeds = Sequence[int | None]
@@ -37,8 +38,8 @@ def level_temperatures(temperature: Temperature, num_levels: int, option: str = 
     Raises:
         TimError: A value is no number from 0 to :data:`HIGHEST_TEMPERATURE`, or there are not as many as levels.
     """
-    is_list = isinstance(temperature, Sequence) and not isinstance(temperature, str)
-    values = list(temperature) if is_list else [temperature] * num_levels
+    values = plain_numbers(temperature)
+    values = values if isinstance(values, list) else [values] * num_levels
     if len(values) != num_levels:
         raise TimError(f"{option} has {len(values)} entries: give one for all, or one for each of {num_levels} levels")
     for value in values:

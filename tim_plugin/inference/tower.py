@@ -17,6 +17,7 @@ from tim_plugin.inference.arguments import (
     MOST_SAMPLES,
     Resources,
     arguments_named,
+    is_whole,
     numbers_of_samples,
     require_megapixels,
 )
@@ -35,6 +36,7 @@ from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.image_headers import read_header
+from tim_plugin.utils.plain_numbers import plain_number
 from tim_plugin.utils.strips import joined
 from tim_plugin.utils.trees import map_tensors, move
 
@@ -162,7 +164,8 @@ class Tower(HubMethods):
         Raises:
             TimError: The input's kind, shape, type or range, or an argument, is wrong; the message says what is right.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_SAMPLES:
+        n, seed, max_megapixels = plain_number(n), plain_number(seed), plain_number(max_megapixels)
+        if not is_whole(n) or not 1 <= n <= MOST_SAMPLES:
             raise TimError(f"n {shown(n)} must be a whole number from 1 to {MOST_SAMPLES}; another seed gives more")
         require_megapixels("max_megapixels", max_megapixels)
         files = image_files(image, self.degradation, name)
@@ -194,8 +197,8 @@ class Tower(HubMethods):
         if keep is None:
             if levels is not None:
                 raise TimError(f"levels {levels}: says how many levels of keep=(samples, j) are kept: give both")
-            if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
-                raise TimError(f"seed {seed!r} must be a whole number from 0")
+            if seed is not None and not (is_whole(seed) and seed >= 0):
+                raise TimError(f"seed {shown(seed)} must be a whole number from 0")
             level_seeds = numbers_of_samples("level_seeds", level_seeds)
             if level_seeds is not None and len(level_seeds) > self.num_levels:
                 raise TimError(f"level_seeds has {len(level_seeds)} entries, the network has {self.num_levels} levels")

@@ -10,8 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tim_plugin.degradations.base import Degradation, Observed
-from tim_plugin.inference.image_samples import SampledImage
-from tim_plugin.inference.outputs import for_sheet
+from tim_plugin.inference.shown_samples import ShownSamples
 from tim_plugin.inference.video import Video, VideoFiles
 from tim_plugin.utils.images import to_pixels
 
@@ -23,11 +22,13 @@ class SampledVideo(NamedTuple):
 
     Attributes:
         consistency: Mean over the frames, for each sample, by measure.
-        first: The first frame and its samples, shrunk to what a contact sheet shows.
+        picture: The first frame, (3, h, w) in [0, 1].
+        shown: What a contact sheet shows of the first frame's samples.
     """
 
     consistency: dict[str, list[float]]
-    first: SampledImage
+    picture: Tensor
+    shown: ShownSamples
 
 
 def sample_video(
@@ -46,7 +47,7 @@ def sample_video(
         TimError: A frame is damaged, or OpenCV cannot write the video.
     """
     sums: dict[str, Tensor] = {}
-    shown: list[Tensor] = []
+    shown = ShownSamples(len(written.paths), shrink=True)
     for index, frame in enumerate(tqdm(video.frames, unit="frame", leave=False)):
         observed = first if index == 0 else degradation.read(video.read(frame), str(frame))
         consistency: dict[str, list[float]] = {}
@@ -56,8 +57,8 @@ def sample_video(
                 written.add(number, to_pixels(one))
                 number += 1
             if index == 0:
-                shown.append(for_sheet(samples))
+                shown.add(samples)
         for name, values in consistency.items():
             sums[name] = sums.get(name, 0) + torch.tensor(values, dtype=torch.float64)
     means = {name: (values / len(video.frames)).tolist() for name, values in sums.items()}
-    return SampledVideo(means, SampledImage(video.path.stem, degradation.picture(first.lq), torch.cat(shown), None))
+    return SampledVideo(means, degradation.picture(first.lq), shown)

@@ -21,6 +21,7 @@ from tim_plugin.imle.types import Features, Weighted
 from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL, open_trunk, require_weights
 from tim_plugin.options.plain_checks import require_number
 from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.plain_numbers import plain_number
 
 CALIBRATIONS = ("lpips", "bundled", "none")
 _TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
@@ -119,6 +120,7 @@ class PerceptualDistance(nn.Module):
         pixels: float = 0.0,
     ) -> None:
         super().__init__()
+        seed = plain_number(seed)
         require_number("seed", seed, int, 0)
         self.soften, self.pixels = _at_least_0("soften", soften), _at_least_0("pixels", pixels)
         weights, calibration = _by_default(backbone, weights, calibration)

@@ -15,6 +15,7 @@ from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.losses.pairs import pair_distances
 from tim_plugin.options.plain_checks import require_number
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.plain_numbers import plain_number
 
 CHANNELS = (3, 1)  # of images
 FWV_SIGMAS = (0.3, 0.2, 0.15)  # of table 3
@@ -135,6 +136,7 @@ def faithfulness_weighted_variance(
         TimError: There is one sample only, or ``sigma`` or ``reduction`` is wrong.
     """
     require_several(len(to_gt), "fwv")
+    sigma = plain_number(sigma)
     require_number("fwv: sigma", sigma, float)
     if sigma <= 0:
         raise TimError(f"fwv: sigma {sigma} must be more than 0")

@@ -185,11 +185,11 @@ def _prepare_training(
     state = load_resume_state(opt)
     require_networks(opt)
     if state is not None:
-        resumed.update(epoch=state["epoch"], iter=state["iter"])
+        resumed["iter"] = state["iter"]
     own = copy.deepcopy(opt)  # what is built takes keys out of it, which the loop logs and shows
     ahead.build("loaders", loaders, own, logging.getLogger(LOGGER))
     ahead.build("model", _resumed, build_model, own, state)
-    return state
+    return state and {**state, "epoch": resumed["epoch"]}
 
 
 def _resumed(build_model: Callable, opt: dict[str, Any], state: dict[str, Any] | None) -> Any:
@@ -258,8 +258,10 @@ def _create_dataloaders(
             f"use dataset_enlarge_ratio: {math.ceil(batch / max(images, 1)) * 10}, or a smaller batch_size_per_gpu"
         )
     if resumed:
+        # the state's epoch is counted in the batches that an epoch then had, and the loop's last one, below, in today's
+        resumed["epoch"] = max(resumed["iter"] - 1, 0) // len(train_loader)
         done_batches = resumed["iter"] - resumed["epoch"] * len(train_loader)
-        sampler.skip(resumed["epoch"], max(done_batches, 0) * train_loader.batch_size)
+        sampler.skip(resumed["epoch"], done_batches * train_loader.batch_size)
     leave_signals_in(train_loader)
     interruption.batches_per_epoch = len(train_loader)
     # BasicSR counts the last, incomplete batch, which its loader drops: small data would end too early. Its loop

@@ -11,6 +11,7 @@ from basicsr.utils import get_root_logger
 from torch import nn
 
 from tim_plugin.models import distributed
+from tim_plugin.models.resumed_options import ResumedOptions
 from tim_plugin.utils import checkpoints
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.training_states import name_of_rank
@@ -108,22 +109,27 @@ class StoredModel(SRModel):
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Restore optimizers, schedulers, the best figures of validation and :meth:`own_state`.
 
+        Options of the optimizers and schedulers are those of this run, and the log says which of them differ.
         With another number of processes than before, :meth:`own_state` is left out, and each begins with an empty pool.
 
         Raises:
             TimError: The state is of other optimizers, or the file of this process's own state is missing.
         """
+        options = ResumedOptions(self.schedulers)
         try:
             optimizers = [
                 distributed.sharded_optimizer_state(optimizer, state)
                 for optimizer, state in zip(self.optimizers, resume_state["optimizers"], strict=True)
             ]
             super().resume_training({**resume_state, "optimizers": optimizers})
+            changed = options.put_back(int(self.opt["train"].get("warmup_iter") or -1))
         except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise TimError(
                 f"path: resume_state: {self.opt['path']['resume_state']}: does not fit this run's optimizers or "
                 f"schedulers ({error}): use the options that it was written with"
             ) from error
+        if changed:
+            get_root_logger().info(f"Other options of train than in the state, used from here on: {'; '.join(changed)}")
         if resume_state.get("best_metric_results"):
             self.best_metric_results = resume_state["best_metric_results"]
         if resume_state.get("processes", 1) != self.opt.get("world_size", 1):

@@ -15,10 +15,19 @@ from typing import Any
 from tim_plugin.options.metric_checks import check_size
 from tim_plugin.options.plain_checks import as_section, check_keys, require, require_text, section_of
 from tim_plugin.options.tower_spec import TowerSpec
-from tim_plugin.options.values import build_spec
+from tim_plugin.options.values import build_spec, check_value
 from tim_plugin.utils.errors import TimError, did_you_mean
+from tim_plugin.utils.signatures import Option
 
 GIB = 2**30
+LAYERS, SIZES = 1000, 16  # at most, as a tower's blocks and levels; each of SIZES doubles the image
+COUNTS = {
+    **dict.fromkeys(
+        ("num_layers", "num_block", "num_blocks", "num_rfb_block", "num_group", "depths", "num_conv"), LAYERS
+    ),
+    **dict.fromkeys(("num_extract_block", "num_reconstruct_block", "num_mlp", "n_layers_d", "num_d"), LAYERS),
+    **dict.fromkeys(("num_up", "num_stacks", "num_modules", "times"), SIZES),
+}
 MISTAKES = (TypeError, ValueError, AssertionError, LookupError, ArithmeticError, RuntimeError, AttributeError)
 
 
@@ -110,6 +119,7 @@ def _check_network(name: str, section: Mapping[str, Any]) -> None:
         _require_memory(name, _tower_size(build_spec(TowerSpec, arguments)))
         return
     _check_arguments(name, section, kind)
+    _check_counts(name, arguments)
     try:
         with torch.device("meta"):
             network = kind(**arguments)
@@ -122,6 +132,15 @@ def _check_network(name: str, section: Mapping[str, Any]) -> None:
             return
         raise TimError(f"{name}: {section['type']} cannot be built of these arguments: {_one_line(error)}") from error
     _require_memory(name, sum(parameter.numel() for parameter in network.parameters()))
+
+
+def _check_counts(name: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse more layers than anybody builds: also without memory, each takes its time."""
+    for key in COUNTS.keys() & arguments.keys():
+        value = arguments[key]
+        for count in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(count, int):  # the constructor says what is wrong with anything else
+                check_value(f"{name}: {key}", Option(key, int, None, "", most=COUNTS[key]), count)
 
 
 def _tower_size(spec: TowerSpec) -> int:

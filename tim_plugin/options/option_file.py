@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from tim_plugin.options.sections import DATASETS, OptionFile, PathSection, addab
 from tim_plugin.options.yaml_file import load, read_option_file
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.names import check_name
+from tim_plugin.utils.plain_numbers import plain_numbers
 
 
 def parse_options(
@@ -120,12 +122,33 @@ def read_with_overrides(path: Path, overrides: Mapping[str, Any]) -> tuple[Order
         The options, and the arguments that give :func:`parse_options` the same.
 
     Raises:
-        TimError: The file or a section's name is wrong.
+        TimError: The file or a section's name is wrong, or a value is nothing that YAML holds.
     """
-    opt, entries = read_option_file(path), [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+    opt, entries = read_option_file(path), [f"{key}={_as_json(key, value)}" for key, value in overrides.items()]
     for entry in entries:
         set_option(opt, entry)
     return opt, ["-opt", str(path), *(["--force_yml", *entries] if entries else [])]
+
+
+def _as_json(key: str, value: Any) -> str:
+    """Return an option's value as a text that YAML reads as the same; numbers, arrays and paths become plain values."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, os.PathLike):
+            return os.fspath(part)
+        found = plain_numbers(part)
+        if found is part:
+            raise TimError(f"{key} is or holds a {type(part).__name__}: give what YAML holds: numbers, texts, lists")
+        return found
+
+    try:
+        text = json.dumps(value, default=plain, allow_nan=False, ensure_ascii=False)
+    except ValueError as error:
+        if isinstance(error, TimError):
+            raise
+        raise TimError(f"{key} holds a number that is not finite: give finite numbers") from error
+    # YAML's line breaks beside those of JSON; and it knows no escaped pairs, as which JSON would write other letters.
+    return re.sub("[\x7f-\x9f\u2028\u2029\ufeff]", lambda letter: f"\\u{ord(letter[0]):04x}", text)
 
 
 def _check_names(opt: Mapping[str, Any]) -> None:

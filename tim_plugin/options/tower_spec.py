@@ -58,15 +58,13 @@ class LevelSpec:
 class TowerSpec(Section):
     """The tower: how many levels it has, what they are made of, what they read and write.
 
-    Attributes:
-        of_weights: Options by which the same weights read or write something else, though no tensor's shape shows it.
-        behind_weights: Options that may be chosen anew for a trained tower.
-
     Raises:
         TimError: A value is outside what it may be, or a list has not one entry a level.
     """
 
     place: ClassVar[str] = "network_g"
+    # Options by which the same weights read or write something else, though no tensor's shape shows it; and options that
+    # may be chosen anew for a trained tower.
     of_weights: ClassVar[tuple[str, ...]] = ("feature_scale", "image_below", "head", "normalise")
     behind_weights: ClassVar[tuple[str, ...]] = ("consistency", "fade_contrast")
 

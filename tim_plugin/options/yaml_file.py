@@ -1,7 +1,7 @@
 """YAML without surprises: plain values only, numbers as people write them, and bounds on what a few lines can ask for.
 
 ``1e-4`` is a number here, as in YAML 1.2 and in what everybody writes; YAML 1.1, and so BasicSR's own reader, takes it
-for text. A date is text.
+for text. A date is text, and so is ``4:2:0``, which YAML 1.1 takes for a number to the base of 60.
 """
 
 from __future__ import annotations
@@ -39,14 +39,19 @@ def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Order
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
-_DATE = "tag:yaml.org,2002:timestamp"
+_DATE, _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("timestamp", "int", "float"))
+
+
+def _without_colons(tag: str, pattern: re.Pattern[str]) -> re.Pattern[str]:
+    """Return what resolves a number, but to no base of 60."""
+    return re.compile(f"(?!.*:){pattern.pattern}", pattern.flags) if tag in (_INT, _FLOAT) else pattern
+
+
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _DATE]
+    first: [(tag, _without_colons(tag, pattern)) for tag, pattern in resolvers if tag != _DATE]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+_Loader.add_implicit_resolver(_FLOAT, re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
 
 
 def read_option_file(path: str | Path) -> OrderedDict:

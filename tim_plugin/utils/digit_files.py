@@ -29,9 +29,8 @@ def is_digits(source: str) -> bool:
     return source.startswith(_BUNDLED) or source.removesuffix(".gz").endswith(("idx3-ubyte", ".idx3"))
 
 
-@lru_cache(maxsize=4)
 def read_digits(source: str) -> Tensor:
-    """Read handwritten digits, white on black; kept for the next call.
+    """Read handwritten digits, white on black.
 
     Args:
         source: ``sklearn:digits/train`` (1,541 digits) or ``sklearn:digits/test`` (256, of the same
@@ -48,6 +47,7 @@ def read_digits(source: str) -> Tensor:
     return F.pad(images[:, None], [(PADDED_PX - DIGIT_PX) // 2] * 4)
 
 
+@lru_cache(maxsize=2)
 def _bundled(source: str) -> Tensor:
     splits = {f"{_BUNDLED}/train": False, f"{_BUNDLED}/test": True}
     if source not in splits:
@@ -89,9 +89,8 @@ def _unpacked(file: IO[bytes], path: Path) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(count, height, width).copy())
 
 
-@lru_cache(maxsize=4)
 def fit_to_digits(source: str, num_components: int) -> tuple[Tensor, Tensor]:
-    """Return mean (1024,) and first principal components (k, 1024) of digits, float32; kept for the next call.
+    """Return mean (1024,) and first principal components (k, 1024) of digits, float32; kept while the file is the same.
 
     Args:
         source: The digits, as :func:`read_digits` takes them.
@@ -100,8 +99,22 @@ def fit_to_digits(source: str, num_components: int) -> tuple[Tensor, Tensor]:
     Raises:
         TimError: The digits cannot be read, or are too few.
     """
+    return _fitted(source, num_components, _state(source))
+
+
+@lru_cache(maxsize=4)
+def _fitted(source: str, num_components: int, state: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     mean, components = principal_components(read_digits(source).flatten(1).double() / 255, num_components)
     return mean.float(), components.float()
+
+
+def _state(source: str) -> tuple[int, ...]:
+    """Return what changes with a file: its bytes and time of change; nothing for what is no file."""
+    try:
+        status = Path(source).expanduser().stat()
+    except (OSError, ValueError):  # which reading it tells of
+        return ()
+    return (status.st_size, status.st_mtime_ns)
 
 
 def principal_components(images: Tensor, num_components: int) -> tuple[Tensor, Tensor]:

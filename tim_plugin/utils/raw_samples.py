@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -16,9 +14,6 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_headers import Header, largest_of_pnm
 
 _ASSOCIATED, _UNASSOCIATED, _CORELDRAW = 1, 2, 999  # a TIFF's fourth channel; 0 is none that is known
-
-
-_silence = threading.Lock()  # two threads at once would restore standard error in the wrong order
 
 
 class Pixels(NamedTuple):
@@ -78,24 +73,6 @@ def opencv_silenced() -> Iterator[None]:
         yield
     finally:
         logging.setLogLevel(before)
-
-
-@contextmanager
-def stderr_silenced() -> Iterator[None]:
-    """Keep the lines of a C library that has no other way to be silent from standard error."""
-    with _silence:
-        try:
-            kept = os.dup(2)
-        except OSError:  # it is closed
-            yield
-            return
-        try:
-            with open(os.devnull, "wb") as nothing:
-                os.dup2(nothing.fileno(), 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _pnm(content: bytes, image: Image.Image) -> Pixels:

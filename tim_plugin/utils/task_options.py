@@ -5,6 +5,7 @@ Their one source is the project's ``options/``; a wheel has them as ``tim_plugin
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def find_option_file(given: str | Path, phase: str = "train") -> Path:
     Raises:
         TimError: It is neither a file's path (with a suffix or a folder) nor a known name.
     """
-    path, files = Path(given).expanduser(), option_files(phase)
+    path, files = Path(os.path.expanduser(given)), option_files(phase)  # Path raises for a home that is not known
     if path.suffix or len(path.parts) > 1 or path.is_file():
         return path
     if str(given) not in files:

@@ -173,15 +173,14 @@ TOWERS = {
         8,
         64,
         "Petals, daisies and sunflowers that one believes, softer than the original; samples differ mostly in how "
-        "strong their texture is. Clear skies stay clear; skin and a sunset still get some scales.",
+        "strong their texture is, and in the strongest it is woven. Clear skies stay clear; skin gets scales.",
         goes_on_from="b19f138",
     ),
     "flowers-sr16x": _super_resolution_of_flowers(
         16,
         96,
-        "Sunflowers and daisies that one believes at a glance, with petals of another shape in each sample; on a "
-        "second look petals run into each other, some samples have a fine mesh, and roses and tulips are heaps of "
-        "their colour.",
+        "Dandelions, daisies and tulips that one believes at a glance, with petals of another shape in each sample; on "
+        "a second look petals run into each other, some samples have a fine mesh, and flat grey gets scales.",
         goes_on_from="b19f138",
     ),
     "flowers-colorize": _flowers(
