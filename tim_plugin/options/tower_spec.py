@@ -63,8 +63,8 @@ class TowerSpec(Section):
     """
 
     place: ClassVar[str] = "network_g"
-    # Options by which the same weights read or write something else, though no tensor's shape shows it; and options that
-    # may be chosen anew for a trained tower.
+    # Options by which the same weights read or write something else, though no tensor's shape shows it; and options
+    # that may be chosen anew for a trained tower.
     of_weights: ClassVar[tuple[str, ...]] = ("feature_scale", "image_below", "head", "normalise")
     behind_weights: ClassVar[tuple[str, ...]] = ("consistency", "fade_contrast")
 
