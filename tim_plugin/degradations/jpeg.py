@@ -26,7 +26,7 @@ from tim_plugin.degradations.jpeg_file import read_jpeg
 from tim_plugin.degradations.saving import improve_for_saving, of_items
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.images import round_to_8_bit
-from tim_plugin.utils.plain_numbers import plain_numbers
+from tim_plugin.utils.plain_numbers import is_whole, plain_numbers
 from tim_plugin.utils.strips import by_strips, is_very_large, joined, strips
 
 _GREY = 0  # in place of a factor of sub-sampling
@@ -71,7 +71,7 @@ class Jpeg(Degradation):
     ) -> None:
         quality = plain_numbers(quality)
         ends = quality if isinstance(quality, list) else [quality, quality]
-        if len(ends) != 2 or any(isinstance(q, bool) or not isinstance(q, int) for q in ends):
+        if len(ends) != 2 or any(not is_whole(q) for q in ends):
             raise TimError(f"quality {quality!r} must be a whole number, or a range [lowest, highest]")
         if not 1 <= ends[0] <= ends[1] <= 100:
             raise TimError(f"quality {quality!r} must lie within 1 and 100, lowest first")

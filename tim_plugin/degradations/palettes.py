@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tim_plugin.utils.errors import TimError, did_you_mean
-from tim_plugin.utils.plain_numbers import plain_number
+from tim_plugin.utils.plain_numbers import is_whole, plain_number
 
 Colour = tuple[int, int, int]
 _NUMBERED = "indices"
@@ -126,12 +126,12 @@ def get_palette(name: str, num_classes: int | None = None, void_index: int | Non
     """
     num_classes, void_index = plain_number(num_classes), plain_number(void_index)
     if name == _NUMBERED:
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+        if not is_whole(num_classes) or num_classes < 1:
             raise TimError(f"palette '{_NUMBERED}' needs num_classes, the number of classes, not {num_classes!r}")
         classes, indices = tuple(f"class {index}" for index in range(num_classes)), {k: k for k in range(num_classes)}
         if void_index is None:
             return Palette(_NUMBERED, classes, {}, indices, has_void=False)
-        if isinstance(void_index, bool) or not isinstance(void_index, int) or void_index < num_classes:
+        if not is_whole(void_index) or void_index < num_classes:
             raise TimError(f"void_index {void_index!r} must be a whole number beyond the {num_classes} classes, as 255")
         return Palette(_NUMBERED, classes, {}, {**indices, void_index: num_classes}, has_void=True)
     if void_index is not None:

@@ -17,7 +17,7 @@ from tim_plugin.utils.digit_files import DIGIT_PX, PADDED_PX, fit_to_digits
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.images import encode_png, round_to_8_bit
-from tim_plugin.utils.plain_numbers import plain_number
+from tim_plugin.utils.plain_numbers import is_whole, plain_number
 from tim_plugin.utils.weight_headers import SUFFIX
 
 _SAVING_ROUNDS = 100
@@ -60,7 +60,7 @@ class PrincipalComponents(Degradation):
             TimError: The digits cannot be read, or are too few; or what is given as a basis is none.
         """
         num_components = plain_number(num_components)
-        if isinstance(num_components, bool) or not isinstance(num_components, int) or num_components < 1:
+        if not is_whole(num_components) or num_components < 1:
             raise TimError(f"num_components {num_components!r} must be a whole number from 1")
         if isinstance(basis, str) and is_checkpoint(basis):
             stored = _stored(basis)

@@ -16,7 +16,7 @@ from typing import Any
 from tim_plugin.options.plain_checks import require_bool, shown
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.names import check_name
-from tim_plugin.utils.plain_numbers import plain_number, plain_numbers
+from tim_plugin.utils.plain_numbers import is_whole, plain_number, plain_numbers
 
 GIB = 2**30
 PRECISIONS = ("fp32", "bf16")
@@ -174,11 +174,6 @@ def numbers_of_samples(name: str, level_seeds: Any) -> list[int | None] | None:
             "that is at least 0, or None, which leaves the level free, such as [3, 3, None, None]"
         )
     return values
-
-
-def is_whole(value: Any) -> bool:
-    """Tell whether a value is a whole number; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def require_megapixels(name: str, value: Any) -> None:

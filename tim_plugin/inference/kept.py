@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import torch
 
 from tim_plugin.degradations.base import Degradation
-from tim_plugin.inference.arguments import is_whole
 from tim_plugin.inference.image_inputs import ImageFile
 from tim_plugin.inference.record import sha256
 from tim_plugin.inference.sample_set import InputSamples, Samples
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.plain_numbers import plain_number
+from tim_plugin.utils.plain_numbers import is_whole, plain_number
 
 
 def kept_levels(

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tim_plugin.inference.arguments import is_whole
 from tim_plugin.inference.image_samples import SampledImage
 from tim_plugin.inference.outputs import OutputFiles, SampleWriter, output_files, sheet_row
 from tim_plugin.inference.record import RECORD, Entry, SampleRecord
@@ -24,7 +23,7 @@ from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import to_pixels
 from tim_plugin.utils.names import fitting_name, require_path
-from tim_plugin.utils.plain_numbers import plain_number
+from tim_plugin.utils.plain_numbers import is_whole, plain_number
 
 
 @dataclass(frozen=True)

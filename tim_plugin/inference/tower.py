@@ -17,7 +17,6 @@ from tim_plugin.inference.arguments import (
     MOST_SAMPLES,
     Resources,
     arguments_named,
-    is_whole,
     numbers_of_samples,
     require_megapixels,
 )
@@ -36,7 +35,7 @@ from tim_plugin.utils.checkpoints import plain
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.image_headers import read_header
-from tim_plugin.utils.plain_numbers import plain_number
+from tim_plugin.utils.plain_numbers import is_whole, plain_number
 from tim_plugin.utils.strips import joined
 from tim_plugin.utils.trees import map_tensors, move
 

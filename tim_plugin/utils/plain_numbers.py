@@ -22,3 +22,8 @@ def plain_numbers(values: Any) -> Any:
     values = values.tolist() if hasattr(values, "tolist") else values
     is_list = isinstance(values, Sequence) and not isinstance(values, (str, bytes))
     return [plain_number(one) for one in values] if is_list else plain_number(values)
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether a value is a whole number of Python; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -27,6 +27,7 @@ from tim_plugin.integrations import model_card
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.metrics.summary import Row, summarise
 from tim_plugin.metrics.validation import evaluate
+from tim_plugin.options.yaml_file import read_option_file
 from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.contact_sheet import SheetRow, contact_sheet
 from tim_plugin.utils.errors import TimError, did_you_mean
@@ -86,7 +87,7 @@ def make_weights(bench: Workbench, names: Sequence[str], teacher: Path | None = 
             raise TimError(f"--name {name}: is not a tower of this package: {did_you_mean(name, TOWERS)}")
     made_on = clean_machine(bench.root, bench.device)  # now: the weights that are written change the tree
     goes_on = [name for name in names if TOWERS[name].goes_on_from]
-    earlier = {name: _earlier(bench, name, teacher) for name in goes_on}
+    earlier = {name: _earlier(bench, name) for name in goes_on}
     runs = {name: _run(bench, name, teacher, earlier.get(name)) for name in names}
     for name, checkpoint in zip(runs, bench.train(list(runs.values())), strict=True):
         tower, options = load_network(checkpoint, bench.device)
@@ -99,11 +100,15 @@ def make_weights(bench: Workbench, names: Sequence[str], teacher: Path | None = 
         print(f"written: {pretrained.path_of(name)}, {bench.root / 'docs' / 'models' / name}.md, .json and .jpg")
 
 
-def _earlier(bench: Workbench, name: str, teacher: Path | None) -> Earlier:
+def _earlier(bench: Workbench, name: str) -> Earlier:
     """The tower that a tower goes on from."""
-    shipped, options = TOWERS[name], _run(bench, name, teacher, None).options()["network_g"]
+    shipped, network = TOWERS[name], read_option_file(_option_file(bench, name))["network_g"]
     begins_as = shipped.goes_on_as or name
-    return earlier_tower(bench.root, name, begins_as, shipped.goes_on_from, options.get("feature_scale"))
+    return earlier_tower(bench.root, name, begins_as, shipped.goes_on_from, network.get("feature_scale"))
+
+
+def _option_file(bench: Workbench, name: str) -> Path:
+    return bench.root / "tools" / "towers" / "options" / TOWERS[name].option_file
 
 
 def _run(bench: Workbench, name: str, teacher: Path | None, earlier: Earlier | None) -> Run:
@@ -113,7 +118,7 @@ def _run(bench: Workbench, name: str, teacher: Path | None, earlier: Earlier | N
         if teacher is None:
             raise TimError(f"--name {name}: is trained by {shipped.teacher}: give a state dict of it as --teacher")
         weights = str(teacher.expanduser().resolve())
-    file = bench.root / "tools" / "towers" / "options" / shipped.option_file
+    file = _option_file(bench, name)
     data = shipped.training_data(bench.root, bench.data)
     overrides = {**data, **({"train:perceptual_opt:weights": weights} if shipped.perceptual else {})}
     if earlier:

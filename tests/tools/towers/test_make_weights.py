@@ -119,15 +119,19 @@ def _git(root, *commands):
         subprocess.run([*git, *command], check=True)
 
 
+def _commit_with(root, name):
+    """Make the project's history, whose commit `first` holds a tower."""
+    (root / "tim_plugin" / "weights").mkdir(parents=True)
+    shutil.copy(pretrained.path_of(name), root / "tim_plugin" / "weights")
+    (root / ".gitignore").write_text("experiments\ndatasets\n")
+    _git(root, ["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"], ["tag", "first"])
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_a_tower_may_go_on_from_an_earlier_one_of_the_projects_history(bench, monkeypatch):
     weights.make_weights(bench, ["sr4x-small"])
     root, before = bench.root, pretrained.load("sr4x-small").network.state_dict()
-    shipped = pretrained.path_of("sr4x-small")
-    (root / "tim_plugin" / "weights").mkdir(parents=True)
-    shutil.copy(shipped, root / "tim_plugin" / "weights")
-    (root / ".gitignore").write_text("experiments\ndatasets\n")
-    _git(root, ["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"], ["tag", "first"])
+    _commit_with(root, "sr4x-small")
     missing = "--name sr4x-small: goes on from docs/models/sr4x-small.json of commit nowhere, which .* history does not"
     monkeypatch.setitem(TOWERS, "sr4x-small", replace(TOWERS["sr4x-small"], goes_on_from="nowhere"))
     with pytest.raises(TimError, match=missing):
@@ -149,10 +153,7 @@ def test_a_tower_may_go_on_from_an_earlier_one_of_the_projects_history(bench, mo
 def test_a_tower_that_hands_on_another_share_of_its_features_begins_with_the_same_images(bench):
     weights.make_weights(bench, ["sr4x-small"])
     root, lq = bench.root, torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
-    (root / "tim_plugin" / "weights").mkdir(parents=True)
-    shutil.copy(pretrained.path_of("sr4x-small"), root / "tim_plugin" / "weights")
-    (root / ".gitignore").write_text("experiments\ndatasets\n")
-    _git(root, ["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"], ["tag", "first"])
+    _commit_with(root, "sr4x-small")
 
     def beginning(feature_scale):
         tower = tim.load(earlier_tower(root, "new", "sr4x-small", "first", feature_scale).file, device="cpu")
