@@ -9,6 +9,7 @@ from tim_plugin.cli.start import starting  # first, since tim_plugin also fixes 
 with starting():
     from speed.ahead import benchmark_ahead
     from speed.backend_speed import benchmark_backends
+    from speed.distance_speed import benchmark_distance
     from speed.earlier_commit import benchmark_earlier
     from speed.gpu import benchmark_gpu
     from speed.others import benchmark_others
@@ -34,8 +35,9 @@ BENCHMARKS = {
     "scaling": benchmark_scaling,
     "ahead": benchmark_ahead,
 }
-OF_THE_PACKAGE = {  # its towers, on a processor
+OF_THE_PACKAGE = {  # its towers and distances, on a processor
     "backends": benchmark_backends,
+    "distance": benchmark_distance,
     "earlier": benchmark_earlier,
     "others": benchmark_others,
     "sizes": benchmark_sizes,
@@ -45,6 +47,7 @@ WHAT = (
     "selection: the search for the nearest candidate; inference: many samples, tiles; "
     "training: ways to take an optimizer step; memory: of a step, computed; scaling: two processes against one; "
     "ahead: training with search_ahead; backends: sampling by each installed engine, on a processor; "
+    "distance: with its backbone in bf16 against fp32, on a processor; "
     "earlier: sampling, training and start against an earlier commit; others: beside spandrel's RRDBNet and the public "
     "code's search; sizes: cost of a pixel from 8x8 to 512x512; gpu: what a GPU gives, as JSON"
 )

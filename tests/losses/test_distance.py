@@ -10,7 +10,8 @@ from torch import nn
 
 from tim_plugin.imle.types import Weighted
 from tim_plugin.losses.backbones import BACKBONES
-from tim_plugin.losses.distance import PerceptualDistance, PixelDistance, soft_unit
+from tim_plugin.losses.distance import PerceptualDistance, PixelDistance
+from tim_plugin.losses.unit_norm import soft_unit, unit_norm
 from tim_plugin.utils.errors import TimError
 
 PACKAGE_NETS = {"vgg16": "vgg", "alexnet": "alex", "squeezenet1_1": "squeeze"}
@@ -143,21 +144,26 @@ def test_gradients_are_finite(loaded, kind):
     assert torch.isfinite(a.grad).all()
 
 
-def test_gradients_are_finite_where_all_features_are_zero(small):
+def test_gradients_are_finite_where_all_features_are_zero():
     """The root in the norm has no derivative at zero: the lpips package gives NaN here."""
     features = torch.zeros(1, 4, 2, 2, requires_grad=True)
-    unit = small.unit(features)
+    unit = unit_norm(features)
     (unit - 1).square().sum().backward()
     assert torch.equal(unit, torch.zeros_like(unit))
     assert torch.isfinite(features.grad).all()
 
 
-def test_softened_norms_are_small_where_features_are_weak(small):
+def test_the_gradient_of_the_unit_norm_is_that_of_its_operations():
+    features = torch.randn(2, 5, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(unit_norm, features)
+
+
+def test_softened_norms_are_small_where_features_are_weak():
     features = torch.rand(2, 4, 8, 8) * torch.tensor([1e-3, 1.0, 2.0, 1.0]).repeat(16).view(1, 1, 8, 8)
     norm = features.norm(dim=1)
     m = norm.square().mean(dim=(1, 2), keepdim=True).sqrt()
     torch.testing.assert_close(soft_unit(features, 0.5).norm(dim=1), norm / (norm**2 + (0.5 * m) ** 2).sqrt())
-    torch.testing.assert_close(soft_unit(features, 1e-6), small.unit(features))
+    torch.testing.assert_close(soft_unit(features, 1e-6), unit_norm(features))
     zero = torch.zeros(1, 4, 2, 2, requires_grad=True)
     soft_unit(zero, 1.0).sum().backward()
     assert torch.isfinite(zero.grad).all()
@@ -193,6 +199,29 @@ def test_a_squared_pixel_difference_is_added():
     )
     torch.testing.assert_close(added, 20 * ((a - b).square().sum(dim=1) * half[:, 0]).mean(dim=(1, 2)))
     assert weighted.name == "tim_small feature distance, and 20 times the squared pixel difference"
+
+
+@pytest.mark.parametrize("backbone, weights", [("tim_small", "bundled"), ("vgg16", "random")])
+def test_a_backbone_in_bf16_gives_nearly_the_same_distance_and_gradient(backbone, weights):
+    a, b = pair(2)
+    found = {}
+    for precision in ("fp32", "bf16"):
+        distance = PerceptualDistance(backbone, weights=weights, calibration="none", precision=precision)
+        image = a.clone().requires_grad_()
+        value = distance(image, b)
+        value.sum().backward()
+        found[precision] = value.detach(), image.grad, distance.name
+        assert {one.dtype for one in distance.features(a)} == {torch.float32}
+        assert torch.equal(distance(a, a), torch.zeros(2))
+    (value, gradient, name), (value_bf16, gradient_bf16, name_bf16) = found.values()
+    torch.testing.assert_close(value_bf16, value, rtol=0.02, atol=0)
+    assert not torch.equal(value_bf16, value) and name_bf16 == f"{name}, in bf16"
+    assert torch.cosine_similarity(gradient_bf16.flatten(), gradient.flatten(), dim=0) > 0.95
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(TimError, match="^precision 'fp16' is not known: "):
+        PerceptualDistance("tim_small", precision="fp16")
 
 
 @pytest.mark.parametrize("name", ["soften", "pixels"])

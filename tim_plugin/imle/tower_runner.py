@@ -17,12 +17,11 @@ from torch.nn.utils import parametrize
 
 from tim_plugin.imle.latents import LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition, TowerLike
-from tim_plugin.options.plain_checks import require_choice, require_number
+from tim_plugin.options.plain_checks import PRECISIONS, require_choice, require_number
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.plain_numbers import plain_number
 from tim_plugin.utils.trees import map_tensors, take
 
-PRECISIONS = ("fp32", "bf16")
 BACKEND = "inductor"  # of torch.compile
 RECOMPILES = 64  # of one function; torch's own 8 are soon used up by the levels, and then it goes on uncompiled
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from tim_plugin.options.plain_checks import require_bool, shown
+from tim_plugin.options.plain_checks import PRECISIONS, require_bool, shown
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.names import check_name
 from tim_plugin.utils.plain_numbers import is_whole, plain_number, plain_numbers
 
 GIB = 2**30
-PRECISIONS = ("fp32", "bf16")
 BACKENDS = ("auto", "torch", "onnxruntime", "openvino")
 
 MOST_SAMPLES = 100_000  # of an image in one run; names and lists of more are of no use

@@ -19,12 +19,12 @@ from torch.nn import functional as F
 from tim_plugin.imle.tensor_checks import check_compared, same_device
 from tim_plugin.imle.types import Features, Weighted
 from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL, open_trunk, require_weights
-from tim_plugin.options.plain_checks import require_number
+from tim_plugin.losses.unit_norm import soft_unit, unit_norm
+from tim_plugin.options.plain_checks import PRECISIONS, require_choice, require_number
 from tim_plugin.utils.errors import TimError, did_you_mean
 from tim_plugin.utils.plain_numbers import plain_number
 
 CALIBRATIONS = ("lpips", "bundled", "none")
-_TINY = 1e-20  # below any square that matters; keeps the derivative of the root finite at zero
 
 
 class WeightedMaps(NamedTuple):
@@ -43,7 +43,8 @@ def _with_weights(maps: list[Tensor], weight: Tensor | None) -> list[Tensor] | W
 def _differences(a: list[Tensor], b: Features) -> list[Tensor]:
     """Squared differences, summed over channels and weighted: (N, H_l, W_l) each."""
     maps, weights = (b.maps, b.weights) if isinstance(b, WeightedMaps) else (b, [None] * len(b))
-    parts = [(x - y).square().sum(dim=1) for x, y in zip(a, maps, strict=True)]
+    differences = [x - y for x, y in zip(a, maps, strict=True)]
+    parts = [one.mul(one).sum(dim=1) for one in differences]  # the gradient of square() takes longer
     return [part if w is None else part * w[:, 0] for part, w in zip(parts, weights, strict=True)]
 
 
@@ -93,8 +94,11 @@ class PerceptualDistance(nn.Module):
             ``bundled`` by those that lie beside tim_small's weights; ``none`` sums them; None: for tim_small
             ``bundled``, or ``none`` with random weights, else ``lpips``.
         seed: Of random weights, from 0.
-        soften: How much less the flat parts of an image count (:func:`soft_unit`); 0: as much as any, as in LPIPS.
+        soften: How much less the flat parts of an image count
+            (:func:`tim_plugin.losses.unit_norm.soft_unit`); 0: as much as any, as in LPIPS.
         pixels: Weight of the pixels' squared difference, summed over R, G, B, which is added; 0: LPIPS.
+        precision: Of the backbone, ``fp32`` or ``bf16`` (for training where the device has units for it); norms and
+            differences are taken in the precision of the module's other tensors.
 
     Attributes:
         name: What the figures are to be called: ``LPIPS (vgg16)``, or else what was used.
@@ -118,8 +122,10 @@ class PerceptualDistance(nn.Module):
         seed: int = 0,
         soften: float = 0.0,
         pixels: float = 0.0,
+        precision: str = "fp32",
     ) -> None:
         super().__init__()
+        require_choice("precision", precision, PRECISIONS)
         seed = plain_number(seed)
         require_number("seed", seed, int, 0)
         self.soften, self.pixels = _at_least_0("soften", soften), _at_least_0("pixels", pixels)
@@ -127,10 +133,13 @@ class PerceptualDistance(nn.Module):
         if calibration not in CALIBRATIONS:
             raise TimError(f"calibration {calibration!r} is not known: {did_you_mean(str(calibration), CALIBRATIONS)}")
         self.trunk, own_heads = open_trunk(backbone, weights, seed)
+        if precision == "bf16":
+            self.trunk.to(dtype=torch.bfloat16, memory_format=torch.channels_last)
         heads = _heads(backbone, weights, calibration, own_heads)
         self.name = _name(backbone, weights, calibration, seed) + self._share_of_maps(backbone, weights, heads)
         self.name += f", softened by {self.soften:g}" if self.soften else ""
         self.name += f", and {self.pixels:g} times the squared pixel difference" if self.pixels else ""
+        self.name += ", in bf16" if precision == "bf16" else ""
         # LPIPS's own constants, for inputs 2 x - 1.
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
@@ -141,17 +150,15 @@ class PerceptualDistance(nn.Module):
     def features(self, images: Tensor | Weighted) -> Features:
         """Return the calibrated, unit-normalised maps, batch first, of images (N, 3 or 1, H, W) nominally in [0, 1].
 
-        They are computed in the module's own precision, also under autocast: half precision loses the small norms.
+        Autocast changes nothing here, and norms are taken in the module's own precision: fp16 loses the small ones.
 
         Args:
             images: With the weight of each position, if they are a weighted target.
         """
         images, weight = _parts(images)
         with torch.autocast(images.device.type, enabled=False):
-            maps = [
-                soft_unit(one, self.soften) if self.soften else self.unit(one)
-                for one in self.trunk(self.prepared(images))
-            ]
+            maps = [one.to(self.scale.dtype) for one in self.trunk(self._for_trunk(images))]
+            maps = [soft_unit(one, self.soften) if self.soften else unit_norm(one) for one in maps]
             if self.roots is not None:
                 roots = self.roots.split(self.trunk.channels, dim=1)  # (1, C_l, 1, 1) each
                 maps = [one * root for one, root in zip(maps, roots, strict=True)]
@@ -162,6 +169,10 @@ class PerceptualDistance(nn.Module):
     def prepared(self, images: Tensor) -> Tensor:
         """Return what the trunk is given for images (N, 3 or 1, H, W) nominally in [0, 1]: (N, 3, H', W')."""
         return ((self._enlarged(self._rgb(images)) * 2 - 1) - self.shift) / self.scale
+
+    def _for_trunk(self, images: Tensor) -> Tensor:
+        prepared, dtype = self.prepared(images), next(self.trunk.parameters()).dtype
+        return prepared if dtype == prepared.dtype else prepared.to(dtype=dtype, memory_format=torch.channels_last)
 
     def distance(self, a: list[Tensor], b: Features) -> Tensor:
         """Return the distance (N,) between features of N items each; ``b`` may be those of a weighted target."""
@@ -219,33 +230,11 @@ class PerceptualDistance(nn.Module):
         size = [math.ceil(side * smallest / short) for side in images.shape[-2:]]
         return F.interpolate(images, size, mode="bilinear", align_corners=False)
 
-    @staticmethod
-    def unit(features: Tensor) -> Tensor:
-        """Return features (N, C, H, W) of unit norm at each position, as LPIPS has them."""
-        norm = features.square().sum(dim=1, keepdim=True).clamp_min(_TINY).sqrt()
-        return features / (norm + 1e-10)  # the constant is LPIPS's
-
 
 def _at_least_0(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
         raise TimError(f"{name} {value!r} is not a number of 0 or more")
     return float(value)
-
-
-def soft_unit(features: Tensor, soften: float) -> Tensor:
-    """Return features (N, C, H, W) of about unit norm where they are strong, and of less where they are weak.
-
-    The unit norm makes the faintest grain of a flat surface count as much as an edge, and a network that cannot know
-    the grain is rewarded for strokes. Here the norm n becomes n / sqrt(n^2 + (soften m)^2), where m is the root mean
-    square of n over the map.
-
-    Args:
-        features: Of N images.
-        soften: More than 0.
-    """
-    square = features.square().sum(dim=1, keepdim=True)
-    typical = square.detach().mean(dim=(2, 3), keepdim=True)  # a constant: or else a distance could be had from it
-    return features / (square + soften**2 * typical).clamp_min(_TINY).sqrt()
 
 
 def require_distance(backbone: str = "vgg16", weights: str | None = None) -> None:

@@ -39,6 +39,7 @@ class PerceptualDistanceLoss(_DistanceLoss):
         seed: Of random weights.
         soften: How much less flat parts of an image count; 0: as much as any, as in LPIPS.
         pixels: Weight of the pixels' squared difference, which is added; 0: none, as in LPIPS.
+        precision: Of the backbone: ``fp32`` or ``bf16``.
 
     Attributes:
         distance: The distance itself, which TIMModel searches with.
@@ -57,6 +58,7 @@ class PerceptualDistanceLoss(_DistanceLoss):
         seed: int = 0,
         soften: float = 0.0,
         pixels: float = 0.0,
+        precision: str = "fp32",
     ) -> None:
         try:
             distance = PerceptualDistance(
@@ -66,6 +68,7 @@ class PerceptualDistanceLoss(_DistanceLoss):
                 seed=seed,
                 soften=soften,
                 pixels=pixels,
+                precision=precision,
             )
         except TimError as error:
             raise TimError(f"perceptual_opt: {error}") from error

@@ -13,6 +13,7 @@ from tim_plugin.utils.errors import TimError, did_you_mean
 OTHERS = ("pretrain_network_", "param_key_", "strict_load_", "network_")  # of other networks, and no typos
 LARGEST = 2**63  # what an int of torch holds
 SHOWN = 80  # letters of a value in an error
+PRECISIONS = ("fp32", "bf16")
 
 
 def join(section: str, key: str) -> str:

@@ -160,6 +160,10 @@ class DistanceSpec(Section):
         least=0,
         most=1_000_000,
     )
+    precision: Literal["fp32", "bf16"] = option(
+        "fp32",
+        "Precision of the backbone; `bf16` is for GPUs and for CPUs with units for it (AMX), and slow without them.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from torch.utils.data import Subset
 from tqdm import tqdm
 
 from paper.workbench import AT_ONCE, SAMPLING_SEED, evenly_spread
-from tim_plugin.losses.distance import PerceptualDistance, layer_distances
+from tim_plugin.losses.distance import layer_distances
+from tim_plugin.losses.unit_norm import unit_norm
 from tim_plugin.metrics.case_measures import Tools, score
 from tim_plugin.metrics.cases import Case
 from tim_plugin.metrics.feature_extractors import EFFICIENTNET_LITE0, Extractor, build_extractor
@@ -52,7 +53,7 @@ class JudgeDistance(nn.Module):
         padded = F.pad(images * 255, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
         maps: list[Tensor] = []
         self.network.walk(padded, lambda block, found: maps.append(found) if block in BLOCKS else None)
-        return [PerceptualDistance.unit(one) for one in maps]
+        return [unit_norm(one) for one in maps]
 
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
         """Return the distance (N,) between features of N items each."""

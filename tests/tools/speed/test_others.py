@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from speed import others, settings, sizes
+from speed import distance_speed, others, settings, sizes
 from tim_plugin.losses.distance import PixelDistance
 
 
@@ -53,3 +53,12 @@ def test_sizes_are_compared_by_the_megapixel(monkeypatch):
     monkeypatch.setattr(sizes, "SMALLEST", 4)
     (row,) = sizes.benchmark_sizes(1)
     assert row.setting.endswith("16x16 to 64, 1 sample, against 4x4") and row.ratio > 0
+
+
+def test_a_distance_in_bf16_is_timed_beside_one_in_single_precision(monkeypatch):
+    monkeypatch.setattr(distance_speed, "SIDE", 32)
+    monkeypatch.setattr(distance_speed, "AT_ONCE", 1)
+    rows = distance_speed.benchmark_distance(1)
+    assert [row.setting.split(",")[0] for row in rows] == list(distance_speed.BACKBONES)
+    assert all(row.checks["same distance"] and row.ratio > 0 for row in rows)
+    assert (rows[0].plain.name, rows[0].ours.name) == ("fp32", "bf16")
