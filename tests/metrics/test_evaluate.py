@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -64,6 +65,19 @@ def folders(photos, tmp_path):
 
 def read(folder, pattern):
     return [read_image(path).rgb for path in sorted(folder.glob(pattern))]
+
+
+def test_numbers_right_behind_a_name_are_read_beyond_9(folders, run_tool):
+    gt = sorted((folders / "gt").iterdir())[0]
+    (folders / "one").mkdir()
+    shutil.copy(gt, folders / "one" / "img.png")
+    for index in range(12):
+        write_png(folders / "samples" / f"img{index}.png", read_image(gt).rgb * index / 12)
+    run_tool("--pred", folders / "samples", "--gt", folders / "one", "--pattern", "{name}{index}", "--metrics", "psnr",
+        "-o", folders / "out.json",
+    )  # fmt: skip
+    content = json.loads((folders / "out.json").read_text())
+    assert content["conditions"]["samples_of_each"] == 12
 
 
 def test_figures_of_folders_equal_brute_force(folders, run_tool, capsys):

@@ -121,11 +121,13 @@ def test_of_one_distribution_infinitely_many_images_are_much_nearer_than_few():
     assert abs(infinitely_many) < few / 5
 
 
-def test_the_deviation_of_the_kernel_distance_is_that_over_new_draws():
+@pytest.mark.parametrize("subset_size", [1000, 10])  # of all, or of a third of a half
+def test_the_deviation_of_the_kernel_distance_is_that_over_new_draws(monkeypatch, subset_size):
+    monkeypatch.setattr(image_sets, "KID_SUBSET_SIZE", subset_size)
     generator, found = np.random.default_rng(2), []
     for _ in range(24):
         drawn = of(generator.normal(size=(60, 6)).astype(np.float32) + 0.5), of(generator.normal(size=(60, 6)))
-        mean = image_sets.kernel_distance(*drawn, finite_sets.SUBSETS)["mean"]
+        mean = image_sets.kernel_distance(*drawn)["mean"]
         found.append((mean, finite_sets.kernel_deviation(*drawn, 1)))
     means, deviations = np.array(found).T
     assert 0.7 < np.mean(deviations) / np.std(means, ddof=1) < 1.4

@@ -203,22 +203,26 @@ def _by_stem(files: Sequence[Path], gt: Path) -> dict[str, Path]:
     return found
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return expressions that read a file's name: with the longest name, and with the longest number."""
     if pattern.count("{name}") != 1:
         raise TimError(f"--pattern {pattern}: must hold {{name}} once, as in {PATTERN}")
     if pattern.count("{index}") > 1:
         raise TimError(f"--pattern {pattern}: must hold {{index}} once, or not at all for one sample of each")
-    parts = re.escape(pattern).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{index\}", r"(?P<index>\d+)")
-    return re.compile(parts, re.DOTALL)  # names may hold a line break
+    parts = re.escape(pattern).replace(r"\{index\}", r"(?P<index>\d+)")
+    longest, shortest = (parts.replace(r"\{name\}", f"(?P<name>{name})") for name in (".+", ".+?"))
+    return re.compile(longest, re.DOTALL), re.compile(shortest, re.DOTALL)  # names may hold a line break
 
 
 def _grouped(files: Sequence[Path], pattern: str, names: set[str], pred: Path) -> dict[str, list[Path]]:
     """Return the files of each name's samples, in the order of their numbers."""
-    expression, folder = _compiled(pattern), pred.expanduser()
+    expressions, folder = _compiled(pattern), pred.expanduser()
     found: dict[str, dict[int, Path]] = {}
     for path in files:
-        match = expression.fullmatch(path.relative_to(folder).with_suffix("").as_posix())
-        if match is None or match["name"] not in names:
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        matches = [one for one in (expression.fullmatch(stem) for expression in expressions) if one]
+        match = next((one for one in matches if one["name"] in names), None)
+        if match is None:
             continue  # contact sheets and the like
         index = int(match.groupdict().get("index", 0))
         of_name = found.setdefault(match["name"], {})

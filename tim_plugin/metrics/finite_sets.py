@@ -69,7 +69,7 @@ def kernel_deviation(generated: FeatureSet, real: FeatureSet, samples_of_each: i
     for _ in range(HALVES):
         chosen = generator.permutation(inputs)[: inputs // 2]
         samples = generated.subset(_samples_of(chosen, samples_of_each))
-        found.append(kernel_distance(samples, real.subset(chosen), SUBSETS)["mean"])
+        found.append(kernel_distance(samples, real.subset(chosen))["mean"])
     return float(np.std(found, ddof=1))
 
 

@@ -54,13 +54,18 @@ class Plane(NamedTuple):
         """Return at which quantile of the predictions' densities the real point's density and the neighbours' lie.
 
         0: less dense than at every prediction (or all are one point); 1: denser than at every prediction. The density
-        is a Gaussian kernel estimate (scipy, Scott's bandwidth).
+        is a Gaussian kernel estimate (scipy, Scott's bandwidth); that at a prediction is the other predictions', as at
+        the real point.
         """
+        nothing = 0.0, [0.0] * len(self.neighbours)
+        if not np.ptp(self.predictions, axis=0).any():  # a network that ignores its latents
+            return nothing
         try:
             density = gaussian_kde(self.predictions.T)
-        except np.linalg.LinAlgError:  # the predictions are one point: a network that ignores its latents
-            return 0.0, [0.0] * len(self.neighbours)
-        own = np.sort(density(self.predictions.T))
+        except np.linalg.LinAlgError:  # the predictions lie on a line
+            return nothing
+        count, peak = len(self.predictions), np.linalg.det(2 * np.pi * density.covariance) ** -0.5
+        own = np.sort((count * density(self.predictions.T) - peak) / (count - 1))
         quantiles = np.searchsorted(own, density(np.vstack([self.real, self.neighbours]).T)) / len(own)
         return float(quantiles[0]), quantiles[1:].tolist()
 

@@ -157,9 +157,8 @@ def _measured(
     """Figures by variant: at equal iterations, and at the time that the fastest variant takes for them."""
     run, result = next(iter(runs.values())), {}
     total, step = run.iterations(), int(run.options()["logger"]["save_checkpoint_freq"])
-    budget = total * min(seconds.values())
     for name in seconds:
-        reached = min(max(int(budget / seconds[name] / step), 1) * step, total)
+        reached = _reached(total, min(seconds.values()), seconds[name], step)
         result[name] = {"seconds_an_iteration": seconds[name], "iterations": total, "iterations_at_equal_time": reached}
         for label, iteration in (("equal_iterations", total), ("equal_time", reached)):
             result[name][label] = [
@@ -167,6 +166,12 @@ def _measured(
                 for seed in bench.preset.seeds
             ]
     return result
+
+
+def _reached(total: int, fastest: float, seconds: float, step: int) -> int:
+    """Return the last checkpoint, one every ``step`` iterations, in the time of ``total`` of the fastest variant."""
+    checkpoints = int(total * fastest / seconds / step + 1e-9)  # or the fastest itself may lose one to rounding
+    return min(max(checkpoints, 1) * step, total)
 
 
 def _at(last: Path, iteration: int, total: int) -> Path:

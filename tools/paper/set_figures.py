@@ -27,7 +27,8 @@ ABOUT = f"""All samples of all inputs against all ground truths. The distance is
 of the spreads; traces are those of the covariances, of samples and of ground truths; at infinity: extrapolated to
 infinitely many inputs, from the least to the most that were taken. +- is the deviation over seeds, in brackets that of
 one over halves of the inputs, and of {FLOOR} that over several choices. These are of the training photographs and
-stand in the samples' place, one for each ground truth or as many as there are: they are how near a set can come.
+stand in the samples' place, one for each ground truth or as many as there are: how far apart sets are that have
+nothing to do with one another (samples share the inputs of the ground truths, and may be nearer).
 A set of one image an input is at a disadvantage of its size beside one of several, but at infinity and by KID."""
 MOST_OTHERS = 4  # times as many as ground truths: floors are of as many as these
 Row = Mapping[str, Any]

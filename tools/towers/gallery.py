@@ -73,17 +73,34 @@ def write_sheet(
         device: The network's.
     """
     labels, indices = zip(*chosen(compared), strict=True)
-    rows = sampled_rows(network, section, indices, num_samples, device)
+    places = {one.index: place for place, one in enumerate(compared)}  # which the samples that were judged are keyed by
+    rows = sampled_rows(network, section, indices, num_samples, device, [places[index] for index in indices])
     rows = [row._replace(label=f"{label}: {row.label}") for label, row in zip(labels, rows, strict=True)]
     write_jpeg(path, contact_sheet(rows, max_samples=SHOWN_SAMPLES))
 
 
 def sampled_rows(
-    network: nn.Module, section: Mapping[str, Any], indices: Sequence[int], num_samples: int, device: Any
+    network: nn.Module,
+    section: Mapping[str, Any],
+    indices: Sequence[int],
+    num_samples: int,
+    device: Any,
+    keys: Sequence[int] | None = None,
 ) -> list[SheetRow]:
-    """Return rows of a contact sheet: so many samples of each of a data set's images at ``indices``."""
+    """Return rows of a contact sheet: so many samples of each of a data set's images at ``indices``.
+
+    Args:
+        network: In eval mode.
+        section: Of the data set.
+        indices: Of the images.
+        num_samples: Of each image.
+        device: The network's.
+        keys: What each image's latents are drawn by; None: its index.
+    """
     loader = DataLoader(Subset(build_dataset(dict(section)), indices))
-    sampled = sample_loader(network, loader, num_samples, SAMPLING_SEED, device, AT_ONCE, indices=indices)
+    sampled = sample_loader(
+        network, loader, num_samples, SAMPLING_SEED, device, AT_ONCE, indices=indices if keys is None else keys
+    )
     return [sheet_row(one) for one, _ in sampled]
 
 

@@ -41,6 +41,7 @@ GLANCE = [
     "coverage of 90 % of features",
 ]
 GLANCE_ABOUT = "Of each tower, with the one that it replaced (before) and what is had without a network (without):"
+LAST = "what follows is of the rows made last; the others were made earlier, at the commit that judged.json has of them"
 BLANK = ["-"] * 8  # of what has no samples: between its mean distance and its sets
 
 
@@ -74,7 +75,8 @@ def judge_towers(
             _show(folder, name, what, found[name], section, device)
             found.pop(FLOOR, None)  # stays the last row
             found[FLOOR] = _kept_floor(root, judge, section, others)
-    content = {"rows": rows, "conditions": {"judge": judge.extractor.name, **machine(root, device)}}
+    conditions = {"judge": judge.extractor.name, "measured last": LAST, **machine(root, device)}
+    content = {"rows": rows, "conditions": conditions}
     folder.mkdir(parents=True, exist_ok=True)
     write_target(folder, TARGET, content, _page(rows))
     write_page(folder, {name: shipped.looks for name, shipped in TOWERS.items()})
@@ -102,7 +104,8 @@ def _kept(root: Path, judge: Judge, file: Path, section: Mapping[str, Any]) -> d
     key, place = {"tower": content_of(file), **judged_key(judge, section)}, root / "experiments" / "judged"
 
     def measure() -> dict[str, Any]:
-        return {"parameters": parameters_of(network()), **judge.tower(network(), section)}
+        measured = {"parameters": parameters_of(network()), **judge.tower(network(), section)}
+        return {**measured, "commit": machine(root, judge.device)["commit"]}
 
     found = kept_json(place, file.stem, key, measure)
     if section["task"] != "decompression":

@@ -187,6 +187,17 @@ def test_density_quantiles_are_those_of_a_known_distribution():
     assert digits.Plane(np.ones((50, 2)), np.ones(2), np.zeros((10, 2))).quantiles() == (0.0, [0.0] * 10)
 
 
+def test_a_real_point_drawn_like_the_predictions_lies_at_any_quantile_alike():
+    """A prediction's own kernel does not count, or the densest 90 % would hold fewer of such points."""
+    generator = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        *predictions, real = generator.standard_normal((61, 2))
+        found.append(digits.Plane(np.array(predictions), real, np.zeros((1, 2))).quantiles()[0])
+    assert abs(np.median(found) - 0.5) < 0.06
+    assert abs(np.mean(np.array(found) >= 1 - digits.DENSEST) - digits.DENSEST) < 0.03
+
+
 def test_comparison_trains_twice_and_measures_three_ways(tiny_demos, capfd):
     table = restoration.compare_demo("colorization", tiny_demos)
     assert json.loads((tiny_demos / "results" / "demo_colorization" / "consistency.json").read_text()) == table

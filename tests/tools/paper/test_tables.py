@@ -131,6 +131,12 @@ def test_tables_2_to_4(bench, monkeypatch):
         comparison.reproduce_table2(bench, ["sr16x"])
 
 
+def test_the_fastest_variant_loses_no_checkpoint_to_rounding():
+    assert int(1200 * 0.111 / 0.111 / 100) == 11
+    assert ablation._reached(1200, 0.111, 0.111, 100) == 1200
+    assert ablation._reached(1200, 0.111, 0.222, 100) == 600 and ablation._reached(1200, 0.111, 99, 100) == 100
+
+
 def test_table_5_and_figure_9(bench, monkeypatch):
     seconds = {name: 1.0 + (name == "full") for name, _ in ABLATIONS}
     monkeypatch.setattr(ablation, "kept_step_seconds", lambda runs, root: seconds)

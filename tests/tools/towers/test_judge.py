@@ -18,6 +18,7 @@ from tim_plugin.utils.checkpoints import network_of
 from tim_plugin.utils.images import list_images, read_image, write_png
 from towers import by_temperature, gallery, judged_page, qualities
 from towers import judge as judging
+from towers.data import middles
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.skipif(
@@ -118,6 +119,22 @@ def test_the_gallery_shows_the_middle_the_best_and_the_worst():
         *[("failed", index) for index in (1, 5)],
     ]
     assert gallery.chosen(compared[:1]) == [("typical", 0)]
+
+
+def test_the_gallery_shows_the_samples_that_were_judged(data, monkeypatch):
+    """The judge takes some images of a set, and keys their latents by their place among these."""
+
+    class Stopped(Exception): ...
+
+    def stop(network, loader, *_, indices):
+        raise Stopped([loader.dataset.indices[at] for at in range(3)], indices[:3])
+
+    monkeypatch.setattr(gallery, "sample_loader", stop)
+    section = middles("sr8x", 8, "flowers/val")(ROOT, data)
+    compared = [gallery.Compared(2 * place, ratio) for place, ratio in enumerate((0.9, 0.5, 0.8, 0.7))]
+    with pytest.raises(Stopped) as raised:
+        gallery.write_sheet(data / "sheet.jpg", torch.nn.Identity(), section, compared, 2, "cpu")
+    assert raised.value.args == ([2, 6, 4], [1, 3, 2])
 
 
 @pytest.mark.parametrize(
