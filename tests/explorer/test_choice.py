@@ -165,3 +165,31 @@ def test_another_tower_image_or_size_is_refused(saved, capsys, tmp_path):
     smaller = {"size": [24, 36], "masks": [], "chosen": 1}
     edited(path, lambda record: record.update(smaller, answers=record["answers"][:1]) or record.pop("checksum"))
     assert "its answers are 36x24" in refused(path, capsys)
+
+
+@pytest.mark.parametrize("option", [("--batch", 2), ("--memory-gib", 2), ("--frames",), ("--skip-existing",)])
+def test_what_a_choice_makes_no_use_of_is_refused_by_name(saved, capsys, option):
+    said = refused(saved[0], capsys, *option)
+    assert f"error: {option[0]}: choice.json" in said and f"leave {option[0]} out, or --from" in said
+    assert not (saved[0].parent / "out").exists()
+
+
+def forged(path, change):
+    """Change a record and give it the checksum that fits."""
+    record = json.loads(path.read_text())
+    record.pop("checksum")
+    change(record)
+    path.write_text(json.dumps(with_checksum(record)))
+
+
+def test_masks_that_are_too_many_together_are_refused_before_one_is_decoded(saved, capsys, monkeypatch):
+    monkeypatch.setattr("tim_plugin.explorer.choice.MOST_PIXELS", 24 * 32)
+    assert sampled(saved[0])[0] == saved[1]  # one is not too many
+    monkeypatch.setattr("tim_plugin.explorer.choice.read_mask", lambda *_: pytest.fail("a mask was decoded"))
+    forged(saved[0], lambda record: record.update(masks=record["masks"] * 2))
+    assert "its masks, 2 of 32x24, have more than" in refused(saved[0], capsys)
+
+
+def test_a_mask_that_no_answer_names_is_refused(saved, capsys):
+    forged(saved[0], lambda record: record.update(masks=record["masks"] * 2))
+    assert "no answer names mask 1" in refused(saved[0], capsys)

@@ -63,6 +63,18 @@ def test_what_was_meant_to_be_a_choice_is_not_called_a_picture(asking, desk, con
     assert "choice.json: is no choice.json of tim explore" in state["message"]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "said"), [("pp", "a0.png, a1.png: are 2 pictures"), ("pcc", "a1.json, a2.json: are 2")]
+)
+def test_several_files_of_a_kind_are_refused(asking, desk, thumb, chosen, kinds, said):
+    contents = {"p": ("png", thumb), "c": ("json", chosen[0])}
+    files = [(f"a{index}.{contents[kind][0]}", contents[kind][1]) for index, kind in enumerate(kinds)]
+    uploads = [desk.visitors.upload(asking.token, *file) for file in files]
+    state = asking("open", model=desk.opening.model, uploads=uploads)
+    assert said in state["message"] and "one picture, one choice.json" in state["message"]
+    assert state["file"] == "thumb.png" and desk.visitors.get(asking.token).uploads == {}
+
+
 def test_of_an_animation_the_page_says_that_the_first_picture_is_taken(asking, desk):
     from PIL import Image
 

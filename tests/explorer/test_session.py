@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tim_plugin.explorer import visitors as visitors_module
+from tim_plugin.explorer.choice import read_choice
 from tim_plugin.explorer.rounds import Stale, Wish
 from tim_plugin.explorer.session import Session
 from tim_plugin.explorer.visitors import GRACE_S, MOST_UPLOADS, MOST_VISITORS, Visitors
@@ -187,3 +188,57 @@ def test_pictures_of_old_rounds_are_dropped_and_chosen_answers_stay(session, mon
         drawn(session, parent=parent, kept=1, seed=seed)
     assert parent in session.pictures and len(session.pictures) == 1 + 2 * 3
     assert len(drawn(session, parent=parent, kept=1, seed=0).shown) == 3  # drawn again
+
+
+def held_masks(session):
+    return sum(mask.numel() > 0 for mask in session.tree.masks)
+
+
+def test_masks_that_no_answer_or_round_names_are_dropped(asking, marked, monkeypatch):
+    monkeypatch.setattr("tim_plugin.explorer.session.MOST_ROUNDS", 2)
+    session, parent = asking.session, asking.state["answers"][0]["id"]
+    assert "the seed" in asking.draw(parent=parent, mask=marked(), seed=-1)["message"]
+    asking.draw(parent=None, mask=marked())
+    assert held_masks(session) == 0  # of a wish that is refused, and of one that has no use for it
+    chosen = asking.draw(parent=parent, mask=marked())["answers"][0]["id"]
+    asking.draw(parent=chosen, kept=1)
+    for last in range(13, 17):
+        asking.draw(parent=parent, mask=marked(rows=slice(4, last)))
+    assert held_masks(session) == 3  # two rounds, and the answer that was looked into
+    tree = read_choice(session.choice(session.round.shown[0]).encoded(), "choice").tree
+    assert len(tree.masks) == 2 and tree.masks[1][15].any() and not tree.masks[0][12].any()
+    assert asking.draw(parent=parent, mask=marked(rows=slice(4, 13)))["message"] is None  # anew
+    asking.draw(parent=None, seed=1)
+    asking.draw(parent=None, seed=2)
+    assert asking("back", to=parent)["message"] is None and session.round.wish.mask is not None  # drawn again
+
+
+def test_the_bytes_of_pictures_are_bounded_and_the_newest_round_stays(session, monkeypatch):
+    first = drawn(session)
+    images_before, parent = images(session, first), first.shown[0]
+    a_round = sum(len(session.pictures[number].png) for number in first.shown)
+    monkeypatch.setattr("tim_plugin.explorer.session.MOST_HELD_BYTES", 2 * a_round)
+    for seed in range(4):
+        drawn(session, parent=parent, kept=1, seed=seed)
+    assert parent in session.pictures and len(session.rounds) == 1 and len(session.pictures) == 1 + 3
+    with pytest.raises(TimError, match="this answer is gone"):
+        session.png(first.shown[1])
+    assert torch.equal(images(session, drawn(session)), images_before)  # drawn again
+    monkeypatch.setattr("tim_plugin.explorer.session.MOST_HELD_BYTES", 1)
+    assert len(drawn(session, seed=5).shown) == 3
+
+
+def test_a_choice_leaves_out_the_oldest_answers_whose_masks_are_too_many(asking, marked, monkeypatch):
+    parent, session = asking.state["answers"][0]["id"], asking.session
+    for last in range(12, 15):
+        chosen = asking.draw(parent=parent, mask=marked(rows=slice(4, last)))["answers"][0]["id"]
+        asking.draw(parent=chosen, kept=1)
+    assert len(session.choice(chosen).tree.masks) == 3
+    for module in ("session", "choice"):
+        monkeypatch.setattr(f"tim_plugin.explorer.{module}.MOST_PIXELS", 2 * 24 * 32)
+    choice = read_choice(session.choice(chosen).encoded(), "choice")
+    assert len(choice.tree.masks) == 2 and choice.tree.masks[1][13].any()
+    for module in ("session", "choice"):
+        monkeypatch.setattr(f"tim_plugin.explorer.{module}.MOST_PIXELS", 24 * 32 - 1)
+    with pytest.raises(TimError, match="a choice.json holds up to 0 masks of this size"):
+        session.choice(chosen)

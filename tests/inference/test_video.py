@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from tim_plugin.inference.files import sample_files
+from tim_plugin.inference.inputs import list_inputs
+from tim_plugin.inference.video import Video
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.image_decoding import decode_image
 
 
 def write_video(path, frames):
@@ -89,3 +92,34 @@ def test_what_is_no_video_is_named(checkpoint, tmp_path):
     with pytest.raises(TimError, match="clip.mp4: no frame of it can be decoded"):
         sample_files(tmp_path / "clip.mp4", tmp_path / "out", checkpoint)
     assert not (tmp_path / "out").exists()
+
+
+def held_open():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts files that are open by /proc")
+@pytest.mark.parametrize("frames", [False, True])
+def test_videos_are_open_only_while_they_are_read(tmp_path, frames):
+    for index in range(3):
+        write_video(tmp_path / f"{index}.avi", [np.full((16, 16, 3), value, np.uint8) for value in (200, 60, 130)])
+    paths, before = [tmp_path / f"{index}.avi" for index in range(3)], held_open()
+    inputs = list_inputs(paths, tmp_path / "out", "", frames)
+    assert held_open() == before
+    read = [one.read() for one in inputs]
+    assert len(read) == (9 if frames else 3) and held_open() == before
+    video = inputs[0].video
+    if not frames:  # the others after the first
+        read = [read[0], *(video.read(frame) for frame in video.frames[1:])]
+    shades = [round(float(decode_image(one, "it").rgb.mean()) * 255) for one in read[:3]]
+    assert np.abs(np.array(shades) - (200, 60, 130)).max() < 5 and held_open() == before
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts files that are open by /proc")
+def test_a_damaged_video_is_not_left_open(tmp_path):
+    write_video(tmp_path / "clip.avi", [np.full((16, 16, 3), 99, np.uint8)] * 3)
+    before, video = held_open(), Video(tmp_path / "clip.avi")
+    video.frames.append(tmp_path / "one that is not there")
+    with pytest.raises(TimError, match="clip.avi: frame 3 is damaged"):
+        video.read(video.frames[-1])
+    assert held_open() == before

@@ -66,9 +66,19 @@ def test_lightness_is_that_of_our_lq_in_rgb_and_in_lab(images):
 
 def test_jpegs_are_our_lq_and_the_same_each_time(images):
     physics = physics_of(Jpeg(quality=(5, 50)), seed=3)
-    generator = torch.Generator().manual_seed(3)
-    assert torch.equal(physics(images), torch.stack([Jpeg((5, 50)).degrade(one, generator).lq for one in images]))
+    jpegs = [Jpeg((5, 50)).degrade(one, torch.Generator().manual_seed(3)).lq for one in images]
+    assert torch.equal(physics(images), torch.stack(jpegs))
     assert torch.equal(physics(images), physics(images)) and not isinstance(physics, deepinv.physics.LinearPhysics)
+
+
+def test_a_jpeg_or_a_reconstruction_does_not_depend_on_its_place_in_the_batch(images):
+    tower = tim.load("sr4x-small", device="cpu")
+    jpeg, bicubic = physics_of(Jpeg(quality=(5, 50))), physics_of(tower.degradation)
+    model = TowerReconstructor(tower)
+    for apply, given in ((jpeg, images), (model, bicubic(images))):
+        alone = torch.cat([apply(one[None]) for one in given])
+        assert torch.equal(apply(given), alone)
+        assert torch.equal(apply(given.flip(0)), alone.flip(0))
 
 
 def test_arguments_of_deepinv_are_handed_on(images):
@@ -89,8 +99,9 @@ def test_deepinvs_own_test_measures_a_tower(name, images):
     physics = physics_of(tower.degradation)
     model = TowerReconstructor(tower, seed=2, sample=1)
     found = model(physics(images), physics)
-    pictures = torch.stack([tower.degradation.picture(one) for one in physics(images)])
-    assert torch.equal(found, tower.sample(pictures, n=2, seed=2).images[:, 1])
+    pictures = [tower.degradation.picture(one) for one in physics(images)]
+    for one, picture in zip(found, pictures, strict=True):
+        assert torch.equal(one, tower.sample(picture, n=2, seed=2, name="image_0").images[1])
     loader = torch.utils.data.DataLoader([(image, physics(image[None])[0]) for image in images], batch_size=2)
     metrics = deepinv.test(
         model,

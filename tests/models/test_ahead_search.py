@@ -135,6 +135,16 @@ def test_a_run_that_is_resumed_while_it_searches_ahead_equals_an_unbroken_one(
     assert all(map(torch.equal, weights(unbroken), weights(resumed)))
 
 
+def test_a_run_that_is_resumed_with_a_larger_pool_searches_anew(build, in_this_process, tmp_path):
+    first, resumed = build(), build(pool_size=8)
+    train(first, 1, 5)
+    first.save(0, 5)
+    state = torch.load(Path(tmp_path) / "5.state", weights_only=True)
+    resumed.resume_training(state)
+    train(resumed, 6, 16)
+    assert torch.isfinite(torch.tensor(resumed.selected_distance))
+
+
 def test_the_two_share_the_threads_while_both_work(build, in_this_process, monkeypatch):
     used = []
     model = build()

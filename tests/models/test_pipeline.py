@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import types
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import yaml
 from basicsr.utils import get_root_logger
 
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
+from tim_plugin.models import pipeline
 from tim_plugin.models.pipeline import test_pipeline as run_test
 from tim_plugin.models.pipeline import train_pipeline as run_training
 from tim_plugin.utils.errors import TimError
@@ -306,3 +308,11 @@ def test_crops_of_another_size_begin_a_new_pool(root, option_file):
     logs = "".join(path.read_text() for path in state.parents[1].glob("train_*.log"))
     assert "Another gt_size than before: it begins with an empty pool" in logs
     assert (state.parent / "4.state").is_file()
+
+
+def test_a_model_of_basicsrs_own_keeps_its_log_on_the_console(monkeypatch):
+    """It never moves a progress bar, for which the console's lines are left out."""
+    monkeypatch.setattr(pipeline, "show_progress", lambda *_: pytest.fail("a bar that stands still"))
+    watcher = types.SimpleNamespace(watch=lambda *_: None)
+    opt = {"name": "x", "rank": 0, "logger": {"progress_bar": True}, "train": {"total_iter": 10}}
+    assert pipeline._build_model(lambda opt: "SRModel", {}, watcher, watcher, None, opt) == "SRModel"

@@ -10,7 +10,7 @@ from basicsr.utils import get_root_logger
 
 from support.tiny_runs import build, same, train, weights
 from tim_plugin.data.degraded_image_dataset import DegradedImageDataset
-from tim_plugin.utils import checkpoints
+from tim_plugin.utils import checkpoints, processes
 from tim_plugin.utils.errors import TimError
 
 
@@ -183,3 +183,11 @@ def test_test_gives_basicsrs_output(options):
     model.test()
     assert model.samples.shape == (3, 3, 32, 48)
     assert model.get_current_visuals()["result"].shape == (1, 3, 32, 48)
+
+
+@pytest.mark.parametrize("model_type", ["TIMModel", "EnergyScoreModel", "BaselineModel"])
+def test_several_gpus_take_a_process_each(model_type, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    opt = {"dist": False, "num_gpu": 2, "model_type": model_type, "datasets": {}}
+    with pytest.raises(TimError, match="^num_gpu: 2 needs a process for each GPU"):
+        processes._choose_devices(opt)

@@ -8,14 +8,17 @@ import sys
 from copy import deepcopy
 
 import pytest
+import torch
 
 from tim_plugin.losses.backbones import BACKBONES, TIM_SMALL
+from tim_plugin.options import machine_checks
 from tim_plugin.options.checks import check_options
 from tim_plugin.options.machine_checks import check_machine
 from tim_plugin.options.option_file import parse_options, read_option_file, set_option
 from tim_plugin.options.schema import DistanceSpec
 from tim_plugin.options.val_sections import DiversitySection
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import write_png
 
 
 def refusal(opt, *entries):
@@ -318,3 +321,17 @@ def test_what_is_left_empty_has_basicsrs_default(opt, tmp_path):
     assert set(parsed["train"]["scheduler"]) == {"type", "milestones"}
     assert "dataset_enlarge_ratio" not in parsed["datasets"]["train"]
     assert "strict_load_g" not in parsed["path"]
+
+
+def test_a_pool_smaller_than_a_batch_is_refused(opt):
+    changes = ["imle:pool_size=2", "imle:reuse=1", "datasets:train:batch_size_per_gpu=4"]
+    assert "imle: pool_size 2 is not a multiple of batch_size_per_gpu 4: use 4" in refusal(opt, *changes)
+
+
+def test_an_image_of_the_working_directory_is_none_of_a_data_sets(tmp_path, monkeypatch):
+    write_png(tmp_path / "icon.png", torch.rand(3, 32, 32))
+    monkeypatch.chdir(tmp_path)
+    metrics = {"niqe": {"type": "calculate_niqe", "crop_border": 0}}
+    machine_checks._check_first_images({"val": {"metrics": metrics}, "datasets": {"val": {"dataroot_gt": None}}})
+    with pytest.raises(TimError, match="icon.png"):
+        machine_checks._check_first_images({"val": {"metrics": metrics}, "datasets": {"val": {"dataroot_gt": "."}}})

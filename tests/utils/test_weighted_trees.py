@@ -88,3 +88,11 @@ def test_batches_of_dicts_and_tuples_are_split_and_joined():
     chosen = choose(mask, condition, map_tensors(torch.zeros_like, condition))
     assert chosen.image.flatten().tolist() == [0, 1, 2, 0, 0, 0, 0]
     assert move(condition, "cpu").given["y"].device.type == "cpu"
+
+
+@pytest.mark.parametrize("items", [1, 3])
+def test_items_are_repeated_one_batch_after_the_other(items):
+    tree = {"a": torch.rand(items, 2, 3), "b": [torch.rand(items), None]}
+    found = tile(tree, 4)
+    assert torch.equal(found["a"], torch.cat([tree["a"]] * 4)) and torch.equal(found["b"][0], tree["b"][0].repeat(4))
+    assert (found["a"].data_ptr() == tree["a"].data_ptr()) == (items == 1)  # one item is not copied

@@ -20,6 +20,10 @@ tim sample -i *.png -o DIR -m experiments/NAME/models/net_g_latest.pth -n 8 --se
 tim sample --from choice.json"""
 
 GOES_ON = "what was written stays, and the same command with --skip-existing goes on"
+CHOSEN = (  # options that --from leaves no room for
+    *("num_samples", "seed", "level_seeds", "temperature", "precision", "tile", "suffix", "backend"),
+    *("batch", "memory_gib", "frames", "skip_existing"),
+)
 
 
 def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
@@ -194,7 +198,7 @@ def _saying_how_to_go_on(skip_existing: bool) -> Iterator[None]:
 
 def _sample_choice(args: argparse.Namespace) -> None:
     """Make the answer of a ``choice.json``; options that it has values of its own for are refused."""
-    for option in ("num_samples", "seed", "level_seeds", "temperature", "precision", "tile", "suffix", "backend"):
+    for option in CHOSEN:
         if getattr(args, option) != args.parser.get_default(option):
             name = f"--{option.replace('_', '-')}"
             raise TimError(f"{name}: choice.json says how its sample is made: leave {name} out, or --from")

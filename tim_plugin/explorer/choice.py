@@ -33,7 +33,7 @@ FORMAT = "tim choice 1"
 LARGEST_INPUT_BYTES = 2**22  # of an input that the file holds
 MOST_BYTES = 2**25
 MOST_ANSWERS = 2_000
-MOST_PIXELS = 2**26  # of a mask, which is small in a file, however large it is
+MOST_PIXELS = 2**28  # of all masks together, which are small in a file, however large they are
 DEVICES = ("cpu", "cuda", "mps", "xpu")  # kinds on which an answer may have been chosen
 _RANGES = {"seed": HIGHEST_SEED, "number": HIGHEST_SEED, "temperature": HIGHEST_VARIETY}
 _ANSWER = {
@@ -188,8 +188,14 @@ def _require_object(content: bytes) -> None:
 
 def _tree(found: Mapping[str, Any], size: tuple[int, int]) -> tuple[Tree, dict[int, int]]:
     tree, names = Tree(found["model"]["levels"]), {}
-    if found["masks"] and size[0] * size[1] > MOST_PIXELS:
-        raise ValueError(f"its masks have {size[1]}x{size[0]} pixels, more than {MOST_PIXELS >> 20} million")
+    num_masks, named = len(found["masks"]), {entry["mask"] for entry in found["answers"]}
+    if num_masks and num_masks * size[0] * size[1] > MOST_PIXELS:  # said before one is decoded
+        raise ValueError(
+            f"its masks, {num_masks} of {size[1]}x{size[0]}, have more than {MOST_PIXELS >> 20} million pixels together"
+        )
+    for number in range(num_masks):
+        if number not in named:
+            raise ValueError(f"no answer names mask {number}")
     if not 1 <= len(found["answers"]) <= MOST_ANSWERS:
         raise ValueError(f"it has {len(found['answers'])} answers, not 1 to {MOST_ANSWERS}")
     tree.masks = [read_mask(_from_text(text), size) for text in found["masks"]]

@@ -13,8 +13,10 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from tim_plugin.api import load
-from tim_plugin.explorer.choice import Choice, is_json, read_choice
+from tim_plugin.explorer.choice import Choice, is_json, read_choice, read_mask
 from tim_plugin.explorer.examples import example_for
 from tim_plugin.explorer.rounds import Stale, Wish
 from tim_plugin.explorer.session import Session
@@ -147,6 +149,8 @@ class Desk:
             raise TimError("the file has not arrived: send it again")
         choices = [file for file in files if is_json(*file)]
         images = [file for file in files if file not in choices]
+        _require_one("pictures", images)
+        _require_one("files of the kind choice.json", choices)
         if choices:
             content = images[0][1] if images else None
             yield from self._restored(visitor, read_choice(choices[0][1], choices[0][0]), content)
@@ -214,12 +218,11 @@ class Desk:
         session = self.session(visitor)
         mask, marked = None, request.get("mask")
         if marked is not None:
-            mask = session.add_mask(_of_data_url(marked))
-            if mask is None:
+            mask = read_mask(_of_data_url(marked), session.opened.size)
+            if not mask.any():
                 raise TimError("nothing is marked: paint over the part of the picture that is to change")
-        numbers = (request[key] for key in ("kept", "seed", "temperature", "count"))
-        wish = Wish(request.get("parent"), *numbers, mask)
-        yield from self._drawn(visitor, wish)
+        wish = Wish(request.get("parent"), *(request[key] for key in ("kept", "seed", "temperature", "count")))
+        yield from self._drawn(visitor, wish, mask=mask)
 
     def _back(self, visitor: Visitor, request: Mapping[str, Any]) -> Iterator[State]:
         session = self.session(visitor)
@@ -230,9 +233,11 @@ class Desk:
         self.session(visitor).stop()
         yield self.state(visitor)
 
-    def _drawn(self, visitor: Visitor, wish: Wish, notes: Sequence[str] = ()) -> Iterator[State]:
+    def _drawn(
+        self, visitor: Visitor, wish: Wish, notes: Sequence[str] = (), mask: Tensor | None = None
+    ) -> Iterator[State]:
         message = "; ".join(dict.fromkeys(notes)) or None
-        for current in self.session(visitor).draw(wish):
+        for current in self.session(visitor).draw(wish, mask):
             yield self.state(visitor, is_drawing=not current.is_done, message=message)
 
     def session(self, visitor: Visitor) -> Session:
@@ -257,6 +262,12 @@ class Desk:
             "model": self.opening.model if session is None else session.tower.name,
             **({} if session is None else session_state(session)),
         }
+
+
+def _require_one(what: str, files: Sequence[tuple[str, bytes]]) -> None:
+    if len(files) > 1:
+        names = ", ".join(name for name, _ in files)
+        raise TimError(f"{names}: are {len(files)} {what}: open one picture, one choice.json, or one of each")
 
 
 def _of_data_url(text: Any) -> bytes:

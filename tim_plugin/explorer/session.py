@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tim_plugin.explorer.choice import Choice, read_mask
+from tim_plugin.explorer.choice import MOST_PIXELS, Choice
 from tim_plugin.explorer.computing import computing
+from tim_plugin.explorer.keeping import drop_masks, fitting_part, pixels, with_mask
 from tim_plugin.explorer.rounds import Picture, Round, Stale, Wish, in_place, require_in_range
 from tim_plugin.explorer.tree import Answer, Tree
 from tim_plugin.inference.image_samples import SampledImage
@@ -24,10 +25,10 @@ from tim_plugin.inference.variety import most_different
 from tim_plugin.losses.distance import PerceptualDistance
 from tim_plugin.utils.contact_sheet import contact_sheet, deviation_map
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.image_decoding import decode_image
 from tim_plugin.utils.images import encode_png
 
 MOST_ROUNDS = 60  # whose pictures are kept; older ones are drawn again where they are gone back to
+MOST_HELD_BYTES = 2**28  # of pictures and masks; the newest round and answers that were looked into stay
 AT_ONCE = 4
 # Up to how many pixels of an answer so many are drawn for each one that is shown.
 CANDIDATES = ((2**15, 3), (2**18, 2), (2**62, 1))
@@ -79,42 +80,30 @@ class Session:
         """Numbers of the answers from the first choice to the one whose variations are shown."""
         return self.tree.path(self.round.wish.parent)
 
-    def add_mask(self, content: bytes) -> int | None:
-        """Add a mask that is a picture of the answers' size; return its number, None if nothing is marked.
-
-        Raises:
-            TimError: It is no such picture.
-        """
-        mask = read_mask(content, self.opened.size)
-        if not mask.any():
-            return None
-        with self._lock:
-            for number, known in enumerate(self.tree.masks):
-                if torch.equal(known, mask):
-                    return number
-            self.tree.masks.append(mask)
-            return len(self.tree.masks) - 1
-
     def stop(self) -> None:
         """End the work that goes on, at the next level of the network."""
         with self._lock:
             self._work += 1
 
-    def draw(self, wish: Wish) -> Iterator[Round]:
+    def draw(self, wish: Wish, mask: Tensor | None = None) -> Iterator[Round]:
         """Draw the answers of a wish, and give the round whenever some have come; what was drawn before is kept.
 
         The last time, ``shown`` are those that lie farthest from one another among all that were drawn.
+        A ``mask``, bool (H, W), replaces that of the wish, and is kept while a round or an answer names it.
 
         Raises:
             TimError: The wish is out of range, or an answer cannot be computed.
             Stale: Another wish, or :meth:`stop`, has ended this work.
         """
-        work = self._begin(self._checked(wish))
+        work = self._begin(self._checked(wish), mask)
         current = self.round
         yield current
         if current.is_done:
             return
-        images = {number: self.image(number) for number in current.drawn}
+        with self._lock:  # a wish that comes meanwhile may drop them
+            self._require(work)
+            before = {number: self.pictures[number] for number in current.drawn}
+        images = {number: pixels(picture) for number, picture in before.items()}
         while len(current.drawn) < current.num_candidates:
             for numbers, parts in self._next_answers(current, work):
                 images.update(zip(numbers, parts.expand(-1, 3, -1, -1), strict=True))
@@ -130,6 +119,7 @@ class Session:
             for number in set(current.drawn) - set(current.shown):
                 self._drop(number)
             current.drawn, current.is_done = list(current.shown), True
+            self._forget()
         yield current
 
     def _checked(self, wish: Wish) -> Wish:
@@ -140,9 +130,10 @@ class Session:
         require_in_range(wish, self.tower.num_levels)
         return wish._replace(temperature=float(wish.temperature))
 
-    def _begin(self, wish: Wish) -> int:
+    def _begin(self, wish: Wish, mask: Tensor | None) -> int:
         """Make a wish the one that is worked for; return the work's number."""
         with self._lock:
+            wish = with_mask(wish, mask, self.tree.masks)
             self._work += 1
             if wish.parent is not None and wish.parent not in self.visited:
                 self.visited.append(wish.parent)
@@ -159,10 +150,15 @@ class Session:
             raise Stale
 
     def _forget(self) -> None:
-        """Drop the pictures of the oldest rounds, but not of answers that were chosen."""
-        for wish in list(self.rounds)[:-MOST_ROUNDS]:
-            for number in self.rounds.pop(wish).drawn:
+        """Drop the pictures of the oldest rounds, but not of answers that were chosen, and masks that none names."""
+        for wish in [None, *list(self.rounds)[:-1]]:
+            for number in () if wish is None else self.rounds.pop(wish).drawn:
                 self._drop(number)
+            named = [*self.tree.answers.values(), *self.rounds, *self.last_wish.values()]
+            drop_masks(self.tree.masks, {one.mask for one in named})
+            held = sum(len(one.png) for one in self.pictures.values()) + sum(map(Tensor.numel, self.tree.masks))
+            if len(self.rounds) <= MOST_ROUNDS and held <= MOST_HELD_BYTES:
+                return
 
     def _drop(self, number: int) -> None:
         needed = {ancestor for visited in self.visited for ancestor in self.tree.path(visited)}
@@ -176,7 +172,9 @@ class Session:
         numbers = self.tree.fresh_numbers(wish.parent, wish.seed, current.num_candidates)[there:]
         todo = [Answer(wish.parent, wish.kept, wish.seed, one, wish.temperature, wish.mask) for one in numbers]
         for part in [todo[:1], todo[1:]] if there == 0 else [todo]:
-            recipes = [self.tree.recipe(answer) for answer in part]
+            with self._lock:
+                self._require(work)
+                recipes = [self.tree.recipe(answer) for answer in part]
             samples = self.opened.sample(recipes, AT_ONCE, lambda: self._require(work)) if recipes else iter(())
             answers = iter(part)
             while (found := self._compute(samples)) is not None:
@@ -198,7 +196,7 @@ class Session:
 
     def image(self, number: int) -> Tensor:
         """Return an answer's pixels (C, H, W) in [0, 1]."""
-        return decode_image(self.pictures[number].png, "an answer").rgb
+        return pixels(self.pictures[number])
 
     def paint(self) -> Iterator[Round]:
         """Draw the answers of a restored tree that have no picture yet, the way to the chosen one first.
@@ -274,11 +272,11 @@ class Session:
         """Return what ``choice.json`` says of an answer, with the tree of choices.
 
         Raises:
-            TimError: There is no such answer any more.
+            TimError: There is no such answer any more, or it was made with too many masks.
         """
         self._require_answer(number)
         with self._lock:
-            tree, names = self.tree.only([*self.visited, number])
+            tree, names = fitting_part(self.tree, [*self.visited, number], MOST_PIXELS // self._pixels)
         content, key = self.opened.file.content, self.opened.file.key
         about = (self.tower.name, self.tower.sha256, self.tower.device.type, key, self.file_name, sha256(content))
         return Choice(*about, content, self.opened.size, tree, names[number])

@@ -26,7 +26,7 @@ def network_of(tower: Any) -> Any:
             return one
     raise TimError(
         f"{type(tower).__name__} has no forward_level and latent_shapes, as a TowerGenerator has: for a function of "
-        "(lq, latents) give latent_shapes too, such as latent_shapes=(64,)"
+        "(lq, latents) give latent_shapes too, such as latent_shapes=(64,), to search; in place of generate call it"
     )
 
 

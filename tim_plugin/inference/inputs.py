@@ -25,7 +25,7 @@ class Input(NamedTuple):
         path: As ``samples.json`` and messages name it.
         name: What the names of its outputs begin with.
         key: What its samples are seeded with beside seed and number: the file's stem; of a frame, the video's.
-        read: Returns its bytes, of a video those of the next frame; frames of a video are to be read in order. Raises
+        read: Returns its bytes, of a video those of its first frame; frames of a video are to be read in order. Raises
             TimError if it cannot be read.
         video: What a frame is of, or the video itself; None of an image.
     """
@@ -86,7 +86,7 @@ def _listed(source: Path, frames: bool) -> list[Input]:
     if is_video(source):
         video = Video(source)
         if not frames:
-            return [Input(source, "", source.stem, video.read_next, video)]
+            return [Input(source, "", source.stem, video.read_first, video)]
         return [Input(frame, "", source.stem, partial(video.read, frame), video) for frame in video.frames]
     files = list_images(source)
     if source.is_dir():

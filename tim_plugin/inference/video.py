@@ -35,7 +35,7 @@ def is_video(path: Path) -> bool:
 
 
 class Video:
-    """A video whose frames are read in order, each as the bytes of a PNG.
+    """A video whose frames are read in order, each as the bytes of a PNG; it is closed after the last one.
 
     Args:
         path: Of the video.
@@ -50,15 +50,16 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         self.path, self._next = path, 0
-        self._capture = _opened(path)
-        count = 0  # what the file says of itself is often an estimate
-        while self._capture.grab():
-            count += 1
+        self._capture: cv2.VideoCapture | None = None  # open while frames are read, as it holds a file and threads
+        count, counted = 0, _opened(path)
+        try:
+            fps = counted.get(cv2.CAP_PROP_FPS)
+            while counted.grab():  # what the file says of itself is often an estimate
+                count += 1
+        finally:
+            counted.release()
         if not count:
             raise TimError(f"{path}: no frame of it can be decoded: give a video that OpenCV reads, or its frames")
-        self._capture.release()
-        self._capture = _opened(path)
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else USUAL_FPS
         self.frames = [path / f"{path.stem}_{index:06d}.png" for index in range(count)]
 
@@ -70,6 +71,23 @@ class Video:
         """
         return self.read(self.frames[self._next])
 
+    def read_first(self) -> bytes:
+        """Return the first frame as a PNG, and close the video until another one is read.
+
+        Raises:
+            TimError: It is damaged.
+        """
+        try:
+            return self.read(self.frames[0])
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the file; the next frame that is read opens it again."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
     def read(self, frame: Path) -> bytes:
         """Return a frame as a PNG; those before it that were not read are left out.
 
@@ -79,14 +97,24 @@ class Video:
         Raises:
             TimError: It is damaged.
         """
-        while self.frames[self._next] != frame:
-            self._capture.grab()
-            self._next += 1
-        there, bgr = self._capture.read()
-        self._next += 1
+        index, there = self.frames.index(frame, self._next), False
+        try:
+            there, bgr = self._read(index)
+        finally:
+            self._next = index + 1
+            if not there or self._next == len(self.frames):
+                self.close()
         if not there:
             raise TimError(f"{self.path}: frame {self._next - 1} is damaged")
         return encode_pixels(np.ascontiguousarray(bgr[..., ::-1]))
+
+    def _read(self, index: int) -> tuple[bool, np.ndarray | None]:
+        passed = self._next
+        if self._capture is None:
+            self._capture, passed = _opened(self.path), 0
+        for _ in range(passed, index):
+            self._capture.grab()
+        return self._capture.read()
 
 
 def _opened(path: Path) -> cv2.VideoCapture:

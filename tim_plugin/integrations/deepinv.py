@@ -105,7 +105,7 @@ class JpegCompression(Physics):
 
     Args:
         degradation: Says quality and sub-sampling.
-        seed: That a range of qualities is drawn from with; the same images give the same JPEGs.
+        seed: That a quality is drawn with, where there is a range of them; it is the same for all images.
         arguments: ``Physics``'s.
     """
 
@@ -115,8 +115,10 @@ class JpegCompression(Physics):
 
     def A(self, x: Tensor, **_: Any) -> Tensor:
         """Return the images as they are after compression."""
-        generator = torch.Generator().manual_seed(self.seed)
-        return torch.stack([self.degradation.degrade(image, generator).lq for image in x.detach().cpu()]).to(x)
+        return torch.stack([self._degraded(image) for image in x.detach().cpu()]).to(x)
+
+    def _degraded(self, image: Tensor) -> Tensor:
+        return self.degradation.degrade(image, torch.Generator().manual_seed(self.seed)).lq
 
 
 def physics_of(degradation: Degradation, **arguments: Any) -> Physics:
@@ -164,7 +166,13 @@ class TowerReconstructor(Reconstructor):
         self.tower, self.seed, self.sample = tower, seed, sample
 
     def forward(self, y: Tensor, physics: Physics | None = None, **_: Any) -> Tensor:
-        """Return samples (N, 3, H, W) of measurements (N, C, h, w) without noise, as :func:`physics_of` gives them."""
-        pictures = torch.stack([self.tower.degradation.picture(one) for one in y])
+        """Return samples (N, 3, H, W) of measurements (N, C, h, w) without noise, as :func:`physics_of` gives them.
+
+        Each is as it is alone: ``image_0`` by name.
+        """
+        return torch.stack([self._reconstructed(one) for one in y]).to(y)
+
+    def _reconstructed(self, measurement: Tensor) -> Tensor:
+        picture = self.tower.degradation.picture(measurement)[None]
         levels = [self.sample] * self.tower.num_levels
-        return self.tower.sample(pictures, 1, self.seed, level_seeds=levels).images[:, 0].to(y)
+        return self.tower.sample(picture, 1, self.seed, level_seeds=levels).images[0, 0]

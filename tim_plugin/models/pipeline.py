@@ -279,11 +279,12 @@ def _build_model(
     opt: dict[str, Any],
 ) -> Any:
     model = original(opt)
-    observers = [on_step] if on_step is not None else []
-    if opt["logger"].get("progress_bar") and opt["rank"] == 0:
-        observers.append(show_progress(opt["name"], int(opt["train"]["total_iter"]), resumed.get("iter", 0)))
-    if observers and hasattr(model, "on_step"):  # BasicSR's own models have none
-        model.on_step = lambda *step: [observer(*step) for observer in observers]
+    if hasattr(model, "on_step"):  # BasicSR's own models have none: they log as ever
+        observers = [on_step] if on_step is not None else []
+        if opt["logger"].get("progress_bar") and opt["rank"] == 0:
+            observers.append(show_progress(opt["name"], int(opt["train"]["total_iter"]), resumed.get("iter", 0)))
+        if observers:
+            model.on_step = lambda *step: [observer(*step) for observer in observers]
     validations.watch(model, opt)
     interruption.watch(model, opt)
     return model

@@ -222,4 +222,5 @@ class TIMModel(TowerModel):
         if "ahead" in state:
             iteration, latents, distance = state["ahead"]
             found = Found(Latents.from_state_dict(latents), distance)
-            self.waiting = Waiting(iteration, lambda: found)
+            if found.latents.batch_size == self.pool.capacity:  # or else pool_size was changed: it searches anew
+                self.waiting = Waiting(iteration, lambda: found)

@@ -217,7 +217,7 @@ def _check_unet_scale(opt: Mapping[str, Any]) -> None:
 
 def _check_pool(opt: Mapping[str, Any], imle: ImleSpec) -> None:
     batch = opt["datasets"].get("train", {}).get("batch_size_per_gpu", 1)
-    if imle.reuse > 1 and imle.pool_size % batch:
+    if imle.pool_size < batch or imle.reuse > 1 and imle.pool_size % batch:
         near = [value for value in (imle.pool_size // batch * batch, -(-imle.pool_size // batch) * batch) if value]
         raise TimError(
             f"imle: pool_size {imle.pool_size} is not a multiple of batch_size_per_gpu {batch}: use "

@@ -67,8 +67,11 @@ def _check_first_images(opt: Mapping[str, Any]) -> None:
 
     metrics = section_of(opt, "val: metrics")
     for phase, dataset in section_of(opt, "datasets").items() if metrics else ():
-        folder = Path(dataset.get("dataroot_gt") or "")
-        if phase.startswith("train") or not folder.is_dir() or dataset.get("gt_size") and "task" in dataset:
+        root = dataset.get("dataroot_gt")
+        if phase.startswith("train") or not root or dataset.get("gt_size") and "task" in dataset:
+            continue
+        folder = Path(root)
+        if not folder.is_dir():
             continue
         first = min((path for path in folder.iterdir() if path.is_file() and is_image(path)), default=None)
         try:

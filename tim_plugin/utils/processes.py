@@ -128,6 +128,9 @@ def set_up(opt: dict[str, Any], launcher: str) -> None:
     set_random_seed(opt["manual_seed"] + opt["rank"])
 
 
+ONE_GPU_A_PROCESS = ("TIMModel", "EnergyScoreModel", "BaselineModel")  # BasicSR's own spread a batch over several
+
+
 def _choose_devices(opt: dict[str, Any]) -> None:
     available, wanted = torch.cuda.device_count(), opt.get("num_gpu", "auto")
     if wanted == "auto":
@@ -135,7 +138,7 @@ def _choose_devices(opt: dict[str, Any]) -> None:
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
         raise TimError(f"num_gpu must be auto, 0 (CPU) or a number of GPUs, not {wanted!r}")
     require_gpus(wanted)
-    if wanted > 1 and not opt["dist"] and opt.get("model_type") in ("TIMModel", "EnergyScoreModel"):
+    if wanted > 1 and not opt["dist"] and opt.get("model_type") in ONE_GPU_A_PROCESS:
         raise TimError(f"num_gpu: {wanted} needs a process for each GPU: {COMMAND.format(wanted)}; or use num_gpu: 1")
     opt["num_gpu"] = wanted
     for phase, dataset in opt["datasets"].items():

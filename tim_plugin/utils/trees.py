@@ -23,8 +23,16 @@ def map_tensors(function: Callable[..., Tensor], *trees: Any) -> Any:
 
 
 def tile(tree: Any, times: int) -> Any:
-    """Repeat a batch of N items so many times: item i of repetition j becomes item j * N + i."""
-    return map_tensors(lambda tensor: tensor.repeat(times, *[1] * (tensor.dim() - 1)), tree)
+    """Repeat a batch of N items so many times: item i of repetition j becomes item j * N + i.
+
+    One item is not copied: all repetitions are the same memory.
+    """
+
+    def repeated(tensor: Tensor) -> Tensor:
+        rest = tensor.dim() - 1
+        return tensor.expand(times, *[-1] * rest) if len(tensor) == 1 else tensor.repeat(times, *[1] * rest)
+
+    return map_tensors(repeated, tree)
 
 
 def take(tree: Any, items: Tensor | slice) -> Any:
