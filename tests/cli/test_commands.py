@@ -17,6 +17,7 @@ from basicsr.utils.matlab_functions import imresize
 
 from support.command_lines import run_program
 from tim_plugin.archs.tower_arch import TowerGenerator
+from tim_plugin.cli import train as train_command
 from tim_plugin.utils.images import write_png
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -251,3 +252,14 @@ def test_mistakes_in_sampling_are_one_line(tmp_path, checkpoint, monkeypatch, ca
     assert left.value.code == 2
     assert message in printed and printed.startswith("error:") and printed.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_run_did_not_write_is_not_told(tmp_path, capsys):
+    """A run that ends before its first training state leaves the folder of them empty."""
+    paths = {name: str(tmp_path / name) for name in ("log", "visualization", "models", "training_states")}
+    for path in paths.values():
+        Path(path).mkdir()
+    (tmp_path / "models" / "net_g_latest.pth").touch()
+    told_by = {"rank": 0, "is_train": True, "name": "x", "path": paths, "root_path": str(tmp_path), "logger": {}}
+    train_command._tell(told_by)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["Written:", "model", "models"]

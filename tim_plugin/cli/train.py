@@ -120,8 +120,12 @@ def _resuming(command: list[str]) -> str:
 def _tell(opt: Mapping[str, Any]) -> None:
     """Print what a run has written, and where."""
     if opt["rank"] == 0:
-        found = {what: path for what, path in _written(opt).items() if path is not None and path.exists()}
+        found = {what: path for what, path in _written(opt).items() if path is not None and _holds_something(path)}
         print("\n".join(["Written:", *(f"  {what:<12} {path}" for what, path in found.items())]), flush=True)
+
+
+def _holds_something(path: Path) -> bool:
+    return path.is_file() or path.is_dir() and any(path.iterdir())
 
 
 def _written(opt: Mapping[str, Any]) -> dict[str, Path | None]:
