@@ -8,9 +8,9 @@ from basicsr.archs import build_network
 from torch.nn import functional as F
 
 from tim_plugin.archs.colour_bins import annealed_mean, bin_centres, drawn, rebalancing, soft_targets
-from tim_plugin.archs.crn_arch import MEAN_SHARE, MIN_SHARE
+from tim_plugin.archs.crn_arch import CRN, MEAN_SHARE, MIN_SHARE
 from tim_plugin.inference.image_samples import sample_image
-from tim_plugin.losses.distance import PerceptualDistance
+from tim_plugin.losses.distance import PerceptualDistance, PixelDistance
 from tim_plugin.utils.color import rgb_to_lab
 from tim_plugin.utils.errors import TimError
 
@@ -161,3 +161,10 @@ def test_own_losses_reach_every_parameter(name):
     lq = an_input(name, 32, 32).repeat(2, 1, 1, 1)
     sum(network.losses(lq, torch.rand(2, 3, 32, 32), distance).values()).backward()
     assert [key for key, one in network.named_parameters() if one.grad is None] == []
+
+
+@pytest.mark.parametrize("distance", [None, PixelDistance()])
+def test_crn_says_what_it_trains_by(distance):
+    crn = CRN(num_in_ch=5, num_modules=3, widths=4, num_images=2)
+    with pytest.raises(TimError, match="perceptual_opt: CRN trains by feature maps: use type: PerceptualDistanceLoss"):
+        crn.losses(torch.zeros(1, 5, 16, 16), torch.zeros(1, 3, 16, 16), distance)

@@ -84,6 +84,10 @@ def test_optimizers_that_basicsr_has_not_got(tmp_path, optimizer):
     [
         ({"train__optim_g": {"type": "Adamm", "lr": 1e-2}}, "optim_g: type 'Adamm' is not known: did you mean 'Adam'"),
         ({"train__pixel_opt": None}, "pixel_opt or perceptual_opt is missing: the network has no losses of its own"),
+        (
+            {"network_g": {"type": "RectifiedFlow", "widths": [4, 8]}},
+            "train: pixel_opt: RectifiedFlow has losses of its own: leave it out",
+        ),
         ({"train__pixel_op": {}}, "train: unknown key 'pixel_op'"),
         ({"network_g": {}}, "network_g: type is missing"),
         ({"network_g": {"type": "RectifiedFlow", "scale": 4}}, "scale 1 is not what the network makes: .* scale 4"),

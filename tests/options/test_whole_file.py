@@ -335,3 +335,15 @@ def test_an_image_of_the_working_directory_is_none_of_a_data_sets(tmp_path, monk
     machine_checks._check_first_images({"val": {"metrics": metrics}, "datasets": {"val": {"dataroot_gt": None}}})
     with pytest.raises(TimError, match="icon.png"):
         machine_checks._check_first_images({"val": {"metrics": metrics}, "datasets": {"val": {"dataroot_gt": "."}}})
+
+
+@pytest.mark.parametrize(
+    ("entry", "key"), [("train:amp=bf16", "train: amp"), ("val:num_samples=3", "val: num_samples")]
+)
+def test_basicsrs_own_model_does_not_read_our_keys(opt, entry, key):
+    del opt["imle"], opt["train"]["optim_g"]["mapping_lr_mult"]
+    for ours in ("num_samples", "seed", "contact_sheet", "max_samples_per_batch"):
+        opt["val"].pop(ours, None)
+    network = "network_g={type: RRDBNet, num_in_ch: 3, num_out_ch: 3}"
+    says = f"{key} is not used by BasicSR's SRModel: leave it out, or use model_type: BaselineModel"
+    assert says in refusal(opt, "model_type=SRModel", network, entry)

@@ -15,6 +15,7 @@ from tim_plugin.archs.stacked_arch import StackSpec
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
 from tim_plugin.imle.types import Condition
+from tim_plugin.utils.errors import TimError
 
 MIN_SHARE, MEAN_SHARE = 0.999, 0.001  # of the nearest image, and of all of them, in the loss
 _NOISE_DEVIATION = 0.15  # of the noise encoder's initial weights
@@ -82,7 +83,12 @@ class CRN(nn.Module):
             lq: One-hot labels (N, C, H, W).
             gt: (N, 3, H, W) in [0, 1].
             distance: A :class:`tim_plugin.losses.distance.PerceptualDistance`, taken position by position.
+
+        Raises:
+            TimError: It has no maps.
         """
+        if not hasattr(distance, "maps"):
+            raise TimError("train: perceptual_opt: CRN trains by feature maps: use type: PerceptualDistanceLoss")
         images = self.images(lq)  # (N, k, 3, H, W)
         with torch.no_grad():
             target = distance.features(gt)

@@ -68,6 +68,8 @@ class BaselineModel(SamplingModel):
             raise TimError(f"--launcher: {self.opt['network_g']['type']} is trained in one process; leave it out")
         if self.own_losses is None and self.cri_pix is None and self.cri_perceptual is None:
             raise TimError("train: pixel_opt or perceptual_opt is missing: the network has no losses of its own")
+        if self.own_losses is not None and self.cri_pix is not None:
+            raise TimError(f"train: pixel_opt: {self.opt['network_g']['type']} has losses of its own: leave it out")
         self.draws = self.own_losses is not None and "generator" in inspect.signature(self.own_losses).parameters
         self._check_parts()
         self.setup_optimizers()

@@ -22,7 +22,7 @@ from tim_plugin.options.plain_checks import (
     require_text,
     section_of,
 )
-from tim_plugin.options.schema import ImleSpec, TrainSpec
+from tim_plugin.options.schema import ImleSpec, TrainSpec, ValSpec
 from tim_plugin.options.sections import LoggerSection, OptionFile
 from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.options.train_checks import check_optimizer, check_schedule, check_steps
@@ -147,6 +147,17 @@ def _check_baseline(opt: Mapping[str, Any], training: bool) -> None:
     _refuse_search(opt, training)
 
 
+def _check_basicsrs_own(opt: Mapping[str, Any], training: bool) -> None:
+    """BasicSR's model reads BasicSR's keys alone."""
+    for section, spec in (("train", TrainSpec), ("val", ValSpec)):
+        for key in section_of(opt, section):
+            if key in spec.keys():
+                raise TimError(
+                    f"{section}: {key} is not used by BasicSR's SRModel: leave it out, or use model_type: BaselineModel"
+                )
+    _check_baseline(opt, training)
+
+
 def _refuse_search(opt: Mapping[str, Any], training: bool) -> None:
     if training and opt.get("imle") is not None:
         raise TimError("imle: only TIMModel searches: leave the section out, or use model_type: TIMModel")
@@ -156,7 +167,7 @@ RULES = {
     "TIMModel": _check_tim,
     "BaselineModel": _check_baseline,
     "EnergyScoreModel": _check_energy_score,
-    "SRModel": _check_baseline,
+    "SRModel": _check_basicsrs_own,
 }
 
 
