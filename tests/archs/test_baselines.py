@@ -168,3 +168,20 @@ def test_crn_says_what_it_trains_by(distance):
     crn = CRN(num_in_ch=5, num_modules=3, widths=4, num_images=2)
     with pytest.raises(TimError, match="perceptual_opt: CRN trains by feature maps: use type: PerceptualDistanceLoss"):
         crn.losses(torch.zeros(1, 5, 16, 16), torch.zeros(1, 3, 16, 16), distance)
+
+
+@pytest.mark.parametrize(
+    "name, changes",
+    [
+        ("StackedGenerator", {}),
+        ("StackedGenerator", {"placement": "same", "head": "ab", "num_in_ch": 1, "degradation": "lightness"}),
+        ("CRNGenerator", {}),
+    ],
+)
+def test_images_are_single_under_autocast(name, changes):
+    """In bfloat16 neighbouring values near white are a whole 8-bit step apart."""
+    lq = an_input(name)[:, : changes.get("num_in_ch")]
+    with torch.autocast("cpu", torch.bfloat16):
+        image = sample_image(tiny(name, **changes), lq, 1, seed=0, image_key="a")
+    assert image.dtype == torch.float32
+    assert not torch.equal(image, image.bfloat16().float())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tim_plugin.archs.heads import at_multiples
+from tim_plugin.archs.heads import at_least_single, at_multiples
 from tim_plugin.archs.levels import all_levels
 from tim_plugin.archs.stacked_arch import StackSpec
 from tim_plugin.degradations.table import build_for_tower
@@ -65,7 +65,7 @@ class CRN(nn.Module):
             if out is not None:
                 here = torch.cat([here, F.interpolate(out, size, mode="bilinear", align_corners=False)], dim=1)
             out = module(here)
-        return (self.last(out) + 1) / 2
+        return (at_least_single(self.last(out)) + 1) / 2
 
     def forward(self, lq: Tensor) -> Tensor:
         """Return the first image, (N, 3, H, W), for one-hot labels (N, C, H, W)."""

@@ -16,6 +16,11 @@ AUTHORS_AB_MAX = 127.0  # of a and b times L / 100
 DARKEST = 0.01  # L / 100 below which the authors' conversion does not go
 
 
+def at_least_single(raw: Tensor) -> Tensor:
+    """Return what a last convolution gives in float32 or more: half precision has fewer steps than an 8-bit image."""
+    return raw.to(torch.promote_types(raw.dtype, torch.float32))
+
+
 def with_lightness(ab: Tensor, lightness: Tensor) -> Tensor:
     """Return RGB (N, 3, H, W) of Lab's a and b (N, 2, H, W; -110 to 110) and L / 100 (N, 1, H, W; 0 to 1)."""
     return lab_to_rgb(torch.cat([lightness * L_MAX, ab], dim=1))

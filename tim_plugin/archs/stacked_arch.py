@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from tim_plugin.archs.heads import AB_MAX, with_lightness
+from tim_plugin.archs.heads import AB_MAX, at_least_single, with_lightness
 from tim_plugin.archs.levels import all_levels
 from tim_plugin.degradations.table import build_for_tower
 from tim_plugin.imle.latents import Latents, LevelLatent, LevelShape
@@ -22,6 +22,7 @@ from tim_plugin.imle.types import Condition
 from tim_plugin.options.plain_checks import require_choice
 from tim_plugin.options.tower_spec import PLACEMENTS
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.precision import full_precision
 
 _KERNEL = 5
 _HIDDEN = 7  # convolutions between the first and the last of a stack
@@ -114,14 +115,16 @@ class StackedGenerator(nn.Module):
         image = lq if state is None else state.image
         if self.spec.placement == "upsample":
             image = _resized(image, [2 * side for side in image.shape[-2:]])
-            image = self.stacks[level](image, latent.noise, _resized(lq, image.shape[-2:])).sigmoid()
+            image = at_least_single(self.stacks[level](image, latent.noise, _resized(lq, image.shape[-2:]))).sigmoid()
         else:
             for stack, noise in zip(self.stacks, latent.noise.split(self.code_channels, dim=1), strict=True):
                 image = self._image(stack(image, noise, lq), lq)
         return image, StackState(image, lq)
 
     def _image(self, raw: Tensor, lq: Tensor) -> Tensor:
-        return raw.sigmoid() if self.head == "rgb" else with_lightness(raw.tanh() * AB_MAX, lq)
+        raw = at_least_single(raw)
+        with full_precision(raw.device):
+            return raw.sigmoid() if self.head == "rgb" else with_lightness(raw.tanh() * AB_MAX, lq)
 
     def latent_shapes(self, height: int, width: int) -> list[LevelShape]:
         """Return the shapes of the noise for an LQ of ``height`` x ``width`` pixels; there are no style vectors."""

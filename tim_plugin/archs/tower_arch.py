@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm as apply_weight_norm
 
 from tim_plugin.archs.fading import faded
-from tim_plugin.archs.heads import AB_MAX, divided_by_lightness, with_lightness
+from tim_plugin.archs.heads import AB_MAX, at_least_single, divided_by_lightness, with_lightness
 from tim_plugin.archs.levels import all_levels
 from tim_plugin.archs.mapping_arch import MappingNetwork
 from tim_plugin.degradations.table import build_for_tower, portable_section
@@ -109,7 +109,7 @@ class TowerGenerator(nn.Module):
             raw: (N, C, H, W).
             lightness: What the level reads, at the image's size; only heads that write ``ab`` look at it.
         """
-        out = raw.to(torch.promote_types(raw.dtype, torch.float32)).tanh()
+        out = at_least_single(raw).tanh()
         if self.spec.head == "rgb":
             return (out + 1) / 2
         return (
