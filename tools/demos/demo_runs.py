@@ -23,11 +23,8 @@ from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.resize import bicubic_resize
 
 AVERAGED_ITERS = 10
-OF_TRAINING = (
-    "soften",
-    "pixels",
-    "precision",
-)  # left out of the distance of figures, which compares with other towers'
+# Left out of the distance of figures, which compares with other towers'.
+OF_TRAINING = ("soften", "pixels", "precision")
 OnImage = Callable[[SampledImage, Row], None]
 
 
