@@ -10,11 +10,10 @@ import torch
 
 from tim_plugin.degradations.table import DEGRADATIONS, degradation_options, network_options
 from tim_plugin.degradations.tasks import TASKS, get_task
-from tim_plugin.inference.finishing import repeat
 from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.signatures import NEEDED
-from tim_plugin.utils.trees import map_tensors
+from tim_plugin.utils.trees import map_tensors, tile
 
 OPTIONS = {"mnist_pca": {"basis": "sklearn:digits/train"}}
 SIDES = {"mnist_pca": (32, 32)}
@@ -46,7 +45,7 @@ def test_a_saved_sample_does_not_depend_on_what_it_is_saved_with(name):
     gt = torch.rand(degradation.image_channels, 32, 32, generator=generator).sqrt()
     observed = map_tensors(lambda tensor: tensor[None], degradation.degrade(gt))
     raw = gt + torch.linspace(0, 0.8, 6).view(-1, 1, 1, 1) * torch.randn(6, *gt.shape, generator=generator)
-    together = degradation.project_for_saving(raw, repeat(observed, 6))
+    together = degradation.project_for_saving(raw, tile(observed, 6))
     for index in range(6):
         alone = degradation.project_for_saving(raw[index : index + 1], observed)
         assert (alone[0] - together[index]).abs().max() < 1e-6, index

@@ -115,7 +115,7 @@ class StackedGenerator(nn.Module):
         image = lq if state is None else state.image
         if self.spec.placement == "upsample":
             image = _resized(image, [2 * side for side in image.shape[-2:]])
-            image = at_least_single(self.stacks[level](image, latent.noise, _resized(lq, image.shape[-2:]))).sigmoid()
+            image = self._image(self.stacks[level](image, latent.noise, _resized(lq, image.shape[-2:])), lq)
         else:
             for stack, noise in zip(self.stacks, latent.noise.split(self.code_channels, dim=1), strict=True):
                 image = self._image(stack(image, noise, lq), lq)

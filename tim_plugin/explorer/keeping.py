@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -40,6 +40,11 @@ def drop_masks(masks: list[Tensor], named: Container[int | None]) -> None:
     for number, mask in enumerate(masks):
         if number not in named and mask.numel():
             masks[number] = mask.new_empty(0)
+
+
+def held_bytes(pictures: Mapping[int, Picture], masks: Sequence[Tensor]) -> int:
+    """Return how many bytes pictures and masks take."""
+    return sum(len(one.png) for one in pictures.values()) + sum(map(Tensor.numel, masks))
 
 
 def fitting_part(tree: Tree, numbers: Sequence[int], most_masks: int) -> tuple[Tree, dict[int, int]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tim_plugin.explorer.choice import MOST_PIXELS, Choice
 from tim_plugin.explorer.computing import computing
-from tim_plugin.explorer.keeping import drop_masks, fitting_part, pixels, with_mask
+from tim_plugin.explorer.keeping import drop_masks, fitting_part, held_bytes, pixels, with_mask
 from tim_plugin.explorer.rounds import Picture, Round, Stale, Wish, in_place, require_in_range
 from tim_plugin.explorer.tree import Answer, Tree
 from tim_plugin.inference.image_samples import SampledImage
@@ -151,14 +151,17 @@ class Session:
 
     def _forget(self) -> None:
         """Drop the pictures of the oldest rounds, but not of answers that were chosen, and masks that none names."""
-        for wish in [None, *list(self.rounds)[:-1]]:
-            for number in () if wish is None else self.rounds.pop(wish).drawn:
+        self._drop_masks()
+        while len(self.rounds) > 1 and (
+            len(self.rounds) > MOST_ROUNDS or held_bytes(self.pictures, self.tree.masks) > MOST_HELD_BYTES
+        ):
+            for number in self.rounds.pop(next(iter(self.rounds))).drawn:
                 self._drop(number)
-            named = [*self.tree.answers.values(), *self.rounds, *self.last_wish.values()]
-            drop_masks(self.tree.masks, {one.mask for one in named})
-            held = sum(len(one.png) for one in self.pictures.values()) + sum(map(Tensor.numel, self.tree.masks))
-            if len(self.rounds) <= MOST_ROUNDS and held <= MOST_HELD_BYTES:
-                return
+            self._drop_masks()
+
+    def _drop_masks(self) -> None:
+        named = [*self.tree.answers.values(), *self.rounds, *self.last_wish.values()]
+        drop_masks(self.tree.masks, {one.mask for one in named})
 
     def _drop(self, number: int) -> None:
         needed = {ancestor for visited in self.visited for ancestor in self.tree.path(visited)}

@@ -10,7 +10,7 @@ from tim_plugin.degradations.base import Degradation, Observed
 from tim_plugin.degradations.unknown import Unknown
 from tim_plugin.utils.images import round_to_8_bit
 from tim_plugin.utils.strips import by_strips
-from tim_plugin.utils.trees import map_tensors
+from tim_plugin.utils.trees import tile
 
 
 def finish(images: Tensor, observed: Observed, tower: nn.Module, consistency: str | None = None) -> Tensor:
@@ -28,7 +28,7 @@ def finish(images: Tensor, observed: Observed, tower: nn.Module, consistency: st
     own = tower.spec.consistency if hasattr(tower, "spec") else "off"
     if (consistency or own) == "project":
         tower.degradation.require_complete(observed)
-        return tower.degradation.project_for_saving(images, repeat(observed, len(images)))
+        return tower.degradation.project_for_saving(images, tile(observed, len(images)))
     return by_strips(lambda part, rows: round_to_8_bit(part), images)
 
 
@@ -45,7 +45,7 @@ def measure_consistency(degradation: Degradation, samples: Tensor, observed: Obs
     """
     if not degradation.is_complete(observed):
         return {}
-    measures = degradation.measure(samples, repeat(observed, len(samples)))
+    measures = degradation.measure(samples, tile(observed, len(samples)))
     return {name: values.tolist() for name, values in measures.items()}
 
 
@@ -55,8 +55,3 @@ def degradation_of(network: nn.Module, dataset: Any = None) -> Degradation:
         if hasattr(owner, "degradation"):
             return owner.degradation
     return Unknown()
-
-
-def repeat(observed: Observed, times: int) -> Observed:
-    """Repeat a batch of one without copying it."""
-    return map_tensors(lambda tensor: tensor.expand(times, *tensor.shape[1:]), observed)

@@ -22,7 +22,7 @@ from tim_plugin.imle.search import TowerLike
 from tim_plugin.imle.types import Condition
 from tim_plugin.imle.types import coarsest as coarsest_of
 from tim_plugin.inference.batch_invariance import BatchInvariant
-from tim_plugin.utils.trees import map_tensors, move
+from tim_plugin.utils.trees import move, tile
 
 EPSILON = 1e-5  # of F.instance_norm
 Stop = Callable[[], None]
@@ -144,7 +144,7 @@ class _Levels:
 
     def batch(self, recipes: Sequence[Recipe], shared: int, before: _Pass | None) -> Tensor:
         """Compute the levels from ``shared`` on, each recipe's own."""
-        repeated = None if before is None else _Pass(*(_repeated(one, len(recipes)) for one in before))
+        repeated = None if before is None else _Pass(*(tile(one, len(recipes)) for one in before))
         return self._through([one[shared:] for one in recipes], shared, repeated).image
 
     def _through(self, recipes: Sequence[Recipe], first_level: int, before: _Pass | None) -> _Pass | None:
@@ -172,15 +172,8 @@ class _Levels:
         drawn = [level_latent(one, shape, self.image_key, level, factor) for one in recipes]
         latent = LevelLatent(*map(torch.cat, zip(*drawn, strict=True)))
         with BatchInvariant():
-            condition = _repeated(self.conditions[level], len(recipes))
+            condition = tile(self.conditions[level], len(recipes))
             return self.tower.forward_level(level, condition, move(latent, self.device), state)
-
-
-def _repeated(tree: Any, count: int) -> Any:
-    """Repeat a batch of one without copying it; None stays."""
-    if count == 1 or tree is None:
-        return tree
-    return map_tensors(lambda one: one.expand(count, *[-1] * (one.dim() - 1)), tree)
 
 
 class Norms(TorchFunctionMode):

@@ -20,7 +20,7 @@ from tim_plugin.imle.types import coarsest as coarsest_of
 from tim_plugin.inference.batch_invariance import BatchInvariant
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.plain_numbers import plain_numbers
-from tim_plugin.utils.trees import map_tensors, move, take
+from tim_plugin.utils.trees import move, take, tile
 
 LevelSeeds = Sequence[int | None]
 Temperature = float | Sequence[float]
@@ -151,7 +151,7 @@ def sample_chunks(
     def run(level: int, numbers: Sequence[int], state: Any) -> tuple[Tensor, Any]:
         # Drawn level by level, because the noise of a very large image is large itself.
         drawn = _level_latents(shapes[level], seed, image_key, numbers, level, fixed[level], empty, temperatures[level])
-        condition = _repeated(conditions[level], len(numbers))
+        condition = tile(conditions[level], len(numbers))
         with BatchInvariant():
             return tower.forward_level(level, condition, move(drawn, coarsest.device), state)
 
@@ -161,12 +161,7 @@ def sample_chunks(
         shared, shared_state = run(level, [0], shared_state)
     for start in range(0, num_samples, at_once):
         numbers = range(start, min(start + at_once, num_samples))
-        image, state = (_repeated(one, len(numbers)) for one in (shared, shared_state))
+        image, state = (tile(one, len(numbers)) for one in (shared, shared_state))
         for level in range(num_shared, len(shapes)):
             image, state = run(level, numbers, state)
         yield image
-
-
-def _repeated(tree: Any, count: int) -> Any:
-    """Repeat a batch of one without copying it."""
-    return tree if count == 1 else map_tensors(lambda one: one.expand(count, *[-1] * (one.dim() - 1)), tree)

@@ -16,6 +16,7 @@ from torch import distributed
 from tim_plugin.utils.errors import TimError
 
 COMMAND = "torchrun --nproc_per_node={} tools/train.py -opt FILE --launcher pytorch"
+ONE_GPU_A_PROCESS = ("TIMModel", "EnergyScoreModel", "BaselineModel")  # BasicSR's own spread a batch over several
 _GONE = "another process of this run has ended without a message (killed, or out of memory?)"
 _GOES_ON = "what was written stays: the same command with --auto_resume goes on"
 LOST = f"{_GONE}; {_GOES_ON}"
@@ -126,9 +127,6 @@ def set_up(opt: dict[str, Any], launcher: str) -> None:
     if opt.get("manual_seed") is None:
         opt["manual_seed"] = 0  # BasicSR draws one, and a resumed run another
     set_random_seed(opt["manual_seed"] + opt["rank"])
-
-
-ONE_GPU_A_PROCESS = ("TIMModel", "EnergyScoreModel", "BaselineModel")  # BasicSR's own spread a batch over several
 
 
 def _choose_devices(opt: dict[str, Any]) -> None:

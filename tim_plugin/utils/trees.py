@@ -25,8 +25,10 @@ def map_tensors(function: Callable[..., Tensor], *trees: Any) -> Any:
 def tile(tree: Any, times: int) -> Any:
     """Repeat a batch of N items so many times: item i of repetition j becomes item j * N + i.
 
-    One item is not copied: all repetitions are the same memory.
+    One item is not copied: all repetitions are the same memory. Once is the tree itself, which may then hold anything.
     """
+    if times == 1:
+        return tree
 
     def repeated(tensor: Tensor) -> Tensor:
         rest = tensor.dim() - 1
