@@ -38,6 +38,20 @@ TO_REFUSE = [
     ),
     (("--metrics", "psnr", "--lpips-calibration", "lpisp"), "^--lpips-calibration 'lpisp' is not known: did you mean"),
     (("--metrics", "psnr", "--lpips-weights", "x.pth"), "^--lpips-weights 'x.pth' is neither imagenet nor random"),
+    (("--basis", "digits"), "^--basis digits: goes with --task mnist_pca$"),
+    *(
+        (("--metrics", "psnr,ssim", *unread), f"^{unread[0]}: goes with --metrics {readers}")
+        for readers, flags in {
+            "fid, kid, prc, cfid$": [
+                ("--samples-in-sets", 1),
+                ("--cache", "cache"),
+                ("--feature-extractor", "squeezenet"),
+            ],
+            "lpips, lpips_diversity, fwv": [("--lpips-backbone", "tim_small"), ("--lpips-calibration", "none")],
+            "fwv$": [("--fwv-squared",), ("--fwv-reduction", "mean")],
+        }.items()
+        for unread in flags
+    ),
     (("--metrics", "psnr", "--feature-extractor", "inceptoin"), "^--feature-extractor inceptoin: is neither inception"),
 ]
 MISSING = [

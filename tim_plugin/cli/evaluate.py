@@ -87,7 +87,7 @@ def _add_distance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lpips-weights", help="imagenet (default), bundled (tim_small's default), random or a path")
     parser.add_argument("--lpips-calibration", help="lpips (default), bundled (tim_small's default) or none")
     parser.add_argument("--fwv-squared", action="store_true", help="put the squared distance into fwv's exponent")
-    parser.add_argument("--fwv-reduction", default="mean", choices=["mean", "sum"], help="over samples")
+    parser.add_argument("--fwv-reduction", choices=["mean", "sum"], help="over samples (default: mean)")
 
 
 def evaluate(args: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from tim_plugin.losses.distance import PerceptualDistance, require_distance
 from tim_plugin.metrics import calibration
 from tim_plugin.metrics.case_measures import Tools, check_metrics, score
 from tim_plugin.metrics.cases import FolderCases
-from tim_plugin.metrics.evaluation_arguments import of_network, refuse_of_network, require_known
+from tim_plugin.metrics.evaluation_arguments import of_network, refuse_of_network, refuse_unread, require_known
 from tim_plugin.metrics.feature_extractors import Extractor, build_extractor, default_extractor, require_extractor
 from tim_plugin.metrics.network_cases import NetworkCases, temperature_for
 from tim_plugin.metrics.report import table, without_infinities
@@ -79,6 +79,7 @@ def _evaluate(args: argparse.Namespace, device: torch.device, wanted: list[str] 
         wanted = [name for name in BY_DEFAULT if cases.num_samples >= LEAST_SAMPLES.get(f"calculate_{name}", 1)]
         wanted += [CONSISTENCY] if cases.measured else []
     metrics = check_metrics(wanted, cases.measured, cases.num_samples, len(cases))
+    refuse_unread(args, metrics)
     if args.cache is not None:
         _require_folder(args.cache.expanduser(), f"--cache {args.cache}:")
     floor = check_sets(metrics, len(cases), args.extrapolate, args.floor)
@@ -165,6 +166,8 @@ def _folders(args: argparse.Namespace) -> tuple[FolderCases, dict[str, Any]]:
     refuse_of_network(args)
     if args.lq is not None and args.task is None:
         raise TimError(f"--lq {args.lq}: say which --task made these inputs, such as sr16x")
+    if args.basis is not None and args.task is None:
+        raise TimError(f"--basis {args.basis}: goes with --task mnist_pca")
     degradation = None
     if args.task is not None:
         section = {} if args.basis is None else {"basis": args.basis}
@@ -237,7 +240,7 @@ def _tools(args: argparse.Namespace, metrics: tuple[str, ...], device: torch.dev
         extractor=_extractor(_judge(args)) if any(name in OF_SETS for name in metrics) else None,
         device=device,
         fwv_squared=args.fwv_squared,
-        fwv_reduction=args.fwv_reduction,
+        fwv_reduction=args.fwv_reduction or "mean",
         samples_in_sets=args.samples_in_sets,
         cache=None if args.cache is None else args.cache.expanduser(),
         at_infinity=args.extrapolate,
@@ -287,4 +290,4 @@ def _naming_options() -> Iterator[None]:
 
 def _fwv(args: argparse.Namespace) -> str:
     exponent = "d^2" if args.fwv_squared else "d"
-    return f"{args.fwv_reduction} over samples of exp(-{exponent} / (2 sigma^2)) times the distance to the mean sample"
+    return f"{args.fwv_reduction or 'mean'} over samples of exp(-{exponent} / (2 sigma^2)) times the distance to the mean sample"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 
 from tim_plugin.losses.backbone_files import require_file
@@ -11,7 +12,13 @@ from tim_plugin.losses.distance import CALIBRATIONS
 from tim_plugin.metrics.feature_extractors import KNOWN, require_extractor
 from tim_plugin.options.plain_checks import require_choice
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.metric_names import OF_NETWORK, PATTERN
+from tim_plugin.utils.metric_names import OF_DISTANCE, OF_NETWORK, OF_SETS, PATTERN, SPACE
+
+READERS = {  # arguments, and the metrics that read them
+    **dict.fromkeys(("samples_in_sets", "cache", "feature_extractor"), OF_SETS),
+    **dict.fromkeys(("lpips_backbone", "lpips_weights", "lpips_calibration"), (*OF_DISTANCE, SPACE)),
+    **dict.fromkeys(("fwv_squared", "fwv_reduction"), ("fwv",)),
+}
 
 
 def require_known(args: argparse.Namespace) -> None:
@@ -25,6 +32,13 @@ def require_known(args: argparse.Namespace) -> None:
         require_file(Path(args.lpips_weights).expanduser(), (own, "random"))
     if args.feature_extractor is not None and args.feature_extractor not in KNOWN:
         require_extractor(args.feature_extractor)
+
+
+def refuse_unread(args: argparse.Namespace, metrics: Collection[str]) -> None:
+    """Raise TimError for what none of the metrics reads."""
+    for name, readers in READERS.items():
+        if getattr(args, name) not in (None, False) and not any(one in metrics for one in readers):
+            raise TimError(f"--{name.replace('_', '-')}: goes with --metrics {', '.join(readers)}")
 
 
 def refuse_of_network(args: argparse.Namespace) -> None:
