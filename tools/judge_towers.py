@@ -19,7 +19,7 @@ with starting():
     from tim_plugin.utils.errors import TimError, did_you_mean
     from towers.by_temperature import by_temperature
     from towers.judge import Judge
-    from towers.judged_page import judge_towers
+    from towers.judged_page import BEFORE, BESIDE, judge_towers
     from towers.recipes import TOWERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +36,7 @@ def main() -> None:
         help="holds bsds500 (train, test, val), photos, flowers and camvid (train, val)",
     )
     parser.add_argument("--beside", type=Path, help="another tower's file, measured alike, such as the one it replaces")
+    parser.add_argument("--beside-as", choices=BESIDE, default=BEFORE, help=f"what it is (default: {BEFORE})")
     parser.add_argument("--temperatures", nargs="+", type=float, metavar="T", help="of the latents, such as 1 1.5 2")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     args = parser.parse_args()
@@ -50,7 +51,7 @@ def judge_or_print(args: argparse.Namespace, judged: list[str]) -> None:
         raise TimError("--beside: --temperatures compares a tower with itself: leave one of them out")
     data, device = args.data.expanduser(), choose_device(args.device)
     if args.temperatures is None:
-        judge_towers(ROOT, data, args.name, args.beside, device)
+        judge_towers(ROOT, data, args.name, args.beside, device, args.beside_as)
         return
     judge = Judge(device)
     for name in args.name:

@@ -139,7 +139,7 @@ def _conditions(args: argparse.Namespace, cases: FolderCases | NetworkCases, too
         "features": None if tools.extractor is None else tools.extractor.name,
         "samples_in_sets": "all" if args.samples_in_sets is None else args.samples_in_sets,
         "floor": None if args.floor is None else str(args.floor),
-        "fwv": _fwv(args) if "fwv" in tools.metrics else None,
+        "fwv": _fwv(tools) if "fwv" in tools.metrics else None,
         CALIBRATION: calibration.ABOUT if tools.measures_any(OF_POSTERIOR) else None,
         "device": str(tools.device),
         "versions": f"tim_plugin {__version__}, torch {torch.__version__}",
@@ -288,6 +288,6 @@ def _naming_options() -> Iterator[None]:
         raise TimError(what + (NO_LPIPS if isinstance(error, MissingWeightsError) else "")) from error
 
 
-def _fwv(args: argparse.Namespace) -> str:
-    exponent = "d^2" if args.fwv_squared else "d"
-    return f"{args.fwv_reduction or 'mean'} over samples of exp(-{exponent} / (2 sigma^2)) times the distance to the mean sample"
+def _fwv(tools: Tools) -> str:
+    exponent = "d^2" if tools.fwv_squared else "d"
+    return f"{tools.fwv_reduction} over samples of exp(-{exponent} / (2 sigma^2)) times the distance to the mean sample"

@@ -24,12 +24,14 @@ from towers.qualities import QUALITIES, SUBSAMPLINGS, by_quality, quality_lines
 from towers.recipes import TOWERS
 
 TARGET, FLOOR = "judged", "real images"
+BEFORE, REGRESSION = BESIDE = ("before", "regression")  # what a tower is measured beside
 ABOUT = f"""By EfficientNet-Lite0's features, which no tower was trained by, on the middle 128x128 pixels of
 photographs that were held out, or on whole street scenes. Distances are to the ground truth, squared differences of
 five of its maps; nearer: the share of inputs whose first {SEVERAL} samples are nearer in mean than what is had without
-a network. {NUM_SAMPLES} samples of each of {INPUTS} inputs, evenly spread; for a true posterior the spread over the
-error is 1 and the coverage of the 90 % interval 90 %; both in pixels, and in those maps. Sets: {SEVERAL} samples of
-each input against all ground truths; floors are of real images of the same kind from the training set."""
+a network, and where there is a row of the regression, than its. {NUM_SAMPLES} samples of each of {INPUTS} inputs,
+evenly spread; for a true posterior the spread over the error is 1 and the coverage of the 90 % interval 90 %; both in
+pixels, and in those maps. Sets: {SEVERAL} samples of each input against all ground truths; floors are of real images of
+the same kind from the training set."""
 
 HEADER = [
     *("", "parameters", "mean distance", f"best of {SEVERAL}", f"best of {NUM_SAMPLES}", "diversity", "nearer"),
@@ -40,13 +42,20 @@ GLANCE = [
     *("", "held out", "mean distance", f"best of {SEVERAL}", "nearer", "frechet_efficientnet"),
     "coverage of 90 % of features",
 ]
-GLANCE_ABOUT = "Of each tower, with the one that it replaced (before) and what is had without a network (without):"
+GLANCE_ABOUT = f"""Of each tower, with the one that it replaced ({BEFORE}), itself trained on with one candidate a
+level, so that nothing is chosen and its samples become alike ({REGRESSION}), and what is had without a network
+(without):"""
 LAST = "what follows is of the rows made last; the others were made earlier, at the commit that judged.json has of them"
 BLANK = ["-"] * 8  # of what has no samples: between its mean distance and its sets
 
 
 def judge_towers(
-    root: Path, data: Path, names: Sequence[str], beside: Path | None, device: torch.device | str
+    root: Path,
+    data: Path,
+    names: Sequence[str],
+    beside: Path | None,
+    device: torch.device | str,
+    beside_as: str = BEFORE,
 ) -> dict[str, Any]:
     """Measure towers on each of their held-out sets, and another file alike; write ``judged.{json,md}``.
 
@@ -56,6 +65,7 @@ def judge_towers(
         names: Of :data:`towers.recipes.TOWERS`, with ``judged_on``.
         beside: The other tower's file, for all of ``names``.
         device: Where.
+        beside_as: What the other tower is, of :data:`BESIDE`.
 
     Returns:
         What ``judged.json`` holds: ``rows`` by held-out set (``TASK, SET``) and what is measured.
@@ -67,7 +77,7 @@ def judge_towers(
     path = folder / f"{TARGET}.json"
     rows: dict[str, dict[str, Any]] = json.loads(path.read_text())["rows"] if path.is_file() else {}
     for name in names:
-        files = {name: pretrained.path_of(name), **({} if beside is None else {f"{name}, before": beside})}
+        files = {name: pretrained.path_of(name), **({} if beside is None else {f"{name}, {beside_as}": beside})}
         for what, sections in TOWERS[name].judged_on.items():
             section, others = (one(root, data) for one in sections)
             found = rows.setdefault(f"{section['task']}, {what}", {})
@@ -125,7 +135,8 @@ def _page(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines += ["", *table(GLANCE, [_glance(what, found) for what, found in rows.items()])]
     for what, found in rows.items():
         shown = _towers(found)
-        body = [[f"`{label}`", *cells(one)] for label, one in shown.items()]
+        regression = shown.get(f"{next(iter(shown))}, {REGRESSION}")
+        body = [[f"`{label}`", *cells(one, regression)] for label, one in shown.items()]
         body.append(["without a network", *cells_of_trivial(next(iter(shown.values())))])
         body.append([FLOOR, "-", "-", *BLANK, *_of_sets(found[FLOOR])])
         images = next(iter(shown.values()))["sets"]["images_in_sets"]["ground_truths"]
@@ -142,7 +153,7 @@ def _towers(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def _glance(what: str, found: Mapping[str, Any]) -> list[str]:
     """A row of the table below :data:`GLANCE`: a tower's figures on one of its sets, each beside what it is to beat."""
-    named = list(zip(("", " (before)"), _towers(found).values(), strict=False))
+    named = [(_in_brackets(label), one) for label, one in _towers(found).items()]
     trivial, floor = named[0][1]["trivial"], found[FLOOR]
 
     def figure(value: Callable[[Mapping[str, Any]], str], *others: str) -> str:
@@ -163,7 +174,21 @@ def _glance(what: str, found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def cells(one: Mapping[str, Any]) -> list[str]:
+def _in_brackets(label: str) -> str:
+    """``NAME, before`` as `` (before)``, and nothing of ``NAME``."""
+    return "".join(f" ({what})" for what in label.split(", ")[1:])
+
+
+def _nearer(one: Mapping[str, Any], regression: Mapping[str, Any] | None) -> str:
+    """The share of inputs whose samples are nearer than what is had without a network, and than the regression's."""
+    without = f"{one['nearer_than_trivial']:.0%}"
+    if regression is None or one is regression:
+        return without
+    pairs = list(zip(one["ratios"], regression["ratios"], strict=True))
+    return f"{without}, {sum(ours[1] < others[1] for ours, others in pairs) / len(pairs):.0%}"
+
+
+def cells(one: Mapping[str, Any], regression: Mapping[str, Any] | None = None) -> list[str]:
     """Return a row of the table below :data:`HEADER`, of :meth:`towers.judge.Judge.tower`'s figures."""
     curve, energy = one["lpips"]["best_of_curve"], one["energy_score"]
     spread, coverage = one["spread_over_error"], one["coverage"]
@@ -171,7 +196,7 @@ def cells(one: Mapping[str, Any]) -> list[str]:
         f"{one['parameters']:,}",
         *(f"{curve[count - 1]:.3f}" for count in (1, SEVERAL, NUM_SAMPLES)),
         f"{one['lpips_diversity']:.3f}",
-        f"{one['nearer_than_trivial']:.0%}",
+        _nearer(one, regression),
         f"{energy['pixels']:.4f}, {energy['features']:.4f}",
         f"{spread['pixels']:.2f}, {spread['features']:.2f}",
         ", ".join(f"{coverage[space]['90%']:.0%}" for space in ("pixels", "features")),

@@ -88,6 +88,16 @@ def test_a_tower_is_judged_beside_another(tmp_path, data, tiny_network, monkeypa
     assert f"| {curve[0]:.2f}, {before['lpips']['best_of_curve'][0]:.2f} (before), " in glance
     assert glance.split(" | ")[5].endswith(f"(without), {floor['frechet_efficientnet']:.0f} (real images)")
 
+    assert ours["ratios"] != before["ratios"]
+    beside = ("cpu", judged_page.REGRESSION)
+    content = judged_page.judge_towers(tmp_path, data, ["flowers-sr8x"], tmp_path / "before.safetensors", *beside)
+    rows = content["rows"]["sr8x, flowers"]
+    assert list(rows) == ["flowers-sr8x", "flowers-sr8x, before", "flowers-sr8x, regression", "real images"]
+    nearer = [a[1] < b[1] for a, b in zip(ours["ratios"], before["ratios"], strict=True)]  # the same file in its place
+    page = (tmp_path / "docs" / "models" / "judged.md").read_text()
+    assert f"| {ours['nearer_than_trivial']:.0%}, {sum(nearer) / 2:.0%} |" in page
+    assert f"{before['lpips']['best_of_curve'][0]:.2f} (regression), {ours['trivial']['distance']:.2f} (wit" in page
+
     monkeypatch.setattr(judging.Judge, "tower", None)  # is not asked again
     path = tmp_path / "docs" / "models" / "judged.json"
     path.write_text(json.dumps({**content, "rows": {"sr4x, BSDS500": rows}}))
