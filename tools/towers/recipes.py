@@ -117,14 +117,14 @@ def _super_resolution(scale: int, looks: str, **rest: Any) -> Shipped:
     )
 
 
-def _super_resolution_by_vgg16(scale: int, crop_px: int, looks: str) -> Shipped:
+def _super_resolution_by_vgg16(scale: int, crop_px: int, goes_on_from: str, looks: str) -> Shipped:
     """A tower of flowers that goes on with photographs of all kinds."""
     flowers = f"flowers-sr{scale}x"
     return _super_resolution(
         scale,
         looks,
         teacher="vgg16",
-        goes_on_from="7704089",
+        goes_on_from=goes_on_from,
         goes_on_as=flowers,
         trained_on=f"{PHOTOGRAPHS}, in crops of {crop_px}x{crop_px}",
         terms=f"{ALL_PHOTOGRAPHS['terms']}; it began as `{flowers}`: {FLOWERS_TERMS}, and {VGG16_TERMS}",
@@ -181,7 +181,7 @@ TOWERS = {
         96,
         "Dandelions, daisies and tulips that one believes at a glance, with petals of another shape in each sample; on "
         "a second look petals run into each other, some samples have a fine mesh, and flat grey gets scales.",
-        goes_on_from="b19f138",
+        goes_on_from="30bb3c6",
     ),
     "flowers-colorize": _flowers(
         "colorize",
@@ -199,12 +199,14 @@ TOWERS = {
     "sr16x-small": _super_resolution_by_vgg16(
         16,
         96,
+        "30bb3c6",
         "Colours and large shapes in their place, in soft blobs as seen without glasses; outlines differ from sample "
         "to sample, and some samples have a mesh on walls and water. Nothing that one takes for a photograph.",
     ),
     "sr8x-small": _super_resolution_by_vgg16(
         8,
         64,
+        "7704089",
         "Objects that one recognises, in some samples blurred, in others grainy as of a sponge; skies stay clear, "
         "straight outlines come out wavy, and faces are smeared.",
     ),
