@@ -206,7 +206,7 @@ TOWERS = {
     "sr8x-small": _super_resolution_by_vgg16(
         8,
         64,
-        "7704089",
+        "30bb3c6",
         "Objects that one recognises, in some samples blurred, in others grainy as of a sponge; skies stay clear, "
         "straight outlines come out wavy, and faces are smeared.",
     ),
