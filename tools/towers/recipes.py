@@ -207,8 +207,8 @@ TOWERS = {
         8,
         64,
         "30bb3c6",
-        "Objects that one recognises, in some samples blurred, in others grainy as of a sponge; skies stay clear, "
-        "straight outlines come out wavy, and faces are smeared.",
+        "Objects that one recognises, in some samples softly blurred, in others sharper and woven as of cloth; skies "
+        "stay clear, straight outlines come out wavy, and faces are smeared.",
     ),
     "sr4x-small": _super_resolution(
         4,
