@@ -103,7 +103,7 @@ def test_import_order(order):
 
 SPAWNED = """
 import multiprocessing
-from tim_plugin.utils.checkpoints import network_of
+from tim_plugin.utils.networks import network_of
 
 if __name__ == "__main__":
     section = {"type": "MappingNetwork", "style_dim": 4, "width": 8, "num_layers": 2, "num_blocks": 1, "channels": 4}

@@ -15,8 +15,9 @@ from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescrip
 from torch import Tensor
 
 from tim_plugin.inference.tower import Tower
-from tim_plugin.utils.checkpoints import network_of, read_checkpoint
+from tim_plugin.utils.checkpoints import read_checkpoint
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.networks import network_of
 from tim_plugin.utils.weight_headers import TOWER
 
 ID = "TowerImplicitModel"

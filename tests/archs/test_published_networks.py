@@ -15,7 +15,7 @@ from tim_plugin.imle.search import hierarchical, vanilla
 from tim_plugin.options.option_file import read_option_file
 from tim_plugin.options.tower_spec import TowerSpec
 from tim_plugin.utils.authors_files import Sizes, expected_shapes, network_g_of
-from tim_plugin.utils.checkpoints import network_of
+from tim_plugin.utils.networks import network_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = {  # option file: channels of input, noise and head; parameters

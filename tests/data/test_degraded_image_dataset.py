@@ -210,3 +210,12 @@ def test_a_strip_is_named_instead_of_filling_the_memory(tmp_path):
     write_png(tmp_path / "strip.png", torch.rand(3, 2, 400))
     with pytest.raises(TimError, match="strip.png: is 400x2"):
         _ = DegradedImageDataset(options(tmp_path, resize="short_side"))[0]
+
+
+def test_the_home_folder_is_found_in_every_path(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "gt").symlink_to(photos)
+    (tmp_path / "list.txt").write_text("photo03.png\nphoto00.png")
+    found = DegradedImageDataset(options("~/gt", phase="val", meta_info_file="~/list.txt"))
+    expected = DegradedImageDataset(options(photos, phase="val"))
+    assert len(found) == 2 and torch.equal(found[1]["gt"], expected[0]["gt"])

@@ -343,3 +343,9 @@ def test_names_that_are_no_text_or_very_long_are_prepared(folder):
     assert names[:2] == ["b_photo.png", "caf_.png"] and names[2].startswith("lll") and len(names[2]) <= 255
     assert sorted(names) == sorted(path.name for path in (folder / "out" / "lq").iterdir())
     assert prepare_folder(photos, folder / "out", SMALL, workers=1).kept == 3
+
+
+def test_a_range_may_be_a_tuple(folder):
+    settings = Settings("decompression", 64, options={"quality": (1, 20)})
+    assert prepare_folder(folder / "photos", folder / "out", settings, 1).kept == 0
+    assert prepare_folder(folder / "photos", folder / "out", settings, 1).made == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -164,3 +166,43 @@ def test_a_checkpoint_that_read_its_cells_otherwise_is_refused():
     Labels("camvid", cells="nearest").require_same({}, "net.pth")  # says nothing
     with pytest.raises(TimError, match="net.pth: was trained with cells 'nearest' .*: use cells: nearest there"):
         Labels("camvid").require_same(stored, "net.pth")
+
+
+def packed(raw, bits):
+    """Rows of indices, so many bits each."""
+    each = np.unpackbits(raw.astype(np.uint8)[..., None], axis=2)[..., -bits:].reshape(len(raw), -1)
+    return np.packbits(each, axis=1)
+
+
+def grey_tiff(raw, bits):
+    (height, width), rows = raw.shape, packed(raw, bits).tobytes()
+    size = 8 + 2 + 12 * 8 + 4
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: size, 278: height, 279: len(rows)}
+    entries = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<LH", 8, len(tags)) + entries + bytes(4) + rows
+
+
+def grey_png(raw, bits):
+    """A grey PNG of fewer than 8 bits, which Pillow does not write."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + row.tobytes() for row in packed(raw, bits))
+    head = struct.pack(">IIBBBBB", *raw.shape[::-1], bits, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_grey_of_few_or_many_bits_holds_the_same_indices():
+    labels, raw = Labels("camvid"), indices(4, 6, 4)
+    contents = [write(raw, bits) for write in (grey_png, grey_tiff) for bits in (2, 4)]
+    for top in (3, 12, 1000):
+        contents.append(f"P5 6 4 {top}\n".encode() + raw.astype(">u2" if top > 255 else "u1").tobytes())
+        contents.append(f"P2 6 4 {top}\n{' '.join(map(str, raw.ravel()))}\n".encode())
+    for image in (Image.fromarray(raw.astype(">u2")), Image.fromarray(raw.astype(np.uint8)).convert("LA")):
+        file = io.BytesIO()
+        image.save(file, "TIFF")
+        contents.append(file.getvalue())
+    expected = labels.read(png(raw), "x").lq
+    for content in contents:
+        assert torch.equal(labels.read(content, "x").lq, expected)

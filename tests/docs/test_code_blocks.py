@@ -15,8 +15,9 @@ from tests.docs.pages import DOCS, ROOT, blocks, commands, pages
 from tim_plugin.cli.main import main
 from tim_plugin.inference.engines import is_installed
 from tim_plugin.options.option_file import read_option_file, set_option
-from tim_plugin.utils.checkpoints import network_of, plain, require_same_network
+from tim_plugin.utils.checkpoints import plain, require_same_network
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.networks import network_of
 from tim_plugin.utils.tensor_files import shapes_of
 
 PAGES = pages()

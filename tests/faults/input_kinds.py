@@ -33,9 +33,10 @@ from tim_plugin.metrics.image_sets import FeatureSet
 from tim_plugin.options.option_file import read_option_file
 from tim_plugin.utils import bundled, weight_headers
 from tim_plugin.utils.authors_files import without_prefix
-from tim_plugin.utils.checkpoints import load_network, network_of, read_checkpoint, read_state
+from tim_plugin.utils.checkpoints import load_network, read_checkpoint, read_state
 from tim_plugin.utils.digit_files import read_digits
 from tim_plugin.utils.images import read_image, write_png
+from tim_plugin.utils.networks import network_of
 
 
 class Kind(NamedTuple):

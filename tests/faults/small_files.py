@@ -14,8 +14,9 @@ import tim_plugin.archs.tower_arch  # noqa: F401  registers it
 from faults.option_files import tower_options
 from idx_files import idx_content
 from tim_plugin.inference.video import VideoFiles
-from tim_plugin.utils.checkpoints import network_of, save_atomically
+from tim_plugin.utils.checkpoints import save_atomically
 from tim_plugin.utils.images import write_png
+from tim_plugin.utils.networks import network_of
 
 _SIZES = {"num_levels": 2, "trunk_channels": 2, "growth_channels": 2, "num_blocks": 1, "noise_channels": 1}
 _STYLE = {"style_dim": 2, "mapping_width": 2, "mapping_layers": 2}

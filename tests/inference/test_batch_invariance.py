@@ -102,3 +102,21 @@ def test_on_a_gpu_samples_differ_by_rounding_at_most(tiny_tower):
     observed = Observed(torch.rand(1, 3, 6, 5, device="cuda"))
     of_eight, of_four = (sample_image(tower, observed, n, 0, "a", None, n) for n in (8, 4))
     assert (of_eight[:4] - of_four).abs().max() <= (GPU_STEPS + 0.5) / 255
+
+
+@pytest.mark.parametrize("power", [lambda x: x**2.4, lambda x: x.pow(1 / 2.4), lambda x: torch.pow(x, 1 / 3)])
+def test_powers_are_those_of_an_item_alone(power):
+    images = torch.rand(7, 3, 5, 5, generator=torch.Generator().manual_seed(0))  # 75 values: no multiple of a vector
+    with BatchInvariant():
+        whole = power(images)
+        for at, image in enumerate(images):
+            assert torch.equal(power(image[None])[0], whole[at])
+
+
+def test_a_colour_is_the_same_in_any_batch(tiny_tower):
+    torch.manual_seed(0)
+    options = {"placement": "same", "num_in_ch": 1, "head": "ab_over_lightness", "degradation": "lightness"}
+    tower = tiny_tower(num_levels=2, trunk_channels=8, growth_channels=4, mapping_init="he", **options).eval()
+    lq = torch.rand(1, 1, 10, 10, generator=torch.Generator().manual_seed(47))
+    of_eight, alone = (sample_image(tower, lq, 8, 47, "x", max_samples_per_batch=most) for most in (8, 1))
+    assert torch.equal(of_eight, alone)

@@ -14,8 +14,10 @@ from tim_plugin.degradations.bicubic import _inverse_by_cosines
 from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pyramid import condition_pyramid
 from tim_plugin.inference.engines import is_installed
+from tim_plugin.inference.export import export
 from tim_plugin.inference.towers import open_network
 from tim_plugin.utils.checkpoints import save_atomically
+from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.resize import bicubic_matrix
 
 needs_onnxruntime = pytest.mark.skipif(not is_installed("onnxruntime"), reason="needs onnxruntime and onnx")
@@ -152,3 +154,11 @@ def test_the_inverse_by_cosines_is_the_inverse(low, high):
     matrix = bicubic_matrix(high, low)
     square = matrix @ matrix.T
     torch.testing.assert_close(_inverse_by_cosines(square, low) @ square, torch.eye(low, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("output", ["/proc/x.safetensors", "file/x.safetensors"])
+def test_a_file_that_cannot_be_written_is_named(output, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(TimError, match=f"^-o {output}: cannot be written: "):
+        export("sr4x-small", output)

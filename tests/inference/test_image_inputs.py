@@ -17,6 +17,7 @@ from tim_plugin.degradations.labels import Labels
 from tim_plugin.degradations.lightness import Lightness
 from tim_plugin.inference.image_inputs import image_files
 from tim_plugin.utils.errors import TimError
+from tim_plugin.utils.images import write_png
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
 
@@ -190,3 +191,14 @@ def test_digits_and_layouts_are_sampled_from_memory():
 def test_an_input_too_small_is_named(tiny_tower):
     with pytest.raises(TimError, match="image: is 8x1; an input has sides of at least 2 pixels"):
         tim.Tower(tiny_tower()).sample(torch.rand(3, 1, 8))
+
+
+def test_a_tower_of_other_channels_than_files_are_read_with_is_refused(tiny_tower, tiny_network, tmp_path):
+    tower = tim.Tower(tiny_tower(num_in_ch=1, num_out_ch=1))
+    with pytest.raises(TimError, match=r"^image: is read with 3 channels, and the network has num_in_ch: 1: sample it"):
+        tower.sample(PIXELS)
+    network_g = {**tiny_network, "num_in_ch": 1, "num_out_ch": 1}
+    torch.save({"params": tower.network.state_dict(), "network_g": network_g}, tmp_path / "a.pth")
+    write_png(tmp_path / "in" / "x.png", torch.zeros(3, 8, 8))
+    with pytest.raises(TimError, match=r"x\.png: is read with 3 channels, and the network has num_in_ch: 1"):
+        tim.sample(tmp_path / "in", tmp_path / "out", model=tmp_path / "a.pth")

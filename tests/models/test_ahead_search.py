@@ -43,7 +43,7 @@ class InThisProcess:
     """Stands for AheadSearch: searches at once, with a copy of the weights."""
 
     def __init__(self, setting):
-        from tim_plugin.utils.checkpoints import network_of
+        from tim_plugin.utils.networks import network_of
 
         self.tower = network_of(setting.network)
         self.search = PoolSearch(self.tower, setting.distance, setting.imle, setting.seed, setting.rank)

@@ -49,3 +49,29 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     with pytest.raises(TimError, match="more than tensors"):
         read_checkpoint(tmp_path / "net.pth")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("network_g", "said"),
+    [
+        (
+            {"type": "MyNet"},
+            "is of a network 'MyNet', which neither BasicSR nor this package has: .*registers it",
+        ),
+        ({"type": [3]}, "is of a network .3., which neither"),
+        ({}, "is of a network None, which neither"),
+        ({"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "foo": 3}, "does not fit RRDBNet as it is here: .*'foo'"),
+        ({"type": "RRDBNet"}, "does not fit RRDBNet as it is here: missing .*'num_in_ch'"),
+        ({"type": "TowerGenerator", "foo": 3}, "does not fit TowerGenerator as it is here: .*'foo'"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_named(network_g, said, tmp_path):
+    torch.save({"params": {"w": torch.zeros(1)}, "network_g": network_g}, tmp_path / "a.pth")
+    with pytest.raises(TimError, match=rf"a\.pth: {said}"):
+        load_network(tmp_path / "a.pth")
+
+
+def test_parameters_without_names_are_refused(tmp_path):
+    torch.save({1: torch.zeros(1)}, tmp_path / "a.pth")
+    with pytest.raises(TimError, match=r"a\.pth: has no parameters: .*found the keys \[1\]"):
+        load_network(tmp_path / "a.pth")

@@ -290,3 +290,52 @@ def test_damage_is_named_and_nothing_but_that_is_said(capfd):
                 refused += str(error).startswith("x.bin: ")
     assert refused > 4 * len(contents)
     assert all(line.startswith("note: ") for line in capfd.readouterr().err.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("kind", "depth", "top", "values", "colour", "alpha"),
+    [
+        ("RGB", 3, 255, [255, 0, 0, 0, 51, 255], [[1, 0, 0], [0, 0.2, 1]], None),
+        ("RGB_ALPHA", 4, 255, [255, 0, 0, 102, 0, 255, 0, 0], [[1, 0, 0], [0, 1, 0]], [0.4, 0]),
+        ("RGB", 3, 1000, [1000, 0, 500, 0, 250, 0], [[1, 0, 0.5], [0, 0.25, 0]], None),
+        ("GRAYSCALE", 1, 100, [100, 20], [[1, 1, 1], [0.2, 0.2, 0.2]], None),
+        ("GRAYSCALE_ALPHA", 2, 255, [255, 0, 51, 255], [[1, 1, 1], [0.2, 0.2, 0.2]], [0, 1]),
+        ("BLACKANDWHITE", 1, 1, [0, 1], [[0, 0, 0], [1, 1, 1]], None),
+    ],
+)
+def test_pam_is_read_in_the_file_s_order_with_its_own_white(kind, depth, top, values, colour, alpha):
+    head = f"P7\n# a comment\nWIDTH 2\nHEIGHT 1\nDEPTH {depth}\nMAXVAL {top}\nTUPLTYPE {kind}\nENDHDR\n"
+    content = head.encode() + np.array(values, ">u2" if top > 255 else "u1").tobytes()
+    image = decode_image(content, "x.pam")
+    np.testing.assert_allclose(image.rgb[:, 0].T, colour, atol=1e-6)
+    assert (image.alpha is None) == (alpha is None)
+    if alpha is not None:
+        np.testing.assert_allclose(image.alpha[0, 0], alpha, atol=1e-6)
+    for damaged in (content[:-1], content.replace(b"DEPTH", b"DEPHT"), content.replace(b"WIDTH 2", b"WIDTH 0")):
+        with pytest.raises(TimError, match=r"^x.pam: cannot be decoded: damaged"):
+            decode_image(damaged, "x.pam")
+
+
+def test_jpeg_2000_of_12_bits_is_as_bright_as_it_was():
+    values = np.arange(4096).reshape(64, 64)
+    stored = (values - 2048 + 32768).astype(np.uint16)  # about the middle of 16 bits, where that of 12 is said to be
+    content = bytearray(cv2.imencode(".jp2", stored, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1].tobytes())
+    content[content.find(b"\xff\x4f\xff\x51") + 42] = content[content.find(b"ihdr") + 14] = 12 - 1
+    image = decode_image(bytes(content), "x.jp2").rgb
+    np.testing.assert_allclose(image[0], values / 4095, atol=1 / 4095)
+
+
+def test_16_bits_of_grey_keep_their_steps_through_a_profile():
+    values = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64, 1)
+
+    def of_profile(content, name):
+        return decode_image(with_chunk(content, b"iCCP", b"a\0\0" + zlib.compress(profile_like(name))), "x.png").rgb[0]
+
+    linear = values[..., 0] / 65535
+    expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(of_profile(png_16_bit(values), "grey"), expected, atol=1 / 65535)
+    fine = of_profile(png_16_bit(values), "P3").numpy()
+    steps = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    coarse = of_profile(encoded(steps, "PNG", "L"), "P3")
+    np.testing.assert_allclose(np.interp(steps[..., 0] / 255, linear.ravel(), fine.ravel()), coarse, atol=1.5 / 255)
+    assert len(np.unique(fine)) > 3500

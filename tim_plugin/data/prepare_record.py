@@ -20,12 +20,12 @@ def read_record(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         output: The prepared folder.
-        settings: Of this run, as JSON holds them.
+        settings: Of this run.
 
     Raises:
         TimError: The record is damaged, or has other settings, or an earlier version's, which lack some.
     """
-    path = output / _RECORD
+    path, settings = output / _RECORD, json.loads(json.dumps(settings))  # whose tuples are lists
     if not path.exists():
         return {}
     try:
@@ -39,7 +39,7 @@ def read_record(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
             f"-o {output}: was prepared by an earlier version, which did not record {' and '.join(unknown)}: give "
             "another folder, or delete this one first"
         )
-    if before != dict(settings):
+    if before != settings:
         raise TimError(
             f"-o {output}: was prepared with {_shown(before)}, not {_shown(settings)}: give another folder, or delete "
             "this one first"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,12 +43,12 @@ class _Photographs:
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.backend = dict(options.get("io_backend") or {"type": "disk"})
         self.client: FileClient | None = None
-        self.root, listed = options["dataroot_gt"], options.get("meta_info_file")
+        self.root, listed = os.path.expanduser(options["dataroot_gt"]), options.get("meta_info_file")
         if self.backend["type"] == "lmdb":
             self.backend.update(db_paths=[self.root], client_keys=["gt"])
             self.names = [name.rsplit(".", 1)[0] for name in listed_names(Path(self.root) / "meta_info.txt", where)]
         elif listed:
-            self.names = [str(Path(self.root) / name) for name in listed_names(Path(listed), where)]
+            self.names = [str(Path(self.root) / name) for name in listed_names(Path(listed).expanduser(), where)]
         else:
             self.names = [str(path) for path in list_images(self.root)]
 

@@ -130,9 +130,10 @@ class Labels(Degradation):
 def _class_indices(content: bytes, palette: Palette, name: str) -> np.ndarray:
     """Return (H, W) int64 class indices of a file's pixels."""
     image = stored_image(content, name)
-    single = image.mode in ("1", "L", "P", "I", "I;16")
+    image = image.getchannel(0) if image.mode == "LA" else image
+    single = image.mode in ("1", "L", "P", "I", "I;16", "I;16B")
     raw = np.array(image).astype(np.int64) if single else None
-    colours = np.array(image.convert("RGB")).astype(np.int64) if image.mode not in ("L", "I", "I;16") else None
+    colours = np.array(image.convert("RGB")).astype(np.int64) if image.mode not in ("L", "I", "I;16", "I;16B") else None
     packed = None if colours is None else colours @ np.array([1 << 16, 1 << 8, 1])
     known = {(r << 16) + (g << 8) + b: index for (r, g, b), index in palette.colours.items()}
     if raw is None:

@@ -82,6 +82,11 @@ def build_for_tower(section: str | Mapping[str, Any], scale: int, num_in_ch: int
     kind, arguments = section["type"], {key: value for key, value in section.items() if key != "type"}
     if kind not in DEGRADATIONS:
         raise TimError(f"network_g: degradation: type {kind!r} is not known: {did_you_mean(str(kind), DEGRADATIONS)}")
+    if kind == "bicubic" and num_in_ch != num_out_ch:
+        raise TimError(
+            f"network_g: num_in_ch {num_in_ch} and num_out_ch {num_out_ch} do not fit degradation 'bicubic', whose LQ "
+            "has as many channels as the GT: give both the same"
+        )
     if kind in OF_ANY_PICTURE:
         return build_degradation(kind, {**arguments, "scale": scale}, "network_g: degradation")
     degradation = build_degradation(kind, arguments, "network_g: degradation")

@@ -1,8 +1,9 @@
 """Samples that do not depend on how many are drawn: what is computed of one item rounds as it does in a batch.
 
 On a processor PyTorch leaves a convolution of one small item to another library than that of several; a dense layer
-adds in an order that depends on the number of its rows, and a matrix product in one that depends on where an item
-begins in memory. They differ in the last bit, which is 1/255 of a pixel here and there.
+adds in an order that depends on the number of its rows, a matrix product in one that depends on where an item
+begins in memory, and a power rounds otherwise behind the last whole vector of a tensor. They differ in the last bit,
+which is 1/255 of a pixel here and there.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from torch.overrides import TorchFunctionMode
 
 SMALL = 20480  # values of an item: PyTorch's own limit (ConvParams::use_mkldnn in Convolution.cpp)
 ALIGNED_BYTES = 64  # as PyTorch allocates
-PRODUCTS = (torch.matmul, torch.einsum, Tensor.matmul, Tensor.__matmul__)
+BY_ITEM = (torch.matmul, torch.einsum, Tensor.matmul, Tensor.__matmul__, torch.pow, Tensor.pow, Tensor.__pow__)
 
 
 class BatchInvariant(TorchFunctionMode):
-    """As a context, layers and matrix products on a processor give each item the same bits in any batch.
+    """As a context, layers, matrix products and powers on a processor give each item the same bits in any batch.
 
     A convolution of one small item is computed as of two. A dense layer of the mapping networks, and the projection
-    onto principal components, are computed item by item, each as one of two; the products of other projections item by
-    item.
+    onto principal components, are computed item by item, each as one of two; the products of other projections, and
+    powers, item by item.
     """
 
     def __torch_function__(
@@ -36,7 +37,7 @@ class BatchInvariant(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if function in PRODUCTS and any(_has_items(one) for one in args):
+        if function in BY_ITEM and any(_has_items(one) for one in args):
             return _item_by_item(function, args)
         if function in (torch.conv2d, F.linear) and args[0].device.type == "cpu":
             items, *others = args
@@ -52,7 +53,7 @@ def _has_items(operand: Any) -> bool:
 
 
 def _item_by_item(function: Callable[..., Any], args: Sequence[Any]) -> Tensor:
-    """Call a product whose operands of four dimensions and more, and its result, have the items first."""
+    """Call a function whose operands of four dimensions and more, and its result, have the items first."""
     count = max(len(one) for one in args if _has_items(one))
 
     def of_item(operand: Any, index: int) -> Any:

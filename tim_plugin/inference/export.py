@@ -46,10 +46,17 @@ def export(
         What was written, for people.
 
     Raises:
-        TimError: The model or an argument is wrong, a package is not installed, or the network cannot be exported.
+        TimError: The model or an argument is wrong, a package is not installed, the network cannot be exported, or the
+            file cannot be written.
     """
     output = Path(output).expanduser()
-    to = _format(output, to)
+    try:
+        return _export(model, output, _format(output, to), with_projection, task)
+    except OSError as error:
+        raise TimError(f"-o {output}: cannot be written: {error.strerror or error}") from error
+
+
+def _export(model: Path | str, output: Path, to: str, with_projection: bool, task: str | None) -> str:
     if to == "safetensors":
         if with_projection:
             raise TimError("--with-projection: is of graphs, and safetensors holds weights only: leave it out")

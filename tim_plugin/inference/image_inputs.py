@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 
 from tim_plugin.degradations.base import Degradation
 from tim_plugin.degradations.labels import Labels
@@ -92,6 +92,16 @@ def image_files(given: InputLike, degradation: Degradation, name: str | None = N
         raise TimError("the input is a batch of no images")
     keys = [f"{key}_{index}" for index in range(len(images))] if given.dim() == 4 else [key]
     return [ImageFile(key, key, _png(image, reads_labels)) for key, image in zip(keys, images, strict=True)]
+
+
+def require_channels(tower: nn.Module, source: str) -> None:
+    """Raise TimError for a tower that takes inputs of another number of channels than are read of ``source``."""
+    read, taken = tower.degradation.channels, tower.spec.num_in_ch
+    if read != taken:
+        raise TimError(
+            f"{source}: is read with {read} channels, and the network has num_in_ch: {taken}: sample it by "
+            "tools/test.py with the data set that it was trained on"
+        )
 
 
 def _of_path(path: Path, name: str | None) -> ImageFile:

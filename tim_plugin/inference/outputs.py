@@ -134,4 +134,4 @@ def with_alpha(samples: Tensor, alpha: Tensor | None) -> Tensor:
     if alpha is None:
         return samples
     alpha = bicubic_resize(alpha, tuple(samples.shape[-2:])).clamp(0, 1)
-    return torch.cat([samples, alpha.expand(len(samples), -1, -1, -1)], dim=1)  # (n, 4, H, W)
+    return torch.cat([samples.expand(-1, 3, -1, -1), alpha.expand(len(samples), -1, -1, -1)], dim=1)  # (n, 4, H, W)

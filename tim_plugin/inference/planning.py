@@ -16,6 +16,7 @@ from tim_plugin.degradations.base import Observed
 from tim_plugin.inference.arguments import SampleOptions
 from tim_plugin.inference.backends import Backends
 from tim_plugin.inference.devices import choose_device, own_bytes
+from tim_plugin.inference.image_inputs import require_channels
 from tim_plugin.inference.inputs import Input
 from tim_plugin.inference.memory_plan import Plan, plan_for
 from tim_plugin.inference.outputs import OutputFiles, output_files
@@ -141,6 +142,7 @@ def read_input(run: Run, source: Input) -> Planned | Entry | TimError:
 
 def _planned(run: Run, source: Input, content: bytes, made_with: Mapping[str, Any], files: OutputFiles) -> Planned:
     degradation = run.tower.degradation
+    require_channels(run.tower, str(source.path))
     header = read_header(content, str(source.path))  # what is too large is not decoded first
     if header.width:
         _check_size(source.path, header.height, header.width, run.tower.spec.scale, run.options.max_megapixels)

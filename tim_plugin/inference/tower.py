@@ -23,7 +23,7 @@ from tim_plugin.inference.arguments import (
 from tim_plugin.inference.backends import Backends
 from tim_plugin.inference.finishing import measure_consistency
 from tim_plugin.inference.hub_methods import HubMethods
-from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files
+from tim_plugin.inference.image_inputs import ImageFile, InputLike, image_files, require_channels
 from tim_plugin.inference.image_samples import sample_image_chunks
 from tim_plugin.inference.kept import kept_levels, require_same
 from tim_plugin.inference.open_input import OpenInput
@@ -277,6 +277,7 @@ class Tower(HubMethods):
 
     def _open(self, file: ImageFile, resources: Resources, max_megapixels: float) -> OpenInput:
         degradation = self.degradation
+        require_channels(self.network, file.source)
         header = read_header(file.content, file.source)  # what is too large is not decoded first
         if header.width:
             self._check_size(file.source, header.height, header.width, max_megapixels)

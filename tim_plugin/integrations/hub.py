@@ -23,9 +23,10 @@ from tim_plugin.inference.arguments import arguments_named
 from tim_plugin.inference.devices import choose_device
 from tim_plugin.inference.tower import Tower
 from tim_plugin.integrations import model_card
-from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, plain, read_checkpoint
+from tim_plugin.utils.checkpoints import load_into, parameters_of, plain, read_checkpoint
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.networks import network_of
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 SHAPE = {"network_g": {"type": str}}
@@ -74,10 +75,7 @@ class HubTower(PyTorchModelHubMixin, Tower):
         checkpoint = read_checkpoint(weights)
         if checkpoint.get("network_g", options) != options:
             raise TimError(f"{folder}: {CONFIG} and the header of {WEIGHTS} describe two networks: take both from one")
-        try:
-            network = network_of(options)
-        except (TypeError, KeyError, TimError) as error:
-            raise TimError(f"{folder / CONFIG}: network_g cannot be built: {error}") from error
+        network = network_of(options, where=f"{folder / CONFIG}: network_g")
         if not hasattr(network, "forward_level"):
             raise TimError(f"{folder / CONFIG}: network_g is a {options['type']}, and not a tower")
         load_into(network, parameters_of(checkpoint, weights, network=network), weights)

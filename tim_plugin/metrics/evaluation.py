@@ -29,7 +29,7 @@ from tim_plugin.metrics.report import table, without_infinities
 from tim_plugin.metrics.set_measures import check_sets
 from tim_plugin.metrics.several_samples import LEAST_SAMPLES
 from tim_plugin.options.option_file import parse_options
-from tim_plugin.utils.checkpoints import load_into, network_of, parameters_of, read_checkpoint, require_same_network
+from tim_plugin.utils.checkpoints import load_into, parameters_of, read_checkpoint, require_same_network
 from tim_plugin.utils.errors import MissingWeightsError, TimError
 from tim_plugin.utils.folder_lock import locked
 from tim_plugin.utils.images import read_image
@@ -43,6 +43,7 @@ from tim_plugin.utils.metric_names import (
     OF_SETS,
     SPACE,
 )
+from tim_plugin.utils.networks import network_of
 from tim_plugin.utils.task_options import find_option_file
 from tim_plugin.utils.writing import make_writable, write_json
 

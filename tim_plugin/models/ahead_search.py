@@ -17,9 +17,9 @@ from tim_plugin.imle.latents import Latents
 from tim_plugin.imle.pool import Batch
 from tim_plugin.models.pool_search import Found, PoolSearch
 from tim_plugin.options.schema import ImleSpec
-from tim_plugin.utils.checkpoints import network_of
 from tim_plugin.utils.children import SpawnedChild, leave_signals
 from tim_plugin.utils.errors import NonFiniteError, TimError
+from tim_plugin.utils.networks import network_of
 from tim_plugin.utils.trees import move
 
 

@@ -136,15 +136,19 @@ def check_degradations(opt: Mapping[str, Any]) -> set[str]:
                 measured.update(made_by.measured)
         if dataset.get("type") in ("PairedImageDataset", "SingleImageDataset"):
             check_paired_options(section, dataset, opt.get("scale"), section.startswith("datasets: train"))
+            channels = channels_of(dataset)
             if is_tower:
                 _check_paired(section, spec, degradation)
+                given = {"num_in_ch": spec.num_in_ch, "num_out_ch": spec.num_out_ch}
+                has_gt = dataset["type"] == "PairedImageDataset"
+                _check_channels(section, given, channels, channels if has_gt else spec.num_out_ch)
             else:
-                _check_channels(section, network, channels_of(dataset), channels_of(dataset))
+                _check_channels(section, network, channels, channels)
     return measured
 
 
 def _check_channels(section: str, network: Mapping[str, Any], read: int, written: int) -> None:
-    """Compare what a network that is no tower reads and writes with the data set's images."""
+    """Compare what a network reads and writes with the data set's images."""
     if network.get("type") in UNETS:
         network = {"num_in_ch": UNETS[network["type"]].keys()["num_in_ch"].default, **network}
         if written != WRITTEN:

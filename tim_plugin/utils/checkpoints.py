@@ -9,8 +9,6 @@ authors (:mod:`tim_plugin.utils.authors_files`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,10 @@ from torch import Tensor, nn
 from tim_plugin.utils import authors_files
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.json_files import parse_json
+from tim_plugin.utils.networks import network_of
 from tim_plugin.utils.tensor_files import SHOWN_KEYS, differences, first_of, load_intact, read_tensors, shapes_of
 from tim_plugin.utils.weight_headers import SUFFIX, TOWER, read_header
 from tim_plugin.utils.writing import replacing
-
-TOWER_MODULE = "tim_plugin.archs.tower_arch"  # by name: networks stand above this folder
 
 _PARAM_KEYS = ("params_ema", "params", "state_dict", "model")
 STATE = {"epoch": int, "iter": int, "optimizers": list, "schedulers": list}  # what BasicSR resumes from
@@ -136,12 +133,12 @@ def parameters_of(
             break
     else:
         state = checkpoint
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not state or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
         raise TimError(
             f"{path}: has no parameters: expected 'params', 'params_ema' or a flat state dict, "
             f"found the keys {list(checkpoint)[:SHOWN_KEYS]}"
         )
+    state = {key.removeprefix("module."): value for key, value in state.items()}
     return network.renamed(state) if hasattr(network, "renamed") else state
 
 
@@ -202,7 +199,7 @@ def load_network(
     """
     checkpoint = read_checkpoint(path)
     options = network_g_of(checkpoint, path, options, task)
-    network = network_of(options, without_weights=options.get("type") == TOWER)
+    network = network_of(options, options.get("type") == TOWER, str(path))
     load_into(network, parameters_of(checkpoint, path, network=network), path, assign=options.get("type") == TOWER)
     return network.requires_grad_(False).to(device), dict(options)
 
@@ -259,26 +256,6 @@ def require_same_network(network: nn.Module, checkpoint: Mapping[str, Any], path
         network.degradation.require_same(section if isinstance(section, Mapping) else {}, str(path))
     is_tower = stored.get("type") == TOWER and hasattr(network, "spec")
     return network.spec.require_same(stored, str(path)) if is_tower else []
-
-
-def network_of(options: Mapping[str, Any], without_weights: bool = False) -> nn.Module:
-    """Build the network of a ``network_g`` section (``type`` and the network's arguments), untrained, in eval mode.
-
-    Args:
-        options: The section.
-        without_weights: Its weights take no memory until :func:`load_into` assigns them.
-    """
-    arguments = {key: value for key, value in options.items() if key != "type"}
-    with torch.device("meta") if without_weights else nullcontext():
-        return _network_class(options["type"])(**arguments).eval()
-
-
-def _network_class(name: str) -> type[nn.Module]:
-    if name == TOWER:  # known without BasicSR, whose import takes seconds
-        return import_module(TOWER_MODULE).TowerGenerator
-    from basicsr.archs import ARCH_REGISTRY  # and not build_network, which logs to the console
-
-    return ARCH_REGISTRY.get(name)
 
 
 def plain(options: Any, of_tensor: Callable[[Tensor], Any] = lambda tensor: tensor) -> Any:

@@ -47,9 +47,10 @@ def _converted(
 ) -> np.ndarray:
     is_grey = colour.shape[2] == 1
     _say_converted(profile, name)
-    shaper = None if colour.dtype == np.uint8 or is_grey else _matrix_shaper(profile)
+    shaper = None if colour.dtype == np.uint8 else _matrix_shaper(profile)
     if shaper is not None:
-        return _shaped(colour, top, shaper)
+        of_colours = is_grey and len(shaper[0]) == 3
+        return _shaped(colour.repeat(3, axis=2), top, shaper)[..., 1:2] if of_colours else _shaped(colour, top, shaper)
     eight_bit = colour if colour.dtype == np.uint8 else np.rint(colour.clip(0, top) * (255 / top)).astype(np.uint8)
     if is_grey:
         eight_bit = eight_bit[..., 0] if transform.inputMode == "L" else eight_bit.repeat(3, axis=2)
@@ -128,10 +129,12 @@ def _is_srgb(profile: bytes, transform: ImageCms.ImageCmsTransform) -> bool:
 
 @lru_cache(maxsize=16)
 def _matrix_shaper(profile: bytes) -> tuple[tuple[Curve, ...], np.ndarray] | None:
-    """Return a curve for each channel and the matrix (3, 3) to linear sRGB; None for a profile of tables."""
+    """Return a curve for each channel and the matrix to linear sRGB, one and (1, 1) of grey; None: it has tables."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     try:
         tags, reference = _tags(profile), _tags(srgb)
+        if _space(profile) == "GRAY":
+            return (_curve(tags["kTRC"]),), np.eye(1)
         curves = tuple(_curve(tags[f"{channel}TRC"]) for channel in "rgb")
         to_xyz, srgb_to_xyz = (_matrix(of) for of in (tags, reference))
     except (KeyError, struct.error, ValueError):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tim_plugin.utils.color_profiles import other_space_to_srgb, to_srgb
 from tim_plugin.utils.errors import TimError
-from tim_plugin.utils.image_headers import Header, open_lazily, read_header
+from tim_plugin.utils.image_headers import Header, largest_of_pnm, open_lazily, read_header
 from tim_plugin.utils.memory import free_bytes
 from tim_plugin.utils.notes import say_once
 from tim_plugin.utils.raw_samples import Pixels, damaged, decoded_raw, split, with_clear
@@ -85,13 +85,34 @@ def stored_image(content: bytes, name: str) -> Image.Image:
     _require_memory(header, name)
     try:
         image = open_lazily(header.content, header.kind) if header.image is None else header.image
+        white = _white_of_grey(header)
         _load(image)
+        image = _as_stored(image, white)
     except MemoryError as error:
         raise TimError(f"{name}: does not fit into memory") from error
     except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
         raise damaged(header, name) from error
     _say_frames(header, name)
     return image.transpose(_METHODS[header.orientation]) if _turns(header) else image
+
+
+def _white_of_grey(header: Header) -> int | None:
+    """Return what stands for white in an undecoded PNG, TIFF or PGM of up to 16 bits; None: in another file."""
+    if header.kind in ("PNG", "TIFF"):
+        return 2**header.bits - 1 if header.bits <= 16 else None
+    if header.kind == "PPM":
+        arguments = header.image.tile[0][3]
+        return arguments[1] if isinstance(arguments, tuple) else largest_of_pnm(header.image)
+    return None
+
+
+def _as_stored(image: Image.Image, white: int | None) -> Image.Image:
+    """Undo what Pillow does to grey whose white is not that of 8 or 16 bits: it spreads the values out."""
+    full = {"L": 255, "I": 65535}.get(image.mode)
+    if full is None or white in (None, full):
+        return image
+    spread = np.asarray(image)
+    return Image.fromarray(np.rint(spread * (white / full)).astype(spread.dtype))
 
 
 def _require_memory(header: Header, name: str) -> None:

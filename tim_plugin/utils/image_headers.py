@@ -19,7 +19,7 @@ from PIL import Image, JpegImagePlugin, TiffImagePlugin
 from tim_plugin.utils.errors import TimError
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # what the files begin with
-# By Pillow's names; those that OpenCV alone reads stand last. No text passes for one, and none runs another program.
+# By Pillow's names; those that it does not read stand last. No text passes for one, and none runs another program.
 _MAGIC = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "JPEG": rb"\xff\xd8\xff",
@@ -39,7 +39,7 @@ _MAGIC = {
     "HDR": rb"#\?(RADIANCE|RGBE)\n",
 }
 _MAGIC = {kind: re.compile(pattern, re.DOTALL) for kind, pattern in _MAGIC.items()}
-_OPENCV_ONLY = ("PFM", "PAM", "HDR")
+_NOT_BY_PILLOW = ("PFM", "PAM", "HDR")
 _VIDEO = re.compile(
     rb"....(ftyp|moov|mdat|wide)|RIFF....AVI |\x1a\x45\xdf\xa3|\x30\x26\xb2\x75\x8e\x66\xcf\x11|FLV\x01"
     rb"|\0\0\1[\xba\xb3]|OggS|G(.{187}G){3}|.{4}G(.{191}G){2}",  # also a transport stream, of 188 or 192 bytes a packet
@@ -60,11 +60,11 @@ class Header(NamedTuple):
 
     Attributes:
         content: The file's bytes, of a PNG those that its decoder needs.
-        kind: Such as ``PNG``; of those that OpenCV alone reads no more is known.
+        kind: Such as ``PNG``; of those that Pillow does not read no more is known.
         width: In pixels, of the image as it is to be seen; 0: not known.
         height: Likewise.
         bits: Of a channel.
-        image: Pillow's, undecoded; None where OpenCV alone reads the file.
+        image: Pillow's, undecoded; None where it does not read the file.
         orientation: 1 to 8, as EXIF counts.
         has_frames: Whether there are other frames or pages behind the first.
         tags: Of a TIFF.
@@ -258,7 +258,7 @@ def largest_of_pnm(image: Image.Image) -> int:
     return arguments[1] if decoder == "ppm" else 255
 
 
-def _read_opencv_only(content: bytes, kind: str) -> Header:
+def _read_nothing(content: bytes, kind: str) -> Header:
     return Header(content, kind, 0, 0, 32)
 
 
@@ -276,7 +276,7 @@ _READERS = {
     "TIFF": _read_tiff,
     "JPEG2000": _read_jpeg_2000,
     "PPM": _read_pnm,
-    **dict.fromkeys(_OPENCV_ONLY, _read_opencv_only),
+    **dict.fromkeys(_NOT_BY_PILLOW, _read_nothing),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from PIL import Image
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.image_headers import Header, largest_of_pnm
 
+_PAM = re.compile(rb"P7\n(.*?)ENDHDR\n", re.DOTALL)
 _ASSOCIATED, _UNASSOCIATED, _CORELDRAW = 1, 2, 999  # a TIFF's fourth channel; 0 is none that is known
 
 
@@ -32,6 +34,8 @@ def decoded_raw(header: Header, name: str) -> Pixels:
     """
     if header.kind == "PPM":
         return _pnm(header.content, header.image)
+    if header.kind == "PAM":
+        return _pam(header.content)
     if header.kind == "TIFF":
         _require_layout(header, name)
     stored = _by_opencv(header.content)
@@ -42,6 +46,8 @@ def decoded_raw(header: Header, name: str) -> Pixels:
     top = int(np.iinfo(stored.dtype).max) if stored.dtype.kind == "u" else 1
     if stored.dtype.itemsize > 2 and top > 1:
         raise TimError(f"{name}: has pixels of type {stored.dtype}; save it with 8 or 16 bits a channel")
+    if header.kind == "JPEG2000":
+        top = 2**header.bits - 1
     stored = stored[..., None] if stored.ndim == 2 else stored
     if stored.shape[2] > 2:  # BGR
         stored = stored[..., ::-1] if stored.shape[2] == 3 else stored[..., [2, 1, 0, 3]]
@@ -80,6 +86,17 @@ def _pnm(content: bytes, image: Image.Image) -> Pixels:
     channels, start = 3 if content[:2] == b"P6" else 1, image.tile[0][2]
     stored = np.frombuffer(content, ">u2", height * width * channels, start).reshape(height, width, channels)
     return Pixels(stored.astype(np.uint16), None, largest_of_pnm(image))
+
+
+def _pam(content: bytes) -> Pixels:
+    """Read what OpenCV gives in the file's order or in its own, depending on how it is asked, and without MAXVAL."""
+    head = _PAM.match(content)
+    fields = dict(line.split() for line in head[1].splitlines() if line.strip() and not line.startswith(b"#"))
+    width, height, depth, top = (int(fields[key]) for key in (b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL"))
+    if not (width > 0 and height > 0 and 1 <= depth <= 4 and 1 <= top <= 65535):
+        raise ValueError("its header is out of range")
+    stored = np.frombuffer(content, ">u2" if top > 255 else "u1", height * width * depth, head.end())
+    return split(stored.astype(np.uint16 if top > 255 else np.uint8).reshape(height, width, depth), top)
 
 
 def _require_layout(header: Header, name: str) -> None:

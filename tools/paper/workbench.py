@@ -34,9 +34,10 @@ from tim_plugin.metrics.feature_extractors import (
 )
 from tim_plugin.metrics.network_cases import NetworkCases
 from tim_plugin.options.option_file import read_option_file, read_with_overrides
-from tim_plugin.utils.checkpoints import load_network, network_of
+from tim_plugin.utils.checkpoints import load_network
 from tim_plugin.utils.errors import TimError
 from tim_plugin.utils.images import list_images
+from tim_plugin.utils.networks import network_of
 from tim_plugin.utils.writing import write_json
 
 SAMPLING_SEED = 0

@@ -10,7 +10,7 @@ import torch
 from paper.presets import PAPER, PRESETS
 from tim_plugin.options.checks import check_options
 from tim_plugin.options.option_file import read_with_overrides
-from tim_plugin.utils.checkpoints import network_of
+from tim_plugin.utils.networks import network_of
 
 ROOT = Path(__file__).resolve().parents[3]
 

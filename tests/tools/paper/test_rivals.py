@@ -15,8 +15,8 @@ from paper.systems import TEXT
 from paper.workbench import Workbench
 from tim_plugin.options.checks import check_options
 from tim_plugin.options.option_file import read_with_overrides
-from tim_plugin.utils.checkpoints import network_of
 from tim_plugin.utils.images import write_png
+from tim_plugin.utils.networks import network_of
 
 SECONDS = {"TIM": 2.0, "flow from the mean": 1.0, "rcGAN": 4.0}
 

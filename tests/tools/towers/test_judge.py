@@ -14,8 +14,8 @@ import torch
 from tim_plugin.inference import towers as pretrained
 from tim_plugin.metrics import feature_extractors
 from tim_plugin.utils import bundled
-from tim_plugin.utils.checkpoints import network_of
 from tim_plugin.utils.images import list_images, read_image, write_png
+from tim_plugin.utils.networks import network_of
 from towers import by_temperature, gallery, judged_page, qualities
 from towers import judge as judging
 from towers.data import middles
