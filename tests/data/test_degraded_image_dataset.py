@@ -142,12 +142,15 @@ def test_a_meta_info_file_chooses_the_images(photos, tmp_path):
     assert dataset[0]["gt"].shape == (3, 32, 32)
 
 
-def test_an_lmdb_gives_what_the_folder_gives(photos, tmp_path):
+def test_an_lmdb_gives_what_the_folder_gives(photos, tmp_path, monkeypatch):
     names = sorted(path.name for path in photos.iterdir())
     make_lmdb_from_imgs(str(photos), str(tmp_path / "gt.lmdb"), names, [name[:-4] for name in names])
     lmdb = DegradedImageDataset(options(tmp_path / "gt.lmdb", io_backend={"type": "lmdb"}))
     disk = DegradedImageDataset(options(photos))
     assert torch.equal(epoch_of(lmdb, 2, workers=1), epoch_of(disk, 2))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    of_home = DegradedImageDataset(options("~/gt.lmdb", io_backend={"type": "lmdb"}))
+    assert torch.equal(epoch_of(of_home, 2, workers=1), epoch_of(disk, 2))
 
 
 def test_grey_and_alpha_photographs_are_read_as_colour(tmp_path):

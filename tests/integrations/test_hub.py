@@ -109,8 +109,13 @@ def test_a_broken_folder_is_one_sentence(tower, tmp_path, damage, message):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"type": "NoSuchNetwork"}, "config.json: network_g: is of a network .NoSuchNetwork., which neither"),
-        ({"type": "TowerGenerator", "num_lvls": 3}, "network_g: does not fit TowerGenerator as it is here: .*num_lvls"),
+        ({"type": "NoSuchNetwork"}, "config.json: network_g cannot be built: .*NoSuchNetwork"),
+        ({"type": "TowerGenerator", "num_lvls": 3}, "network_g cannot be built: .*num_lvls"),
+        ({"type": "TowerGenerator", "num_levels": "x"}, "config.json: network_g cannot be built: .*num_levels .* 'x'"),
+        (
+            {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": "x"},
+            "config.json: network_g cannot be built",
+        ),
         ({"type": "BicubicUpsampler", "scale": 4}, "network_g is a BicubicUpsampler, and not a tower"),
     ],
 )

@@ -56,18 +56,23 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     [
         (
             {"type": "MyNet"},
-            "is of a network 'MyNet', which neither BasicSR nor this package has: .*registers it",
+            "neither BasicSR nor this package has a network 'MyNet': .* import what registers it first",
         ),
-        ({"type": [3]}, "is of a network .3., which neither"),
-        ({}, "is of a network None, which neither"),
-        ({"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "foo": 3}, "does not fit RRDBNet as it is here: .*'foo'"),
-        ({"type": "RRDBNet"}, "does not fit RRDBNet as it is here: missing .*'num_in_ch'"),
-        ({"type": "TowerGenerator", "foo": 3}, "does not fit TowerGenerator as it is here: .*'foo'"),
+        ({"type": [3]}, "neither BasicSR nor this package has a network .3."),
+        ({}, "neither BasicSR nor this package has a network None"),
+        ({"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "foo": 3}, "RRDBNet: .*'foo'"),
+        ({"type": "RRDBNet"}, "RRDBNet: missing .*'num_in_ch'"),
+        ({"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": "x"}, "RRDBNet: "),
+        ({"type": "TowerGenerator", "foo": 3}, "TowerGenerator: .*'foo'"),
+        (
+            {"type": "TowerGenerator", "num_levels": "x"},
+            "TowerGenerator: num_levels is the text 'x', a number is needed",
+        ),
     ],
 )
 def test_a_network_that_cannot_be_built_is_named(network_g, said, tmp_path):
     torch.save({"params": {"w": torch.zeros(1)}, "network_g": network_g}, tmp_path / "a.pth")
-    with pytest.raises(TimError, match=rf"a\.pth: {said}"):
+    with pytest.raises(TimError, match=rf"a\.pth: network_g cannot be built: {said}"):
         load_network(tmp_path / "a.pth")
 
 

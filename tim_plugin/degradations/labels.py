@@ -18,6 +18,7 @@ from tim_plugin.utils.image_decoding import stored_image
 Void = Literal["channel", "mask"]
 Cells = Literal["shares", "nearest"]
 _VOIDS, _CELLS = get_args(Void), get_args(Cells)
+_GREYS = ("L", "I", "I;16", "I;16B")  # Pillow's modes of plain indices
 
 
 class Labels(Degradation):
@@ -131,9 +132,9 @@ def _class_indices(content: bytes, palette: Palette, name: str) -> np.ndarray:
     """Return (H, W) int64 class indices of a file's pixels."""
     image = stored_image(content, name)
     image = image.getchannel(0) if image.mode == "LA" else image
-    single = image.mode in ("1", "L", "P", "I", "I;16", "I;16B")
-    raw = np.array(image).astype(np.int64) if single else None
-    colours = np.array(image.convert("RGB")).astype(np.int64) if image.mode not in ("L", "I", "I;16", "I;16B") else None
+    is_grey = image.mode in _GREYS
+    raw = np.array(image).astype(np.int64) if is_grey or image.mode in ("1", "P") else None
+    colours = None if is_grey else np.array(image.convert("RGB")).astype(np.int64)
     packed = None if colours is None else colours @ np.array([1 << 16, 1 << 8, 1])
     known = {(r << 16) + (g << 8) + b: index for (r, g, b), index in palette.colours.items()}
     if raw is None:

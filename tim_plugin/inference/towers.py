@@ -59,7 +59,7 @@ def load(name: str, device: torch.device | str = "cpu") -> Opened:
     weights = bundled.read_bundled(name, bundled.FOLDER) if is_there else None
     if weights is None or weights.arguments.get("type") != TOWER:
         raise _no_tower(f"--model {name}", name)
-    network = network_of(weights.arguments, where=str(path_of(name)))
+    network = network_of(weights.arguments, path=path_of(name))
     load_into(network, weights.state, path_of(name))
     return Opened(network.requires_grad_(False).to(device), weights.arguments, path_of(name))
 
@@ -142,7 +142,7 @@ def convert(model: Path | str, output: Path | str, task: str | None = None) -> d
         raise TimError(f"-o {output}: is the file that is read: give another name")
     checkpoint = read_checkpoint(model)
     options = plain(network_g_of(checkpoint, model, task=task), Tensor.tolist)
-    network = network_of(options, without_weights=True, where=str(model))
+    network = network_of(options, without_weights=True, path=model)
     state = parameters_of(checkpoint, model, network=network)
     load_into(network, state, model, assign=True)  # says what does not fit
     header = {"arguments": json.dumps(options), "about": json.dumps({"what": f"converted from {model.name}"})}

@@ -75,7 +75,7 @@ class HubTower(PyTorchModelHubMixin, Tower):
         checkpoint = read_checkpoint(weights)
         if checkpoint.get("network_g", options) != options:
             raise TimError(f"{folder}: {CONFIG} and the header of {WEIGHTS} describe two networks: take both from one")
-        network = network_of(options, where=f"{folder / CONFIG}: network_g")
+        network = network_of(options, path=folder / CONFIG)
         if not hasattr(network, "forward_level"):
             raise TimError(f"{folder / CONFIG}: network_g is a {options['type']}, and not a tower")
         load_into(network, parameters_of(checkpoint, weights, network=network), weights)

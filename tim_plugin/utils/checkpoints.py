@@ -199,7 +199,7 @@ def load_network(
     """
     checkpoint = read_checkpoint(path)
     options = network_g_of(checkpoint, path, options, task)
-    network = network_of(options, options.get("type") == TOWER, str(path))
+    network = network_of(options, options.get("type") == TOWER, path)
     load_into(network, parameters_of(checkpoint, path, network=network), path, assign=options.get("type") == TOWER)
     return network.requires_grad_(False).to(device), dict(options)
 

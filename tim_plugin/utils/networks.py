@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,30 +18,33 @@ from tim_plugin.utils.weight_headers import TOWER
 TOWER_MODULE = "tim_plugin.archs.tower_arch"  # by name: networks stand above this folder
 
 
-def network_of(options: Mapping[str, Any], without_weights: bool = False, where: str = "network_g") -> nn.Module:
+def network_of(options: Mapping[str, Any], without_weights: bool = False, path: Path | str | None = None) -> nn.Module:
     """Build the network of a ``network_g`` section (``type`` and the network's arguments), untrained, in eval mode.
 
     Args:
         options: The section.
         without_weights: Its weights take no memory until :func:`load_into` assigns them.
-        where: The section comes from, for errors.
+        path: The file that the section is from, for errors; None: the options were checked before.
 
     Raises:
         TimError: There is no such network, or it has no such arguments, or refuses their values.
     """
     arguments = {key: value for key, value in options.items() if key != "type"}
+    cannot = f"{'' if path is None else f'{path}: '}network_g cannot be built"
     network = _network_class(options.get("type"))
     if network is None:
         raise TimError(
-            f"{where}: is of a network {options.get('type')!r}, which neither BasicSR nor this package has: in Python "
-            "import what registers it first, or use tools/test.py where it is registered"
+            f"{cannot}: neither BasicSR nor this package has a network {options.get('type')!r}: in Python import what "
+            "registers it first, or use tools/test.py where it is registered"
         )
     try:
         signature(network).bind(**arguments)
-    except TypeError as error:
-        raise TimError(f"{where}: does not fit {options['type']} as it is here: {error}") from error
-    with torch.device("meta") if without_weights else nullcontext():
-        return network(**arguments).eval()
+        with torch.device("meta") if without_weights else nullcontext():
+            return network(**arguments).eval()
+    except (TypeError, KeyError, TimError) as error:
+        if path is None:
+            raise
+        raise TimError(f"{cannot}: {options['type']}: {str(error).removeprefix('network_g: ')}") from error
 
 
 def _network_class(name: Any) -> type[nn.Module] | None:

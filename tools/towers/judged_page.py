@@ -176,7 +176,8 @@ def _glance(what: str, found: Mapping[str, Any]) -> list[str]:
 
 def _in_brackets(label: str) -> str:
     """``NAME, before`` as `` (before)``, and nothing of ``NAME``."""
-    return "".join(f" ({what})" for what in label.split(", ")[1:])
+    what = label.partition(", ")[2]
+    return f" ({what})" if what else ""
 
 
 def _nearer(one: Mapping[str, Any], regression: Mapping[str, Any] | None) -> str:
